@@ -1,0 +1,111 @@
+package validator
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestConditionsFrom(t *testing.T) {
+	for _, tc := range []struct {
+		name                       string
+		h                          http.Header
+		empty, guardsWrite, exists bool
+	}{
+		{"nothing", http.Header{}, true, false, false},
+		{"nil", nil, true, false, false},
+		{"others", http.Header{"If-Range": {`"a"`}, "If": {"(<urn:x>)"}}, true, false, false},
+		{"tag", http.Header{"If-Match": {`"a"`}}, false, true, true},
+		{"empty value", http.Header{"If-Match": {""}}, false, true, true},
+		{"no value", http.Header{"If-Match": {}}, false, true, true},
+		{"nil value", http.Header{"If-Match": nil}, false, true, true},
+		{"If-None-Match", http.Header{"If-None-Match": {"*"}}, false, true, false},
+		{"If-Unmodified-Since", http.Header{"If-Unmodified-Since": {""}}, false, true, false},
+		{"If-Modified-Since", http.Header{"If-Modified-Since": {""}}, false, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := ConditionsFrom(tc.h)
+			if c.Empty() != tc.empty || c.GuardsWrite() != tc.guardsWrite || (c.IfMatch != nil) != tc.exists {
+				t.Errorf("%v: %+v, empty %v, guards write %v", tc.h, c, c.Empty(), c.GuardsWrite())
+			}
+			if !slices.Equal(c.IfMatch, tc.h["If-Match"]) {
+				t.Errorf("If-Match = %q, want %q", c.IfMatch, tc.h["If-Match"])
+			}
+		})
+	}
+}
+
+func TestConditionsFromDoesNotAllocate(t *testing.T) {
+	h := http.Header{"If-Match": {`"a"`, `"b"`}, "If-None-Match": nil, "If-Modified-Since": {""}, "If-Unmodified-Since": {""}}
+	if n := testing.AllocsPerRun(10, func() { ConditionsFrom(h) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+var sizeTests = []struct {
+	name string
+	c    Conditions
+	ok   bool
+}{
+	{"nothing", Conditions{}, true},
+	{"most tags", Conditions{IfMatch: []string{strings.Repeat(`"a",`, MaxTags)}}, true},
+	{"too many tags", Conditions{IfMatch: []string{strings.Repeat(`"a",`, MaxTags+1)}}, false},
+	{"too many tags in two fields", Conditions{
+		IfMatch:     []string{strings.Repeat(`"a",`, MaxTags)},
+		IfNoneMatch: []string{`"a"`},
+	}, false},
+	{"too many tags on many lines", Conditions{IfMatch: slices.Repeat([]string{`"a"`}, MaxTags+1)}, false},
+	{"too many malformed members", Conditions{IfNoneMatch: []string{strings.Repeat("a,", MaxTags+1)}}, false},
+	{"too many wildcards", Conditions{IfNoneMatch: slices.Repeat([]string{"*"}, MaxTags+1)}, false},
+	{"longest tag", Conditions{IfMatch: []string{`"` + strings.Repeat("a", MaxBytes-2) + `"`}}, true},
+	{"too long a tag", Conditions{IfMatch: []string{`"` + strings.Repeat("a", MaxBytes-1) + `"`}}, false},
+	{"too long a date", Conditions{IfModifiedSince: []string{strings.Repeat("a", MaxBytes+1)}}, false},
+	{"too long together", Conditions{
+		IfUnmodifiedSince: []string{strings.Repeat("a", MaxBytes)},
+		IfModifiedSince:   []string{"a"},
+	}, false},
+	{"too long with what joins the lines", Conditions{IfMatch: []string{strings.Repeat(",", MaxBytes-1), ""}}, false},
+	{"empty elements are no tags", Conditions{IfMatch: []string{strings.Repeat(",", MaxBytes)}}, true},
+	{"too many empty elements", Conditions{IfMatch: []string{strings.Repeat(",", 1<<20)}}, false},
+	{"most empty lines", Conditions{IfMatch: make([]string, MaxBytes/2+1)}, true},
+	{"too many empty lines", Conditions{IfMatch: make([]string, 1<<20)}, false},
+}
+
+func TestCheckSize(t *testing.T) {
+	for _, tc := range sizeTests {
+		t.Run(tc.name+" 5.6.1.2", func(t *testing.T) {
+			if err := tc.c.CheckSize(); errors.Is(err, ErrTooLarge) == tc.ok || (err == nil) != tc.ok {
+				t.Errorf("CheckSize() = %v", err)
+			}
+			if n := testing.AllocsPerRun(1, func() { _ = tc.c.CheckSize() }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+}
+
+func TestFields(t *testing.T) {
+	var s Fields
+	for f := IfMatch; f <= IfModifiedSince; f++ {
+		if s.Has(f) || !s.With(f).Has(f) {
+			t.Errorf("%v: Has(%v) = %v without, %v with", s, f, s.Has(f), s.With(f).Has(f))
+		}
+		if http.CanonicalHeaderKey(f.String()) != f.String() || f.String() == "" {
+			t.Errorf("%q isn't canonical", f)
+		}
+		s = s.With(f)
+	}
+}
+
+func BenchmarkCheckSize(b *testing.B) {
+	for _, tc := range sizeTests {
+		b.Run(tc.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = tc.c.CheckSize()
+			}
+		})
+	}
+}

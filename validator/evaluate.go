@@ -1,0 +1,209 @@
+package validator
+
+import (
+	"net/http"
+	"time"
+)
+
+// Evaluate evaluates the preconditions of a request against the current
+// representation r of its target, in the order of RFC 9110, section 13.2.2.
+// The time is needed to read dates with two-digit years.
+//
+// GET and HEAD are reads; every other method counts as a write. It is for the
+// caller to know which methods have preconditions at all, and that the response
+// would be a success without them (section 13.2.1).
+//
+// A field's lines are one list. A member that is no entity tag matches nothing
+// and doesn't end the list. A write whose If-None-Match has such a member, or
+// has "*" among others, is refused: to ignore it would be to overwrite. A tag
+// that response compression has marked matches too, see [ETag.WithoutCoding].
+//
+// If several conditions are sent, the first that doesn't hold or can't be
+// verified decides.
+func Evaluate(method string, c Conditions, r Representation, now time.Time) Result {
+	if r.State != Present {
+		r = Representation{State: r.State}
+	}
+	read := method == http.MethodGet || method == http.MethodHead
+
+	var res Result
+	switch { // steps 1 and 2
+	case c.IfMatch != nil:
+		res.add(IfMatch, ifMatch(c.IfMatch, r))
+		if c.IfUnmodifiedSince != nil {
+			res.ignore(IfUnmodifiedSince)
+		}
+	case c.IfUnmodifiedSince != nil:
+		res.add(IfUnmodifiedSince, ifUnmodifiedSince(c.IfUnmodifiedSince, r, read, now))
+	}
+	if res.Verdict != Unconditional && res.Verdict != True {
+		return res
+	}
+
+	switch { // steps 3 and 4
+	case c.IfNoneMatch != nil:
+		res.add(IfNoneMatch, ifNoneMatch(c.IfNoneMatch, r, read))
+		if c.IfModifiedSince != nil {
+			res.ignore(IfModifiedSince)
+		}
+	case c.IfModifiedSince != nil:
+		res.add(IfModifiedSince, ifModifiedSince(c.IfModifiedSince, r, read, now))
+	}
+	if read && res.Verdict == False {
+		res.Verdict = NotModified
+	}
+	return res
+}
+
+// ifMatch is true if there is a current representation whose tag is listed, in
+// a strong comparison (section 13.1.1).
+func ifMatch(lines []string, r Representation) Result {
+	if isWildcard(lines) {
+		return exists(r.State, True, False)
+	}
+	t := compareTags(lines, r.ETag, StrongMatch)
+	switch {
+	case t.matched.Valid:
+		return Result{Verdict: True, Reason: Matched, Matched: t.matched}
+	case r.State == Absent:
+		return Result{Verdict: False, Reason: DoesNotExist}
+	case t.strong && !r.ETag.Valid:
+		return Result{Verdict: Unverifiable, Reason: NotKnown}
+	case t.fault != NoCondition:
+		return Result{Verdict: False, Reason: t.fault, Offset: t.offset}
+	case !t.any:
+		return Result{Verdict: False, Reason: EmptyList}
+	case r.ETag.Weak:
+		return Result{Verdict: False, Reason: WeakCurrent}
+	case !t.strong:
+		return Result{Verdict: False, Reason: WeakListed}
+	default:
+		return Result{Verdict: False, Reason: NoMatch}
+	}
+}
+
+// ifNoneMatch is false if there is a current representation whose tag is
+// listed, in a weak comparison (section 13.1.2).
+func ifNoneMatch(lines []string, r Representation, read bool) Result {
+	if isWildcard(lines) {
+		return exists(r.State, False, True)
+	}
+	t := compareTags(lines, r.ETag, WeakMatch)
+	switch {
+	case t.matched.Valid:
+		return Result{Verdict: False, Reason: Matched, Matched: t.matched}
+	case t.fault != NoCondition && !read:
+		return Result{Verdict: False, Reason: t.fault, Offset: t.offset}
+	case t.fault == NoCondition && !t.any:
+		return Result{Reason: EmptyList}
+	case r.State == Absent:
+		return Result{Verdict: True, Reason: DoesNotExist}
+	case !t.any || r.ETag.Valid:
+		return Result{Verdict: True, Reason: NoMatch}
+	case r.State == Present && read: // to send the content is always right
+		return Result{Verdict: True, Reason: NotKnown}
+	default:
+		return Result{Verdict: Unverifiable, Reason: NotKnown}
+	}
+}
+
+// ifUnmodifiedSince is false if the representation was modified after the date
+// (section 13.1.4).
+func ifUnmodifiedSince(lines []string, r Representation, read bool, now time.Time) Result {
+	res := modifiedSince(lines, r, now)
+	switch {
+	case res.Reason == Modified:
+		res.Verdict = False
+	case res.Reason == Unmodified && r.WeakDate && !read:
+		return Result{Verdict: Unverifiable, Reason: WeakDate}
+	case res.Reason == Unmodified:
+		res.Verdict = True
+	}
+	return res
+}
+
+// ifModifiedSince is false if the representation was not modified after the
+// date (section 13.1.3).
+func ifModifiedSince(lines []string, r Representation, read bool, now time.Time) Result {
+	if !read {
+		return Result{Reason: ReadsOnly}
+	}
+	res := modifiedSince(lines, r, now)
+	switch res.Reason {
+	case Modified:
+		res.Verdict = True
+	case Unmodified:
+		res.Verdict = False
+	}
+	return res
+}
+
+// exists gives "*" its verdict.
+func exists(s State, present, absent Verdict) Result {
+	switch s {
+	case Present:
+		return Result{Verdict: present, Reason: Exists}
+	case Absent:
+		return Result{Verdict: absent, Reason: DoesNotExist}
+	default:
+		return Result{Verdict: Unverifiable, Reason: NotKnown}
+	}
+}
+
+// modifiedSince tells by its Reason whether the representation was modified
+// after the date in the field. The Verdict is for the caller to add, unless
+// that can't be told (Unverifiable) or the field must be ignored.
+func modifiedSince(lines []string, r Representation, now time.Time) Result {
+	if len(lines) != 1 {
+		return Result{Reason: InvalidDate}
+	}
+	date, ok := ParseDate(trimOWS(lines[0]), now)
+	switch {
+	case !ok:
+		return Result{Reason: InvalidDate}
+	case r.State == Unknown:
+		return Result{Verdict: Unverifiable, Reason: NotKnown}
+	case r.LastModified.IsZero():
+		return Result{Reason: NoDate}
+	case r.LastModified.Unix() > date.Unix():
+		return Result{Reason: Modified}
+	default:
+		return Result{Reason: Unmodified}
+	}
+}
+
+// A comparison is what a list of tags has in common with the current one.
+type comparison struct {
+	matched ETag   // the first listed tag that matches
+	any     bool   // a tag is listed
+	strong  bool   // a strong tag is listed
+	fault   Reason // why the first member that is no tag isn't, or NoCondition
+	offset  int    // of that member
+}
+
+// compareTags compares the listed tags with the current one, up to the first
+// that matches.
+func compareTags(lines []string, current ETag, match func(a, b ETag) bool) comparison {
+	var c comparison
+	members := list{lines: lines}
+	for member, offset, ok := members.next(); ok; member, offset, ok = members.next() {
+		tag, isTag := ParseETag(member)
+		switch {
+		case isTag:
+			c.any = true
+			c.strong = c.strong || !tag.Weak
+		case c.fault != NoCondition:
+			// The first one is enough to say what is wrong.
+		case member == "*":
+			c.fault, c.offset = WildcardInList, offset
+		default:
+			c.fault, c.offset = Malformed, offset
+		}
+		uncoded, _ := tag.WithoutCoding()
+		if match(tag, current) || match(uncoded, current) {
+			c.matched = tag
+			return c
+		}
+	}
+	return c
+}

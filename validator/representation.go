@@ -1,0 +1,53 @@
+package validator
+
+import "time"
+
+// State says what is known about the selected representation of a resource
+// (RFC 9110, section 3.2).
+type State uint8
+
+const (
+	// Unknown means that nothing is known: only the origin can tell.
+	Unknown State = iota
+	// Absent means that the target has no current representation: the origin
+	// answers 404 or 410.
+	Absent
+	// Present means that a current representation exists, with or without
+	// validators.
+	Present
+)
+
+// String returns the state's name in lower case.
+func (s State) String() string {
+	switch s {
+	case Absent:
+		return "absent"
+	case Present:
+		return "present"
+	default:
+		return "unknown"
+	}
+}
+
+// Representation is what preconditions are evaluated against: the state of the
+// selected representation and its validators.
+type Representation struct {
+	State State
+
+	// ETag is the current entity tag. The zero value means that none is known.
+	ETag ETag
+
+	// LastModified is the modification date, to the second. The zero value
+	// means that none is known.
+	LastModified time.Time
+
+	// WeakDate tells that LastModified may be shared by two changes, so that
+	// it can't prove that nothing changed (RFC 9110, section 8.8.2.2).
+	WeakDate bool
+}
+
+// Equal reports whether a and b have the same state and the same validators.
+func (a Representation) Equal(b Representation) bool {
+	return a.State == b.State && a.ETag == b.ETag &&
+		a.LastModified.Equal(b.LastModified) && a.WeakDate == b.WeakDate
+}
