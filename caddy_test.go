@@ -1,0 +1,241 @@
+package preconditions_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-preconditions/preconditions"
+)
+
+// The tests run a real Caddy: in this process, or, where several nodes are
+// needed, as child processes that are this very test binary.
+
+const runCaddy = "PRECONDITIONS_TEST_CADDY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runCaddy) != "" {
+		caddycmd.Main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const globalOptions = `{
+	admin off
+	persist_config off
+	auto_https off
+	grace_period 5s
+	log {
+		level ERROR
+	}
+}
+`
+
+// freeAddress returns an address of this host that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// adapt turns a Caddyfile into JSON.
+func adapt(t testing.TB, config string) []byte {
+	t.Helper()
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatalf("adapting:\n%s\n%v", config, err)
+	}
+	return adapted
+}
+
+// load has this process's Caddy serve sites, in place of what it served before.
+// Caddy stops when the test ends.
+func load(t testing.TB, sites string) {
+	t.Helper()
+	if err := caddy.Load(adapt(t, globalOptions+sites), true); err != nil {
+		t.Fatalf("loading:\n%s\n%v", sites, err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// site is a site of this process's Caddy with preconditions in front of a
+// backend; it returns its URL.
+func site(t testing.TB, options string, backend http.Handler) (url string) {
+	t.Helper()
+	address := freeAddress(t)
+	load(t, fmt.Sprintf("http://%s {\n\tpreconditions {\n%s\n\t}\n\treverse_proxy %s\n}\n", address, options, serve(t, backend)))
+	return "http://" + address
+}
+
+// serve serves a backend and returns its address.
+func serve(t testing.TB, backend http.Handler) (address string) {
+	t.Helper()
+	s := httptest.NewServer(backend)
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// node is a Caddy in a process of its own.
+type node struct {
+	URL     string
+	Process *os.Process
+	log     *bytes.Buffer
+}
+
+// startNode starts a Caddy that serves the site with the given directives.
+func startNode(t testing.TB, directives string) *node {
+	t.Helper()
+	address := freeAddress(t)
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	config := fmt.Sprintf("%shttp://%s {\n%s\n}\n", globalOptions, address, directives)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{URL: "http://" + address, log: new(bytes.Buffer)}
+	cmd := exec.Command(self, "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	cmd.Stdout, cmd.Stderr = n.log, n.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.Process = cmd.Process
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-exited:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+		if t.Failed() {
+			t.Logf("log of node %s:\n%s", n.URL, n.log)
+		}
+	})
+	waitForListener(t, address, exited)
+	return n
+}
+
+// waitForListener returns once somebody listens on address.
+func waitForListener(t testing.TB, address string, exited <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-exited:
+			t.Fatal("caddy exited")
+		case <-ctx.Done():
+			t.Fatal("caddy doesn't listen")
+		case <-tick.C:
+		}
+	}
+}
+
+// answer is a response that has been read.
+type answer struct {
+	*http.Response
+	Content string
+}
+
+// send sends a request with pairs of field name and value, and reads the
+// answer.
+func send(t testing.TB, method, url, content string, fields ...string) answer {
+	t.Helper()
+	a, err := try(context.Background(), method, url, content, fields...)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return a
+}
+
+// client doesn't follow redirects and doesn't ask for compression.
+var client = &http.Client{
+	Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100},
+	CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	},
+}
+
+// try is like send, but returns the error.
+func try(ctx context.Context, method, url, content string, fields ...string) (answer, error) {
+	var body io.Reader
+	if content != "" {
+		body = strings.NewReader(content)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return answer{}, err
+	}
+	for i := 0; i < len(fields); i += 2 {
+		if strings.EqualFold(fields[i], "Host") {
+			r.Host = fields[i+1]
+			continue
+		}
+		r.Header[http.CanonicalHeaderKey(fields[i])] = append(r.Header[http.CanonicalHeaderKey(fields[i])], fields[i+1])
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	read, err := io.ReadAll(resp.Body)
+	return answer{resp, string(read)}, err
+}
+
+// expect fails the test unless the answer has the status.
+func (a answer) expect(t testing.TB, status int) answer {
+	t.Helper()
+	if a.StatusCode != status {
+		t.Fatalf("%s %s: got %s, want %d\n%s", a.Request.Method, a.Request.URL, a.Status, status, a.Content)
+	}
+	return a
+}
+
+// tag returns the answer's ETag.
+func (a answer) tag(t testing.TB) string {
+	t.Helper()
+	tag := a.Header.Get("ETag")
+	if tag == "" {
+		t.Fatalf("%s %s: no ETag", a.Request.Method, a.Request.URL)
+	}
+	return tag
+}

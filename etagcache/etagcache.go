@@ -1,0 +1,196 @@
+// Package etagcache keeps what is known about resources (epochs, validators,
+// and the claims and passes of the writes in flight) for any number of
+// gateways that share it.
+//
+// # Model
+//
+// An entry belongs to one resource, named by a key. Its epoch is an opaque
+// token that is never reused; it moves whenever stored validators may have
+// stopped being true: a write begins, a write ends, somebody reports a change,
+// a read sees another validator than the stored one, a lease runs out. What a
+// response showed is stored only if the epoch is still the one that was read
+// before the request went to the backend, so a slow read can't bring a dead
+// validator back.
+//
+// A claim is the exclusive right to write a resource, a pass is the shared one:
+// at any time an entry has either one claim, or any number of passes, or none.
+// Both are leased: a holder that goes away without a word keeps others out
+// until its lease has run out, after which nothing is known about the resource.
+//
+// # Contract
+//
+// All implementations pass the suite in package storetest. All methods may be
+// called from any number of goroutines, each call is atomic, and its effect is
+// visible to every later call on any gateway. Each may be repeated after a lost
+// reply: the tokens make it happen once.
+package etagcache
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+var (
+	// ErrUnavailable means that the store could not be asked, or that its
+	// answer did not come in time: whether the call had an effect is unknown.
+	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrBusy means that another write is in flight.
+	ErrBusy = errors.New("another write is in flight")
+	// ErrStale means that the epoch has moved.
+	ErrStale = errors.New("the epoch has moved")
+	// ErrLost means that a claim or pass is no longer held: its lease ran out,
+	// or the store lost it.
+	ErrLost = errors.New("the lease is lost")
+)
+
+// MaxVariants is the number of variants that an entry keeps. One that is added
+// beyond it displaces the one that was stored first; the origin is asked again
+// for what was displaced.
+const MaxVariants = 64
+
+// Terms are the durations that a caller asks for. Both are required.
+type Terms struct {
+	// Lease is how long a claim or pass lasts unless it is renewed.
+	Lease time.Duration
+	// Retention is how long an entry is kept without being used. An entry with
+	// a claim or pass is kept at least until its lease runs out.
+	Retention time.Duration
+}
+
+// Entry is what the store knows about one resource at one moment.
+type Entry struct {
+	// Epoch is the entry's current epoch.
+	Epoch string
+	// Busy is the time after which the claim, or the last of the passes, runs
+	// out unless it is renewed. Zero means that no write is in flight. While
+	// one is, the variants tell nothing about the present.
+	Busy time.Duration
+	// Vary is the request fields that select among the variants, as given by
+	// the last observation that was stored.
+	Vary string
+	// Variants holds what is known, by the key of the variant.
+	Variants map[string]Stored
+}
+
+// Stored is a representation as the store knows it.
+type Stored struct {
+	Observed
+	// Age is the time since it was last stored, by the store's clock.
+	Age time.Duration
+}
+
+// Observed is what a response showed of a representation.
+type Observed struct {
+	validator.Representation
+	// Own tells that the entity tag is the backend's own, and not one that
+	// was made for it.
+	Own bool
+}
+
+// Observation is an observed representation and the variant that it belongs to.
+type Observation struct {
+	Observed
+	// Variant is the exact key of the variant, at most 64 bytes.
+	Variant string
+	// Vary is the request fields that went into Variant. An entry has one
+	// Vary: an observation with another one drops the variants stored so far.
+	Vary string
+}
+
+// Grant is a claim or a pass.
+type Grant struct {
+	Key   string
+	Token string
+	// Pass tells a pass from a claim.
+	Pass bool
+}
+
+// Settlement tells what is known at the end of a write.
+type Settlement struct {
+	// Unchanged means that the write did not happen: the validators stand.
+	// Otherwise nothing is known from now on. A pass is always settled as if
+	// Unchanged were false, and its Observation ignored.
+	Unchanged bool
+	// Observation, if not nil, is what the holder of the claim saw at the
+	// origin while it held it. It is stored only with Unchanged.
+	Observation *Observation
+}
+
+// Store is the shared memory of the gateways.
+type Store interface {
+	// Read returns the entry of key. Where there is none it creates one, with
+	// a new epoch. An entry whose claim or pass ran out starts anew: new
+	// epoch, no variants.
+	Read(ctx context.Context, key string, t Terms) (Entry, error)
+
+	// Observe stores what a response showed. before is the entry as it was
+	// read before the request went to the backend. It fails with ErrStale, and
+	// stores nothing, where the epoch is no longer before.Epoch, and with
+	// ErrBusy while a write is in flight. If the variant was known and is
+	// different now, the resource was changed by somebody else: the epoch
+	// moves and the other variants are dropped. If meanwhile another read,
+	// under the same epoch, stored something different for the variant, then
+	// nobody knows which came first: ErrStale, the epoch moves and all
+	// variants are dropped.
+	Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error
+
+	// Claim takes the exclusive right to write, if no write is in flight and
+	// the epoch is still epoch. The epoch moves, the variants stay. On ErrBusy
+	// and ErrStale the entry is returned as it is now.
+	Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error)
+
+	// Pass takes the shared right to write, whatever the epoch, unless there
+	// is a claim, or one was refused less than a second ago because of the
+	// passes in flight (so that passes can't keep a claim out forever). The
+	// epoch moves and the variants are dropped. On ErrBusy the entry is
+	// returned as it is now.
+	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
+
+	// Renew extends the lease to t.Lease from now, or fails with ErrLost.
+	Renew(ctx context.Context, g Grant, t Terms) error
+
+	// Settle ends a claim or pass, moves the epoch and wakes those who wait.
+	// It fails with ErrLost where the grant is no longer held; then it changes
+	// nothing. Validators stay only if s.Unchanged, and if nothing but this
+	// grant moved the epoch since it was given. An s.Observation which
+	// differs from what is stored for its variant drops the other variants.
+	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
+
+	// Touch reports a change that came from elsewhere: the epoch moves and the
+	// variants are dropped. A claim or pass goes on.
+	Touch(ctx context.Context, key string, t Terms) error
+
+	// Wait returns as soon as the entry may be other than seen: its epoch has
+	// moved, the write in flight ended or its lease ran out. It may return
+	// early, never late by more than a second, and fails with the context's
+	// error, or with ErrUnavailable.
+	Wait(ctx context.Context, key string, seen Entry) error
+
+	// Close releases the store's resources. No other call may follow.
+	Close() error
+}
+
+// reservation is how long passes are refused after a claim was refused because
+// of passes in flight.
+const reservation = time.Second
+
+// recheck is how long Wait sleeps before it looks again: a wake-up may be lost,
+// and a reservation has to be prolonged before it is over.
+const recheck = 500 * time.Millisecond
+
+// settled is the epoch that the end of a write begins. As it follows from the
+// token, a repeated Settle can tell that it was done.
+func (g Grant) settled() string { return g.Token + "." }
+
+// NewToken returns a token that is unique without any coordination: 96 random
+// bits in 16 characters.
+func NewToken() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

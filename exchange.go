@@ -1,0 +1,125 @@
+package preconditions
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// outcome is what became of a request.
+type outcome string
+
+const (
+	outcomeBypassed      outcome = "bypassed"      // not looked at
+	outcomeRead          outcome = "read"          // sent as it is
+	outcomeUnmodified    outcome = "unmodified"    // 304
+	outcomePassed        outcome = "passed"        // conditional write, forwarded
+	outcomeFailed        outcome = "failed"        // 412: the condition is false
+	outcomeRequired      outcome = "required"      // 428
+	outcomeConflict      outcome = "conflict"      // 503: waited in vain for another write
+	outcomeUnverifiable  outcome = "unverifiable"  // 412: the condition can't be decided
+	outcomeUnavailable   outcome = "unavailable"   // 503: the store or the origin can't be asked
+	outcomeUnconditional outcome = "unconditional" // write without a condition, forwarded
+)
+
+// outcomes lists them all.
+var outcomes = []outcome{
+	outcomeBypassed, outcomeRead, outcomeUnmodified, outcomePassed, outcomeFailed, outcomeRequired,
+	outcomeConflict, outcomeUnverifiable, outcomeUnavailable, outcomeUnconditional,
+}
+
+// exchange is one request on its way through the handler.
+type exchange struct {
+	h    *Handler
+	w    http.ResponseWriter
+	r    *http.Request
+	next caddyhttp.Handler
+	repl *caddy.Replacer
+
+	// method is the one that the request stands for, which an override field
+	// may name.
+	method     string
+	conditions validator.Conditions
+
+	key    string
+	target string      // path and query as the backend receives them
+	header http.Header // the request's, before anything was changed
+	entry  etagcache.Entry
+}
+
+func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, method string) *exchange {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return &exchange{
+		h: h, w: w, r: r, next: next, repl: repl,
+		method:     method,
+		conditions: validator.ConditionsFrom(r.Header),
+		key:        resourceKey(h.Key, repl),
+		target:     r.URL.RequestURI(),
+		header:     r.Header.Clone(),
+	}
+}
+
+// variant returns the key of the representation that the request selects, if
+// responses vary by the given request fields.
+func (x *exchange) variant(vary string) string {
+	return proxyhooks.VariantKey(x.h.scheme, x.target, vary, x.header)
+}
+
+// stored returns what the entry says about that representation.
+func (x *exchange) stored() etagcache.Stored {
+	return x.entry.Variants[x.variant(x.entry.Vary)]
+}
+
+// evaluate evaluates the request's conditions against a representation.
+func (x *exchange) evaluate(r validator.Representation) validator.Result {
+	return validator.Evaluate(x.method, x.conditions, r, time.Now())
+}
+
+// detached returns a context for what must be done whether the client is still
+// there or not. The store bounds the time of its calls itself.
+func (x *exchange) detached() context.Context {
+	return context.WithoutCancel(x.r.Context())
+}
+
+// observation returns o as an observation of the request's variant, and false
+// where the response, of which h is the header, can't be told apart from others.
+func (x *exchange) observation(o etagcache.Observed, h http.Header) (etagcache.Observation, bool) {
+	vary, ok := proxyhooks.Vary(x.entry.Vary, h)
+	return etagcache.Observation{Observed: o, Variant: x.variant(vary), Vary: vary}, ok
+}
+
+// report makes the outcome known: as placeholders, in the access log and in the
+// metrics. It is called once for a request, before its response is sent.
+func (x *exchange) report(o outcome, reason string) {
+	x.repl.Set("http.preconditions.outcome", string(o))
+	x.repl.Set("http.preconditions.reason", reason)
+	x.repl.Set("http.preconditions.resource", x.key)
+	if fields, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		fields.Set(zap.String("preconditions", string(o)))
+		if reason != "" {
+			fields.Set(zap.String("preconditions_reason", reason))
+		}
+	}
+	countOutcome(o, x.h.Mode)
+	if c := x.h.logger.Check(zap.DebugLevel, "preconditions"); c != nil {
+		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
+			zap.String("method", x.r.Method), zap.String("resource", x.key))
+	}
+}
+
+// reportCondition makes known which condition decided, and against what.
+func (x *exchange) reportCondition(field validator.Field, current validator.ETag) {
+	x.repl.Set("http.preconditions.condition", field.String())
+	x.repl.Set("http.preconditions.provided_etag", provided(x.conditions, field))
+	if *x.h.Disclose {
+		x.repl.Set("http.preconditions.current_etag", current.String())
+	}
+}

@@ -1,0 +1,28 @@
+package preconditions
+
+import (
+	"path"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// resourceKey expands the key template for a request. Spellings that backends
+// take for one path get one key: to share a key by mistake costs a needless
+// wait, to have two for one resource costs an update.
+func resourceKey(template string, repl *caddy.Replacer) string {
+	key, err := repl.ReplaceFunc(template, func(name string, value any) (any, error) {
+		text := caddy.ToString(value)
+		switch name {
+		case "http.request.host", "http.request.hostport":
+			return strings.TrimSuffix(strings.ToLower(text), "."), nil
+		case "http.request.uri.path", "http.request.orig_uri.path":
+			return path.Clean("/" + text), nil
+		}
+		return text, nil
+	})
+	if err != nil {
+		return template
+	}
+	return key
+}

@@ -1,0 +1,290 @@
+// Package preconditions is a Caddy HTTP handler that enforces the preconditions
+// of RFC 9110 (If-Match, If-None-Match, If-Unmodified-Since) in front of
+// backends that have none, so that no two clients overwrite each other's
+// changes.
+package preconditions
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler enforces HTTP preconditions in front of a backend that has none.
+//
+// It gives every representation an ETag, remembers the current ones in a store
+// that any number of Caddy nodes can share, refuses a conditional write (a
+// request with If-Match, If-None-Match or If-Unmodified-Since) with 412
+// (Precondition Failed) when its condition is false, and lets exactly one of
+// several competing writes through. When it can't be sure, it refuses with 503
+// (Service Unavailable) and Retry-After.
+//
+// All writers of a resource must come through handlers that share a store, or
+// else `verify` must be left at `passing`.
+//
+// Placeholders, set once the request's outcome is known:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.preconditions.outcome}` | What became of the request: `bypassed`, `read`, `unmodified`, `passed`, `failed`, `required`, `conflict`, `unverifiable`, `unavailable` or `unconditional`
+// `{http.preconditions.reason}` | Why, in a few words
+// `{http.preconditions.condition}` | The request field that decided, such as `If-Match`
+// `{http.preconditions.provided_etag}` | That field's value, as sent
+// `{http.preconditions.current_etag}` | The current entity tag, if it is known and `disclose` is on
+// `{http.preconditions.resource}` | The key of the resource
+// `{http.preconditions.problem}` | The problem details (RFC 9457) of a refusal, for `errors` = `caddy`
+type Handler struct {
+	// Where validators and claims are kept. Default: `memory`, which serves
+	// one process; nodes that share resources must share a store, such as
+	// `redis`.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
+
+	// What identifies a resource: a text with placeholders. Requests with
+	// equal keys wait for each other's writes. The host is made lower-case and
+	// the path is cleaned (no empty, `.` and `..` segments, no slash at the
+	// end), so that all spellings of one path share a key. Default:
+	// `{http.request.host}{http.request.uri.path}`.
+	Key string `json:"key,omitempty"`
+
+	// Where entity tags come from: sources that are tried in order. Default:
+	// `upstream`, then `body`.
+	ETag []ETagSource `json:"etag,omitempty"`
+
+	// How many bytes of content are held in memory: of a response, to know its
+	// tag before it is sent (a longer one streams through without a tag), and
+	// of a request, to have it complete before other writers must wait.
+	// Default: 1 MiB.
+	Buffer int64 `json:"buffer,omitempty"`
+
+	// Methods that are refused with 428 (Precondition Required) if they come
+	// without a condition. Default: none. (In a Caddyfile, `require` without
+	// methods means PUT, PATCH and DELETE.)
+	Require []string `json:"require,omitempty"`
+
+	// When a write's condition is confirmed at the origin, by a GET that the
+	// handler itself sends: `passing` (default), before the write is let
+	// through; `all`, also before it is refused, so that a client learns
+	// nothing that it may not read; `never`, when all writers come through
+	// this handler; or a duration, if the validator was last stored longer ago
+	// than that.
+	Verify string `json:"verify,omitempty"`
+
+	// How long a write may keep others out without a sign of life from its
+	// node. It is also the time after which a write that got no answer is
+	// taken to be dead. Default: 30s.
+	Lease caddy.Duration `json:"lease,omitempty"`
+
+	// How long a write waits for the one before it, until it is refused with
+	// 503. Default: 10s.
+	Wait caddy.Duration `json:"wait,omitempty"`
+
+	// After how long a resource that isn't used is forgotten, which costs no
+	// more than asking the origin again. Must be longer than the lease.
+	// Default: 24h.
+	Retention caddy.Duration `json:"retention,omitempty"`
+
+	// `enforce` (default), or `report`: let everything through, and only log
+	// and count what would have been refused.
+	Mode string `json:"mode,omitempty"`
+
+	// How refusals are sent: `problem` (default) writes problem details (RFC
+	// 9457); `caddy` returns an error for `handle_errors`.
+	Errors string `json:"errors,omitempty"`
+
+	// Whether refusals tell the current validators. Default: true.
+	Disclose *bool `json:"disclose,omitempty"`
+
+	// What writes without a condition do: `serialize` (default) makes them wait
+	// for a conditional write in flight, and the other way round; `forward`
+	// lets them through at once, and only marks the resource as changed.
+	Unconditional string `json:"unconditional,omitempty"`
+
+	// What to do while the store is out of reach.
+	StoreDown *StoreDown `json:"store_down,omitempty"`
+
+	store     *sharedStore
+	storeKey  string
+	deriver   proxyhooks.Deriver
+	scheme    string
+	verify    verification
+	terms     etagcache.Terms
+	storeDown StoreDown
+	logger    *zap.Logger
+}
+
+// ETagSource is one place where entity tags come from.
+type ETagSource struct {
+	// `upstream`: the backend's own ETag, if it is strong (a weak one is of no
+	// use to If-Match). `body`: a hash of the content.
+	Source string `json:"source"`
+}
+
+// StoreDown says what to do while the store is out of reach.
+type StoreDown struct {
+	// Conditional writes: `refuse` (default) with 503, or `forward`, if the
+	// condition holds at the origin; two of them may then overwrite each other.
+	Conditional string `json:"conditional,omitempty"`
+
+	// Writes without a condition: `forward` (default), or `refuse`. What was
+	// forwarded is marked as changed before the store is used again.
+	Unconditional string `json:"unconditional,omitempty"`
+
+	// The Retry-After of such refusals. Default: 5s.
+	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.preconditions",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Defaults, as documented at the fields.
+const (
+	defaultKey        = "{http.request.host}{http.request.uri.path}"
+	defaultBuffer     = 1 << 20
+	defaultLease      = caddy.Duration(30 * time.Second)
+	defaultWait       = caddy.Duration(10 * time.Second)
+	defaultRetention  = caddy.Duration(24 * time.Hour)
+	defaultRetryAfter = caddy.Duration(5 * time.Second)
+)
+
+var defaultSources = []proxyhooks.Source{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
+
+// Provision sets the defaults and takes its share of the store. It does not
+// touch the network.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.setDefaults()
+	if err := h.check(); err != nil {
+		return err
+	}
+	for _, s := range h.ETag {
+		h.deriver.Sources = append(h.deriver.Sources, proxyhooks.Source(s.Source))
+	}
+	h.scheme = h.deriver.Scheme()
+	h.verify, _ = parseVerification(h.Verify)
+	h.terms = etagcache.Terms{Lease: time.Duration(h.Lease), Retention: time.Duration(h.Retention)}
+	h.storeDown = *h.StoreDown
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+
+	var opener StoreOpener = &MemoryStore{MaxEntries: defaultMaxEntries}
+	if h.StoreRaw != nil {
+		mod, err := ctx.LoadModule(h, "StoreRaw")
+		if err != nil {
+			return fmt.Errorf("loading the store: %w", err)
+		}
+		opener = mod.(StoreOpener)
+	}
+	var err error
+	h.store, h.storeKey, err = acquireStore(opener, h.logger)
+	return err
+}
+
+func (h *Handler) setDefaults() {
+	setDefault(&h.Key, defaultKey)
+	setDefault(&h.Buffer, defaultBuffer)
+	setDefault(&h.Verify, verifyPassing)
+	setDefault(&h.Lease, defaultLease)
+	setDefault(&h.Wait, defaultWait)
+	setDefault(&h.Retention, defaultRetention)
+	setDefault(&h.Mode, modeEnforce)
+	setDefault(&h.Errors, errorsProblem)
+	setDefault(&h.Unconditional, unconditionalSerialize)
+	if h.Disclose == nil {
+		h.Disclose = new(true)
+	}
+	if h.ETag == nil {
+		for _, s := range defaultSources {
+			h.ETag = append(h.ETag, ETagSource{Source: string(s)})
+		}
+	}
+	if h.StoreDown == nil {
+		h.StoreDown = new(StoreDown)
+	}
+	setDefault(&h.StoreDown.Conditional, storeDownRefuse)
+	setDefault(&h.StoreDown.Unconditional, storeDownForward)
+	setDefault(&h.StoreDown.RetryAfter, defaultRetryAfter)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if zero := *new(T); *field == zero {
+		*field = value
+	}
+}
+
+// Cleanup gives the share of the store back. Requests that are still being
+// served keep it open.
+func (h *Handler) Cleanup() error {
+	if h.storeKey == "" {
+		return nil
+	}
+	_, err := stores.Delete(h.storeKey)
+	return err
+}
+
+// ServeHTTP enforces the preconditions of r.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	// Methods that neither select nor modify a representation have no
+	// preconditions (RFC 9110, section 13.2.1), and upgrades have no response.
+	class, method := classify(r)
+	x := newExchange(h, w, r, next, method)
+	if class == classOther {
+		x.report(outcomeBypassed, "")
+		return next.ServeHTTP(w, r)
+	}
+
+	// The store outlives the handler while requests use it.
+	defer h.store.enter()()
+
+	// More conditions than any honest client sends are not even looked at.
+	if err := x.conditions.CheckSize(); err != nil {
+		return x.refuse(x.tooLarge())
+	}
+
+	switch {
+	case class == classRead:
+		// Labelled with its tag, and compared with that of this very response.
+		return x.read()
+	case h.Mode == modeReport:
+		// Let through, but looked at.
+		return x.reportWrite()
+	case x.conditional():
+		// Evaluated before the backend hears of it, and made alone.
+		return x.writeConditional()
+	case x.mustBeConditional():
+		return x.refuse(x.required())
+	default:
+		// In turn with conditional writes.
+		return x.writeUnconditional()
+	}
+}
+
+// mustBeConditional reports whether the request's method needs a condition.
+func (x *exchange) mustBeConditional() bool {
+	return slices.Contains(x.h.Require, x.method) || slices.Contains(x.h.Require, x.r.Method)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

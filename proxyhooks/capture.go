@@ -1,0 +1,248 @@
+package proxyhooks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// Reading receives what a Capture finds out about the response to a GET or
+// HEAD.
+type Reading interface {
+	// Label is called exactly once for a final response, before anything of
+	// it is sent, with what it showed. It may edit the header. It reports
+	// whether the response is to be sent; if not, it is dropped, and the
+	// caller of Serve answers instead.
+	Label(status int, header http.Header, s Shown) (send bool)
+
+	// Late is called with what only became known after Label: the tag of
+	// content that passed without being held back, or an absence that a
+	// handler reported as an error.
+	Late(o etagcache.Observed)
+}
+
+// Shown is what a response showed when its header section was about to be sent.
+type Shown struct {
+	etagcache.Observed
+	// Known is false where the response says nothing about the representation.
+	Known bool
+	// Untagged tells that a tag could be made of content that isn't at hand:
+	// it is too large, a stream, or left out because the method is HEAD.
+	Untagged bool
+}
+
+// Capture is the response writer of a read. It holds content back, up to a
+// limit, until its tag is known, and lets everything else through untouched:
+// informational responses, upgrades, event streams, and whatever needs no
+// content to be labelled.
+type Capture struct {
+	*caddyhttp.ResponseWriterWrapper
+
+	deriver Deriver
+	limit   int64
+	reading Reading
+	head    bool
+	cancel  context.CancelFunc
+
+	mode     captureMode
+	status   int
+	observed etagcache.Observed
+	hash     *contentHash // nil if the content isn't needed
+	held     bytes.Buffer
+	dropped  int64
+}
+
+type captureMode uint8
+
+const (
+	waiting  captureMode = iota // for the final header section
+	holding                     // content is held back
+	passing                     // content goes to the client as it comes
+	dropping                    // content is discarded: somebody else answers
+)
+
+// maxDropped is how much of a response that nobody wants is read, so that the
+// backend's connection can be used again, before it is cut instead.
+const maxDropped = 256 << 10
+
+var _ interface {
+	http.ResponseWriter
+	io.ReaderFrom
+	FlushError() error
+	Unwrap() http.ResponseWriter
+} = (*Capture)(nil)
+
+// NewCapture returns a writer around w that holds at most limit bytes back.
+func NewCapture(w http.ResponseWriter, d Deriver, limit int64, reading Reading) *Capture {
+	return &Capture{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		deriver:               d,
+		limit:                 limit,
+		reading:               reading,
+	}
+}
+
+// Serve runs next and returns when the response has been sent or dropped.
+func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	c.cancel, c.head = cancel, r.Method == http.MethodHead
+	defer func() {
+		// Cutting off a response that is dropped makes the proxy panic.
+		if c.mode == dropping {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
+			err = nil
+		}
+	}()
+	if err := next.ServeHTTP(c, r.WithContext(ctx)); err != nil {
+		if c.mode == waiting {
+			c.observeError(err)
+		}
+		return err
+	}
+	return c.finish()
+}
+
+// observeError tells of an absent representation that a handler reported as an
+// error, which is how file_server says 404. An error that has no such meaning
+// shows nothing.
+func (c *Capture) observeError(err error) {
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		if o, _, ok := c.deriver.FromHeader(he.StatusCode, nil, time.Now()); ok {
+			c.reading.Late(o)
+		}
+	}
+}
+
+// WriteHeader decides, at the first final status, what to do with the response.
+func (c *Capture) WriteHeader(status int) {
+	if c.mode != waiting {
+		return
+	}
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		c.ResponseWriterWrapper.WriteHeader(status)
+		return
+	}
+	c.status = status
+	header := c.Header()
+	if status == http.StatusSwitchingProtocols {
+		c.mode = passing
+		c.ResponseWriterWrapper.WriteHeader(status)
+		return
+	}
+	o, needBody, ok := c.deriver.FromHeader(status, header, time.Now())
+	c.observed = o
+	switch {
+	case !needBody:
+		c.label(Shown{Observed: o, Known: ok})
+	case c.head || streams(header):
+		c.label(Shown{Observed: o, Known: true, Untagged: true})
+	case c.tooLarge(header):
+		c.hash = new(newContentHash(header))
+		c.label(Shown{Observed: o, Known: true, Untagged: true})
+	default:
+		c.hash = new(newContentHash(header))
+		c.mode = holding
+	}
+}
+
+// tooLarge reports whether the announced length is over the limit.
+func (c *Capture) tooLarge(h http.Header) bool {
+	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	return err == nil && n > c.limit
+}
+
+// streams reports whether the response must reach the client piece by piece, or
+// ends in trailer fields.
+func streams(h http.Header) bool {
+	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return mediatype == "text/event-stream" || strings.HasPrefix(mediatype, "application/grpc") ||
+		h.Get("Trailer") != "" || caddyhttp.IsIncremental(h)
+}
+
+// label has the response labelled and sends its header section, or drops it.
+func (c *Capture) label(s Shown) {
+	if !c.reading.Label(c.status, c.Header(), s) {
+		c.mode = dropping
+		c.held.Reset()
+		return
+	}
+	c.mode = passing
+	c.ResponseWriterWrapper.WriteHeader(c.status)
+}
+
+func (c *Capture) Write(p []byte) (int, error) {
+	c.WriteHeader(http.StatusOK)
+	if c.mode == dropping {
+		if c.dropped += int64(len(p)); c.dropped > maxDropped {
+			c.cancel()
+		}
+		return len(p), nil
+	}
+	if c.hash != nil {
+		c.hash.Write(p)
+	}
+	if c.mode == holding {
+		if int64(c.held.Len()+len(p)) <= c.limit {
+			return c.held.Write(p)
+		}
+		c.label(Shown{Observed: c.observed, Known: true, Untagged: true})
+		if c.mode == dropping {
+			return len(p), nil
+		}
+		if _, err := c.held.WriteTo(c.ResponseWriterWrapper); err != nil {
+			return 0, err
+		}
+	}
+	return c.ResponseWriterWrapper.Write(p)
+}
+
+// ReadFrom keeps io.Copy from going around Write.
+func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
+	c.WriteHeader(http.StatusOK)
+	if c.mode == passing && c.hash == nil {
+		return c.ResponseWriterWrapper.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{c}, r)
+}
+
+// FlushError flushes what may be sent. What is held back stays so: the proxy
+// also flushes responses that are no streams.
+func (c *Capture) FlushError() error {
+	c.WriteHeader(http.StatusOK)
+	if c.mode == passing {
+		return http.NewResponseController(c.ResponseWriterWrapper).Flush()
+	}
+	return nil
+}
+
+// finish sends what was held back.
+func (c *Capture) finish() error {
+	c.WriteHeader(http.StatusOK)
+	if c.hash == nil || c.mode == dropping {
+		return nil
+	}
+	c.observed.ETag = c.hash.tag()
+	if c.mode == passing {
+		c.reading.Late(c.observed)
+		return nil
+	}
+	c.label(Shown{Observed: c.observed, Known: true})
+	if c.mode == dropping {
+		return nil
+	}
+	_, err := c.held.WriteTo(c.ResponseWriterWrapper)
+	return err
+}

@@ -1,0 +1,71 @@
+package proxyhooks
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrLeaseLost is the cause with which a lease's context ends when the lease
+// can no longer be relied on.
+var ErrLeaseLost = errors.New("the lease was lost while the backend worked")
+
+// Lease keeps a claim or pass alive while the backend works, by renewing it
+// every sixth of its length.
+type Lease struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	length time.Duration
+	renew  func(context.Context) error
+	lost   func(error) bool
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+	renewed time.Time // when the last renewal that succeeded was begun
+}
+
+// KeepLease renews a lease of the given length, which was taken no earlier than
+// at taken, until Stop. A renewal that fails with an error for which lost
+// reports true ends the lease's context; one that fails otherwise is tried
+// again, until two thirds of the lease have passed without a renewal.
+func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
+	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.timer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
+	return l
+}
+
+// Context ends when the lease is lost, and not when it is stopped. It is not
+// derived from any request's.
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// Lost reports whether the lease was lost before it was stopped.
+func (l *Lease) Lost() bool { return l.ctx.Err() != nil }
+
+// Stop ends the renewals. No renewal is under way when it returns.
+func (l *Lease) Stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	l.timer.Stop()
+}
+
+func (l *Lease) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return
+	}
+	begun := time.Now()
+	err := l.renew(l.ctx)
+	switch {
+	case err == nil:
+		l.renewed = begun
+	case l.lost(err), time.Since(l.renewed) > l.length*2/3:
+		l.cancel(ErrLeaseLost)
+		return
+	}
+	l.timer.Reset(l.length / 6)
+}

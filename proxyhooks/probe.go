@@ -1,0 +1,184 @@
+package proxyhooks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// Probed is the answer to a probe.
+type Probed struct {
+	Status int
+	Header http.Header
+	// Observed is what the answer showed, if Known.
+	Observed etagcache.Observed
+	Known    bool
+	// Body is the content of an answer that shows nothing, so that it can be
+	// relayed. It is cut after 64 KiB.
+	Body []byte
+	// Err tells why there is no answer.
+	Err error
+}
+
+// Probe asks the origin for the current representation that r selects: it runs
+// next on a GET for the same target with the client's own credentials, reads
+// the content into the hash and drops it. Everything that handlers keep on a
+// request (replacer, variables, route groups, log fields) is the probe's own,
+// so that neither the client's response nor the request that follows can tell
+// that it took place. With a limit above zero the probe is given up after so
+// many bytes of content; what it shows then lacks the tag.
+func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) (p Probed) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &probeWriter{header: make(http.Header), deriver: d, room: limit, cancel: cancel}
+	defer func() {
+		if v := recover(); v != nil {
+			if v != http.ErrAbortHandler {
+				panic(v)
+			}
+			p = Probed{Err: errors.New("the answer broke off")}
+		}
+		if w.givenUp {
+			p = w.result()
+		}
+	}()
+	err := next.ServeHTTP(w, probeRequest(ctx, w, r))
+	if err != nil {
+		if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && he.StatusCode != 0 && !w.wrote {
+			w.WriteHeader(he.StatusCode)
+		} else {
+			return Probed{Err: err}
+		}
+	}
+	if ctx.Err() != nil {
+		return Probed{Err: context.Cause(ctx)}
+	}
+	w.WriteHeader(http.StatusOK)
+	return w.result()
+}
+
+// probeRequest makes the GET that stands for r.
+func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
+	outer, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	original, _ := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+
+	pr := r.Clone(ctx)
+	pr.Method = http.MethodGet
+	pr.Header = probeHeader(r.Header)
+	pr.Body, pr.GetBody, pr.ContentLength = http.NoBody, nil, 0
+	pr.TransferEncoding, pr.Trailer = nil, nil
+
+	// The placeholders of the original target must name the original target,
+	// which PrepareRequest takes from the request.
+	current := pr.URL
+	if original.URL != nil {
+		pr.URL = new(url.URL)
+		*pr.URL = *original.URL
+	}
+	repl := caddy.NewReplacer()
+	pr = caddyhttp.PrepareRequest(pr, repl, w, server)
+	pr.URL = current
+	maps.Copy(pr.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
+	if outer != nil {
+		// What outer handlers found out (the user, what a matcher captured)
+		// holds for the probe too; what belongs to the request doesn't.
+		repl.Map(func(key string) (any, bool) {
+			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") {
+				return nil, false
+			}
+			return outer.Get(key)
+		})
+	}
+	return pr
+}
+
+// probeHeader returns the fields of h that select a representation or
+// authorize the client to see it.
+func probeHeader(h http.Header) http.Header {
+	out := h.Clone()
+	for name := range out {
+		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") {
+			delete(out, name)
+		}
+	}
+	for _, name := range [...]string{
+		"Transfer-Encoding", "Trailer", "Expect", "Range", "Upgrade", "Connection",
+		"Http2-Settings", "Te", "Prefer", "Idempotency-Key", "Want-Content-Digest", "Want-Repr-Digest",
+		"X-Http-Method-Override", "X-Method-Override", "X-Http-Method",
+	} {
+		delete(out, name)
+	}
+	out["Accept-Encoding"] = []string{"identity"}
+	return out
+}
+
+// maxProbeBody bounds what a Probed keeps of an answer's content.
+const maxProbeBody = 64 << 10
+
+// probeWriter is a response writer that leads nowhere. Its Write never fails:
+// the proxy would take that for a client that went away, and panic.
+type probeWriter struct {
+	header   http.Header
+	deriver  Deriver
+	wrote    bool
+	status   int
+	observed etagcache.Observed
+	known    bool
+	hash     *contentHash
+	body     bytes.Buffer
+
+	room    int64 // for content, if above zero
+	givenUp bool
+	cancel  context.CancelFunc
+}
+
+func (w *probeWriter) Header() http.Header { return w.header }
+
+func (w *probeWriter) WriteHeader(status int) {
+	if w.wrote || status < 200 {
+		return
+	}
+	w.wrote, w.status = true, status
+	var needBody bool
+	w.observed, needBody, w.known = w.deriver.FromHeader(status, w.header, time.Now())
+	if needBody {
+		w.hash = new(newContentHash(w.header))
+	}
+}
+
+func (w *probeWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.hash != nil {
+		w.hash.Write(p)
+		if w.room > 0 {
+			if w.room -= int64(len(p)); w.room <= 0 {
+				w.room, w.givenUp, w.hash = 0, true, nil
+				w.cancel()
+			}
+		}
+	} else if room := maxProbeBody - w.body.Len(); !w.known && room > 0 {
+		w.body.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
+}
+
+func (w *probeWriter) FlushError() error { return nil }
+
+func (w *probeWriter) result() Probed {
+	if w.hash != nil {
+		w.observed.ETag = w.hash.tag()
+	}
+	return Probed{Status: w.status, Header: w.header, Observed: w.observed, Known: w.known, Body: w.body.Bytes()}
+}

@@ -1,0 +1,64 @@
+package proxyhooks
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+)
+
+// VariantKey names the representation that a request selects: its exact target
+// (path and query, as the backend receives them) and its values of the request
+// fields in vary. The scheme by which tags are derived is part of it, so that
+// handlers with different schemes never compare each other's tags.
+func VariantKey(scheme, target, vary string, header http.Header) string {
+	h := sha256.New()
+	write := func(s string) {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	write(scheme)
+	write(target)
+	write(vary)
+	for name := range strings.SplitSeq(vary, ",") {
+		if name == "" {
+			continue
+		}
+		for _, value := range header[textproto.CanonicalMIMEHeaderKey(name)] {
+			write(value)
+		}
+		write("")
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Vary adds the request fields that a response's Vary names to those that are
+// known, as a sorted list of lower-case names. Accept-Encoding is left out: the
+// backend is always asked for the identity coding. It reports false where the
+// response varies by more than the request says (`Vary: *`).
+func Vary(known string, h http.Header) (string, bool) {
+	lines := h.Values("Vary")
+	if len(lines) == 0 {
+		return known, true
+	}
+	var names []string
+	if known != "" {
+		names = strings.Split(known, ",")
+	}
+	for _, line := range lines {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.ToLower(strings.Trim(name, " \t"))
+			switch name {
+			case "*":
+				return known, false
+			case "", "accept-encoding":
+			default:
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ","), true
+}

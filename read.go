@@ -1,0 +1,182 @@
+package preconditions
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// reading is a GET or HEAD.
+type reading struct {
+	*exchange
+	before    etagcache.Stored // what was known of the variant
+	storable  bool             // whether what the response shows may be stored
+	vary      http.Header      // the response's header, once it is there
+	probeBase *http.Request    // for HEAD: the request as it was before next
+	instead   func() error     // answers in place of the response
+}
+
+// read forwards a GET or HEAD, labels the response with its validators, and
+// evaluates the conditions against them.
+func (x *exchange) read() error {
+	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	x.entry = entry
+	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && entry.Busy == 0}
+	if x.r.Method == http.MethodHead {
+		rd.probeBase = x.r.Clone(x.r.Context())
+	}
+	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
+	err = proxyhooks.NewCapture(x.w, x.h.deriver, x.h.Buffer, rd).Serve(x.next, x.r)
+	restore()
+	if rd.instead != nil {
+		return rd.instead()
+	}
+	return err
+}
+
+// forwarded returns the request fields that the backend gets otherwise than the
+// client sent them. The identity coding makes one content have one tag. The
+// backend has never heard of our tags, so that it must not see conditions that
+// are evaluated here; with its own tags, it may save itself the content.
+func (rd *reading) forwarded() map[string][]string {
+	changes := map[string][]string{"Accept-Encoding": {"identity"}}
+	if rd.before.Own {
+		return changes
+	}
+	c := rd.conditions
+	if c.IfMatch != nil || c.IfNoneMatch != nil {
+		for _, f := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
+			changes[f.String()] = nil
+		}
+	}
+	if !c.Empty() || rd.r.Header["If-Range"] != nil {
+		// A part shows no tag to evaluate the conditions against, and a
+		// backend that doesn't know the tag must not choose the part.
+		changes["Range"], changes["If-Range"] = nil, nil
+	}
+	return changes
+}
+
+// Label implements proxyhooks.Reading.
+func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
+	o := s.Observed
+	if s.Untagged && rd.probeBase != nil {
+		o, s.Untagged = rd.tagOfHead(header, o)
+	}
+	if o.State == validator.Present {
+		if o.ETag.Valid && !o.Own {
+			header["Etag"] = []string{o.ETag.String()}
+		}
+		if o.WeakDate {
+			delete(header, "Last-Modified") // until its second is over
+		}
+	} else if !s.Known && !rd.h.deriver.Uses(proxyhooks.SourceUpstream) {
+		delete(header, "Etag") // of a part, or a 304: not the tag that we give the whole
+	}
+	if s.Known && !s.Untagged {
+		rd.observe(o, header)
+	}
+	rd.vary = header
+	if o.State != validator.Present || rd.conditions.Empty() {
+		rd.report(outcomeRead, "")
+		return true
+	}
+	return rd.decide(status, header, o.Representation)
+}
+
+// decide evaluates the conditions against the representation that is about to
+// be sent, and reports whether it may be.
+func (rd *reading) decide(status int, header http.Header, current validator.Representation) bool {
+	res := rd.evaluate(current)
+	switch {
+	case res.Verdict == validator.NotModified:
+		rd.report(outcomeUnmodified, "")
+		rd.reportCondition(res.Field, current.ETag)
+		rd.instead = func() error { return rd.notModified(res, current) }
+	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable:
+		f := rd.failed(res, current)
+		rd.report(f.outcome, f.reason)
+		if rd.h.Mode == modeReport {
+			rd.reportCondition(res.Field, current.ETag)
+			return true
+		}
+		rd.instead = func() error { return rd.sendRefusal(f) }
+	default:
+		rd.report(outcomeRead, "")
+		return true
+	}
+	return false
+}
+
+// Late implements proxyhooks.Reading.
+func (rd *reading) Late(o etagcache.Observed) {
+	rd.observe(o, rd.vary)
+}
+
+// notModified sends 304 with the fields of the response that it stands for (RFC
+// 9110, section 15.4.5), and with the tag by which the client knows it.
+func (rd *reading) notModified(res validator.Result, current validator.Representation) error {
+	header := rd.w.Header()
+	location := header["Content-Location"]
+	modified := header["Last-Modified"]
+	removeRepresentationMetadata(header)
+	if location != nil {
+		header["Content-Location"] = location
+	}
+	switch {
+	case res.Matched.Valid && !res.Matched.Weak:
+		header["Etag"] = []string{res.Matched.String()}
+	case current.ETag.Valid:
+		header["Etag"] = []string{current.ETag.String()}
+	case modified != nil:
+		header["Last-Modified"] = modified
+	}
+	rd.w.WriteHeader(http.StatusNotModified)
+	return nil
+}
+
+// tagOfHead finds the tag that a GET would show, by a GET. It returns what the
+// header showed, and true, where there is none to be had.
+func (rd *reading) tagOfHead(header http.Header, o etagcache.Observed) (etagcache.Observed, bool) {
+	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n > rd.h.Buffer {
+		return o, true
+	}
+	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.probeBase, rd.h.deriver, rd.h.Buffer)
+	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid {
+		return o, true
+	}
+	return p.Observed, false
+}
+
+// observe stores what a response showed, unless that is what the store knows.
+func (rd *reading) observe(o etagcache.Observed, header http.Header) {
+	if !rd.storable {
+		return
+	}
+	observation, ok := rd.observation(o, header)
+	if !ok {
+		return
+	}
+	known, ok := rd.entry.Variants[observation.Variant]
+	if ok && known.Own == o.Own && known.Equal(o.Representation) && !rd.h.verify.stale(known.Age) {
+		return
+	}
+	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
+	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) {
+		rd.h.store.note(err)
+		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
+	}
+}
+
+// stale reports whether a validator that was stored so long ago should be
+// stored again, so that it is young when a write comes.
+func (v verification) stale(age time.Duration) bool {
+	return v.younger > 0 && age > v.younger/2
+}

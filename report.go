@@ -1,0 +1,73 @@
+package preconditions
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// reportWrite forwards a write whatever its conditions say, and tells what
+// would have become of it. Nobody waits for anybody.
+func (x *exchange) reportWrite() error {
+	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+		return contentError(err)
+	}
+	f, current := x.foresee()
+	if f.status != 0 {
+		x.h.logger.Info("would be refused",
+			zap.Int("status", f.status), zap.String("outcome", string(f.outcome)), zap.String("reason", f.reason),
+			zap.String("method", x.r.Method), zap.String("resource", x.key))
+	}
+	defer proxyhooks.Edit(x.r.Header, x.forwardedConditions(current))()
+
+	taken := time.Now()
+	wr := &writing{exchange: x, mark: true}
+	if grant, _, err := x.h.store.Pass(x.r.Context(), x.key, x.h.terms); err == nil {
+		wr = x.hold(grant, taken)
+		defer wr.release()
+	}
+	wr.outcome, wr.reason, wr.field, wr.current = f.outcome, f.reason, f.condition, current.ETag
+	return wr.forward()
+}
+
+// foresee returns the refusal that the request would get, or one without a
+// status but with the outcome, and what is current.
+func (x *exchange) foresee() (refusal, etagcache.Observed) {
+	if !x.conditional() {
+		if x.mustBeConditional() {
+			return x.required(), etagcache.Observed{}
+		}
+		return refusal{outcome: outcomeUnconditional}, etagcache.Observed{}
+	}
+	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	if err != nil {
+		return x.unavailable("the store is out of reach"), etagcache.Observed{}
+	}
+	x.entry = entry
+	known := x.stored()
+	current := known.Observed
+	res := x.evaluate(current.Representation)
+	if entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age) {
+		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+		if !p.Known {
+			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
+		}
+		current = p.Observed
+		res = x.evaluate(current.Representation)
+	}
+	switch res.Verdict {
+	case validator.True:
+		return refusal{outcome: outcomePassed, condition: res.Field}, current
+	case validator.Unconditional:
+		if x.mustBeConditional() {
+			return x.required(), current
+		}
+		return refusal{outcome: outcomeUnconditional}, current
+	default:
+		return x.failed(res, current.Representation), current
+	}
+}

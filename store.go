@@ -1,0 +1,149 @@
+package preconditions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// StoreOpener is what a module in the namespace http.preconditions.stores must
+// be.
+type StoreOpener interface {
+	// StoreKey names the store. Modules with equal keys share one store, also
+	// across config reloads, so it must differ wherever the configuration
+	// means another store. It must not reveal a password.
+	StoreKey() string
+
+	// OpenStore returns the store. It must not wait for the network, so that
+	// Caddy can start while the store is away.
+	OpenStore() (etagcache.Store, error)
+}
+
+// A StoreOpener may also have a method Reconfigure(etagcache.Store), which is
+// called with the store that it shares, whether it was just opened or not.
+
+// stores holds the open stores, by key, so that they outlive config reloads.
+var stores = caddy.NewUsagePool()
+
+// acquireStore opens the store, or takes a share of it if it is open.
+func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string, error) {
+	key := opener.StoreKey()
+	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
+		store, err := opener.OpenStore()
+		if err != nil {
+			return nil, err
+		}
+		return &sharedStore{Store: store, journal: newJournal(maxJournal)}, nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	s := value.(*sharedStore)
+	s.logger.Store(logger)
+	if r, ok := opener.(interface{ Reconfigure(etagcache.Store) }); ok {
+		r.Reconfigure(s.Store)
+	}
+	return s, key, nil
+}
+
+// sharedStore is a store that handlers share, with the journal of what this
+// node wrote while it was out of reach.
+type sharedStore struct {
+	etagcache.Store
+	journal *journal
+	logger  atomic.Pointer[zap.Logger]
+	away    atomic.Bool // whether the last call found the store out of reach
+
+	mu      sync.Mutex
+	users   int
+	retired bool
+}
+
+// enter keeps the store open until the function that it returns is called.
+func (s *sharedStore) enter() (leave func()) {
+	s.mu.Lock()
+	s.users++
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		s.users--
+		last := s.retired && s.users == 0
+		s.mu.Unlock()
+		if last {
+			s.close()
+		}
+	}
+}
+
+// Destruct closes the store as soon as no request uses it. Caddy calls it when
+// the last handler is cleaned up, which is not when the last request ends.
+func (s *sharedStore) Destruct() error {
+	s.mu.Lock()
+	s.retired = true
+	last := s.users == 0
+	s.mu.Unlock()
+	if last {
+		s.close()
+	}
+	return nil
+}
+
+func (s *sharedStore) close() {
+	if err := s.Store.Close(); err != nil {
+		s.logger.Load().Warn("closing the store", zap.Error(err))
+	}
+}
+
+func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
+	if err := s.catchUp(ctx, t); err != nil {
+		return etagcache.Entry{}, err
+	}
+	entry, err := s.Store.Read(ctx, key, t)
+	return entry, s.note(err)
+}
+
+func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	if err := s.catchUp(ctx, t); err != nil {
+		return etagcache.Grant{}, etagcache.Entry{}, err
+	}
+	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
+	return grant, entry, s.note(err)
+}
+
+func (s *sharedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	if err := s.catchUp(ctx, t); err != nil {
+		return etagcache.Grant{}, etagcache.Entry{}, err
+	}
+	grant, entry, err := s.Store.Pass(ctx, key, t)
+	return grant, entry, s.note(err)
+}
+
+// catchUp marks what was written while the store was out of reach as changed.
+// Until it has succeeded, the store is not to be trusted.
+func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
+	err := s.journal.flush(func(key string) error {
+		return s.note(s.Touch(ctx, key, t))
+	})
+	if errors.Is(err, errCatchingUp) {
+		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, err)
+	}
+	return err
+}
+
+// note logs when the store goes out of reach and when it comes back.
+func (s *sharedStore) note(err error) error {
+	switch away := errors.Is(err, etagcache.ErrUnavailable); {
+	case away && s.away.CompareAndSwap(false, true):
+		s.logger.Load().Error("the store is out of reach", zap.Error(err))
+	case !away && !errors.Is(err, context.Canceled) && s.away.CompareAndSwap(true, false):
+		s.logger.Load().Info("the store is back")
+	}
+	return err
+}

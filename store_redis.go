@@ -1,0 +1,224 @@
+package preconditions
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+func init() {
+	caddy.RegisterModule(RedisStore{})
+}
+
+// RedisStore keeps validators and claims in Redis (6.0 or newer), so that any
+// number of Caddy nodes can share them: one server, one behind Sentinels, or a
+// cluster. Global placeholders such as `{env.REDIS_PASSWORD}` and
+// `{file./run/secrets/redis}` are replaced in all texts.
+type RedisStore struct {
+	// Where Redis is, as `redis://[user:password@]host[:port][/db]`,
+	// `rediss://…` for TLS, or `unix:///path`. Several are the nodes of a
+	// cluster, or Sentinels if `sentinel_master` is set.
+	URL []string `json:"url,omitempty"`
+
+	// The same as host:port. Default, if there is no URL either:
+	// `localhost:6379`.
+	Address []string `json:"address,omitempty"`
+
+	// The user and the password, unless a URL holds them.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	// The number of the database, unless a URL holds it. Default: 0.
+	DB int `json:"db,omitempty"`
+
+	// Turns TLS on, as a URL with `rediss` does.
+	TLS *RedisTLS `json:"tls,omitempty"`
+
+	// The name of the master to ask the Sentinels for.
+	SentinelMaster string `json:"sentinel_master,omitempty"`
+
+	// The user and the password for the Sentinels themselves.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
+	// That the one address is that of a cluster.
+	Cluster bool `json:"cluster,omitempty"`
+
+	// What all keys and the channel begin with. Default:
+	// `caddy:preconditions:`.
+	Prefix string `json:"prefix,omitempty"`
+
+	// How long one operation may take until Redis counts as out of reach.
+	// Default: 250ms.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+// RedisTLS configures TLS to Redis.
+type RedisTLS struct {
+	// A PEM file with the certificates of the authorities to trust. Default:
+	// those of the system.
+	CA string `json:"ca,omitempty"`
+
+	// PEM files with the certificate and the key to present to Redis.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+
+	// The name that the server's certificate must have. Default: the host.
+	ServerName string `json:"server_name,omitempty"`
+
+	// Accept any certificate. Whoever is in between then reads everything.
+	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (RedisStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.preconditions.stores.redis",
+		New: func() caddy.Module { return new(RedisStore) },
+	}
+}
+
+const (
+	defaultRedisAddress = "localhost:6379"
+	defaultRedisPrefix  = "caddy:preconditions:"
+	defaultRedisTimeout = caddy.Duration(250 * time.Millisecond)
+)
+
+// Provision replaces placeholders and sets the defaults.
+func (s *RedisStore) Provision(caddy.Context) error {
+	repl := caddy.NewReplacer()
+	texts := []*string{&s.Username, &s.Password, &s.SentinelMaster, &s.SentinelUsername, &s.SentinelPassword, &s.Prefix}
+	if s.TLS != nil {
+		s.TLS = new(*s.TLS)
+		texts = append(texts, &s.TLS.CA, &s.TLS.Certificate, &s.TLS.Key, &s.TLS.ServerName)
+	}
+	s.URL, s.Address = slices.Clone(s.URL), slices.Clone(s.Address)
+	for i := range s.URL {
+		texts = append(texts, &s.URL[i])
+	}
+	for i := range s.Address {
+		texts = append(texts, &s.Address[i])
+	}
+	for _, text := range texts {
+		*text = repl.ReplaceAll(*text, "")
+	}
+	if len(s.URL)+len(s.Address) == 0 {
+		s.Address = []string{defaultRedisAddress}
+	}
+	setDefault(&s.Prefix, defaultRedisPrefix)
+	setDefault(&s.Timeout, defaultRedisTimeout)
+	return nil
+}
+
+// Validate refuses what contradicts itself, without using the network.
+func (s *RedisStore) Validate() error {
+	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
+		return errors.New("redis: timeout must be between 1ms and 1m")
+	}
+	config, err := s.config()
+	if err != nil {
+		return err
+	}
+	client, err := config.Client()
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+// StoreKey implements StoreOpener. It is a digest of every field, so that a
+// reload that changes any of them opens another store.
+func (s *RedisStore) StoreKey() string {
+	fields, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // only texts and numbers
+	}
+	sum := sha256.Sum256(fields)
+	return "redis:" + hex.EncodeToString(sum[:])
+}
+
+// OpenStore implements StoreOpener.
+func (s *RedisStore) OpenStore() (etagcache.Store, error) {
+	config, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := config.Client()
+	if err != nil {
+		return nil, err
+	}
+	return etagcache.NewRedis(client, etagcache.RedisOptions{
+		Prefix:  s.Prefix,
+		Timeout: time.Duration(s.Timeout),
+	}), nil
+}
+
+func (s *RedisStore) config() (etagcache.RedisConfig, error) {
+	c := etagcache.RedisConfig{
+		Addresses:        append(slices.Clone(s.URL), s.Address...),
+		Username:         s.Username,
+		Password:         s.Password,
+		DB:               s.DB,
+		SentinelMaster:   s.SentinelMaster,
+		SentinelUsername: s.SentinelUsername,
+		SentinelPassword: s.SentinelPassword,
+		Cluster:          s.Cluster,
+		Timeout:          time.Duration(s.Timeout),
+	}
+	if s.TLS == nil {
+		return c, nil
+	}
+	var err error
+	c.TLS, err = s.TLS.config()
+	return c, err
+}
+
+func (t *RedisTLS) config() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.ServerName,
+		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // the user asks for it
+	}
+	if t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("redis: reading the authorities: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis: %s holds no certificate", t.CA)
+		}
+	}
+	if (t.Certificate == "") != (t.Key == "") {
+		return nil, errors.New("redis: a certificate needs a key, and a key a certificate")
+	}
+	if t.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("redis: reading the certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*RedisStore)(nil)
+	_ caddy.Validator   = (*RedisStore)(nil)
+	_ StoreOpener       = (*RedisStore)(nil)
+	_ caddy.Provisioner = (*MemoryStore)(nil)
+	_ caddy.Validator   = (*MemoryStore)(nil)
+	_ StoreOpener       = (*MemoryStore)(nil)
+)

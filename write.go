@@ -1,0 +1,289 @@
+package preconditions
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// conditional reports whether the request has a condition that may keep it from
+// being performed. A field that must be ignored whatever the state of the
+// resource (RFC 9110, section 13.1) is none.
+func (x *exchange) conditional() bool {
+	return x.conditions.GuardsWrite() &&
+		x.evaluate(validator.Representation{}).Verdict != validator.Unconditional
+}
+
+// writeConditional lets a write through if its condition holds for the state
+// that it replaces.
+func (x *exchange) writeConditional() error {
+	// A condition that can't hold in any state needs no store.
+	if res := x.evaluate(validator.Representation{}); res.Verdict == validator.False {
+		return x.refuse(x.failed(res, validator.Representation{}))
+	}
+	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+	defer cancel()
+	readAhead := false
+	for {
+		var err error
+		x.entry, err = x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+		if err != nil {
+			return x.withoutStore(err)
+		}
+		if x.entry.Busy > 0 {
+			if err := x.wait(waiting); err != nil {
+				return x.gaveUpWaiting(err)
+			}
+			continue
+		}
+		known := x.stored()
+		res := x.evaluate(known.Representation)
+		if res.Verdict == validator.False && !x.h.verify.refused {
+			return x.refuse(x.failed(res, known.Representation))
+		}
+		// Somebody who sends slowly, or never ends, must not hold a claim.
+		if !readAhead {
+			if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+				return contentError(err)
+			}
+			readAhead = true
+		}
+		taken := time.Now()
+		grant, entry, err := x.h.store.Claim(x.r.Context(), x.key, x.entry.Epoch, x.h.terms)
+		switch {
+		case err == nil:
+			return x.writeClaimed(x.hold(grant, taken), res, known)
+		case errors.Is(err, etagcache.ErrBusy):
+			x.entry = entry
+			if err := x.wait(waiting); err != nil {
+				return x.gaveUpWaiting(err)
+			}
+		case !errors.Is(err, etagcache.ErrStale):
+			return x.withoutStore(err)
+		}
+	}
+}
+
+// writeClaimed goes on with a conditional write that has the claim. The
+// condition came to res for what is known.
+func (x *exchange) writeClaimed(wr *writing, res validator.Result, known etagcache.Stored) error {
+	defer wr.release()
+	current := known.Observed
+	if res.Verdict != validator.True || x.h.verify.needed(known.Age) {
+		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+		if !p.Known {
+			return x.cannotProbe(p, res.Field)
+		}
+		current = p.Observed
+		if o, ok := x.observation(current, p.Header); ok {
+			wr.seen = &o
+		}
+		res = x.evaluate(current.Representation)
+	}
+	switch res.Verdict {
+	case validator.True:
+		wr.outcome = outcomePassed
+	case validator.Unconditional:
+		// The origin has no modification date: the condition must be ignored
+		// (RFC 9110, section 13.1.4), which makes it none.
+		if x.mustBeConditional() {
+			wr.release()
+			return x.refuse(x.required())
+		}
+		wr.outcome = outcomeUnconditional
+	default:
+		wr.release()
+		return x.refuse(x.failed(res, current.Representation))
+	}
+	if wr.lease.Lost() {
+		return x.refuse(x.unavailable("the claim was lost before the request was forwarded"))
+	}
+	wr.field, wr.current = res.Field, current.ETag
+	defer proxyhooks.Edit(x.r.Header, x.forwardedConditions(current))()
+	return wr.forward()
+}
+
+// forwardedConditions returns how the conditions go to the backend after they
+// were found true for the current representation: not at all, if they were
+// compared with a tag that the backend has never heard of. Its own tag goes
+// along, in its own spelling, so that its own check still counts.
+func (x *exchange) forwardedConditions(current etagcache.Observed) map[string][]string {
+	c := x.conditions
+	switch {
+	case c.IfMatch == nil && c.IfNoneMatch == nil:
+		return nil // a date, which is the backend's own
+	case !current.Own:
+		return map[string][]string{
+			validator.IfMatch.String():           nil,
+			validator.IfNoneMatch.String():       nil,
+			validator.IfUnmodifiedSince.String(): nil,
+		}
+	case c.IfMatch != nil:
+		if res := x.evaluate(current.Representation); res.Matched.Valid && res.Field == validator.IfMatch {
+			return map[string][]string{validator.IfMatch.String(): {current.ETag.String()}}
+		}
+	}
+	return nil
+}
+
+// cannotProbe answers a write whose condition the origin left undecided.
+func (x *exchange) cannotProbe(p proxyhooks.Probed, field validator.Field) error {
+	switch {
+	case x.r.Context().Err() != nil:
+		return nil // the client is gone
+	case p.Err != nil || p.Status >= 500:
+		x.h.logger.Warn("the origin could not be asked", zap.String("resource", x.key), zap.Int("status", p.Status), zap.Error(p.Err))
+		return x.refuse(x.unavailable("the origin could not be asked for the current state"))
+	case p.Status == http.StatusUnauthorized, p.Status == http.StatusForbidden, p.Status == http.StatusProxyAuthRequired:
+		return x.relay(p)
+	default:
+		return x.refuse(x.unverifiable(field, "the origin answered "+http.StatusText(p.Status)+" to a GET"))
+	}
+}
+
+// relay sends the origin's own refusal to show the resource.
+func (x *exchange) relay(p proxyhooks.Probed) error {
+	x.report(outcomeUnverifiable, "the origin answered "+http.StatusText(p.Status))
+	header := x.w.Header()
+	for name, lines := range p.Header {
+		switch name {
+		case "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Etag", "Last-Modified":
+		default:
+			header[name] = append(header[name], lines...)
+		}
+	}
+	return x.sendFinal(p.Status, p.Body)
+}
+
+// wait waits until the write that x.entry shows to be in flight may have ended.
+func (x *exchange) wait(ctx context.Context) error {
+	return x.h.store.Wait(ctx, x.key, x.entry)
+}
+
+// gaveUpWaiting answers a write that waited for another one and could not go on.
+func (x *exchange) gaveUpWaiting(err error) error {
+	switch {
+	case x.r.Context().Err() != nil:
+		return nil // the client is gone
+	case errors.Is(err, context.DeadlineExceeded):
+		return x.refuse(x.conflict())
+	default:
+		return x.withoutStore(err)
+	}
+}
+
+// withoutStore answers a conditional write that the store can't be asked about.
+func (x *exchange) withoutStore(err error) error {
+	if x.r.Context().Err() != nil {
+		return nil // the client is gone
+	}
+	if x.h.storeDown.Conditional != storeDownForward {
+		return x.refuse(x.unavailable("the store is out of reach"))
+	}
+	// The user prefers a check that another write can slip past to none.
+	p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+	if !p.Known {
+		return x.cannotProbe(p, validator.None)
+	}
+	res := x.evaluate(p.Observed.Representation)
+	switch {
+	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable:
+		return x.refuse(x.failed(res, p.Observed.Representation))
+	case res.Verdict == validator.Unconditional && x.mustBeConditional():
+		return x.refuse(x.required())
+	}
+	defer proxyhooks.Edit(x.r.Header, x.forwardedConditions(p.Observed))()
+	return x.writeJournaled(outcomePassed)
+}
+
+// writeUnconditional forwards a write that has no condition: any number at
+// once, but none together with a conditional one.
+func (x *exchange) writeUnconditional() error {
+	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+		return contentError(err)
+	}
+	if x.h.Unconditional == unconditionalForward {
+		return x.writeMarked()
+	}
+	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+	defer cancel()
+	for {
+		taken := time.Now()
+		grant, entry, err := x.h.store.Pass(x.r.Context(), x.key, x.h.terms)
+		switch {
+		case err == nil:
+			wr := x.hold(grant, taken)
+			defer wr.release()
+			wr.outcome = outcomeUnconditional
+			return wr.forward()
+		case errors.Is(err, etagcache.ErrBusy):
+			x.entry = entry
+			err = x.wait(waiting)
+			if errors.Is(err, etagcache.ErrUnavailable) {
+				return x.unconditionalWithoutStore()
+			}
+			if err != nil {
+				return x.gaveUpWaiting(err)
+			}
+		case x.r.Context().Err() != nil:
+			return nil // the client is gone
+		default:
+			return x.unconditionalWithoutStore()
+		}
+	}
+}
+
+// writeMarked forwards a write without waiting for anybody, and marks the
+// resource as changed before and after.
+func (x *exchange) writeMarked() error {
+	if err := x.h.store.catchUp(x.r.Context(), x.h.terms); err != nil {
+		return x.unconditionalWithoutStore()
+	}
+	if err := x.h.store.note(x.h.store.Touch(x.r.Context(), x.key, x.h.terms)); err != nil {
+		return x.unconditionalWithoutStore()
+	}
+	wr := &writing{exchange: x, outcome: outcomeUnconditional, mark: true}
+	return wr.forward()
+}
+
+func (x *exchange) unconditionalWithoutStore() error {
+	if x.h.storeDown.Unconditional != storeDownForward {
+		return x.refuse(x.unavailable("the store is out of reach"))
+	}
+	return x.writeJournaled(outcomeUnconditional)
+}
+
+// writeJournaled forwards a write that the store doesn't know of, and has the
+// node remember it.
+func (x *exchange) writeJournaled(o outcome) error {
+	if err := x.h.store.journal.begin(x.key); err != nil {
+		return x.refuse(x.unavailable(err.Error()))
+	}
+	defer x.h.store.journal.end(x.key)
+	wr := &writing{exchange: x, outcome: o}
+	return wr.forward()
+}
+
+// contentError turns the failure to read the request content into an error of
+// the chain.
+func contentError(err error) error {
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		return he
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) {
+		return caddyhttp.Error(499, err)
+	}
+	return caddyhttp.Error(http.StatusBadRequest, err)
+}
