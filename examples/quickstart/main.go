@@ -1,0 +1,245 @@
+// Quickstart shows a lost update, and its cure, on your own machine:
+//
+//	go run ./examples/quickstart
+//
+// It starts a legacy document service, and in front of it a Caddy with this
+// module compiled in, and prints what to try. To stand in front of a backend of
+// yours instead:
+//
+//	go run ./examples/quickstart --to http://127.0.0.1:3000
+//
+// With a subcommand it is the ordinary caddy command:
+//
+//	go run ./examples/quickstart list-modules
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-preconditions/preconditions"
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+)
+
+var (
+	//go:embed Caddyfile
+	config []byte
+	//go:embed steps.txt
+	steps string
+	//go:embed steps_to.txt
+	stepsTo string
+)
+
+const usage = `usage: quickstart [flags]
+       quickstart <subcommand of caddy> [...]
+
+  --listen host:port    where Caddy listens (localhost:8080)
+  --backend host:port   where the legacy document service listens (localhost:9000)
+  --to URL              stand in front of the backend there, and start no service
+`
+
+func main() {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		caddycmd.Main()
+		return
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+
+	err := run(ctx, os.Args[1:], os.Stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until the context ends.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	opts, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+
+	if opts.to == "" {
+		stop, err := startLegacy(opts.backend)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if err := startCaddy(opts); err != nil {
+		return err
+	}
+	defer func() { _ = caddy.Stop() }()
+
+	text, backend := steps, "http://"+reachable(opts.backend)
+	if opts.to != "" {
+		text, backend = stepsTo, opts.to
+	}
+	_, err = strings.NewReplacer(
+		"http://localhost:8080", "http://"+reachable(opts.listen),
+		"http://localhost:9000", backend,
+	).WriteString(out, text)
+	if err != nil {
+		return err
+	}
+
+	<-ctx.Done()
+	fmt.Fprintln(out, "\nStopping.")
+	return nil
+}
+
+type options struct {
+	listen, backend, to string
+}
+
+func parse(args []string, out io.Writer) (options, error) {
+	var opts options
+	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // main reports errors
+	fs.StringVar(&opts.listen, "listen", "localhost:8080", "")
+	fs.StringVar(&opts.backend, "backend", "localhost:9000", "")
+	fs.StringVar(&opts.to, "to", "", "")
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(out, usage)
+		return opts, err
+	} else if err != nil {
+		return opts, fmt.Errorf("%w (try --help)", err)
+	}
+	if fs.NArg() > 0 {
+		return opts, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	for name, addr := range map[string]string{"listen": opts.listen, "backend": opts.backend} {
+		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || port == "0" {
+			return opts, fmt.Errorf("--%s %s: want host:port, such as localhost:8081", name, addr)
+		}
+	}
+	if opts.to != "" {
+		u, err := url.Parse(opts.to)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+			return opts, fmt.Errorf("--to %s: want a URL without a path, such as http://127.0.0.1:3000", opts.to)
+		}
+		opts.to = u.Scheme + "://" + u.Host
+	}
+	return opts, nil
+}
+
+// startLegacy starts the document service, with one document to edit.
+func startLegacy(addr string) (stop func(), err error) {
+	if err := free("backend", addr); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--backend %s: %w", addr, err)
+	}
+	srv := &http.Server{Handler: legacydocs.New(legacydocs.Options{}), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(ln) }() // returns when srv is closed
+	stop = func() { _ = srv.Close() }
+
+	req, err := http.NewRequest(http.MethodPut, "http://"+reachable(addr)+"/docs/plan", strings.NewReader("Ship on Friday.\n"))
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("storing the first document: %w", err)
+	}
+	return stop, resp.Body.Close()
+}
+
+// startCaddy loads the Caddyfile beside this file, with the addresses filled in.
+func startCaddy(opts options) error {
+	if err := free("listen", opts.listen); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(opts.listen)
+	if err != nil {
+		return err
+	}
+	backend := cmp.Or(opts.to, reachable(opts.backend))
+	for name, value := range map[string]string{
+		"QUICKSTART_HOST": cmp.Or(host, "0.0.0.0"), "QUICKSTART_PORT": port, "QUICKSTART_BACKEND": backend,
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+
+	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
+	cfg, _, err := adapter.Adapt(config, map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err
+	}
+	return caddy.Load(cfg, true)
+}
+
+// free tells whether an address can be listened on, and if it can't, which flag
+// to change. It tries all addresses of the host: a server on [::1] would answer
+// curl in place of ours on 127.0.0.1. Caddy itself would not notice, since it
+// shares its ports with other Caddys (SO_REUSEPORT).
+func free(name, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	ips := []string{""}
+	if host != "" {
+		if ips, err = net.LookupHost(host); err != nil {
+			return fmt.Errorf("--%s %s: %w", name, addr, err)
+		}
+	}
+	for _, ip := range ips {
+		ln, err := net.Listen("tcp", net.JoinHostPort(ip, port))
+		switch {
+		case err == nil:
+			ln.Close()
+		case errors.Is(err, syscall.EADDRINUSE):
+			return fmt.Errorf("port %s is in use: choose another one with --%s localhost:PORT", port, name)
+		case len(ips) > 1 && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)):
+			// localhost is [::1] too, but this machine has no IPv6.
+		default:
+			return fmt.Errorf("--%s %s: %w", name, addr, err)
+		}
+	}
+	return nil
+}
+
+// reachable returns the address under which a client on this machine finds what
+// listens on addr.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
