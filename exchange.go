@@ -67,6 +67,16 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 	}
 }
 
+// nested reports whether an outer handler looks after the same resource: to
+// wait for it would be to wait forever. It also tells inner ones.
+func (x *exchange) nested() bool {
+	const name = "preconditions.resource"
+	ctx := x.r.Context()
+	outer, _ := caddyhttp.GetVar(ctx, name).(string)
+	caddyhttp.SetVar(ctx, name, x.key)
+	return outer == x.key
+}
+
 // variant returns the key of the representation that the request selects, if
 // responses vary by the given request fields.
 func (x *exchange) variant(vary string) string {

@@ -246,7 +246,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// preconditions (RFC 9110, section 13.2.1), and upgrades have no response.
 	class, method := classify(r)
 	x := newExchange(h, w, r, next, method)
-	if class == classOther {
+	if class == classOther || x.nested() {
 		x.report(outcomeBypassed, "")
 		return next.ServeHTTP(w, r)
 	}

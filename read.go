@@ -38,6 +38,9 @@ func (x *exchange) read() error {
 	if rd.instead != nil {
 		return rd.instead()
 	}
+	if rd.vary == nil { // no response
+		rd.report(outcomeRead, "")
+	}
 	return err
 }
 
@@ -165,7 +168,7 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) {
 		return
 	}
 	known, ok := rd.entry.Variants[observation.Variant]
-	if ok && known.Own == o.Own && known.Equal(o.Representation) && !rd.h.verify.stale(known.Age) {
+	if ok && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
 		return
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
@@ -173,6 +176,13 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) {
 		rd.h.store.note(err)
 		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
 	}
+}
+
+// sameValidators compares what two responses showed. That a date has become
+// strong is no change.
+func sameValidators(a, b etagcache.Observed) bool {
+	a.WeakDate, b.WeakDate = false, false
+	return a.Own == b.Own && a.Equal(b.Representation)
 }
 
 // stale reports whether a validator that was stored so long ago should be

@@ -79,6 +79,7 @@ func (x *exchange) sendRefusal(f refusal) error {
 		return err
 	}
 	x.repl.Set("http.preconditions.problem", string(content))
+	content = append(content, '\n')
 	if x.h.Errors == errorsCaddy {
 		answerBeforeContent(x.w, x.r)
 		return caddyhttp.Error(f.status, errors.New(f.detail))

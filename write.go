@@ -58,17 +58,18 @@ func (x *exchange) writeConditional() error {
 			readAhead = true
 		}
 		taken := time.Now()
-		grant, entry, err := x.h.store.Claim(x.r.Context(), x.key, x.entry.Epoch, x.h.terms)
+		grant, entry, err := x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
 		switch {
 		case err == nil:
 			return x.writeClaimed(x.hold(grant, taken), res, known)
 		case errors.Is(err, etagcache.ErrBusy):
 			x.entry = entry
-			if err := x.wait(waiting); err != nil {
-				return x.gaveUpWaiting(err)
-			}
-		case !errors.Is(err, etagcache.ErrStale):
-			return x.withoutStore(err)
+			err = x.wait(waiting)
+		case errors.Is(err, etagcache.ErrStale):
+			err = waiting.Err() // look again, but not forever
+		}
+		if err != nil {
+			return x.gaveUpWaiting(err)
 		}
 	}
 }
@@ -104,6 +105,9 @@ func (x *exchange) writeClaimed(wr *writing, res validator.Result, known etagcac
 		wr.release()
 		return x.refuse(x.failed(res, current.Representation))
 	}
+	if x.gone() {
+		return errGone
+	}
 	if wr.lease.Lost() {
 		return x.refuse(x.unavailable("the claim was lost before the request was forwarded"))
 	}
@@ -138,8 +142,8 @@ func (x *exchange) forwardedConditions(current etagcache.Observed) map[string][]
 // cannotProbe answers a write whose condition the origin left undecided.
 func (x *exchange) cannotProbe(p proxyhooks.Probed, field validator.Field) error {
 	switch {
-	case x.r.Context().Err() != nil:
-		return nil // the client is gone
+	case x.gone():
+		return errGone
 	case p.Err != nil || p.Status >= 500:
 		x.h.logger.Warn("the origin could not be asked", zap.String("resource", x.key), zap.Int("status", p.Status), zap.Error(p.Err))
 		return x.refuse(x.unavailable("the origin could not be asked for the current state"))
@@ -172,8 +176,8 @@ func (x *exchange) wait(ctx context.Context) error {
 // gaveUpWaiting answers a write that waited for another one and could not go on.
 func (x *exchange) gaveUpWaiting(err error) error {
 	switch {
-	case x.r.Context().Err() != nil:
-		return nil // the client is gone
+	case x.gone():
+		return errGone
 	case errors.Is(err, context.DeadlineExceeded):
 		return x.refuse(x.conflict())
 	default:
@@ -183,8 +187,8 @@ func (x *exchange) gaveUpWaiting(err error) error {
 
 // withoutStore answers a conditional write that the store can't be asked about.
 func (x *exchange) withoutStore(err error) error {
-	if x.r.Context().Err() != nil {
-		return nil // the client is gone
+	if x.gone() {
+		return errGone
 	}
 	if x.h.storeDown.Conditional != storeDownForward {
 		return x.refuse(x.unavailable("the store is out of reach"))
@@ -218,11 +222,14 @@ func (x *exchange) writeUnconditional() error {
 	defer cancel()
 	for {
 		taken := time.Now()
-		grant, entry, err := x.h.store.Pass(x.r.Context(), x.key, x.h.terms)
+		grant, entry, err := x.h.store.Pass(x.detached(), x.key, x.h.terms)
 		switch {
 		case err == nil:
 			wr := x.hold(grant, taken)
 			defer wr.release()
+			if x.gone() {
+				return errGone
+			}
 			wr.outcome = outcomeUnconditional
 			return wr.forward()
 		case errors.Is(err, etagcache.ErrBusy):
@@ -234,8 +241,8 @@ func (x *exchange) writeUnconditional() error {
 			if err != nil {
 				return x.gaveUpWaiting(err)
 			}
-		case x.r.Context().Err() != nil:
-			return nil // the client is gone
+		case x.gone():
+			return errGone
 		default:
 			return x.unconditionalWithoutStore()
 		}
@@ -273,6 +280,16 @@ func (x *exchange) writeJournaled(o outcome) error {
 	return wr.forward()
 }
 
+// errGone ends the request of a client that went away before anything was
+// forwarded.
+var errGone = caddyhttp.Error(statusClientClosedRequest, context.Canceled)
+
+// statusClientClosedRequest is what Caddy logs for such a request.
+const statusClientClosedRequest = 499
+
+// gone reports whether the client went away.
+func (x *exchange) gone() bool { return x.r.Context().Err() != nil }
+
 // contentError turns the failure to read the request content into an error of
 // the chain.
 func contentError(err error) error {
@@ -283,7 +300,7 @@ func contentError(err error) error {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) {
-		return caddyhttp.Error(499, err)
+		return caddyhttp.Error(statusClientClosedRequest, err)
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)
 }

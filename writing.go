@@ -55,6 +55,10 @@ func (wr *writing) forward() error {
 	if wr.lease != nil {
 		ctx = wr.lease.Context()
 	}
+	if expectsContinue(wr.r) {
+		// The content is here: the backend needs no time to think about it.
+		defer proxyhooks.Edit(wr.r.Header, map[string][]string{"Expect": nil})()
+	}
 	err := proxyhooks.Forward(ctx, wr.next, wr.w, wr.r, wr.h.terms.Lease, wr)
 	if wr.instead != nil {
 		return wr.instead()
