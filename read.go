@@ -26,7 +26,7 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
-	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	entry, err := x.readEntry()
 	x.entry = entry
 	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && entry.Busy == 0}
 	if x.r.Method == http.MethodHead {

@@ -43,7 +43,7 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 		}
 		return refusal{outcome: outcomeUnconditional}, etagcache.Observed{}
 	}
-	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	entry, err := x.readEntry()
 	if err != nil {
 		return x.unavailable("the store is out of reach"), etagcache.Observed{}
 	}

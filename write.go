@@ -30,18 +30,14 @@ func (x *exchange) writeConditional() error {
 	if res := x.evaluate(validator.Representation{}); res.Verdict == validator.False {
 		return x.refuse(x.failed(res, validator.Representation{}))
 	}
-	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
-	defer cancel()
+	waiting, cancel := x.waiting()
+	defer func() { cancel() }()
 	readAhead := false
-	for {
-		var err error
-		x.entry, err = x.h.store.Read(x.r.Context(), x.key, x.h.terms)
-		if err != nil {
-			return x.withoutStore(err)
-		}
+	var err error
+	for x.entry, err = x.readEntry(); err == nil; {
 		if x.entry.Busy > 0 {
-			if err := x.wait(waiting); err != nil {
-				return x.gaveUpWaiting(err)
+			if err = x.wait(waiting); err == nil {
+				x.entry, err = x.readEntry()
 			}
 			continue
 		}
@@ -56,22 +52,25 @@ func (x *exchange) writeConditional() error {
 				return contentError(err)
 			}
 			readAhead = true
+			cancel()
+			waiting, cancel = x.waiting() // the client's time isn't the other writers'
 		}
 		taken := time.Now()
-		grant, entry, err := x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
+		grant, entry, claimErr := x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
 		switch {
-		case err == nil:
+		case claimErr == nil:
 			return x.writeClaimed(x.hold(grant, taken), res, known)
-		case errors.Is(err, etagcache.ErrBusy):
-			x.entry = entry
-			err = x.wait(waiting)
-		case errors.Is(err, etagcache.ErrStale):
-			err = waiting.Err() // look again, but not forever
-		}
-		if err != nil {
-			return x.gaveUpWaiting(err)
+		case errors.Is(claimErr, etagcache.ErrBusy), errors.Is(claimErr, etagcache.ErrStale):
+			x.entry, err = entry, waiting.Err() // look again, but not forever
+		default:
+			err = claimErr
 		}
 	}
+	return x.gaveUp(err)
+}
+
+func (x *exchange) readEntry() (etagcache.Entry, error) {
+	return x.h.store.Read(x.r.Context(), x.key, x.h.terms)
 }
 
 // writeClaimed goes on with a conditional write that has the claim. The
@@ -82,6 +81,7 @@ func (x *exchange) writeClaimed(wr *writing, res validator.Result, known etagcac
 	if res.Verdict != validator.True || x.h.verify.needed(known.Age) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
 		if !p.Known {
+			wr.release()
 			return x.cannotProbe(p, res.Field)
 		}
 		current = p.Observed
@@ -109,6 +109,7 @@ func (x *exchange) writeClaimed(wr *writing, res validator.Result, known etagcac
 		return errGone
 	}
 	if wr.lease.Lost() {
+		wr.release()
 		return x.refuse(x.unavailable("the claim was lost before the request was forwarded"))
 	}
 	wr.field, wr.current = res.Field, current.ETag
@@ -168,13 +169,19 @@ func (x *exchange) relay(p proxyhooks.Probed) error {
 	return x.sendFinal(p.Status, p.Body)
 }
 
+// waiting returns a context for as long as the request waits for other writes.
+func (x *exchange) waiting() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+}
+
 // wait waits until the write that x.entry shows to be in flight may have ended.
 func (x *exchange) wait(ctx context.Context) error {
 	return x.h.store.Wait(ctx, x.key, x.entry)
 }
 
-// gaveUpWaiting answers a write that waited for another one and could not go on.
-func (x *exchange) gaveUpWaiting(err error) error {
+// gaveUp answers a write that could not get a claim or pass: it waited in vain
+// for another one, or the store can't be asked.
+func (x *exchange) gaveUp(err error) error {
 	switch {
 	case x.gone():
 		return errGone
@@ -218,7 +225,7 @@ func (x *exchange) writeUnconditional() error {
 	if x.h.Unconditional == unconditionalForward {
 		return x.writeMarked()
 	}
-	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+	waiting, cancel := x.waiting()
 	defer cancel()
 	for {
 		taken := time.Now()
@@ -239,7 +246,7 @@ func (x *exchange) writeUnconditional() error {
 				return x.unconditionalWithoutStore()
 			}
 			if err != nil {
-				return x.gaveUpWaiting(err)
+				return x.gaveUp(err)
 			}
 		case x.gone():
 			return errGone
