@@ -173,7 +173,6 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) {
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
 	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) {
-		rd.h.store.note(err)
 		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
 	}
 }

@@ -40,7 +40,7 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 		if err != nil {
 			return nil, err
 		}
-		return &sharedStore{Store: store, journal: newJournal(maxJournal)}, nil
+		return &sharedStore{Store: store, journal: newJournal(maxJournal), recent: newRecent()}, nil
 	})
 	if err != nil {
 		return nil, "", err
@@ -53,11 +53,13 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 	return s, key, nil
 }
 
-// sharedStore is a store that handlers share, with the journal of what this
-// node wrote while it was out of reach.
+// sharedStore is a store that handlers share, with what this node remembers of
+// it: the entries that it saw last, and what it wrote while the store was out of
+// reach.
 type sharedStore struct {
 	etagcache.Store
 	journal *journal
+	recent  *recent
 	logger  atomic.Pointer[zap.Logger]
 	away    atomic.Bool // whether the last call found the store out of reach
 
@@ -106,7 +108,20 @@ func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 		return etagcache.Entry{}, err
 	}
 	entry, err := s.Store.Read(ctx, key, t)
+	if err == nil {
+		s.recent.remember(key, entry)
+	}
 	return entry, s.note(err)
+}
+
+func (s *sharedStore) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
+	err := s.Store.Observe(ctx, key, before, o, t)
+	if err == nil {
+		s.recent.add(key, before, o)
+	} else {
+		s.recent.forget(key)
+	}
+	return s.note(err)
 }
 
 func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
@@ -114,6 +129,7 @@ func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.
 		return etagcache.Grant{}, etagcache.Entry{}, err
 	}
 	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
+	s.recent.forget(key) // the epoch has moved, now or before
 	return grant, entry, s.note(err)
 }
 

@@ -33,8 +33,8 @@ func (x *exchange) writeConditional() error {
 	waiting, cancel := x.waiting()
 	defer func() { cancel() }()
 	readAhead := false
-	var err error
-	for x.entry, err = x.readEntry(); err == nil; {
+	err := x.recall()
+	for err == nil {
 		if x.entry.Busy > 0 {
 			if err = x.wait(waiting); err == nil {
 				x.entry, err = x.readEntry()
@@ -67,6 +67,19 @@ func (x *exchange) writeConditional() error {
 		}
 	}
 	return x.gaveUp(err)
+}
+
+// recall takes the entry that this node saw last if the condition holds for it,
+// as the claim will tell whether it is current. Otherwise it reads the entry.
+func (x *exchange) recall() (err error) {
+	var ok bool
+	if x.entry, ok = x.h.store.recent.recall(x.key); ok {
+		if x.evaluate(x.stored().Representation).Verdict == validator.True {
+			return nil
+		}
+	}
+	x.entry, err = x.readEntry()
+	return err
 }
 
 func (x *exchange) readEntry() (etagcache.Entry, error) {
