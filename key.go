@@ -1,6 +1,8 @@
 package preconditions
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"path"
 	"strings"
 
@@ -24,5 +26,13 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 	if err != nil {
 		return template
 	}
+	if len(key) > maxKey {
+		sum := sha256.Sum256([]byte(key))
+		key = key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+	}
 	return key
 }
+
+// maxKey is how many bytes of a key are kept in full, so that clients can't
+// fill the store with long paths. A longer one ends in its digest.
+const maxKey = 512

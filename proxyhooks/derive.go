@@ -68,10 +68,13 @@ func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (o etagcac
 	return o, false, true
 }
 
+// maxTag is how long a backend's tag may be. A longer one isn't worth storing.
+const maxTag = 512
+
 // ownTag returns the backend's own tag, if it is a single strong one.
 func ownTag(h http.Header) (validator.ETag, bool) {
 	lines := h["Etag"]
-	if len(lines) != 1 {
+	if len(lines) != 1 || len(lines[0]) > maxTag {
 		return validator.ETag{}, false
 	}
 	tag, ok := validator.ParseETag(lines[0])

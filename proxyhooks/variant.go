@@ -37,7 +37,8 @@ func VariantKey(scheme, target, vary string, header http.Header) string {
 // Vary adds the request fields that a response's Vary names to those that are
 // known, as a sorted list of lower-case names. Accept-Encoding is left out: the
 // backend is always asked for the identity coding. It reports false where the
-// response varies by more than the request says (`Vary: *`).
+// response varies by more than the request says (`Vary: *`), or by more than is
+// worth storing.
 func Vary(known string, h http.Header) (string, bool) {
 	lines := h.Values("Vary")
 	if len(lines) == 0 {
@@ -60,5 +61,9 @@ func Vary(known string, h http.Header) (string, bool) {
 		}
 	}
 	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ","), true
+	vary := strings.Join(slices.Compact(names), ",")
+	return vary, len(vary) <= maxVary
 }
+
+// maxVary bounds what is stored of Vary.
+const maxVary = 512
