@@ -21,8 +21,12 @@
 //
 // All implementations pass the suite in package storetest. All methods may be
 // called from any number of goroutines, each call is atomic, and its effect is
-// visible to every later call on any gateway. Each may be repeated after a lost
-// reply: the tokens make it happen once.
+// visible to every later call on any gateway. A call whose context is done when
+// it begins fails with the context's error and has no effect.
+//
+// Renew, Settle, Touch and Observe may be repeated after a lost reply. At worst
+// the answer is ErrLost or ErrStale, because of what the first call did. A Claim
+// or Pass whose reply was lost lasts until its lease has run out.
 package etagcache
 
 import (
@@ -49,16 +53,17 @@ var (
 )
 
 // MaxVariants is the number of variants that an entry keeps. One that is added
-// beyond it displaces the one that was stored first; the origin is asked again
-// for what was displaced.
+// beyond it displaces the one that was stored the longest time ago; the origin
+// is asked again for what was displaced.
 const MaxVariants = 64
 
 // Terms are the durations that a caller asks for. Both are required.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless it is renewed.
 	Lease time.Duration
-	// Retention is how long an entry is kept without being used. An entry with
-	// a claim or pass is kept at least until its lease runs out.
+	// Retention is how long an entry is kept without being used, though reads
+	// need not count until half of it is over. An entry with a claim or pass is
+	// kept at least until its lease runs out.
 	Retention time.Duration
 }
 
@@ -68,7 +73,8 @@ type Entry struct {
 	Epoch string
 	// Busy is the time after which the claim, or the last of the passes, runs
 	// out unless it is renewed. Zero means that no write is in flight. While
-	// one is, the variants tell nothing about the present.
+	// one is, the variants tell nothing about the present. Where a Pass was
+	// refused in favour of a claim, it is the time to wait for that.
 	Busy time.Duration
 	// Vary is the request fields that select among the variants, as given by
 	// the last observation that was stored.
@@ -98,7 +104,8 @@ type Observation struct {
 	// Variant is the exact key of the variant, at most 64 bytes.
 	Variant string
 	// Vary is the request fields that went into Variant. An entry has one
-	// Vary: an observation with another one drops the variants stored so far.
+	// Vary: an observation with another one drops the variants stored so far,
+	// and the epoch moves.
 	Vary string
 }
 
@@ -146,9 +153,9 @@ type Store interface {
 
 	// Pass takes the shared right to write, whatever the epoch, unless there
 	// is a claim, or one was refused less than a second ago because of the
-	// passes in flight (so that passes can't keep a claim out forever). The
-	// epoch moves and the variants are dropped. On ErrBusy the entry is
-	// returned as it is now.
+	// passes in flight. While these last and somebody waits, that second begins
+	// anew, so that passes can't keep a claim out forever. The epoch moves and
+	// the variants are dropped. On ErrBusy the entry is returned as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
 	// Renew extends the lease to t.Lease from now, or fails with ErrLost.
@@ -156,8 +163,9 @@ type Store interface {
 
 	// Settle ends a claim or pass, moves the epoch and wakes those who wait.
 	// It fails with ErrLost where the grant is no longer held; then it changes
-	// nothing. Validators stay only if s.Unchanged, and if nothing but this
-	// grant moved the epoch since it was given. An s.Observation which
+	// nothing. Repeated before the epoch has moved on, it does nothing either
+	// and succeeds. Validators stay only if s.Unchanged, and if nothing but
+	// this grant moved the epoch since it was given. An s.Observation which
 	// differs from what is stored for its variant drops the other variants.
 	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
 
@@ -168,7 +176,8 @@ type Store interface {
 	// Wait returns as soon as the entry may be other than seen: its epoch has
 	// moved, the write in flight ended or its lease ran out. It may return
 	// early, never late by more than a second, and fails with the context's
-	// error, or with ErrUnavailable.
+	// error, or with ErrUnavailable. Where there is nothing to wait for it
+	// returns at once.
 	Wait(ctx context.Context, key string, seen Entry) error
 
 	// Close releases the store's resources. No other call may follow.

@@ -1,0 +1,167 @@
+-- Prepended to every script, after the constants max_variants and reservation.
+-- KEYS: 1 the entry
+-- ARGV: 1 a fresh epoch, 2 the channel of wake-ups, 3 the retention in ms;
+--       those of the script itself follow
+--
+-- An entry is a hash:
+--   e            the epoch
+--   c:<token>    the ms at which the claim runs out
+--   p:<token>    the ms at which the pass runs out
+--   q            the ms until which passes are refused, because a claim was
+--   w            is there if somebody waits
+--   y            the Vary
+--   v:<variant>  the ms at which it was stored, a space, what was observed
+
+local key, fresh, channel, retention = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local entry, leases, variants = {}, {}, {}
+
+-- Numbers of this size lose digits unless they are formatted.
+local function text(n)
+  return string.format('%.0f', n)
+end
+
+-- busy returns for how many ms the write in flight may still last.
+local function busy()
+  local left = 0
+  for _, ends in pairs(leases) do
+    left = math.max(left, ends - now)
+  end
+  return left
+end
+
+-- claimed tells whether the write in flight is a claim's.
+local function claimed()
+  local name = next(leases)
+  return name and string.sub(name, 1, 2) == 'c:'
+end
+
+-- reserved returns for how many ms passes are still refused.
+local function reserved()
+  return math.max(0, (tonumber(entry.q) or 0) - now)
+end
+
+local function reserve()
+  redis.call('HSET', key, 'q', text(now + reservation))
+end
+
+-- wait returns for how many ms a writer may have to wait.
+local function wait()
+  local left = busy()
+  if left > 0 then
+    return left
+  end
+  return reserved()
+end
+
+-- keep starts the retention anew.
+local function keep()
+  redis.call('PEXPIRE', key, text(math.max(retention, busy())))
+end
+
+-- move gives the entry another epoch and wakes those who wait.
+local function move(epoch)
+  entry.e = epoch
+  redis.call('HSET', key, 'e', epoch)
+  if entry.w then
+    entry.w = nil
+    redis.call('HDEL', key, 'w')
+    redis.pcall('PUBLISH', channel, key) -- not permitted? they look again by themselves
+  end
+end
+
+local function hold(name, lease)
+  leases[name] = now + lease
+  redis.call('HSET', key, name, text(leases[name]))
+end
+
+local function release(name)
+  leases[name] = nil
+  redis.call('HDEL', key, name)
+end
+
+-- drop forgets all variants.
+local function drop()
+  for name in pairs(variants) do
+    redis.call('HDEL', key, name)
+  end
+  variants = {}
+end
+
+-- observed returns what is stored for a variant, or nil.
+local function observed(variant)
+  local value = variants['v:' .. variant]
+  return value and string.sub(value, string.find(value, ' ', 1, true) + 1)
+end
+
+-- displace forgets the variant that was stored the longest time ago.
+local function displace()
+  local oldest, at, count = nil, nil, 0
+  for name, value in pairs(variants) do
+    local stored = tonumber(string.match(value, '^%d+'))
+    if not at or stored < at then
+      oldest, at = name, stored
+    end
+    count = count + 1
+  end
+  if count >= max_variants then
+    variants[oldest] = nil
+    redis.call('HDEL', key, oldest)
+  end
+end
+
+-- store stores an observation and tells whether it contradicts what is stored,
+-- which is dropped then.
+local function store(variant, value, vary)
+  local old = observed(variant)
+  local changed = (old and old ~= value) or (vary ~= (entry.y or '') and next(variants) ~= nil)
+  if changed then
+    drop()
+  elseif not old then
+    displace()
+  end
+  local name = 'v:' .. variant
+  variants[name] = text(now) .. ' ' .. value
+  entry.y = vary
+  redis.call('HSET', key, name, variants[name], 'y', vary)
+  return changed
+end
+
+-- answer returns the status and the entry as the client reads them.
+local function answer(status)
+  local reply = { status, entry.e, busy(), now, entry.y or '' }
+  for name, value in pairs(variants) do
+    table.insert(reply, string.sub(name, 3))
+    table.insert(reply, value)
+  end
+  return reply
+end
+
+local fields = redis.call('HGETALL', key)
+for i = 1, #fields, 2 do
+  local name, value = fields[i], fields[i + 1]
+  local kind = string.sub(name, 1, 2)
+  if kind == 'c:' or kind == 'p:' then
+    leases[name] = tonumber(value)
+  elseif kind == 'v:' then
+    variants[name] = value
+  else
+    entry[name] = value
+  end
+end
+
+-- A lease that has run out ends here.
+local lapsed = false
+for name, ends in pairs(leases) do
+  if ends <= now then
+    release(name)
+    lapsed = true
+  end
+end
+if lapsed then
+  drop()
+  move(fresh)
+end

@@ -1,0 +1,289 @@
+package etagcache
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// Memory is the Store of a single gateway. It forgets everything when the
+// process ends, which is safe: nothing is known about any resource then.
+type Memory struct {
+	mu      sync.Mutex
+	max     int
+	entries map[string]*entry
+	recent  *list.List // of *entry, most recently used first
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns a store that keeps at most maxEntries entries, or any
+// number of them if maxEntries is less than one. Beyond that it forgets the
+// entry that was used the longest time ago, but never one with a write in
+// flight or with somebody waiting.
+func NewMemory(maxEntries int) *Memory {
+	return &Memory{
+		max:     maxEntries,
+		entries: make(map[string]*entry),
+		recent:  list.New(),
+	}
+}
+
+// SetMaxEntries changes the number of entries that are kept.
+func (m *Memory) SetMaxEntries(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.max = n
+	m.evict(time.Now(), 0, len(m.entries))
+}
+
+// Len returns the number of entries, which may include some whose retention is
+// over.
+func (m *Memory) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.entries)
+}
+
+// Read implements Store.
+func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return Entry{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	return m.findOrCreate(key, now, t).snapshot(now), nil
+}
+
+// Observe implements Store.
+func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.find(key, now)
+	if e == nil || e.epoch != before.Epoch {
+		return ErrStale
+	}
+	if e.busy(now) > 0 {
+		return ErrBusy
+	}
+	m.keep(e, now, t)
+	return e.observe(before, o, now)
+}
+
+// Claim implements Store.
+func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return Grant{}, Entry{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.findOrCreate(key, now, t)
+	if e.busy(now) > 0 {
+		if !e.claimed {
+			e.reserved = now.Add(reservation)
+		}
+		return Grant{}, e.snapshot(now), ErrBusy
+	}
+	if e.epoch != epoch {
+		return Grant{}, e.snapshot(now), ErrStale
+	}
+	token := NewToken()
+	e.hold(token, now.Add(t.Lease))
+	e.claimed = true
+	e.reserved = time.Time{}
+	e.move(token)
+	return Grant{Key: key, Token: token}, e.snapshot(now), nil
+}
+
+// Pass implements Store.
+func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return Grant{}, Entry{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.findOrCreate(key, now, t)
+	if e.claimed || e.reserved.After(now) {
+		refused := e.snapshot(now)
+		refused.Busy = e.wait(now)
+		return Grant{}, refused, ErrBusy
+	}
+	token := NewToken()
+	e.hold(token, now.Add(t.Lease))
+	e.variants = nil
+	e.move(token)
+	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now), nil
+}
+
+// Renew implements Store.
+func (m *Memory) Renew(ctx context.Context, g Grant, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.find(g.Key, now)
+	if e == nil || !e.holds(g) {
+		return ErrLost
+	}
+	e.hold(g.Token, now.Add(t.Lease))
+	m.keep(e, now, t)
+	return nil
+}
+
+// Settle implements Store.
+func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.find(g.Key, now)
+	switch {
+	case e == nil:
+		return ErrLost
+	case e.holds(g):
+		e.settle(g, s, now)
+		m.keep(e, now, t)
+		return nil
+	case e.epoch == g.settled():
+		return nil // repeated
+	default:
+		return ErrLost
+	}
+}
+
+// Touch implements Store.
+func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if e := m.find(key, now); e != nil {
+		e.variants = nil
+		e.move(NewToken())
+		m.keep(e, now, t)
+	}
+	return nil
+}
+
+// Wait implements Store.
+func (m *Memory) Wait(ctx context.Context, key string, seen Entry) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, moved, left := m.join(key, seen)
+		if e == nil {
+			return nil
+		}
+		timer := time.NewTimer(min(left, recheck))
+		select {
+		case <-moved:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		m.leave(e)
+	}
+}
+
+// join counts the caller among those who wait for the entry to move, unless it
+// is other than seen or there is nothing to wait for: then it returns nil.
+func (m *Memory) join(key string, seen Entry) (e *entry, moved <-chan struct{}, left time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e = m.find(key, now)
+	if e == nil || e.epoch != seen.Epoch || e.wait(now) == 0 {
+		return nil, nil, 0
+	}
+	e.reserve(now)
+	e.waiting++
+	if e.moved == nil {
+		e.moved = make(chan struct{})
+	}
+	return e, e.moved, e.wait(now)
+}
+
+func (m *Memory) leave(e *entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.waiting--
+}
+
+// Close implements Store.
+func (m *Memory) Close() error { return nil }
+
+// find returns the entry of key as it is now, or nil if there is none.
+func (m *Memory) find(key string, now time.Time) *entry {
+	e := m.entries[key]
+	if e == nil {
+		return nil
+	}
+	e.lapse(now)
+	if e.expired(now) {
+		m.remove(e)
+		return nil
+	}
+	return e
+}
+
+func (m *Memory) findOrCreate(key string, now time.Time, t Terms) *entry {
+	e := m.find(key, now)
+	if e == nil {
+		// Those in use can't make room. To keep the call short only a few are
+		// looked at; the next call goes on.
+		m.evict(now, 1, 8)
+		e = &entry{key: key, epoch: NewToken()}
+		e.place = m.recent.PushFront(e)
+		m.entries[key] = e
+	}
+	m.keep(e, now, t)
+	return e
+}
+
+// keep marks the entry as used.
+func (m *Memory) keep(e *entry, now time.Time, t Terms) {
+	e.until = now.Add(t.Retention)
+	m.recent.MoveToFront(e.place)
+}
+
+// evict makes room for more entries. It looks at up to n, the ones used the
+// longest time ago, and removes those which are too many or too old.
+func (m *Memory) evict(now time.Time, room, n int) {
+	for ; n > 0; n-- {
+		last := m.recent.Back()
+		if last == nil {
+			return
+		}
+		e := last.Value.(*entry)
+		e.lapse(now)
+		tooMany := m.max > 0 && len(m.entries)+room > m.max
+		switch {
+		case e.expired(now) || tooMany && e.idle():
+			m.remove(e)
+		case tooMany:
+			m.recent.MoveToFront(last)
+		default:
+			return
+		}
+	}
+}
+
+func (m *Memory) remove(e *entry) {
+	m.recent.Remove(e.place)
+	delete(m.entries, e.key)
+}

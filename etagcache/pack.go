@@ -1,0 +1,89 @@
+package etagcache
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// states holds the letter of each validator.State.
+const states = "uap"
+
+// pack returns o as text for Redis: its flags, the modification date in unix
+// seconds or "-", and the entity tag or nothing. What is the same packs the
+// same, so that scripts can compare it.
+//
+//	po 1763769600 W/"33a64df5"
+func pack(o Observed) string {
+	b := make([]byte, 0, 32+len(o.ETag.Opaque))
+	b = append(b, states[o.State])
+	if o.Own {
+		b = append(b, 'o')
+	}
+	if o.WeakDate {
+		b = append(b, 'w')
+	}
+	b = append(b, ' ')
+	if o.LastModified.IsZero() {
+		b = append(b, '-')
+	} else {
+		b = strconv.AppendInt(b, o.LastModified.Unix(), 10)
+	}
+	b = append(b, ' ')
+	if o.ETag.Valid {
+		if o.ETag.Weak {
+			b = append(b, "W/"...)
+		}
+		b = append(b, '"')
+		b = append(b, o.ETag.Opaque...)
+		b = append(b, '"')
+	}
+	return string(b)
+}
+
+var errPacked = errors.New("not a packed representation")
+
+// unpack is the inverse of pack.
+func unpack(s string) (Observed, error) {
+	var o Observed
+	flags, s, _ := strings.Cut(s, " ")
+	date, tag, ok := strings.Cut(s, " ")
+	if !ok {
+		return Observed{}, errPacked
+	}
+
+	if flags == "" {
+		return Observed{}, errPacked
+	}
+	state := strings.IndexByte(states, flags[0])
+	if state < 0 {
+		return Observed{}, errPacked
+	}
+	o.State = validator.State(state)
+	flags, o.Own = strings.CutPrefix(flags[1:], "o")
+	flags, o.WeakDate = strings.CutPrefix(flags, "w")
+	if flags != "" {
+		return Observed{}, errPacked
+	}
+
+	if date != "-" {
+		seconds, err := strconv.ParseInt(date, 10, 64)
+		if err != nil {
+			return Observed{}, errPacked
+		}
+		o.LastModified = time.Unix(seconds, 0).UTC()
+	}
+
+	if tag != "" {
+		o.ETag.Valid = true
+		tag, o.ETag.Weak = strings.CutPrefix(tag, "W/")
+		if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
+			return Observed{}, errPacked
+		}
+		o.ETag.Opaque = tag[1 : len(tag)-1]
+	}
+	return o, nil
+}

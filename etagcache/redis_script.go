@@ -1,0 +1,125 @@
+package etagcache
+
+import (
+	"embed"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+var (
+	readScript    = newScript("read")
+	observeScript = newScript("observe")
+	claimScript   = newScript("claim")
+	passScript    = newScript("pass")
+	renewScript   = newScript("renew")
+	settleScript  = newScript("settle")
+	touchScript   = newScript("touch")
+	waitScript    = newScript("wait")
+)
+
+// script is one of the files in lua. Executed twice with the same arguments, as
+// may happen when a reply is lost, it has one effect and the same answer.
+type script struct {
+	*redis.Script
+	name string
+}
+
+func newScript(name string) *script {
+	source := fmt.Sprintf("local max_variants, reservation = %d, %d\n", MaxVariants, reservation.Milliseconds())
+	for _, file := range []string{"prelude", name} {
+		text, err := sources.ReadFile("lua/" + file + ".lua")
+		if err != nil {
+			panic(err) // the file is missing from the source tree
+		}
+		source += string(text)
+	}
+	return &script{redis.NewScript(source), name}
+}
+
+// reply is what a script returns: a status, and what follows it.
+type reply []any
+
+func (r reply) status() error {
+	status, _ := r.text(0)
+	switch status {
+	case "OK":
+		return nil
+	case "BUSY":
+		return ErrBusy
+	case "STALE":
+		return ErrStale
+	case "LOST":
+		return ErrLost
+	default:
+		return r.malformed()
+	}
+}
+
+// entry returns the entry that follows the status.
+func (r reply) entry() (Entry, error) {
+	epoch, ok1 := r.text(1)
+	busy, ok2 := r.number(2)
+	now, ok3 := r.number(3)
+	vary, ok4 := r.text(4)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return Entry{}, r.malformed()
+	}
+	e := Entry{
+		Epoch:    epoch,
+		Busy:     time.Duration(busy) * time.Millisecond,
+		Vary:     vary,
+		Variants: make(map[string]Stored, (len(r)-5)/2),
+	}
+	for i := 5; i < len(r); i += 2 {
+		variant, _ := r.text(i)
+		value, _ := r.text(i + 1)
+		stored, packed, _ := strings.Cut(value, " ")
+		at, err := strconv.ParseInt(stored, 10, 64)
+		if err != nil {
+			return Entry{}, r.malformed()
+		}
+		o, err := unpack(packed)
+		if err != nil {
+			return Entry{}, r.malformed()
+		}
+		age := time.Duration(now-at) * time.Millisecond
+		e.Variants[variant] = Stored{Observed: o, Age: max(0, age)}
+	}
+	return e, nil
+}
+
+// wait returns the time that follows the status.
+func (r reply) wait() (time.Duration, error) {
+	left, ok := r.number(1)
+	if !ok {
+		return 0, r.malformed()
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}
+
+func (r reply) text(i int) (string, bool) {
+	if i >= len(r) {
+		return "", false
+	}
+	s, ok := r[i].(string)
+	return s, ok
+}
+
+func (r reply) number(i int) (int64, bool) {
+	if i >= len(r) {
+		return 0, false
+	}
+	n, ok := r[i].(int64)
+	return n, ok
+}
+
+func (r reply) malformed() error {
+	return fmt.Errorf("%w: unexpected reply: %q", ErrUnavailable, []any(r))
+}

@@ -1,0 +1,107 @@
+package etagcache
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+// A script that is executed twice with the same arguments, as after a lost
+// reply, has one effect and the same answer.
+func TestScriptsExecutedTwice(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Client()
+	ctx := context.Background()
+	const hour = 3600_000
+	state := func(key string) map[string]string {
+		fields := c.HGetAll(ctx, key).Val()
+		for name, value := range fields {
+			// The times may differ by the time between.
+			if name[:1] == "v" {
+				fields[name] = value[14:]
+			}
+			if name[:1] == "c" || name[:1] == "p" || name == "q" {
+				fields[name] = ""
+			}
+		}
+		return fields
+	}
+	present, other := `p - "1"`, `p - "2"`
+	tests := []struct {
+		name   string
+		before []any // fields of the entry
+		script *script
+		args   []any
+		status string
+	}{
+		{"read", nil, readScript, nil, "OK"},
+		{"observe", []any{"e", "1"}, observeScript, []any{"1", "v", "", present, ""}, "OK"},
+		{"observe a change", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", other, present, ""}, "OK"},
+		{"disagree", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
+		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
+		{"claim", []any{"e", "1"}, claimScript, []any{"token", "1", hour}, "OK"},
+		{"claim late", []any{"e", "2"}, claimScript, []any{"token", "1", hour}, "STALE"},
+		{"claim what has lapsed", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", "1", hour}, "STALE"},
+		{"claim against a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", "1", hour}, "BUSY"},
+		{"pass", []any{"e", "1", "v:v", "1763769600000 " + other}, passScript, []any{"token", hour}, "OK"},
+		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token", hour}, "OK"},
+		{"pass what has lapsed", []any{"e", "1", "c:other", "1"}, passScript, []any{"token", hour}, "OK"},
+		{"renew", []any{"e", "1", "c:token", "9999999999999"}, renewScript, []any{"c:token", hour}, "OK"},
+		{"renew what has lapsed", []any{"e", "1", "c:token", "1"}, renewScript, []any{"c:token", hour}, "LOST"},
+		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "token", "v", present, ""}, "OK"},
+		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 " + other}, settleScript, []any{"c:token", "token.", "", "", "", ""}, "OK"},
+		{"settle what has lapsed", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "v", present, ""}, "LOST"},
+		{"touch", []any{"e", "1", "v:v", "1763769600000 " + other}, touchScript, nil, "OK"},
+		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1"}, "OK"},
+	}
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			key := fmt.Sprint(i)
+			if test.before != nil {
+				c.HSet(ctx, key, test.before...)
+			}
+			args := append([]any{"fresh", "channel", 24 * hour}, test.args...)
+			var replies [2]reply
+			var states [2]map[string]string
+			for i := range replies {
+				values, err := test.script.Run(ctx, c, []string{key}, args...).Slice()
+				if err != nil {
+					t.Fatal(err)
+				}
+				replies[i], states[i] = values, state(key)
+			}
+			for _, r := range replies {
+				if status, _ := r.text(0); status != test.status {
+					t.Errorf("got %q, want %s", r, test.status)
+				}
+			}
+			if !reflect.DeepEqual(states[0], states[1]) {
+				t.Errorf("first %v, then %v", states[0], states[1])
+			}
+			if len(replies[0]) > 2 && replies[0][1] != replies[1][1] {
+				t.Errorf("first %q, then %q", replies[0], replies[1])
+			}
+		})
+	}
+}
+
+func TestReplyMalformed(t *testing.T) {
+	for _, r := range []reply{
+		nil,
+		{"OK"},
+		{"OK", "e", int64(0), int64(0)},
+		{"OK", int64(0), int64(0), int64(0), ""},
+		{"OK", "e", int64(0), int64(0), "", "v"},
+		{"OK", "e", int64(0), int64(0), "", "v", "1"},
+		{"OK", "e", int64(0), int64(0), "", "v", "x p - "},
+		{"OK", "e", int64(0), int64(0), "", "v", "1 x - "},
+		{"OK", "e", int64(0), int64(0), "", nil, nil},
+	} {
+		if e, err := r.entry(); err == nil {
+			t.Errorf("%q: got %+v", r, e)
+		}
+	}
+}

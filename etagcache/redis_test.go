@@ -1,0 +1,312 @@
+package etagcache_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// gateUser may use nothing but what a store needs, and a single key.
+const gateUser = "--user gate on >secret ~one:k -@all " +
+	"+eval +evalsha +hello +ping +time +hgetall +hset +hdel +pttl +pexpire +publish +subscribe"
+
+func plain(s *redistest.Server) etagcache.RedisConfig {
+	return etagcache.RedisConfig{Addresses: []string{s.Addr}}
+}
+
+func unavailable(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, etagcache.ErrUnavailable) {
+		t.Fatalf("got error %v", err)
+	}
+}
+
+// use calls everything on one key.
+func use(t *testing.T, s etagcache.Store, key string) {
+	t.Helper()
+	ctx := t.Context()
+	grant, e := claim(t, s, key)
+	_, _, busy := s.Claim(ctx, key, e.Epoch, day)
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	waited := s.Wait(short, key, e)
+	err := errors.Join(
+		s.Renew(ctx, grant, day),
+		s.Touch(ctx, key, day),
+		s.Settle(ctx, grant, etagcache.Settlement{Unchanged: true}, day),
+	)
+	before, err2 := s.Read(ctx, key, day)
+	err3 := s.Observe(ctx, key, before, observation("v"), day)
+	pass, _, err4 := s.Pass(ctx, key, day)
+	err = errors.Join(err, err2, err3, err4, s.Settle(ctx, pass, etagcache.Settlement{}, day))
+	if err != nil || !errors.Is(busy, etagcache.ErrBusy) || !errors.Is(waited, context.DeadlineExceeded) {
+		t.Fatalf("got errors %v; %v; %v", err, busy, waited)
+	}
+}
+
+func observation(variant string) etagcache.Observation {
+	return etagcache.Observation{
+		Variant: variant,
+		Vary:    "accept",
+		Observed: etagcache.Observed{Own: true, Representation: validator.Representation{
+			State:        validator.Present,
+			ETag:         validator.ETag{Opaque: "33a64df551425fcc", Valid: true},
+			LastModified: time.Unix(1763769600, 0),
+		}},
+	}
+}
+
+func TestRedisTouchesOneKeyOnly(t *testing.T) {
+	s := redistest.Start(t, strings.Fields(gateUser+" &one:handover")...)
+	c := plain(s)
+	c.Username, c.Password = "gate", "secret"
+	store := open(t, c, "one:")
+	use(t, store, "k")
+	_, err := store.Read(t.Context(), "another", day)
+	unavailable(t, err)
+}
+
+func TestRedisWaitsWithoutPermissionToPublish(t *testing.T) {
+	s := redistest.Start(t, strings.Fields(gateUser+" resetchannels")...)
+	c := plain(s)
+	c.Username, c.Password = "gate", "secret"
+	store := open(t, c, "one:")
+	use(t, store, "k")
+	grant, e := claim(t, store, "k")
+	done := make(chan error)
+	go func() { done <- store.Wait(t.Context(), "k", e) }()
+	if err := store.Settle(t.Context(), grant, etagcache.Settlement{}, day); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRedisMemoryPerResource(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	const key = "https://example.com/documents/0b7d3c1e-7f0a-4c4e-9d53-1a2b3c4d5e6f"
+	e, err := store.Read(t.Context(), key, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Observe(t.Context(), key, e, observation(""), day); err != nil {
+		t.Fatal(err)
+	}
+	c := s.Client()
+	name := "caddy:preconditions:" + key
+	if n := c.MemoryUsage(t.Context(), name).Val(); n == 0 || n >= 400 {
+		t.Errorf("%d bytes", n)
+	}
+	if d := c.PTTL(t.Context(), name).Val(); d <= day.Retention/2 || d > day.Retention {
+		t.Errorf("is kept for %v", d)
+	}
+
+	long := strings.Repeat(key, 100)
+	if _, err := store.Read(t.Context(), long, day); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.MemoryUsage(t.Context(), c.Keys(t.Context(), "*#*").Val()[0]).Val(); n >= 600 {
+		t.Errorf("%d bytes for a long key", n)
+	}
+}
+
+// An ordinary read writes nothing, and waiting is not polling.
+func TestRedisIsQuiet(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	c := s.Client()
+	info := func(section, field string) string {
+		t.Helper()
+		text := c.Info(t.Context(), section).Val()
+		_, after, found := strings.Cut(text, field)
+		if !found {
+			t.Fatalf("no %q in %q", field, text)
+		}
+		value, _, _ := strings.Cut(after, "\r")
+		return value
+	}
+	epochOf(t, store, "k")
+	before := info("persistence", "rdb_changes_since_last_save:")
+	for range 10 {
+		epochOf(t, store, "k")
+	}
+	if after := info("persistence", "rdb_changes_since_last_save:"); after != before {
+		t.Errorf("reads write: %s changes, before %s", after, before)
+	}
+
+	_, e := claim(t, store, "k")
+	c.ConfigResetStat(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
+	defer cancel()
+	if err := store.Wait(ctx, "k", e); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	// One look in the beginning, perhaps one after subscribing, two later.
+	calls, _, _ := strings.Cut(info("commandstats", "cmdstat_evalsha:calls="), ",")
+	if n, err := strconv.Atoi(calls); err != nil || n > 4 {
+		t.Errorf("looked %s times", calls)
+	}
+}
+
+func TestRedisUnreachable(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	grant, e := claim(t, store, "k")
+	done := make(chan error)
+	go func() { done <- store.Wait(t.Context(), "k", e) }()
+
+	s.Kill()
+	start := time.Now()
+	unavailable(t, store.Settle(t.Context(), grant, etagcache.Settlement{}, day))
+	_, err := store.Read(t.Context(), "k", day)
+	unavailable(t, err)
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	unavailable(t, <-done)
+
+	// It comes back without scripts and without the claim.
+	s.Restart()
+	if err := store.Settle(t.Context(), grant, etagcache.Settlement{}, day); !errors.Is(err, etagcache.ErrLost) {
+		t.Fatal(err)
+	}
+	use(t, store, "k")
+}
+
+func TestRedisFrozen(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	use(t, store, "k")
+	s.Freeze()
+	for range 2 { // with a connection from before, and with a new one
+		start := time.Now()
+		_, err := store.Read(t.Context(), "k", day)
+		unavailable(t, err)
+		if took := time.Since(start); took < 200*time.Millisecond || took > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	s.Thaw()
+	use(t, store, "k")
+}
+
+func TestRedisWithAnotherTypeAtTheKey(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "x:")
+	s.Client().Set(t.Context(), "x:string", "1", 0)
+	s.Client().HSet(t.Context(), "x:hash", "e", "1", "v:", "not an observation")
+	for _, key := range []string{"string", "hash"} {
+		_, err := store.Read(t.Context(), key, day)
+		unavailable(t, err)
+		_, _, err = store.Claim(t.Context(), key, "", day)
+		unavailable(t, err)
+	}
+}
+
+// The effect of a call whose reply is lost is there, and repeating it adds none.
+func TestRedisLostReply(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := startLossyProxy(t, s.Addr)
+	store := open(t, etagcache.RedisConfig{Addresses: []string{proxy.addr}}, "")
+	use(t, store, "another") // the scripts are cached, so that a reply is that of a script
+	ctx := t.Context()
+
+	read := func() etagcache.Entry {
+		t.Helper()
+		e, err := store.Read(ctx, "k", day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	twice := func(call func() error) {
+		t.Helper()
+		proxy.lose.Store(true)
+		unavailable(t, call())
+		if proxy.lose.Load() {
+			t.Fatal("no reply was lost")
+		}
+		before := read()
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		if after := read(); after.Epoch != before.Epoch || len(after.Variants) != len(before.Variants) {
+			t.Fatalf("before %+v, after %+v", before, after)
+		}
+	}
+
+	e := read()
+	twice(func() error { return store.Observe(ctx, "k", e, observation("v"), day) })
+	grant, _ := claim(t, store, "k")
+	twice(func() error { return store.Renew(ctx, grant, day) })
+	o := observation("w")
+	s1 := etagcache.Settlement{Unchanged: true, Observation: &o}
+	twice(func() error { return store.Settle(ctx, grant, s1, day) })
+	if n := len(read().Variants); n != 2 {
+		t.Fatalf("%d variants", n)
+	}
+	pass, _, err := store.Pass(ctx, "k", day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice(func() error { return store.Settle(ctx, pass, etagcache.Settlement{}, day) })
+}
+
+// lossyProxy closes the connection instead of the next reply, if lose is set.
+type lossyProxy struct {
+	addr string
+	lose atomic.Bool
+}
+
+func startLossyProxy(t *testing.T, backend string) *lossyProxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	p := &lossyProxy{addr: l.Addr().String()}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client, backend)
+		}
+	}()
+	return p
+}
+
+func (p *lossyProxy) serve(client net.Conn, backend string) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("tcp", backend)
+	if err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buffer)
+		if err != nil || p.lose.CompareAndSwap(true, false) {
+			return
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}

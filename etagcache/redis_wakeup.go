@@ -1,0 +1,107 @@
+package etagcache
+
+import (
+	"context"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// wakeups passes the messages of one channel on to those who wait. A message is
+// the name of an entry whose epoch has moved.
+type wakeups struct {
+	client  redis.UniversalClient
+	channel string
+
+	mu      sync.Mutex
+	pubsub  *redis.PubSub // nil until somebody waits for the first time
+	done    chan struct{} // closed when the subscription has ended
+	waiting map[string]map[chan struct{}]struct{}
+}
+
+func newWakeups(client redis.UniversalClient, channel string) *wakeups {
+	return &wakeups{
+		client:  client,
+		channel: channel,
+		waiting: make(map[string]map[chan struct{}]struct{}),
+	}
+}
+
+// add returns a channel that receives when the entry of that name has moved, or
+// when messages may have been missed.
+func (w *wakeups) add(name string) chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pubsub == nil {
+		w.pubsub = w.client.Subscribe(context.Background()) // to nothing yet: no network
+		w.done = make(chan struct{})
+		go w.receive(w.pubsub)
+	}
+	if w.waiting[name] == nil {
+		w.waiting[name] = make(map[chan struct{}]struct{})
+	}
+	wakeup := make(chan struct{}, 1)
+	w.waiting[name][wakeup] = struct{}{}
+	return wakeup
+}
+
+func (w *wakeups) remove(name string, wakeup chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting[name], wakeup)
+	if len(w.waiting[name]) == 0 {
+		delete(w.waiting, name)
+	}
+}
+
+// receive runs until the subscription is closed. If the connection fails, it is
+// made again by the client.
+func (w *wakeups) receive(pubsub *redis.PubSub) {
+	defer close(w.done)
+	_ = pubsub.Subscribe(context.Background(), w.channel) // after an error the client tries again
+	for m := range pubsub.ChannelWithSubscriptions() {
+		switch m := m.(type) {
+		case *redis.Message:
+			w.wake(m.Payload)
+		case *redis.Subscription:
+			w.wakeAll() // messages may have been missed before
+		}
+	}
+}
+
+func (w *wakeups) wake(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for wakeup := range w.waiting[name] {
+		signal(wakeup)
+	}
+}
+
+func (w *wakeups) wakeAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, same := range w.waiting {
+		for wakeup := range same {
+			signal(wakeup)
+		}
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // a signal is pending
+	}
+}
+
+func (w *wakeups) close() error {
+	w.mu.Lock()
+	pubsub := w.pubsub
+	w.mu.Unlock()
+	if pubsub == nil {
+		return nil
+	}
+	err := pubsub.Close()
+	<-w.done
+	return err
+}

@@ -1,0 +1,210 @@
+// Package redistest runs Redis servers for tests.
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server process, which ends with the test.
+type Server struct {
+	// Addr is the server's host:port. Restart keeps it.
+	Addr string
+	// Dir is the server's working directory.
+	Dir string
+
+	t      testing.TB
+	args   []string
+	cmd    *exec.Cmd
+	log    bytes.Buffer
+	exited chan struct{}
+}
+
+// Start starts a server on a free port, without persistence, and waits until it
+// answers. It skips the test where redis-server isn't installed, and fails it if
+// the environment variable CI is set.
+//
+// In args, {port} and {dir} stand for the server's port and directory. Later
+// arguments prevail over earlier ones and over the defaults.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := prepare(t)
+	_, port, _ := net.SplitHostPort(s.Addr)
+	defaults := []string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir,
+		"--save", "", "--appendonly", "no",
+	}
+	replace := strings.NewReplacer("{port}", port, "{dir}", s.Dir)
+	for _, arg := range append(defaults, args...) {
+		s.args = append(s.args, replace.Replace(arg))
+	}
+	s.start()
+	return s
+}
+
+// prepare returns a server that has yet to be given arguments and be started.
+func prepare(t testing.TB) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("redis-server isn't installed")
+		}
+		t.Skip("redis-server isn't installed")
+	}
+	// Not t.TempDir: the path of a socket in it might be too long.
+	dir, err := os.MkdirTemp("", "redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Addr: freeAddr(t), Dir: dir, t: t}
+	t.Cleanup(func() {
+		s.Kill()
+		_ = os.RemoveAll(dir)
+	})
+	return s
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func (s *Server) start() {
+	s.t.Helper()
+	s.log.Reset()
+	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	go func() {
+		defer close(exited)
+		_ = s.cmd.Wait()
+	}()
+	s.eventually("it accepts connections", func() bool {
+		select {
+		case <-exited:
+			s.t.Fatalf("redis-server ended: %s", s.log.String())
+		default:
+		}
+		c, err := net.Dial("tcp", s.Addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+// eventually waits until a condition that depends on another process holds.
+func (s *Server) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			s.t.Fatalf("redis at %s: gave up waiting until %s", s.Addr, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Client returns a plain client, closed with the test.
+func (s *Server) Client() *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: s.Addr, DisableIdentity: true})
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Stop ends the server as a service manager would.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+// Kill ends the server without giving it time for anything.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Restart starts a server that was stopped or killed, on the same port.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.start()
+}
+
+// Freeze suspends the server: the kernel still accepts connections for it.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) end(sig syscall.Signal) {
+	if s.cmd == nil {
+		return
+	}
+	s.signal(sig)
+	s.signal(syscall.SIGCONT)
+	<-s.exited
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	_ = s.cmd.Process.Signal(sig)
+}
+
+// StartSentinel starts a Sentinel that watches master under the given name.
+func StartSentinel(t testing.TB, name string, master *Server) *Server {
+	t.Helper()
+	s := prepare(t)
+	_, port, _ := net.SplitHostPort(s.Addr)
+	host, masterPort, _ := net.SplitHostPort(master.Addr)
+	file := filepath.Join(s.Dir, "sentinel.conf")
+	config := "bind 127.0.0.1\nport " + port + "\nsentinel monitor " + name + " " + host + " " + masterPort + " 1\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.args = []string{file, "--sentinel"}
+	s.start()
+	return s
+}
+
+// StartCluster starts a cluster of three masters.
+func StartCluster(t testing.TB) []*Server {
+	t.Helper()
+	const slots = 16384
+	var nodes []*Server
+	ctx := context.Background()
+	for i := range 3 {
+		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		s := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
+		c := s.Client()
+		if err := c.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			host, port, _ := net.SplitHostPort(s.Addr)
+			if err := nodes[0].Client().Do(ctx, "CLUSTER", "MEET", host, port, bus).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		nodes = append(nodes, s)
+	}
+	for _, s := range nodes {
+		c := s.Client()
+		s.eventually("the cluster is complete", func() bool {
+			info, err := c.ClusterInfo(ctx).Result()
+			return err == nil && strings.Contains(info, "cluster_state:ok") &&
+				strings.Contains(info, "cluster_known_nodes:3")
+		})
+	}
+	return nodes
+}

@@ -1,0 +1,97 @@
+package etagcache_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/etagcache/storetest"
+)
+
+func TestMemory(t *testing.T) {
+	storetest.Suite{
+		In: synctest.Test,
+		Open: func(*testing.T) (a, b etagcache.Store) {
+			m := etagcache.NewMemory(0)
+			return m, m
+		},
+	}.Run(t)
+}
+
+// TestMiniredis runs the scripts where time is simulated.
+func TestMiniredis(t *testing.T) {
+	storetest.Suite{
+		In: synctest.Test,
+		Open: func(t *testing.T) (a, b etagcache.Store) {
+			m := miniredis.NewMiniRedis()
+			m.ClockTTL(true)
+			t.Cleanup(m.Close)
+			open := func() etagcache.Store {
+				return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
+					Addr:       "127.0.0.1:0", // nothing to look up outside the bubble
+					Dialer:     func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
+					MaxRetries: -1,
+					MaintNotificationsConfig: &maintnotifications.Config{
+						Mode: maintnotifications.ModeDisabled,
+					},
+				}), etagcache.RedisOptions{}))
+			}
+			return open(), open()
+		},
+	}.Run(t)
+}
+
+func TestRedis(t *testing.T) {
+	s := redistest.Start(t)
+	config := etagcache.RedisConfig{Addresses: []string{s.Addr}}
+	storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) {
+		return openTwo(t, config)
+	}}.Run(t)
+}
+
+// openTwo returns an empty store as two gateways see it.
+func openTwo(t testing.TB, c etagcache.RedisConfig) (a, b etagcache.Store) {
+	prefix := etagcache.NewToken() + ":"
+	return open(t, c, prefix), open(t, c, prefix)
+}
+
+func open(t testing.TB, c etagcache.RedisConfig, prefix string) *etagcache.Redis {
+	t.Helper()
+	client, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closed(t, etagcache.NewRedis(client, etagcache.RedisOptions{Prefix: prefix, Timeout: c.Timeout}))
+}
+
+// closed closes a store at the end of the test.
+func closed[S etagcache.Store](t testing.TB, s S) S {
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+func TestStress(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		storetest.Suite{Open: func(*testing.T) (a, b etagcache.Store) {
+			m := etagcache.NewMemory(0)
+			return m, m
+		}}.Stress(t)
+	})
+	t.Run("redis", func(t *testing.T) {
+		s := redistest.Start(t)
+		storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) {
+			return openTwo(t, etagcache.RedisConfig{Addresses: []string{s.Addr}})
+		}}.Stress(t)
+	})
+}

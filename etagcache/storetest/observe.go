@@ -1,0 +1,191 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+var observeRules = []rule{
+	{"what was seen is known to all", func(g *gateways) {
+		before := g.read()
+		g.observe(before, tagged("v", "1"), nil)
+		after, err := g.b.Read(g.ctx, key, long)
+		g.check("read", err, nil)
+		g.unmoved(before, after)
+		g.knows(after, tagged("v", "1"))
+	}},
+
+	{"what is seen again stays", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		g.seen(tagged("w", "2"))
+		before := g.read()
+		g.seen(tagged("v", "1"))
+		g.unmoved(before, g.read())
+		g.knows(g.read(), tagged("v", "1"), tagged("w", "2"))
+	}},
+
+	{"nothing is stored under an epoch that has moved", func(g *gateways) {
+		before := g.read()
+		g.touch()
+		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
+		g.knows(g.read())
+	}},
+
+	{"nothing is stored without a read", func(g *gateways) {
+		g.observe(etagcache.Entry{}, tagged("v", "1"), etagcache.ErrStale)
+		g.observe(etagcache.Entry{Epoch: "x"}, tagged("v", "1"), etagcache.ErrStale)
+		g.knows(g.read())
+	}},
+
+	{"a slow read does not bring back what a write has changed", func(g *gateways) {
+		before := g.read()
+		grant, _ := g.claim(long)
+		g.settle(grant, etagcache.Settlement{}, nil)
+		g.observe(before, tagged("v", "old"), etagcache.ErrStale)
+		g.knows(g.read())
+	}},
+
+	{"nothing is stored while a write is in flight", func(g *gateways) {
+		grant, _ := g.claim(long)
+		g.observe(g.read(), tagged("v", "1"), etagcache.ErrBusy)
+		g.settle(grant, etagcache.Settlement{}, nil)
+		grant, _ = g.pass(long)
+		g.observe(g.read(), tagged("v", "1"), etagcache.ErrBusy)
+		g.settle(grant, etagcache.Settlement{}, nil)
+		g.knows(g.read())
+	}},
+
+	{"a change drops the other variants", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		g.seen(tagged("w", "1"))
+		before := g.read()
+		g.observe(before, tagged("v", "2"), nil)
+		g.moved(before, g.read())
+		g.knows(g.read(), tagged("v", "2"))
+		g.observe(before, tagged("w", "1"), etagcache.ErrStale)
+	}},
+
+	{"any difference is a change", func(g *gateways) {
+		o := tagged("v", "1")
+		o.LastModified = time.Unix(1763769600, 0)
+		differences := []func(*etagcache.Observation){
+			func(o *etagcache.Observation) { o.Own = false },
+			func(o *etagcache.Observation) { o.WeakDate = true },
+			func(o *etagcache.Observation) { o.LastModified = o.LastModified.Add(time.Second) },
+			func(o *etagcache.Observation) { o.LastModified = time.Time{} },
+			func(o *etagcache.Observation) { o.ETag.Weak = true },
+			func(o *etagcache.Observation) { o.ETag.Opaque = "" },
+			func(o *etagcache.Observation) { o.ETag = validator.ETag{} },
+			func(o *etagcache.Observation) { o.Representation = validator.Representation{State: validator.Absent} },
+		}
+		for i, differ := range differences {
+			g.touch()
+			g.seen(o)
+			before := g.read()
+			other := o
+			differ(&other)
+			g.observe(before, other, nil)
+			if after := g.read(); after.Epoch == before.Epoch {
+				g.Fatalf("difference %d is none", i)
+			}
+			g.knows(g.read(), other)
+		}
+	}},
+
+	{"two reads that disagree leave nothing known", func(g *gateways) {
+		g.seen(tagged("w", "1"))
+		before := g.read()
+		g.observe(before, tagged("v", "1"), nil)
+		g.observe(before, tagged("v", "2"), etagcache.ErrStale)
+		after := g.read()
+		g.moved(before, after)
+		g.knows(after)
+		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
+	}},
+
+	{"two reads that agree are fine", func(g *gateways) {
+		before := g.read()
+		g.observe(before, tagged("v", "1"), nil)
+		g.observe(before, tagged("v", "1"), nil)
+		g.unmoved(before, g.read())
+		g.knows(g.read(), tagged("v", "1"))
+	}},
+
+	{"two reads that see the same change are fine", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		before := g.read()
+		g.observe(before, tagged("v", "2"), nil)
+		g.observe(before, tagged("v", "2"), etagcache.ErrStale)
+		g.knows(g.read(), tagged("v", "2"))
+	}},
+
+	{"another Vary drops the variants", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		before := g.read()
+		o := tagged("w", "2")
+		o.Vary = "accept-language"
+		g.observe(before, o, nil)
+		g.moved(before, g.read())
+		g.knows(g.read(), o)
+	}},
+
+	{"the variants are bounded", func(g *gateways) {
+		variant := func(i int) etagcache.Observation { return tagged(fmt.Sprint(i), "1") }
+		g.seen(variant(0))
+		before := g.read()
+		time.Sleep(2 * time.Millisecond) // so that this one is the oldest
+		const more = 3
+		for i := 1; i < etagcache.MaxVariants+more; i++ {
+			g.observe(g.read(), variant(i), nil)
+		}
+		after := g.read()
+		g.unmoved(before, after)
+		if n := len(after.Variants); n != etagcache.MaxVariants {
+			g.Fatalf("got %d variants", n)
+		}
+		if _, ok := after.Variants["0"]; ok {
+			g.Fatal("the oldest variant is still there")
+		}
+		newest := variant(etagcache.MaxVariants + more - 1)
+		if _, ok := after.Variants[newest.Variant]; !ok {
+			g.Fatal("the newest variant is missing")
+		}
+		g.seen(newest) // displaces none
+		if n := len(g.read().Variants); n != etagcache.MaxVariants {
+			g.Fatalf("got %d variants", n)
+		}
+
+		// What was displaced still tells whether there was a change.
+		g.observe(before, variant(0), nil)
+		g.unmoved(before, g.read())
+		g.observe(before, variant(1), nil)
+	}},
+
+	{"a variant that was displaced and has changed is a change", func(g *gateways) {
+		g.seen(tagged("0", "1"))
+		before := g.read()
+		time.Sleep(2 * time.Millisecond)
+		for i := range etagcache.MaxVariants {
+			g.seen(tagged(fmt.Sprint(i+1), "1"))
+		}
+		g.observe(before, tagged("0", "2"), nil)
+		g.moved(before, g.read())
+		g.knows(g.read(), tagged("0", "2"))
+	}},
+
+	{"touch drops the variants", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		before := g.read()
+		g.check("touch", g.b.Touch(g.ctx, key, long), nil)
+		g.moved(before, g.read())
+		g.knows(g.read())
+	}},
+
+	{"touch of what is not known is fine", func(g *gateways) {
+		g.touch()
+		g.knows(g.read())
+	}},
+}

@@ -1,0 +1,216 @@
+// Package storetest states the contract of etagcache.Store as tests.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// Suite is the contract, for one implementation.
+type Suite struct {
+	// Open returns an empty store as two gateways see it, which may be one and
+	// the same value. Both are closed with the test.
+	Open func(t *testing.T) (a, b etagcache.Store)
+
+	// In runs a test, say in a synctest bubble: in this package time passes
+	// through sleeping and waiting only. Default: just call it.
+	In func(t *testing.T, test func(t *testing.T))
+}
+
+// Run tests the implementation against all rules of the contract.
+func (s Suite) Run(t *testing.T) {
+	groups := []struct {
+		name  string
+		rules []rule
+	}{
+		{"read", readRules},
+		{"observe", observeRules},
+		{"claim", claimRules},
+		{"settle", settleRules},
+		{"pass", passRules},
+		{"wait", waitRules},
+	}
+	in := s.In
+	if in == nil {
+		in = func(t *testing.T, test func(*testing.T)) { test(t) }
+	}
+	for _, group := range groups {
+		t.Run(group.name, func(t *testing.T) {
+			for _, rule := range group.rules {
+				t.Run(rule.name, func(t *testing.T) {
+					in(t, func(t *testing.T) {
+						a, b := s.Open(t)
+						rule.test(&gateways{T: t, a: a, b: b, ctx: t.Context()})
+					})
+				})
+			}
+		})
+	}
+}
+
+type rule struct {
+	name string
+	test func(g *gateways)
+}
+
+// gateways is a test with two gateways. Its methods call a, unless they say
+// otherwise, and end the test where the outcome is not the one wanted.
+type gateways struct {
+	*testing.T
+	a, b etagcache.Store
+	ctx  context.Context
+}
+
+const key = "GET https://example.com/a?b=c"
+
+var (
+	// long outlasts any test.
+	long = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour}
+	// short has a lease that a test can wait for.
+	short = etagcache.Terms{Lease: 40 * time.Millisecond, Retention: 24 * time.Hour}
+)
+
+func (g *gateways) check(what string, err, want error) {
+	g.Helper()
+	if !errors.Is(err, want) {
+		g.Fatalf("%s: got error %v, want %v", what, err, want)
+	}
+}
+
+func (g *gateways) read() etagcache.Entry {
+	g.Helper()
+	e, err := g.a.Read(g.ctx, key, long)
+	g.check("read", err, nil)
+	if e.Epoch == "" {
+		g.Fatal("read: no epoch")
+	}
+	return e
+}
+
+func (g *gateways) observe(before etagcache.Entry, o etagcache.Observation, want error) {
+	g.Helper()
+	g.check("observe", g.a.Observe(g.ctx, key, before, o, long), want)
+}
+
+// seen stores an observation under the present epoch.
+func (g *gateways) seen(o etagcache.Observation) {
+	g.Helper()
+	g.observe(g.read(), o, nil)
+}
+
+func (g *gateways) claim(t etagcache.Terms) (etagcache.Grant, etagcache.Entry) {
+	g.Helper()
+	grant, e, err := g.a.Claim(g.ctx, key, g.read().Epoch, t)
+	g.check("claim", err, nil)
+	return grant, e
+}
+
+func (g *gateways) pass(t etagcache.Terms) (etagcache.Grant, etagcache.Entry) {
+	g.Helper()
+	grant, e, err := g.a.Pass(g.ctx, key, t)
+	g.check("pass", err, nil)
+	return grant, e
+}
+
+func (g *gateways) settle(grant etagcache.Grant, s etagcache.Settlement, want error) {
+	g.Helper()
+	g.check("settle", g.a.Settle(g.ctx, grant, s, long), want)
+}
+
+func (g *gateways) touch() {
+	g.Helper()
+	g.check("touch", g.a.Touch(g.ctx, key, long), nil)
+}
+
+// refuseClaim wants b to be refused a claim for the present epoch.
+func (g *gateways) refuseClaim() {
+	g.Helper()
+	_, e, err := g.b.Claim(g.ctx, key, g.read().Epoch, long)
+	g.check("another claim", err, etagcache.ErrBusy)
+	if e.Busy <= 0 || e.Epoch == "" {
+		g.Fatalf("another claim: busy, but the entry is %+v", e)
+	}
+}
+
+// refusePass wants b to be refused a pass.
+func (g *gateways) refusePass() {
+	g.Helper()
+	_, e, err := g.b.Pass(g.ctx, key, long)
+	g.check("another pass", err, etagcache.ErrBusy)
+	if e.Busy <= 0 || e.Epoch == "" {
+		g.Fatalf("another pass: busy, but the entry is %+v", e)
+	}
+}
+
+// lapse waits until the lease that is over soon has moved the epoch.
+func (g *gateways) lapse(epoch string) etagcache.Entry {
+	g.Helper()
+	for {
+		e := g.read()
+		if e.Epoch != epoch {
+			return e
+		}
+		g.check("wait", g.a.Wait(g.ctx, key, e), nil)
+	}
+}
+
+func (g *gateways) idle(e etagcache.Entry) {
+	g.Helper()
+	if e.Busy != 0 {
+		g.Fatalf("a write is in flight: %+v", e)
+	}
+}
+
+func (g *gateways) moved(before, after etagcache.Entry) {
+	g.Helper()
+	if before.Epoch == after.Epoch {
+		g.Fatalf("the epoch has not moved: %+v", after)
+	}
+}
+
+func (g *gateways) unmoved(before, after etagcache.Entry) {
+	g.Helper()
+	if before.Epoch != after.Epoch {
+		g.Fatalf("the epoch has moved: %+v", after)
+	}
+}
+
+// knows wants these observations to be all that e holds.
+func (g *gateways) knows(e etagcache.Entry, want ...etagcache.Observation) {
+	g.Helper()
+	if len(e.Variants) != len(want) {
+		g.Fatalf("got %d variants, want %d: %+v", len(e.Variants), len(want), e)
+	}
+	for _, o := range want {
+		got, ok := e.Variants[o.Variant]
+		if !ok || got.Own != o.Own || !got.Equal(o.Representation) {
+			g.Fatalf("variant %q: got %+v, want %+v", o.Variant, got, o)
+		}
+		if e.Vary != o.Vary {
+			g.Fatalf("got Vary %q, want %q", e.Vary, o.Vary)
+		}
+		if got.Age < 0 || got.Age > time.Hour {
+			g.Fatalf("variant %q: implausible age %v", o.Variant, got.Age)
+		}
+	}
+}
+
+// tagged returns an observation of a present representation.
+func tagged(variant, tag string) etagcache.Observation {
+	return etagcache.Observation{
+		Variant: variant,
+		Vary:    "accept",
+		Observed: etagcache.Observed{
+			Own: true,
+			Representation: validator.Representation{
+				State: validator.Present,
+				ETag:  validator.ETag{Opaque: tag, Valid: true},
+			},
+		},
+	}
+}
