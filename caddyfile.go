@@ -113,11 +113,14 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 // checkParsed reports an option that can't be meant, with its place.
 func (h *Handler) checkParsed(at map[string]caddyfile.Token) error {
 	complete := *h
+	if h.StoreDown != nil {
+		complete.StoreDown = new(*h.StoreDown) // the defaults are no part of what was written
+	}
 	complete.setDefaults()
 	err := complete.check()
 	if option, ok := errors.AsType[*optionError](err); ok {
 		if token, given := at[option.option]; given {
-			return fmt.Errorf("%w, at %s:%d", err, token.File, token.Line)
+			return errAt(token, err)
 		}
 	}
 	return err
@@ -206,12 +209,13 @@ func (m *MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // store name
+	name := d.Token()
 	s.URL = d.RemainingArgs()
 	if _, err := eachOption(d, s.unmarshalOption, "url", "address"); err != nil {
 		return err
 	}
 	if err := s.contradiction(); err != nil {
-		return d.WrapErr(err)
+		return errAt(name, err)
 	}
 	return nil
 }
@@ -304,6 +308,11 @@ func eachOption(d *caddyfile.Dispenser, f func(d *caddyfile.Dispenser, option st
 		}
 	}
 	return at, nil
+}
+
+// errAt adds the place of a token to err.
+func errAt(token caddyfile.Token, err error) error {
+	return fmt.Errorf("%w, at %s:%d", err, token.File, token.Line)
 }
 
 // The following take the arguments of the option that d stands at.

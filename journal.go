@@ -22,6 +22,7 @@ type journal struct {
 	max      int
 	flushing sync.Mutex
 	size     atomic.Int64 // len(writes), to be read without the lock
+	due      atomic.Int64 // how many of them are to be marked, likewise
 
 	mu     sync.Mutex
 	writes map[string]journaled
@@ -29,8 +30,10 @@ type journal struct {
 
 // journaled is what is remembered of one resource.
 type journaled struct {
-	inFlight int    // writes that have begun and not ended
-	ended    uint64 // writes that have ended
+	inFlight int           // writes that have begun and not ended
+	ended    uint64        // writes that have ended
+	idle     chan struct{} // closed when none is in flight any more
+	marked   bool          // in the store, since the last one began or ended
 }
 
 func newJournal(size int) *journal {
@@ -45,9 +48,11 @@ func (j *journal) begin(key string) error {
 	if !known && len(j.writes) >= j.max {
 		return errJournalFull
 	}
+	if w.inFlight == 0 {
+		w.idle = make(chan struct{})
+	}
 	w.inFlight++
-	j.writes[key] = w
-	j.size.Store(int64(len(j.writes)))
+	j.put(key, w)
 	return nil
 }
 
@@ -58,47 +63,85 @@ func (j *journal) end(key string) {
 	w := j.writes[key]
 	w.inFlight--
 	w.ended++
-	j.writes[key] = w
+	if w.inFlight == 0 {
+		close(w.idle)
+	}
+	j.put(key, w)
 }
 
-// flush calls touch for every key, and forgets those of which no write has been
-// in flight since. It stops at the first error, and fails at once while another
-// flush is under way, so that nobody waits and nobody trusts the store before
-// all are marked.
+// put stores w, which the store has yet to hear of.
+func (j *journal) put(key string, w journaled) {
+	before, known := j.writes[key]
+	if !known || before.marked {
+		j.due.Add(1)
+	}
+	w.marked = false
+	j.writes[key] = w
+	j.size.Store(int64(len(j.writes)))
+}
+
+// flush calls touch for every key of which a write has begun or ended since it
+// was last called for it, and forgets those of which none is in flight. It stops
+// at the first error, and fails at once while another flush is under way, so
+// that nobody waits and nobody trusts the store before all are marked.
 func (j *journal) flush(touch func(key string) error) error {
-	if j.size.Load() == 0 {
+	if j.due.Load() == 0 {
 		return nil
 	}
 	if !j.flushing.TryLock() {
 		return errCatchingUp
 	}
 	defer j.flushing.Unlock()
-	for key, before := range j.snapshot() {
+	for key, before := range j.unmarked() {
 		if err := touch(key); err != nil {
 			return err
 		}
-		j.forget(key, before)
+		j.mark(key, before)
 	}
 	return nil
 }
 
-func (j *journal) snapshot() map[string]journaled {
+func (j *journal) unmarked() map[string]journaled {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	writes := make(map[string]journaled, len(j.writes))
+	writes := make(map[string]journaled, j.due.Load())
 	for key, w := range j.writes {
-		writes[key] = w
+		if !w.marked {
+			writes[key] = w
+		}
 	}
 	return writes
 }
 
-func (j *journal) forget(key string, before journaled) {
+func (j *journal) mark(key string, before journaled) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if before.inFlight == 0 && j.writes[key] == before {
-		delete(j.writes, key)
-		j.size.Store(int64(len(j.writes)))
+	w := j.writes[key]
+	if w != before {
+		return // another write has begun or ended since
 	}
+	j.due.Add(-1)
+	if w.inFlight > 0 {
+		w.marked = true
+		j.writes[key] = w
+		return
+	}
+	delete(j.writes, key)
+	j.size.Store(int64(len(j.writes)))
+}
+
+// inFlight returns a channel that is closed when no write of key is in flight
+// any more, or nil if none is.
+func (j *journal) inFlight(key string) <-chan struct{} {
+	if j.size.Load() == 0 {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if w := j.writes[key]; w.inFlight > 0 {
+		return w.idle
+	}
+	return nil
 }
 
 // once remembers a write of key that has ended.

@@ -50,7 +50,7 @@ func parseVerification(s string) (verification, error) {
 	}
 	d, err := caddy.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return verification{}, fmt.Errorf("verify is passing, all, never or a duration above zero, not %q", s)
+		return verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
 	}
 	return verification{passing: true, younger: d}, nil
 }

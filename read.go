@@ -47,19 +47,17 @@ func (x *exchange) read() error {
 // forwarded returns the request fields that the backend gets otherwise than the
 // client sent them. The identity coding makes one content have one tag. The
 // backend has never heard of our tags, so that it must not see conditions that
-// are evaluated here; with its own tags, it may save itself the content.
+// are evaluated here; with its own tags, it may save itself the content. An
+// If-Match it doesn't get even then: it may not know the spelling of the tag.
 func (rd *reading) forwarded() map[string][]string {
 	changes := map[string][]string{"Accept-Encoding": {"identity"}}
-	if rd.before.Own {
-		return changes
-	}
-	c := rd.conditions
-	if c.IfMatch != nil || c.IfNoneMatch != nil {
+	c, own := rd.conditions, rd.before.Own
+	if c.IfMatch != nil || c.IfNoneMatch != nil && !own {
 		for _, f := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
 			changes[f.String()] = nil
 		}
 	}
-	if !c.Empty() || rd.r.Header["If-Range"] != nil {
+	if !c.Empty() || rd.r.Header["If-Range"] != nil && !own {
 		// A part shows no tag to evaluate the conditions against, and a
 		// backend that doesn't know the tag must not choose the part.
 		changes["Range"], changes["If-Range"] = nil, nil
@@ -73,15 +71,15 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if s.Untagged && rd.probeBase != nil {
 		o, s.Untagged = rd.tagOfHead(header, o)
 	}
-	if o.State == validator.Present {
-		if o.ETag.Valid && !o.Own {
-			header["Etag"] = []string{o.ETag.String()}
-		}
-		if o.WeakDate {
-			delete(header, "Last-Modified") // until its second is over
-		}
-	} else if !s.Known && !rd.h.deriver.Uses(proxyhooks.SourceUpstream) {
-		delete(header, "Etag") // of a part, or a 304: not the tag that we give the whole
+	switch {
+	case o.ETag.Valid && !o.Own:
+		header["Etag"] = []string{o.ETag.String()}
+	case !o.ETag.Valid && rd.h.deriver.Replaces(header):
+		// Of a part, a 304 or what is too large: not the tag that the whole has.
+		delete(header, "Etag")
+	}
+	if o.WeakDate {
+		delete(header, "Last-Modified") // until its second is over
 	}
 	if s.Known && !s.Untagged {
 		rd.observe(o, header)

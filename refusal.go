@@ -81,7 +81,7 @@ func (x *exchange) sendRefusal(f refusal) error {
 	x.repl.Set("http.preconditions.problem", string(content))
 	content = append(content, '\n')
 	if x.h.Errors == errorsCaddy {
-		answerBeforeContent(x.w, x.r)
+		x.answerBeforeContent()
 		return caddyhttp.Error(f.status, errors.New(f.detail))
 	}
 	header.Set("Content-Type", "application/problem+json")
@@ -92,7 +92,7 @@ func (x *exchange) sendRefusal(f refusal) error {
 // sendFinal sends an answer of the handler's own, and then takes care that it
 // arrives.
 func (x *exchange) sendFinal(status int, content []byte) error {
-	answerBeforeContent(x.w, x.r)
+	x.answerBeforeContent()
 	x.w.WriteHeader(status)
 	if x.r.Method != http.MethodHead && content != nil {
 		if _, err := x.w.Write(content); err != nil {
@@ -108,6 +108,7 @@ func (x *exchange) sendFinal(status int, content []byte) error {
 func removeRepresentationMetadata(h http.Header) {
 	for name := range h {
 		switch {
+		case strings.HasPrefix(name, "Content-Security-Policy"): // describes nothing
 		case strings.HasPrefix(name, "Content-"), strings.HasPrefix(name, "X-Amz-Checksum-"),
 			name == "Etag", name == "Last-Modified", name == "Accept-Ranges", name == "Digest",
 			name == "Repr-Digest", name == "Transfer-Encoding", name == "Trailer":
@@ -144,14 +145,16 @@ const (
 
 // answerBeforeContent has the answer sent at once: Caddy's HTTP/1 server would
 // hold it back until the content has come, of which a client that expects 100
-// (Continue) sends nothing (RFC 9110, section 10.1.1).
-func answerBeforeContent(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 || !hasContent(r) {
+// (Continue) sends nothing (RFC 9110, section 10.1.1). Then it is for readOff to
+// see to the content; where that isn't called or can't end, the connection must,
+// lest what is left be taken for another request (RFC 9112, section 9.3).
+func (x *exchange) answerBeforeContent() {
+	if x.r.ProtoMajor != 1 || !hasContent(x.r) {
 		return
 	}
-	_ = http.NewResponseController(w).EnableFullDuplex() // without it, the answer is late
-	if expectsContinue(r) || r.ContentLength > maxReadOff {
-		w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(x.w).EnableFullDuplex() // without it, the answer is late
+	if x.h.Errors == errorsCaddy || expectsContinue(x.r) || x.r.ContentLength > maxReadOff {
+		x.w.Header().Set("Connection", "close")
 	}
 }
 
@@ -162,20 +165,34 @@ func readOff(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := http.NewResponseController(w)
-	if c.Flush() != nil {
-		return
-	}
 	patience := maxReadOffTime
 	if expectsContinue(r) {
 		patience = maxReadOffExpect
 	}
-	if c.SetReadDeadline(time.Now().Add(patience)) != nil {
-		return
+	if c.Flush() == nil && c.SetReadDeadline(time.Now().Add(patience)) == nil {
+		n, err := io.CopyN(io.Discard, r.Body, maxReadOff)
+		if err == io.EOF && n < maxReadOff {
+			_ = c.SetReadDeadline(time.Time{}) // the connection can go on
+			return
+		}
 	}
-	n, err := io.CopyN(io.Discard, r.Body, maxReadOff)
-	if err == io.EOF && n < maxReadOff {
-		_ = c.SetReadDeadline(time.Time{}) // the connection can go on
+	closeAfterAnswer(w)
+}
+
+// closeAfterAnswer has net/http close an HTTP/1 connection once the answer is
+// complete. With full duplex it doesn't do so by itself when content is left
+// that did not come in time, or is malformed. What it offers for this is a
+// MaxBytesReader that has hit its limit.
+func closeAfterAnswer(w http.ResponseWriter) {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = wrapper.Unwrap()
 	}
+	tooLarge := http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0)
+	_, _ = io.Copy(io.Discard, tooLarge)
 }
 
 func hasContent(r *http.Request) bool {

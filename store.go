@@ -40,7 +40,7 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 		if err != nil {
 			return nil, err
 		}
-		return &sharedStore{Store: store, journal: newJournal(maxJournal), recent: newRecent()}, nil
+		return &sharedStore{Store: store, journal: newJournal(maxJournal), recent: newRecent(), queues: newQueues()}, nil
 	})
 	if err != nil {
 		return nil, "", err
@@ -53,13 +53,14 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 	return s, key, nil
 }
 
-// sharedStore is a store that handlers share, with what this node remembers of
-// it: the entries that it saw last, and what it wrote while the store was out of
-// reach.
+// sharedStore is a store that handlers share, with what this node keeps beside
+// it: the entries that it saw last, what it wrote while the store was out of
+// reach, and the writes that wait.
 type sharedStore struct {
 	etagcache.Store
 	journal *journal
 	recent  *recent
+	queues  *queues
 	logger  atomic.Pointer[zap.Logger]
 	away    atomic.Bool // whether the last call found the store out of reach
 
@@ -108,7 +109,11 @@ func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 		return etagcache.Entry{}, err
 	}
 	entry, err := s.Store.Read(ctx, key, t)
-	if err == nil {
+	switch {
+	case err != nil:
+	case s.journal.inFlight(key) != nil:
+		entry.Busy = max(entry.Busy, t.Lease) // with a write that the store doesn't know of
+	default:
 		s.recent.remember(key, entry)
 	}
 	return entry, s.note(err)
@@ -128,6 +133,9 @@ func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.
 	if err := s.catchUp(ctx, t); err != nil {
 		return etagcache.Grant{}, etagcache.Entry{}, err
 	}
+	if s.journal.inFlight(key) != nil {
+		return etagcache.Grant{}, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
+	}
 	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
 	s.recent.forget(key) // the epoch has moved, now or before
 	return grant, entry, s.note(err)
@@ -139,6 +147,19 @@ func (s *sharedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (
 	}
 	grant, entry, err := s.Store.Pass(ctx, key, t)
 	return grant, entry, s.note(err)
+}
+
+func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
+	idle := s.journal.inFlight(key)
+	if idle == nil {
+		return s.note(s.Store.Wait(ctx, key, seen))
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // catchUp marks what was written while the store was out of reach as changed.
@@ -155,10 +176,14 @@ func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
 
 // note logs when the store goes out of reach and when it comes back.
 func (s *sharedStore) note(err error) error {
-	switch away := errors.Is(err, etagcache.ErrUnavailable); {
-	case away && s.away.CompareAndSwap(false, true):
-		s.logger.Load().Error("the store is out of reach", zap.Error(err))
-	case !away && !errors.Is(err, context.Canceled) && s.away.CompareAndSwap(true, false):
+	switch {
+	case errors.Is(err, etagcache.ErrUnavailable):
+		if s.away.CompareAndSwap(false, true) {
+			s.logger.Load().Error("the store is out of reach", zap.Error(err))
+		}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		// says nothing about the store
+	case s.away.CompareAndSwap(true, false):
 		s.logger.Load().Info("the store is back")
 	}
 	return err

@@ -1,6 +1,7 @@
 package preconditions
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,12 +14,22 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
 func init() {
 	caddy.RegisterModule(RedisStore{})
+	redis.SetLogger(clientLogger{})
+}
+
+// clientLogger has what go-redis logs, such as every dial that fails, go to
+// Caddy's log and not to stderr.
+type clientLogger struct{}
+
+func (clientLogger) Printf(_ context.Context, format string, args ...any) {
+	caddy.Log().Named("redis").Sugar().Debugf(format, args...)
 }
 
 // RedisStore keeps validators and claims in Redis (6.0 or newer), so that any

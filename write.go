@@ -30,44 +30,83 @@ func (x *exchange) writeConditional() error {
 	if res := x.evaluate(validator.Representation{}); res.Verdict == validator.False {
 		return x.refuse(x.failed(res, validator.Representation{}))
 	}
-	waiting, cancel := x.waiting()
-	defer func() { cancel() }()
-	readAhead := false
-	err := x.recall()
-	for err == nil {
+	if err := x.recall(); err != nil {
+		return x.gaveUp(err)
+	}
+	if res := x.evaluate(x.stored().Representation); x.entry.Busy == 0 && x.refutes(res) {
+		return x.refuse(x.failed(res, x.stored().Representation))
+	}
+	// Somebody who sends slowly, or never ends, must not keep others waiting.
+	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+		return contentError(err)
+	}
+	c, err := x.claim()
+	switch {
+	case err != nil:
+		return x.gaveUp(err)
+	case x.refutes(c.res):
+		return x.refuse(x.failed(c.res, c.known.Representation))
+	}
+	return x.writeClaimed(x.hold(c.grant, c.taken), c)
+}
+
+// refutes reports whether a write is refused for what is stored, of which res is
+// the evaluation.
+func (x *exchange) refutes(res validator.Result) bool {
+	return res.Verdict == validator.False && !x.h.verify.refused
+}
+
+// claimed is a claim, and what was known of the variant when it was taken.
+type claimed struct {
+	grant etagcache.Grant
+	taken time.Time // the claim is no older than this
+	known etagcache.Stored
+	res   validator.Result // what the condition comes to for known
+}
+
+// claim takes the claim as soon as no other write is in flight, unless what is
+// known by then refutes the condition.
+func (x *exchange) claim() (c claimed, err error) {
+	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+	defer cancel()
+	leave, waited, err := x.h.store.queues.enter(waiting, x.key)
+	if err != nil {
+		return c, err
+	}
+	defer leave()
+	if waited {
+		x.entry, err = x.readEntry()
+	}
+	for tries := 0; err == nil; tries++ {
+		if tries == maxTries {
+			return c, errTooLively
+		}
 		if x.entry.Busy > 0 {
-			if err = x.wait(waiting); err == nil {
+			if err = x.h.store.Wait(waiting, x.key, x.entry); err == nil {
 				x.entry, err = x.readEntry()
 			}
 			continue
 		}
-		known := x.stored()
-		res := x.evaluate(known.Representation)
-		if res.Verdict == validator.False && !x.h.verify.refused {
-			return x.refuse(x.failed(res, known.Representation))
+		c.known = x.stored()
+		if c.res = x.evaluate(c.known.Representation); x.refutes(c.res) {
+			return c, nil
 		}
-		// Somebody who sends slowly, or never ends, must not hold a claim.
-		if !readAhead {
-			if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
-				return contentError(err)
-			}
-			readAhead = true
-			cancel()
-			waiting, cancel = x.waiting() // the client's time isn't the other writers'
+		c.taken = time.Now()
+		var now etagcache.Entry
+		c.grant, now, err = x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
+		if !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
+			return c, err
 		}
-		taken := time.Now()
-		grant, entry, claimErr := x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
-		switch {
-		case claimErr == nil:
-			return x.writeClaimed(x.hold(grant, taken), res, known)
-		case errors.Is(claimErr, etagcache.ErrBusy), errors.Is(claimErr, etagcache.ErrStale):
-			x.entry, err = entry, waiting.Err() // look again, but not forever
-		default:
-			err = claimErr
-		}
+		x.entry, err = now, nil // look again
 	}
-	return x.gaveUp(err)
+	return c, err
 }
+
+// maxTries bounds how often a claim is tried while the entry is always another
+// one when the claim comes.
+const maxTries = 1000
+
+var errTooLively = errors.New("the resource changes all the time")
 
 // recall takes the entry that this node saw last if the condition holds for it,
 // as the claim will tell whether it is current. Otherwise it reads the entry.
@@ -86,12 +125,11 @@ func (x *exchange) readEntry() (etagcache.Entry, error) {
 	return x.h.store.Read(x.r.Context(), x.key, x.h.terms)
 }
 
-// writeClaimed goes on with a conditional write that has the claim. The
-// condition came to res for what is known.
-func (x *exchange) writeClaimed(wr *writing, res validator.Result, known etagcache.Stored) error {
+// writeClaimed goes on with a conditional write that has the claim.
+func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 	defer wr.release()
-	current := known.Observed
-	if res.Verdict != validator.True || x.h.verify.needed(known.Age) {
+	current, res := c.known.Observed, c.res
+	if res.Verdict != validator.True || x.h.verify.needed(c.known.Age) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
 		if !p.Known {
 			wr.release()
@@ -182,23 +220,13 @@ func (x *exchange) relay(p proxyhooks.Probed) error {
 	return x.sendFinal(p.Status, p.Body)
 }
 
-// waiting returns a context for as long as the request waits for other writes.
-func (x *exchange) waiting() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
-}
-
-// wait waits until the write that x.entry shows to be in flight may have ended.
-func (x *exchange) wait(ctx context.Context) error {
-	return x.h.store.Wait(ctx, x.key, x.entry)
-}
-
 // gaveUp answers a write that could not get a claim or pass: it waited in vain
 // for another one, or the store can't be asked.
 func (x *exchange) gaveUp(err error) error {
 	switch {
 	case x.gone():
 		return errGone
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errQueueFull), errors.Is(err, errTooLively):
 		return x.refuse(x.conflict())
 	default:
 		return x.withoutStore(err)
@@ -238,33 +266,40 @@ func (x *exchange) writeUnconditional() error {
 	if x.h.Unconditional == unconditionalForward {
 		return x.writeMarked()
 	}
-	waiting, cancel := x.waiting()
-	defer cancel()
-	for {
-		taken := time.Now()
-		grant, entry, err := x.h.store.Pass(x.detached(), x.key, x.h.terms)
-		switch {
-		case err == nil:
-			wr := x.hold(grant, taken)
-			defer wr.release()
-			if x.gone() {
-				return errGone
-			}
-			wr.outcome = outcomeUnconditional
-			return wr.forward()
-		case errors.Is(err, etagcache.ErrBusy):
-			x.entry = entry
-			err = x.wait(waiting)
-			if errors.Is(err, etagcache.ErrUnavailable) {
-				return x.unconditionalWithoutStore()
-			}
-			if err != nil {
-				return x.gaveUp(err)
-			}
-		case x.gone():
+	grant, taken, err := x.pass()
+	switch {
+	case err == nil:
+		wr := x.hold(grant, taken)
+		defer wr.release()
+		if x.gone() {
 			return errGone
-		default:
-			return x.unconditionalWithoutStore()
+		}
+		wr.outcome = outcomeUnconditional
+		return wr.forward()
+	case x.gone() || !errors.Is(err, etagcache.ErrUnavailable):
+		return x.gaveUp(err)
+	default:
+		return x.unconditionalWithoutStore()
+	}
+}
+
+// pass takes a pass as soon as no conditional write is in flight.
+func (x *exchange) pass() (grant etagcache.Grant, taken time.Time, err error) {
+	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+	defer cancel()
+	leave, _, err := x.h.store.queues.enter(waiting, x.key)
+	if err != nil {
+		return grant, taken, err
+	}
+	defer leave()
+	for {
+		taken = time.Now()
+		grant, x.entry, err = x.h.store.Pass(x.detached(), x.key, x.h.terms)
+		if !errors.Is(err, etagcache.ErrBusy) {
+			return grant, taken, err
+		}
+		if err = x.h.store.Wait(waiting, x.key, x.entry); err != nil {
+			return grant, taken, err
 		}
 	}
 }

@@ -60,6 +60,7 @@ type Capture struct {
 	hash     *contentHash // nil if the content isn't needed
 	held     bytes.Buffer
 	dropped  int64
+	waste    http.Header // where next finds the header of what is dropped
 }
 
 type captureMode uint8
@@ -167,20 +168,42 @@ func (c *Capture) tooLarge(h http.Header) bool {
 // streams reports whether the response must reach the client piece by piece, or
 // ends in trailer fields.
 func streams(h http.Header) bool {
+	return incremental(h) || h.Get("Trailer") != ""
+}
+
+// incremental reports whether the response must reach the client piece by
+// piece, because it may take long to end, or never do.
+func incremental(h http.Header) bool {
 	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	return mediatype == "text/event-stream" || strings.HasPrefix(mediatype, "application/grpc") ||
-		h.Get("Trailer") != "" || caddyhttp.IsIncremental(h)
+		caddyhttp.IsIncremental(h)
 }
 
 // label has the response labelled and sends its header section, or drops it.
 func (c *Capture) label(s Shown) {
-	if !c.reading.Label(c.status, c.Header(), s) {
+	header := c.Header()
+	if !c.reading.Label(c.status, header, s) {
 		c.mode = dropping
 		c.held.Reset()
+		if incremental(header) {
+			c.cancel()
+		}
 		return
 	}
 	c.mode = passing
 	c.ResponseWriterWrapper.WriteHeader(c.status)
+}
+
+// Header returns the client's header, except to a handler whose response is
+// dropped: its trailer fields would end up in the response that takes its place.
+func (c *Capture) Header() http.Header {
+	if c.mode != dropping {
+		return c.ResponseWriterWrapper.Header()
+	}
+	if c.waste == nil {
+		c.waste = make(http.Header)
+	}
+	return c.waste
 }
 
 func (c *Capture) Write(p []byte) (int, error) {

@@ -126,5 +126,9 @@ func (c contentHash) tag() validator.ETag {
 	return validator.ETag{Opaque: tagEncoding.EncodeToString(c.Sum(sum[:0])[:16]), Valid: true}
 }
 
-// Uses reports whether s is among the sources.
-func (d Deriver) Uses(s Source) bool { return slices.Contains(d.Sources, s) }
+// Replaces reports whether a whole representation whose header has the tag that
+// h has goes out with another one.
+func (d Deriver) Replaces(h http.Header) bool {
+	_, own := ownTag(h)
+	return slices.Contains(d.Sources, SourceBody) && !(own && slices.Contains(d.Sources, SourceUpstream))
+}

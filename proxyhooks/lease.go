@@ -63,7 +63,7 @@ func (l *Lease) tick() {
 	switch {
 	case err == nil:
 		l.renewed = begun
-	case l.lost(err), time.Since(l.renewed) > l.length*2/3:
+	case l.lost(err), time.Since(l.renewed) >= l.length*2/3:
 		l.cancel(ErrLeaseLost)
 		return
 	}

@@ -35,12 +35,13 @@ type Probed struct {
 // the content into the hash and drops it. Everything that handlers keep on a
 // request (replacer, variables, route groups, log fields) is the probe's own,
 // so that neither the client's response nor the request that follows can tell
-// that it took place. With a limit above zero the probe is given up after so
-// many bytes of content; what it shows then lacks the tag.
+// that it took place. With a limit above zero the probe is given up after more
+// bytes of content than that, and it always is at a response that may never
+// end; what it shows then lacks a tag that had to be made from the content.
 func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) (p Probed) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &probeWriter{header: make(http.Header), deriver: d, room: limit, cancel: cancel}
+	w := &probeWriter{header: make(http.Header), deriver: d, limit: limit, cancel: cancel}
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {
@@ -139,7 +140,8 @@ type probeWriter struct {
 	hash     *contentHash
 	body     bytes.Buffer
 
-	room    int64 // for content, if above zero
+	read    int64 // of the content
+	limit   int64 // if above zero
 	givenUp bool
 	cancel  context.CancelFunc
 }
@@ -153,25 +155,38 @@ func (w *probeWriter) WriteHeader(status int) {
 	w.wrote, w.status = true, status
 	var needBody bool
 	w.observed, needBody, w.known = w.deriver.FromHeader(status, w.header, time.Now())
-	if needBody {
+	switch {
+	case incremental(w.header):
+		w.giveUp()
+	case needBody:
 		w.hash = new(newContentHash(w.header))
 	}
 }
 
 func (w *probeWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.hash != nil {
+	w.read += int64(len(p))
+	switch {
+	case w.hash != nil:
 		w.hash.Write(p)
-		if w.room > 0 {
-			if w.room -= int64(len(p)); w.room <= 0 {
-				w.room, w.givenUp, w.hash = 0, true, nil
-				w.cancel()
-			}
+		if w.limit > 0 && w.read > w.limit {
+			w.giveUp()
 		}
-	} else if room := maxProbeBody - w.body.Len(); !w.known && room > 0 {
-		w.body.Write(p[:min(len(p), room)])
+	case w.known:
+		if w.read > maxDropped {
+			w.giveUp()
+		}
+	default:
+		w.body.Write(p[:min(len(p), maxProbeBody-w.body.Len())])
 	}
 	return len(p), nil
+}
+
+// giveUp cuts the answer off: the rest of the content isn't needed, or there is
+// too much of it.
+func (w *probeWriter) giveUp() {
+	w.givenUp, w.hash = true, nil
+	w.cancel()
 }
 
 func (w *probeWriter) FlushError() error { return nil }

@@ -27,7 +27,8 @@ func VariantKey(scheme, target, vary string, header http.Header) string {
 			continue
 		}
 		for _, value := range header[textproto.CanonicalMIMEHeaderKey(name)] {
-			write(value)
+			h.Write([]byte(value))
+			h.Write([]byte{1})
 		}
 		write("")
 	}

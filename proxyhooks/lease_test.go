@@ -1,0 +1,118 @@
+package proxyhooks
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const leaseLength = 60 * time.Second
+
+var (
+	errLost = errors.New("lost")
+	errAway = errors.New("away")
+)
+
+// renewals runs a lease whose renewals end as result says, until it is lost or
+// stopped, and returns when they were made and when it was lost.
+func renewals(t *testing.T, taken time.Duration, until time.Duration, result func(i int) error) (made []time.Duration, lost time.Duration) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var l *Lease
+		renew := func(ctx context.Context) error {
+			made = append(made, time.Since(begun))
+			return result(len(made))
+		}
+		l = KeepLease(begun.Add(-taken), leaseLength, renew, func(err error) bool { return errors.Is(err, errLost) })
+		select {
+		case <-l.Context().Done():
+			lost = time.Since(begun)
+			if context.Cause(l.Context()) != ErrLeaseLost || !l.Lost() {
+				t.Errorf("lost: %t, cause %v", l.Lost(), context.Cause(l.Context()))
+			}
+			l.Stop()
+		case <-time.After(until):
+			l.Stop()
+			if l.Lost() || l.Context().Err() != nil {
+				t.Error("a lease that was stopped is lost")
+			}
+		}
+		n := len(made)
+		time.Sleep(10 * leaseLength)
+		if len(made) != n {
+			t.Error("renewed after its end")
+		}
+	})
+	return made, lost
+}
+
+func seconds(s ...int) []time.Duration {
+	out := make([]time.Duration, len(s))
+	for i := range s {
+		out[i] = time.Duration(s[i]) * time.Second
+	}
+	return out
+}
+
+func TestLease(t *testing.T) {
+	ok := func(int) error { return nil }
+	for _, test := range []struct {
+		name   string
+		taken  time.Duration // before
+		result func(i int) error
+		made   []time.Duration
+		lost   time.Duration
+	}{
+		{"is renewed every sixth", 0, ok, seconds(10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
+		{"counts from when it was taken", 4 * time.Second, ok, seconds(6, 16, 26, 36, 46, 56, 66, 76, 86, 96), 0},
+		{"is renewed at once if that was long ago", 30 * time.Second, ok, seconds(0, 10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
+		{"ends when the store says so", 0, func(i int) error {
+			if i == 3 {
+				return errLost
+			}
+			return nil
+		}, seconds(10, 20, 30), 30 * time.Second},
+		{"ends after two thirds without a renewal", 0, func(int) error { return errAway }, seconds(10, 20, 30, 40), 40 * time.Second},
+		{"ends two thirds after the last renewal", 0, func(i int) error {
+			if i <= 2 {
+				return nil
+			}
+			return errAway
+		}, seconds(10, 20, 30, 40, 50, 60), 60 * time.Second},
+		{"outlives failures in between", 0, func(i int) error {
+			if i%4 != 0 {
+				return errAway
+			}
+			return nil
+		}, seconds(10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			made, lost := renewals(t, test.taken, 99*time.Second, test.result)
+			if !slices.Equal(made, test.made) || lost != test.lost {
+				t.Errorf("renewed at %v, lost at %v", made, lost)
+			}
+		})
+	}
+}
+
+// TestLeaseStop waits for a renewal that is under way.
+func TestLeaseStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		done := false
+		l := KeepLease(time.Now(), leaseLength, func(context.Context) error {
+			time.Sleep(time.Second)
+			done = true
+			return nil
+		}, func(error) bool { return false })
+		time.Sleep(leaseLength/6 + time.Millisecond)
+		l.Stop()
+		if !done {
+			t.Error("the renewal goes on")
+		}
+		l.Stop()
+	})
+}

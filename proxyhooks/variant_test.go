@@ -1,0 +1,92 @@
+package proxyhooks
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+)
+
+// TestVary: RFC 9110, section 12.5.5.
+func TestVary(t *testing.T) {
+	for _, test := range []struct {
+		known string
+		lines []string
+		want  string
+		ok    bool
+	}{
+		{"", nil, "", true},
+		{"accept", nil, "accept", true},
+		{"", []string{"Accept-Language"}, "accept-language", true},
+		{"", []string{"accept-LANGUAGE , Accept"}, "accept,accept-language", true},
+		{"", []string{"b", "a, \tc,"}, "a,b,c", true},
+		{"b", []string{"a"}, "a,b", true},
+		{"a,b", []string{"B"}, "a,b", true},
+		{"", []string{"Accept-Encoding"}, "", true},
+		{"a", []string{"accept-encoding, Origin"}, "a,origin", true},
+		{"a", []string{"*"}, "a", false},
+		{"", []string{"b, *"}, "", false},
+		{"", []string{""}, "", true},
+	} {
+		got, ok := Vary(test.known, http.Header{"Vary": test.lines})
+		if got != test.want || ok != test.ok {
+			t.Errorf("%q and %q: got %q, %t", test.known, test.lines, got, ok)
+		}
+	}
+}
+
+// TestVariantKey differs exactly where another representation may be selected.
+func TestVariantKey(t *testing.T) {
+	const vary = "a,b"
+	seen := make(map[string]string)
+	add := func(scheme, target, vary string, h http.Header) string {
+		key := VariantKey(scheme, target, vary, h)
+		name := fmt.Sprintf("%q %q %q %q", scheme, target, vary, h)
+		if other, ok := seen[key]; ok {
+			t.Errorf("%s and %s share a key", name, other)
+		}
+		seen[key] = name
+		if len(key) > 64 {
+			t.Errorf("%s: %d bytes", name, len(key))
+		}
+		return key
+	}
+	plain := add("s", "/page", "", nil)
+	add("t", "/page", "", nil)
+	add("s", "/page?", "", nil)
+	add("s", "/page?q", "", nil)
+	add("s", "/Page", "", nil)
+	add("s", "/p%61ge", "", nil)
+	add("s", "/page", vary, nil)
+	add("s", "/page", vary, http.Header{"A": {"x"}})
+	add("s", "/page", vary, http.Header{"B": {"x"}})
+	add("s", "/page", vary, http.Header{"A": {""}})
+	add("s", "/page", vary, http.Header{"B": {""}})
+	add("s", "/page", vary, http.Header{"A": {"x", ""}})
+	add("s", "/page", vary, http.Header{"A": {"x"}, "B": {""}})
+	add("s", "/page", vary, http.Header{"A": {"x, y"}})
+	add("s", "/page", vary, http.Header{"A": {"x", "y"}})
+	add("s", "/page", vary, http.Header{"A": {"y", "x"}})
+	if got := VariantKey("s", "/page", "", http.Header{"A": {"x"}}); got != plain {
+		t.Error("a field counts by which nothing varies")
+	}
+}
+
+func TestEdit(t *testing.T) {
+	h := http.Header{"If-Match": {`"a"`, `"b"`}, "Accept-Encoding": {"br"}, "Host": {"x"}}
+	before := h.Clone()
+	shared := h
+	restore := Edit(h, map[string][]string{"If-Match": nil, "Accept-Encoding": {"identity"}, "If-Range": nil, "X-New": {"x"}})
+	if want := (http.Header{"Accept-Encoding": {"identity"}, "Host": {"x"}, "X-New": {"x"}}); !maps.EqualFunc(shared, want, slices.Equal) {
+		t.Errorf("got %v", shared)
+	}
+	restore()
+	if !maps.EqualFunc(shared, before, slices.Equal) {
+		t.Errorf("got %v", shared)
+	}
+	Edit(h, nil)()
+	if !maps.EqualFunc(shared, before, slices.Equal) {
+		t.Errorf("got %v", shared)
+	}
+}
