@@ -165,6 +165,7 @@ func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry
 // catchUp marks what was written while the store was out of reach as changed.
 // Until it has succeeded, the store is not to be trusted.
 func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
+	ctx = context.WithoutCancel(ctx) // it is the node's affair, and not this client's
 	err := s.journal.flush(func(key string) error {
 		return s.note(s.Touch(ctx, key, t))
 	})

@@ -105,7 +105,7 @@ func (wr *writing) settle(fate proxyhooks.Fate) {
 		}, terms))
 	}
 	if err != nil {
-		wr.h.logger.Warn("the end of a write could not be stored; its lease will run out",
+		wr.h.logger.Warn("the end of a write could not be stored",
 			zap.String("resource", wr.key), zap.Error(err))
 	}
 }

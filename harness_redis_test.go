@@ -1,0 +1,101 @@
+package preconditions_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+// twoNodes are two Caddy processes that share a Redis in front of one backend.
+// They are of this very test binary, so that the race detector is in them if it
+// is in the test.
+func twoNodes(t testing.TB, options string, backend http.Handler) nodes {
+	t.Helper()
+	return twoNodesAt(t, redistest.Start(t).Addr, options, backend)
+}
+
+// twoNodesFarFromRedis are two nodes whose calls to Redis arrive late, and may
+// overtake each other.
+func twoNodesFarFromRedis(t testing.TB, options string, backend http.Handler) nodes {
+	t.Helper()
+	return twoNodesAt(t, delayed(t, redistest.Start(t).Addr, 20*time.Millisecond), options, backend)
+}
+
+func twoNodesAt(t testing.TB, redis, options string, backend http.Handler) nodes {
+	t.Helper()
+	// The time that Redis is given must not decide a test on a busy machine.
+	store := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n", redis)
+	directives := guarded(store+options, serve(t, backend))
+
+	var urls nodes
+	for range 2 {
+		var n *node
+		t.Cleanup(func() { // once the process has ended
+			if n != nil && strings.Contains(n.log.String(), "DATA RACE") {
+				t.Errorf("node %s:\n%s", n.URL, n.log)
+			}
+		})
+		n = startNode(t, directives)
+		urls = append(urls, n.URL)
+	}
+	// One that was never used, because its request was called off, would keep
+	// its node from ending at once.
+	t.Cleanup(client.CloseIdleConnections)
+	return urls
+}
+
+// onEveryStore runs a test in front of one node with its own memory, and of two
+// that share a Redis.
+func onEveryStore(t *testing.T, test func(t *testing.T, deploy deployment)) {
+	t.Helper()
+	t.Run("memory", func(t *testing.T) { test(t, oneNode) })
+	t.Run("redis", func(t *testing.T) { test(t, twoNodes) })
+}
+
+// delayed returns an address that leads to another one. What is sent there
+// waits up to the given time.
+func delayed(t testing.TB, address string, most time.Duration) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", address)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			go carry(from, to, 0)
+			go carry(to, from, most)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// carry carries what comes from one connection to the other, piece by piece.
+func carry(to, from net.Conn, most time.Duration) {
+	defer to.Close()
+	var b [64 << 10]byte
+	for {
+		n, err := from.Read(b[:])
+		if most > 0 {
+			time.Sleep(rand.N(most))
+		}
+		if _, failed := to.Write(b[:n]); failed != nil || err != nil {
+			return
+		}
+	}
+}

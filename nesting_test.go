@@ -1,0 +1,471 @@
+package preconditions_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+)
+
+// signed has a backend's answers tell which method they are for, so that those
+// to the handler's own GETs can be told apart.
+func signed(backend http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "by="+r.Method)
+		w.Header().Set("X-By", r.Method)
+		backend.ServeHTTP(w, r)
+	})
+}
+
+// expectUnmixed fails the test if anything of another answer is in this one.
+func (a answer) expectUnmixed(t testing.TB, fromBackend bool) answer {
+	t.Helper()
+	var cookies, by []string
+	via := 0
+	if fromBackend {
+		cookies, by, via = []string{"by=" + a.Request.Method}, []string{a.Request.Method}, 1
+	}
+	if got := a.Header.Values("Set-Cookie"); !slices.Equal(got, cookies) {
+		t.Errorf("%s: Set-Cookie: %v, want %v", a.Request.Method, got, cookies)
+	}
+	if got := a.Header.Values("X-By"); !slices.Equal(got, by) {
+		t.Errorf("%s: X-By: %v, want %v", a.Request.Method, got, by)
+	}
+	if got := a.Header.Values("Via"); len(got) != via {
+		t.Errorf("%s: Via: %v, want %d", a.Request.Method, got, via)
+	}
+	if got := a.Header.Values("ETag"); len(got) > 1 {
+		t.Errorf("%s: ETag: %v", a.Request.Method, got)
+	}
+	return a
+}
+
+// Ann's password is secret.
+const (
+	basicAuth   = "basic_auth {\nann HASH\n}\n"
+	annsHash    = "$2a$04$L0ON/kUXQDWcvy.gVmd/HOP90rbhKk/lwqxBNuzmMYNtRBL6TVZ7K"
+	annsRequest = "Basic YW5uOnNlY3JldA=="
+)
+
+// TestNesting puts the handler among Caddy's other directives. The right
+// upstream gets the write, and the probe leaves no trace.
+func TestNesting(t *testing.T) {
+	tests := []struct {
+		name       string
+		directives string // DOCS and OTHER are proxies, P is the handler
+		path       string // of the document, as the client sees it
+		fields     []string
+	}{
+		{"alone", "P\nDOCS", "/docs/a", nil},
+		{"around sibling handle blocks, before a final respond", `
+			P
+			handle /other/* {
+				OTHER
+			}
+			handle /docs/* {
+				DOCS
+			}
+			handle /docs/a/* {
+				OTHER
+			}
+			handle {
+				respond "nobody" 200
+			}
+			respond "nothing" 200`, "/docs/a", nil},
+		{"in one of several handle blocks", `
+			handle /other/* {
+				OTHER
+			}
+			handle /docs/* {
+				P
+				DOCS
+			}
+			handle {
+				OTHER
+			}`, "/docs/a", nil},
+		{"around nested handle blocks", `
+			P
+			handle /docs/* {
+				handle /docs/b {
+					OTHER
+				}
+				handle /docs/a {
+					DOCS
+				}
+			}
+			handle {
+				OTHER
+			}`, "/docs/a", nil},
+		{"around handle_path", `
+			P
+			handle_path /other/* {
+				OTHER
+			}
+			handle_path /api/* {
+				DOCS
+			}`, "/api/docs/a", nil},
+		{"in handle_path", `
+			handle_path /other/* {
+				OTHER
+			}
+			handle_path /api/* {
+				P
+				DOCS
+			}`, "/api/docs/a", nil},
+		{"around route", `
+			P
+			route /docs/* {
+				DOCS
+			}
+			route {
+				OTHER
+			}`, "/docs/a", nil},
+		{"in route, in literal order", `
+			route {
+				request_header X-Tenant acme
+				P
+				uri strip_prefix /api
+				handle /docs/* {
+					DOCS
+				}
+				handle {
+					OTHER
+				}
+			}`, "/api/docs/a", nil},
+		{"with rewrite", "rewrite /alias /docs/a\nP\nDOCS", "/alias", nil},
+		{"with uri", "uri strip_prefix /api\nP\nDOCS", "/api/docs/a", nil},
+		{"with rewrite inside", `
+			P
+			handle /alias {
+				rewrite * /docs/a
+				DOCS
+			}
+			handle {
+				OTHER
+			}`, "/alias", nil},
+		{"with encode", "encode\nP\nDOCS", "/docs/a", []string{"Accept-Encoding", "gzip, zstd"}},
+		{"with basic_auth", basicAuth + "P\nDOCS", "/docs/a", []string{"Authorization", annsRequest}},
+		{"with templates", "templates\nP\nDOCS", "/docs/a", nil},
+		{"with request_header and vars", "request_header X-Tenant acme\nvars tenant acme\nP\nDOCS", "/docs/a", nil},
+		{"with intercept", "intercept {\n@gone status 410\nreplace_status @gone 404\n}\nP\nDOCS", "/docs/a", nil},
+		{"with request_body", "request_body {\nmax_size 1MB\n}\nP\nDOCS", "/docs/a", nil},
+		{"with a matcher", "@docs path /docs/*\nP @docs\nDOCS", "/docs/a", nil},
+	}
+	for _, tt := range tests {
+		for _, host := range []string{"http://127.0.0.1", ""} {
+			t.Run(fmt.Sprintf("%s, host %q", tt.name, host), func(t *testing.T) {
+				docs, seen := watched(legacydocs.Options{})
+				others := page("other")
+				proxy := fmt.Sprintf(`reverse_proxy %s {
+					header_up X-Method {http.request.method}
+					header_up X-Original {http.request.orig_uri.path}
+					header_up X-Vars {http.vars.tenant}
+				}`, serve(t, signed(docs)))
+				directives := strings.NewReplacer(
+					"DOCS", proxy, "OTHER", "reverse_proxy "+serve(t, others), "P", "preconditions", "HASH", annsHash,
+				).Replace(tt.directives)
+				port := freeAddress(t)[len("127.0.0.1"):]
+				load(t, fmt.Sprintf("%s%s {\nheader >X-Outcome {http.preconditions.outcome}\n%s\n}\n", host, port, directives))
+				url := "http://127.0.0.1" + port + tt.path
+				do := func(method, content string, fields ...string) answer {
+					t.Helper()
+					return send(t, method, url, content, append(fields, tt.fields...)...)
+				}
+
+				do("PUT", "first", "If-None-Match", "*").expect(t, 201).expectOutcome(t, "passed").expectUnmixed(t, true)
+				do("PUT", "second", "If-None-Match", "*").expect(t, 412).expectOutcome(t, "failed").expectUnmixed(t, false)
+				a := do("GET", "").expect(t, 200).expectUnmixed(t, true)
+				if a.Content != "first" {
+					t.Fatalf("got %q", a.Content)
+				}
+				tag := a.tag(t)
+				do("PUT", "second", "If-Match", tag).expect(t, 204).expectOutcome(t, "passed").expectUnmixed(t, true)
+				do("PUT", "third", "If-Match", tag).expect(t, 412).expectOutcome(t, "failed").expectUnmixed(t, false)
+				do("DELETE", "", "If-Match", do("GET", "").tag(t)).expect(t, 204).expectOutcome(t, "passed").expectUnmixed(t, true)
+
+				var writes []string
+				for _, w := range docs.Writes() {
+					writes = append(writes, w.Method+" "+w.Path)
+				}
+				if want := []string{"PUT /docs/a", "PUT /docs/a", "DELETE /docs/a"}; !slices.Equal(writes, want) {
+					t.Errorf("the backend applied %v, want %v", writes, want)
+				}
+				if heard := others.all(); len(heard) > 0 {
+					t.Errorf("the other upstream heard %s %s", heard[0].Method, heard[0].URL)
+				}
+				if len(seen.all("GET")) < 5 {
+					t.Errorf("there were %d GETs, too few for a probe", len(seen.all("GET")))
+				}
+				for _, h := range seen.all() {
+					if h.Header.Get("X-Method") != h.Method || h.Header.Get("X-Original") != tt.path {
+						t.Errorf("in a %s, placeholders say %s %s", h.Method, h.Header.Get("X-Method"), h.Header.Get("X-Original"))
+					}
+					if strings.Contains(tt.directives, "X-Tenant") && h.Header.Get("X-Tenant") != "acme" {
+						t.Errorf("a %s lacks a field that was added on the way", h.Method)
+					}
+					if strings.Contains(tt.directives, "vars tenant") && h.Header.Get("X-Vars") != "acme" {
+						t.Errorf("a %s lacks a variable: %s", h.Method, h.Header.Get("X-Vars"))
+					}
+				}
+			})
+		}
+	}
+}
+
+// A client behind encode knows the tag with the coding's suffix. It holds for
+// reads and for writes.
+func TestNestedInEncode(t *testing.T) {
+	for _, coding := range []string{"gzip", "zstd"} {
+		t.Run(coding, func(t *testing.T) {
+			docs := legacydocs.New(legacydocs.Options{})
+			address := freeAddress(t)
+			load(t, fmt.Sprintf("http://%s {\nencode %s\npreconditions\nreverse_proxy %s\n}\n", address, coding, serve(t, docs)))
+			url := "http://" + address + "/docs/a"
+			ask := []string{"Accept-Encoding", coding}
+			long := strings.Repeat("text ", 1000)
+			send(t, "PUT", url, long, "If-None-Match", "*", "Content-Type", "text/plain").expect(t, 201)
+
+			a := send(t, "GET", url, "", ask...).expect(t, 200)
+			tag := a.tag(t)
+			if !strings.HasSuffix(tag, "-"+coding+`"`) || a.Header.Get("Content-Encoding") != coding {
+				t.Fatalf("encode did not encode: %s", tag)
+			}
+			plain := send(t, "GET", url, "").expect(t, 200).tag(t)
+
+			for _, listed := range []string{tag, plain, `"x", ` + tag, "W/" + tag} {
+				a := send(t, "GET", url, "", append(ask, "If-None-Match", listed)...).expect(t, 304)
+				if a.Content != "" {
+					t.Errorf("a 304 has content %q", a.Content)
+				}
+			}
+			send(t, "PUT", url, long+"!", "If-None-Match", tag).expect(t, 412)
+			send(t, "PUT", url, long+"!", "If-Match", "W/"+tag).expect(t, 412)
+			send(t, "PUT", url, long+"!", append(ask, "If-Match", tag, "Content-Type", "text/plain")...).expect(t, 204)
+			send(t, "PUT", url, long+"?", "If-Match", tag).expect(t, 412)
+			send(t, "PUT", url, long+"?", "If-Match", plain).expect(t, 412)
+		})
+	}
+}
+
+// Authentication comes first, and the probe is the user's.
+func TestNestedInAuthentication(t *testing.T) {
+	for name, directives := range map[string]string{
+		"site":   basicAuth + "preconditions {\nverify all\n}\nPROXY",
+		"handle": "handle /docs/* {\n" + basicAuth + "preconditions {\nverify all\n}\nPROXY\n}",
+		"route":  "route {\n" + basicAuth + "preconditions {\nverify all\n}\nPROXY\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			docs, seen := watched(legacydocs.Options{})
+			bypass(t, docs, "PUT", "/docs/a", "a")
+			before := len(seen.all())
+			proxy := "reverse_proxy " + serve(t, docs) + " {\nheader_up X-User {http.auth.user.id}\n}"
+			url := oneNodeAt(t, strings.NewReplacer("PROXY", proxy, "HASH", annsHash).Replace(directives)).first() + "/docs/a"
+
+			for _, fields := range [][]string{
+				{"If-Match", `"stale"`},
+				{"If-Match", `"stale"`, "Authorization", "Basic YW5uOndyb25n"},
+				{"If-None-Match", "*"},
+			} {
+				if a := send(t, "PUT", url, "b", fields...).expect(t, 401); a.Header.Get("ETag") != "" {
+					t.Errorf("a stranger learns the ETag %s", a.Header.Get("ETag"))
+				}
+			}
+			send(t, "GET", url, "").expect(t, 401)
+			if got := len(seen.all()) - before; got != 0 {
+				t.Fatalf("the backend heard %d requests of a stranger", got)
+			}
+
+			ann := []string{"Authorization", annsRequest}
+			tag := send(t, "GET", url, "", ann...).expect(t, 200).tag(t)
+			asked := seen.asks(func() {
+				send(t, "PUT", url, "b", append(ann, "If-Match", tag)...).expect(t, 204)
+				send(t, "PUT", url, "c", append(ann, "If-Match", tag)...).expect(t, 412)
+			})
+			if asked != 2 {
+				t.Errorf("the origin was asked %d times, want 2", asked)
+			}
+			for _, h := range seen.all()[before:] {
+				if h.Header.Get("X-User") != "ann" || h.Header.Get("Authorization") != annsRequest {
+					t.Errorf("a %s is by %q with %q", h.Method, h.Header.Get("X-User"), h.Header.Get("Authorization"))
+				}
+			}
+		})
+	}
+}
+
+// Templates make another representation of what they execute, and take its tag
+// off; what they don't execute keeps it.
+func TestNestedInTemplates(t *testing.T) {
+	docs := legacydocs.New(legacydocs.Options{})
+	url := oneNodeAt(t, "templates\n"+guarded("", serve(t, docs))).first()
+	send(t, "PUT", url+"/docs/page", "{{1 | add 1}}", "If-None-Match", "*", "Content-Type", "text/html").expect(t, 201)
+	send(t, "PUT", url+"/docs/data", "{{1 | add 1}}", "If-None-Match", "*", "Content-Type", "application/json").expect(t, 201)
+
+	if a := send(t, "GET", url+"/docs/page", "").expect(t, 200); a.Content != "2" || a.Header.Get("ETag") != "" {
+		t.Errorf("got %q with the ETag %s", a.Content, a.Header.Get("ETag"))
+	}
+	a := send(t, "GET", url+"/docs/data", "").expect(t, 200)
+	if a.Content != "{{1 | add 1}}" {
+		t.Errorf("got %q", a.Content)
+	}
+	send(t, "PUT", url+"/docs/data", "{}", "If-Match", a.tag(t)).expect(t, 204)
+}
+
+// Nothing of the probe is left in placeholders or in the access log.
+func TestProbeLeavesNoTrace(t *testing.T) {
+	docs := legacydocs.New(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	backend := serve(t, signed(docs))
+	log := filepath.Join(t.TempDir(), "access.log")
+	url := oneNodeAt(t, fmt.Sprintf(`
+		log {
+			output file %s
+			format json
+		}
+		header >X-Upstream "[{http.reverse_proxy.upstream.hostport}{http.reverse_proxy.header.X-By}{http.reverse_proxy.status_code}]"
+		header >X-Var "[{http.vars.seen}]"
+		preconditions {
+			verify all
+		}
+		route {
+			vars seen {http.request.method}
+			log_append method {http.request.method}
+			reverse_proxy %s
+		}`, log, backend)).first() + "/docs/a"
+	tag := send(t, "GET", url, "").tag(t)
+
+	a := send(t, "PUT", url, "b", "If-Match", `"stale"`).expect(t, 412).expectUnmixed(t, false)
+	if got := a.Header.Get("X-Upstream"); strings.Contains(got, backend) || strings.Contains(got, "GET") || strings.Contains(got, "200") {
+		t.Errorf("placeholders of the proxy after a refusal: %s", got)
+	}
+	if got := a.Header.Get("X-Var"); strings.Contains(got, "GET") {
+		t.Errorf("variable after a refusal: %s", got)
+	}
+	a = send(t, "PUT", url, "b", "If-Match", tag).expect(t, 204).expectUnmixed(t, true)
+	if got := a.Header.Get("X-Var"); got != "[PUT]" {
+		t.Errorf("variable after a write: %s", got)
+	}
+
+	// The log is written once the answer has been sent.
+	lines := waitForLines(t, log, 3)
+	type record struct {
+		Method        string `json:"method"`
+		Status        int    `json:"status"`
+		Preconditions string `json:"preconditions"`
+		Reason        string `json:"preconditions_reason"`
+	}
+	want := []record{
+		{"GET", 200, "read", ""},
+		{"", 412, "failed", "If-Match: no match"},
+		{"PUT", 204, "passed", ""},
+	}
+	for i, line := range lines {
+		var got record
+		if err := json.Unmarshal(line, &got); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if i >= len(want) || got.Method != want[i].Method || got.Status != want[i].Status || got.Preconditions != want[i].Preconditions ||
+			(got.Reason == "") != (want[i].Reason == "") {
+			t.Errorf("record %d is %+v in %s", i, got, line)
+		}
+		if n := bytes.Count(line, []byte(`"method":`)); n != 1+min(1, len(got.Method)) {
+			t.Errorf("record %d tells %d methods: %s", i, n, line)
+		}
+	}
+}
+
+// waitForLines reads a file as soon as it has so many lines.
+func waitForLines(t testing.TB, file string, n int) [][]byte {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Minute); ; {
+		data, _ := os.ReadFile(file)
+		if bytes.Count(data, []byte("\n")) >= n {
+			return bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("%s has only:\n%s", file, data)
+		}
+	}
+}
+
+// handle_errors answers for a backend that is away, once.
+func TestNestedWithDeadBackend(t *testing.T) {
+	url := oneNodeAt(t, guarded("", freeAddress(t))+`
+		handle_errors {
+			header X-Handled {err.status_code}
+			header X-Outcome {http.preconditions.outcome}
+			respond "handled {err.status_code}"
+		}`).first()
+	for _, tt := range []struct {
+		method  string
+		fields  []string
+		status  int
+		handled bool
+		outcome string
+	}{
+		{"GET", nil, 502, true, ""},
+		{"PUT", nil, 502, true, "unconditional"},
+		{"PUT", []string{"If-Match", `"a"`}, 503, false, "unavailable"},
+		{"PUT", []string{"If-None-Match", "*"}, 503, false, "unavailable"},
+	} {
+		a := send(t, tt.method, url, "", tt.fields...).expect(t, tt.status)
+		if got := a.Content == fmt.Sprintf("handled %d", tt.status); got != tt.handled {
+			t.Errorf("%s %v: got %q", tt.method, tt.fields, a.Content)
+		}
+		if got := a.Header.Get("X-Outcome"); tt.outcome != "" && got != tt.outcome {
+			t.Errorf("%s %v: outcome %s, want %s", tt.method, tt.fields, got, tt.outcome)
+		}
+		if n := len(a.Header.Values("X-Handled")); n > 1 || tt.handled != (n == 1) {
+			t.Errorf("%s %v: handled %d times", tt.method, tt.fields, n)
+		}
+	}
+	// What could not be sent keeps nobody out.
+	send(t, "PUT", url, "").expect(t, 502)
+}
+
+// file_server's own tags and dates are used as they are.
+func TestNestedAroundFileServer(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.txt"), []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "a.txt"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	url := oneNodeAt(t, "header >X-Outcome {http.preconditions.outcome}\nroot "+dir+"\npreconditions\nfile_server").first()
+	a := send(t, "GET", url+"/a.txt", "").expect(t, 200).expectOutcome(t, "read")
+	tag, date := a.tag(t), a.Header.Get("Last-Modified")
+	if a.Content != "0123456789" || date == "" {
+		t.Fatalf("got %q of %s", a.Content, date)
+	}
+	for range 2 { // while nothing is known of the tag, and then
+		send(t, "GET", url+"/a.txt", "", "If-None-Match", tag).expect(t, 304)
+		send(t, "GET", url+"/a.txt", "", "If-Modified-Since", date).expect(t, 304)
+		send(t, "GET", url+"/a.txt", "", "If-Match", tag).expect(t, 200)
+		send(t, "GET", url+"/a.txt", "", "If-Match", `"stale"`).expect(t, 412)
+		if got := send(t, "HEAD", url+"/a.txt", "").expect(t, 200).tag(t); got != tag {
+			t.Errorf("HEAD shows %s, GET %s", got, tag)
+		}
+		if a := send(t, "GET", url+"/a.txt", "", "Range", "bytes=2-4").expect(t, 206); a.Content != "234" || a.tag(t) != tag {
+			t.Errorf("a part: %q with %s", a.Content, a.tag(t))
+		}
+		send(t, "GET", url+"/none.txt", "", "If-Match", tag).expect(t, 404)
+	}
+	send(t, "PUT", url+"/a.txt", "x", "If-Match", `"stale"`).expect(t, 412)
+	send(t, "PUT", url+"/a.txt", "x", "If-Match", tag).expect(t, 405)
+	send(t, "PUT", url+"/none.txt", "x", "If-Match", tag).expect(t, 412)
+	send(t, "DELETE", url+"/none.txt", "", "If-Match", tag).expect(t, 404)
+}

@@ -1,0 +1,462 @@
+package preconditions_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+)
+
+// reload has Caddy serve other sites from now on. An error leaves the old ones.
+func reload(t testing.TB, sites string) error {
+	t.Helper()
+	return caddy.Load(adapt(t, globalOptions+sites), true)
+}
+
+// reloadable is a site whose options can be changed.
+type reloadable struct {
+	URL     string
+	backend string
+}
+
+func loadReloadable(t testing.TB, options, backend string) *reloadable {
+	t.Helper()
+	r := &reloadable{backend: backend}
+	load(t, r.with(t, options))
+	return r
+}
+
+// with is the site with other options. Its address is another one, too: at the
+// same one, the old config's listener may still take connections for a moment,
+// only to drop them. The keys of resources are the same at any port.
+func (r *reloadable) with(t testing.TB, options string) string {
+	t.Helper()
+	address := freeAddress(t)
+	r.URL = "http://" + address
+	return fmt.Sprintf("http://%s {\n%s\n}\n", address, guarded(options, r.backend))
+}
+
+func (r *reloadable) reload(t testing.TB, options string) {
+	t.Helper()
+	if err := reload(t, r.with(t, options)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is known, and who is writing, outlives a reload, whatever options but
+// those of the store are changed.
+func TestReloadKeepsState(t *testing.T) {
+	m := miniredis.RunT(t)
+	redis := "store redis redis://" + m.Addr() + "\n"
+	for _, tt := range []struct{ name, before, after string }{
+		{"the same config", "verify never", "verify never"},
+		{"other options", "verify never", "verify never\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
+		{"the default store, by name", "verify never", "store memory\nverify never"},
+		{"another bound of the memory store", "verify never", "store memory {\nmax_entries 10\n}\nverify never"},
+		{"redis", redis + "verify never", redis + "verify never\nwait 1s"},
+		{"another module's store", "store test kept\nverify never", "store test kept\nverify never"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			docs, seen := watched(legacydocs.Options{})
+			bypass(t, docs, "PUT", "/docs/a", "a")
+			r := loadReloadable(t, tt.before, serve(t, docs))
+			tag := send(t, "GET", r.URL+"/docs/a", "").tag(t)
+			asked := seen.asks(func() {
+				r.reload(t, tt.after)
+				send(t, "PUT", r.URL+"/docs/a", "b", "If-Match", `"stale"`).expect(t, 412)
+				send(t, "PUT", r.URL+"/docs/a", "b", "If-Match", tag).expect(t, 204)
+			})
+			if asked != 0 {
+				t.Errorf("the origin was asked %d times, want 0", asked)
+			}
+		})
+	}
+}
+
+// The bound of the memory store is that of the last config.
+func TestReloadWithAnotherBound(t *testing.T) {
+	backend := page("content")
+	bound := func(n int) string { return fmt.Sprintf("store memory {\nmax_entries %d\n}\nverify never", n) }
+	r := loadReloadable(t, bound(10), serve(t, backend))
+	asked := func() int {
+		t.Helper()
+		tag := send(t, "GET", r.URL+"/a", "").tag(t)
+		send(t, "GET", r.URL+"/b", "").expect(t, 200)
+		return backend.asks(func() { send(t, "PUT", r.URL+"/a", "x", "If-Match", tag).expect(t, 204) })
+	}
+	for _, tt := range []struct{ bound, asks int }{{10, 0}, {1, 1}, {10, 0}} {
+		r.reload(t, bound(tt.bound))
+		if got := asked(); got != tt.asks {
+			t.Errorf("with %d entries, the origin was asked %d times, want %d", tt.bound, got, tt.asks)
+		}
+	}
+}
+
+// Another source of tags has nothing in common with what was stored.
+func TestReloadWithOtherTags(t *testing.T) {
+	backend := page("content", "ETag", `"own"`)
+	r := loadReloadable(t, "verify never\netag upstream", serve(t, backend))
+	send(t, "GET", r.URL, "").expect(t, 200)
+	r.reload(t, "verify never\netag body")
+	send(t, "PUT", r.URL, "x", "If-Match", `"own"`).expect(t, 412)
+	tag := send(t, "GET", r.URL, "").tag(t)
+	r.reload(t, "verify never\netag upstream")
+	send(t, "PUT", r.URL, "x", "If-Match", tag).expect(t, 412)
+	send(t, "PUT", r.URL, "x", "If-Match", `"own"`).expect(t, 204)
+}
+
+// A config that can't be loaded leaves the old one serving, with its state.
+func TestFailedReload(t *testing.T) {
+	occupied, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer occupied.Close()
+	address, broken := freeAddress(t), "http://127.0.0.1:1 {\nroute {\npreconditions\n}\n%s\n}\n"
+
+	docs, seen := watched(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	backend := serve(t, docs)
+	with := func(options string) string {
+		return fmt.Sprintf("http://%s {\n%s\n}\n", address, guarded(options, backend))
+	}
+	load(t, with("store test failed\nverify never"))
+	url := "http://" + address + "/docs/a"
+	tag := send(t, "GET", url, "").tag(t)
+	store := testStores["failed"]
+	for name, config := range map[string]string{
+		"another handler can't be provisioned":    with("store test failed") + fmt.Sprintf(broken, "preconditions {\nstore redis {env.NO_SUCH_VARIABLE}\n}"),
+		"another module can't be provisioned":     with("store test failed") + fmt.Sprintf(broken, "@unknown expression no_such_function()\nrespond @unknown 200"),
+		"the store of this handler can't be used": with("store redis {env.NO_SUCH_VARIABLE}"),
+		"an address is taken":                     with("store test failed") + fmt.Sprintf("http://%s {\npreconditions\n}\n", occupied.Addr()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := reload(t, config); err == nil {
+				t.Fatal("no error")
+			}
+			if closed, _ := store.isClosed(); closed {
+				t.Fatal("the store of the old config is closed")
+			}
+			if got := seen.asks(func() {
+				send(t, "PUT", url, "b", "If-Match", `"stale"`).expect(t, 412)
+			}); got != 0 {
+				t.Error("what was known is forgotten")
+			}
+		})
+	}
+	if got := seen.asks(func() { send(t, "PUT", url, "b", "If-Match", tag).expect(t, 204) }); got != 0 {
+		t.Error("what was known is forgotten")
+	}
+	// One share was taken and not given back: the last config closes the store.
+	if err := reload(t, with("")); err != nil {
+		t.Fatal(err)
+	}
+	if closed, late := store.isClosed(); !closed || late > 0 {
+		t.Errorf("closed: %v, used afterwards: %d times", closed, late)
+	}
+}
+
+// A write that is being made across a reload keeps its claim.
+func TestReloadDuringWrite(t *testing.T) {
+	for _, tt := range []struct {
+		name, wait string
+		status     int // of the competitor
+	}{
+		{"a competitor waits in vain", "1ms", 503},
+		{"a competitor waits for its end", "1m", 412},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGate()
+			docs := legacydocs.New(legacydocs.Options{Before: g.pass})
+			bypass(t, docs, "PUT", "/docs/a", "a")
+			r := loadReloadable(t, "verify never", serve(t, docs))
+			tag := send(t, "GET", r.URL+"/docs/a", "").tag(t)
+			first := g.send(t.Context(), t, "PUT", r.URL+"/docs/a", "b", "If-Match", tag)
+			r.reload(t, "verify never\nwait "+tt.wait)
+			url := r.URL + "/docs/a"
+
+			competitor := make(chan result, 1)
+			go func() {
+				a, err := try(t.Context(), "PUT", url, "c", "If-Match", tag)
+				competitor <- result{a, err}
+			}()
+			if tt.status == 503 {
+				expectResult(t, competitor, 503)
+			}
+			g.open()
+			expectResult(t, first, 204).expectOutcome(t, "passed")
+			if tt.status != 503 {
+				expectResult(t, competitor, tt.status)
+			}
+
+			a := send(t, "GET", url, "").expect(t, 200)
+			if a.Content != "b" {
+				t.Errorf("got %q", a.Content)
+			}
+			send(t, "PUT", url, "d", "If-Match", tag).expect(t, 412)
+			send(t, "PUT", url, "d", "If-Match", a.tag(t)).expect(t, 204) // nobody is in the way
+		})
+	}
+}
+
+// A store that the new config doesn't use stays open for the requests of the
+// old one.
+func TestReloadToAnotherStore(t *testing.T) {
+	g := newGate()
+	docs := legacydocs.New(legacydocs.Options{Before: g.pass})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	r := loadReloadable(t, "store test old", serve(t, docs))
+	url := r.URL + "/docs/a"
+	old := testStores["old"]
+	first := g.send(t.Context(), t, "PUT", url, "b", "If-Match", send(t, "GET", url, "").tag(t))
+
+	r.reload(t, "store test new")
+	if closed, _ := old.isClosed(); closed {
+		t.Fatal("closed while a request uses it")
+	}
+	g.open()
+	expectResult(t, first, 204)
+	eventually(t, "the old store is closed", func() bool {
+		closed, _ := old.isClosed()
+		return closed
+	})
+	if _, late := old.isClosed(); late > 0 {
+		t.Errorf("used %d times after it was closed", late)
+	}
+	if closed, _ := testStores["new"].isClosed(); closed {
+		t.Error("the new store is closed, too")
+	}
+}
+
+// The same with Redis, whose prefix is part of what makes it another store.
+func TestReloadToAnotherPrefix(t *testing.T) {
+	m := miniredis.RunT(t)
+	g := newGate()
+	docs := legacydocs.New(legacydocs.Options{Before: g.pass})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	store := func(prefix string) string {
+		return fmt.Sprintf("store redis redis://%s {\nprefix %s\ntimeout 5s\n}\n", m.Addr(), prefix)
+	}
+	r := loadReloadable(t, store("one:"), serve(t, docs))
+	url := r.URL + "/docs/a"
+	first := g.send(t.Context(), t, "PUT", url, "b", "If-Match", send(t, "GET", url, "").tag(t))
+	r.reload(t, store("two:"))
+	held := m.Dump()
+	g.open()
+	expectResult(t, first, 204)
+	if m.Dump() == held || strings.Contains(m.Dump(), "\n   c:") {
+		t.Errorf("the claim was not settled:\n%s", m.Dump())
+	}
+	url = r.URL + "/docs/a"
+	send(t, "PUT", url, "c", "If-Match", send(t, "GET", url, "").tag(t)).expect(t, 204)
+	for _, prefix := range []string{"one:", "two:"} {
+		if !strings.Contains(m.Dump(), "- "+prefix) {
+			t.Errorf("there is nothing with the prefix %s", prefix)
+		}
+	}
+}
+
+// eventually waits until a condition holds that something in the background
+// brings about.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(30 * time.Second); !ok(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+// Reloads leave no goroutine and no connection behind.
+func TestReloadsLeakNothing(t *testing.T) {
+	m := miniredis.RunT(t)
+	for name, options := range map[string]func(i int) string{
+		"memory": func(int) string { return "verify never" },
+		"redis":  func(int) string { return "store redis redis://" + m.Addr() },
+		"another redis each time": func(i int) string {
+			return fmt.Sprintf("store redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := func(i int) (sites, url string) {
+				address := freeAddress(t)
+				// No proxy: Caddy's own keep connections.
+				return fmt.Sprintf("http://%s {\npreconditions {\n%s\n}\nrespond content\n}\n", address, options(i)), "http://" + address
+			}
+			use := func(i int) {
+				t.Helper()
+				sites, url := site(i)
+				if err := reload(t, sites); err != nil {
+					t.Fatal(err)
+				}
+				send(t, "PUT", url, "x", "If-Match", send(t, "GET", url, "").tag(t)).expect(t, 200)
+				client.CloseIdleConnections()
+			}
+			sites, _ := site(0)
+			load(t, sites)
+			use(1)
+			const bound = 10 // some come and go
+			goroutines, connections := runtime.NumGoroutine(), m.CurrentConnectionCount()
+			for i := range 20 {
+				use(i + 2)
+			}
+			eventually(t, fmt.Sprintf("there are hardly more than %d goroutines and %d connections", goroutines, connections), func() bool {
+				return runtime.NumGoroutine() <= goroutines+bound && m.CurrentConnectionCount() <= connections+bound
+			})
+		})
+	}
+}
+
+// Several handlers and configs count together.
+func TestMetricsOutliveReloads(t *testing.T) {
+	backend := page("content")
+	directives := guarded("", serve(t, backend))
+	directives += "\nhandle /two {\n" + strings.SplitN(directives, "\n", 2)[1] + "\n}"
+	sites, url, metrics := withMetrics(t, directives)
+	load(t, sites)
+	before := counted(t, metrics, "failed", "enforce")
+	for i := range 3 {
+		send(t, "PUT", url, "x", "If-None-Match", "*").expect(t, 412)
+		send(t, "PUT", url+"/two", "x", "If-None-Match", "*").expect(t, 412)
+		if got, want := counted(t, metrics, "failed", "enforce")-before, 2*(i+1); got != want {
+			t.Fatalf("counted %d after %d reloads, want %d", got, i, want)
+		}
+		sites, url, metrics = withMetrics(t, directives)
+		if err := reload(t, sites); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Two handlers of one config are one, as far as their stores are.
+func TestTwoHandlers(t *testing.T) {
+	docs, seen := watched(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	backend := serve(t, docs)
+	one, two, apart := freeAddress(t), freeAddress(t), freeAddress(t)
+	load(t, fmt.Sprintf(`
+		http://%s {
+			preconditions {
+				verify never
+			}
+			reverse_proxy %s
+		}
+		http://%s {
+			preconditions {
+				store memory
+				verify never
+				disclose off
+			}
+			reverse_proxy %s
+		}
+		http://%s {
+			preconditions {
+				store test apart
+				verify never
+			}
+			reverse_proxy %s
+		}`, one, backend, two, backend, apart, backend))
+	tag := send(t, "GET", "http://"+one+"/docs/a", "").tag(t)
+	if got := seen.asks(func() { send(t, "PUT", "http://"+two+"/docs/a", "b", "If-Match", tag).expect(t, 204) }); got != 0 {
+		t.Errorf("the second handler asked the origin %d times", got)
+	}
+	if got := seen.asks(func() { send(t, "PUT", "http://"+apart+"/docs/a", "c", "If-Match", tag).expect(t, 412) }); got != 1 {
+		t.Errorf("the handler with a store of its own asked the origin %d times", got)
+	}
+}
+
+// Nothing waits for Redis but requests.
+func TestRedisAwayAtStart(t *testing.T) {
+	silent, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	site := "http://" + freeAddress(t) + " {\npreconditions {\nstore redis redis://%s\n}\nrespond content\n}\n"
+
+	t.Run("validation doesn't use the network", func(t *testing.T) {
+		var config caddy.Config
+		if err := json.Unmarshal(adapt(t, globalOptions+fmt.Sprintf(site, silent.Addr())), &config); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&config); err != nil {
+			t.Fatal(err)
+		}
+		expectNobody(t, silent)
+	})
+
+	t.Run("loading doesn't use the network", func(t *testing.T) {
+		load(t, fmt.Sprintf(site, silent.Addr()))
+		expectNobody(t, silent)
+	})
+
+	t.Run("caddy validate", func(t *testing.T) {
+		out, err := runValidate(t, globalOptions+fmt.Sprintf(site, freeAddress(t)))
+		if err != nil || !bytes.Contains(out, []byte("Valid configuration")) {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+
+	t.Run("caddy validate tells file and line", func(t *testing.T) {
+		out, err := runValidate(t, ":80\npreconditions {\n\tverify sometimes\n}\n")
+		if err == nil || !bytes.Contains(out, []byte(`verify: must be`)) || !bytes.Contains(out, []byte("Caddyfile:3")) {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+
+	t.Run("caddy run", func(t *testing.T) {
+		n := startNode(t, guarded("store redis redis://"+freeAddress(t), serve(t, page("content"))))
+		tag := send(t, "GET", n.URL, "").expect(t, 200).tag(t)
+		send(t, "GET", n.URL, "", "If-None-Match", tag).expect(t, 304)
+		send(t, "PUT", n.URL, "x", "If-Match", tag).expect(t, 503)
+		send(t, "PUT", n.URL, "x").expect(t, 204)
+	})
+}
+
+// expectNobody fails the test if somebody connects.
+func expectNobody(t testing.TB, l *net.TCPListener) {
+	t.Helper()
+	if err := l.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err == nil {
+		c.Close()
+		t.Error("somebody connects to the store")
+	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+}
+
+// runValidate runs caddy validate in a process of its own.
+func runValidate(t testing.TB, config string) ([]byte, error) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "validate", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	return cmd.CombinedOutput()
+}
