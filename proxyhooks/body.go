@@ -16,7 +16,7 @@ func ReadAhead(r *http.Request, limit int64) error {
 	}
 	var head bytes.Buffer
 	if r.ContentLength > 0 {
-		head.Grow(int(min(r.ContentLength, limit)) + bytes.MinRead)
+		head.Grow(int(min(r.ContentLength, limit, trusted)) + bytes.MinRead)
 	}
 	n, err := head.ReadFrom(io.LimitReader(r.Body, limit+1))
 	if err != nil {
@@ -33,6 +33,9 @@ func ReadAhead(r *http.Request, limit int64) error {
 	r.Body = aheadBody{&head, r.Body}
 	return nil
 }
+
+// trusted is how much memory is taken because of an announced length alone.
+const trusted = 64 << 10
 
 // aheadBody reads what was read ahead and closes the client's body.
 type aheadBody struct {

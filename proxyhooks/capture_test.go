@@ -172,7 +172,7 @@ func TestCaptureStatus(t *testing.T) {
 			w.WriteHeader(200)
 			w.WriteHeader(500) // too late
 		}))
-		d.expect(t, "header 103", "header 103", "label 200", "header 200", "content")
+		d.expect(t, "header 103", "header 103", "label 200", "header 200")
 	})
 	t.Run("101 isn't labelled (15.2.2)", func(t *testing.T) {
 		d := newDiary()
@@ -260,11 +260,10 @@ func TestCaptureErrors(t *testing.T) {
 // TestCaptureDrops is about responses in whose place another one goes out.
 func TestCaptureDrops(t *testing.T) {
 	tests := []struct {
-		name    string
-		fields  []string
-		size    int
-		cut     bool
-		content func(w http.ResponseWriter, r *http.Request)
+		name   string
+		fields []string
+		size   int
+		cut    bool
 	}{
 		{name: "held content", size: 10},
 		{name: "content over the limit", size: 11},

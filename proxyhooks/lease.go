@@ -33,6 +33,8 @@ type Lease struct {
 func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
 	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.mu.Lock() // the first tick may be due already
+	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
 	return l
 }

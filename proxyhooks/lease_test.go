@@ -101,18 +101,23 @@ func TestLease(t *testing.T) {
 
 // TestLeaseStop waits for a renewal that is under way.
 func TestLeaseStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		done := false
-		l := KeepLease(time.Now(), leaseLength, func(context.Context) error {
-			time.Sleep(time.Second)
-			done = true
-			return nil
-		}, func(error) bool { return false })
-		time.Sleep(leaseLength/6 + time.Millisecond)
+	begun, end, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	done := false
+	l := KeepLease(time.Now(), time.Millisecond, func(context.Context) error {
+		close(begun)
+		<-end
+		done = true
+		return nil
+	}, func(error) bool { return false })
+	<-begun
+	go func() {
 		l.Stop()
-		if !done {
-			t.Error("the renewal goes on")
-		}
-		l.Stop()
-	})
+		close(stopped)
+	}()
+	close(end)
+	<-stopped
+	if !done {
+		t.Error("the renewal goes on")
+	}
+	l.Stop()
 }

@@ -1,0 +1,308 @@
+package proxyhooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+const linger = 30 * time.Second
+
+func forward(d *diary, r *http.Request, next caddyhttp.Handler) error {
+	return Forward(context.Background(), next, d, r, linger, d)
+}
+
+// fate returns how the write was settled, which must have been once.
+func (d *diary) fate(t *testing.T) Fate {
+	t.Helper()
+	if len(d.fates) != 1 {
+		t.Fatalf("settled %d times: %q", len(d.fates), d.events)
+	}
+	return d.fates[0]
+}
+
+// TestForwardStatus: what an answer says about the write is settled before the
+// client can see it.
+func TestForwardStatus(t *testing.T) {
+	fates := map[int]Fate{
+		101: Applied, 200: Applied, 201: Applied, 202: Applied, 204: Applied, 206: Applied, 207: Applied,
+		301: Applied, 303: Applied, 304: Applied,
+		400: Refused, 401: Refused, 403: Refused, 404: Refused, 405: Refused, 409: Refused, 412: Refused, 413: Refused,
+		415: Refused, 422: Refused, 423: Refused, 424: Refused, 429: Refused,
+		408: Applied, 499: Unanswered,
+		500: Applied, 501: Applied, 502: Unanswered, 503: Applied, 504: Unanswered, 507: Applied,
+	}
+	for status, want := range fates {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			d := newDiary()
+			if err := forward(d, newRequest("PUT", nil), responding(status, "content")); err != nil {
+				t.Error(err)
+			}
+			d.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
+			if got := d.fate(t); got != want {
+				t.Errorf("got %d, want %d", got, want)
+			}
+		})
+		t.Run(fmt.Sprint(status, " after a retry"), func(t *testing.T) {
+			if want == Refused {
+				want = Applied // by the first backend, perhaps
+			}
+			d := newDiary()
+			r := newRequest("PUT", nil)
+			replacer(r).Set("http.reverse_proxy.retries", 1)
+			if err := forward(d, r, responding(status, "content")); err != nil {
+				t.Error(err)
+			}
+			if got := d.fate(t); got != want {
+				t.Errorf("got %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestForwardWays(t *testing.T) {
+	for name, next := range map[string]http.HandlerFunc{
+		"nothing": func(http.ResponseWriter, *http.Request) {},
+		"Write":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") },
+		"ReadFrom": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.Copy(w, io.LimitReader(strings.NewReader("content"), 9))
+		},
+		"Flush": func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() },
+		"twice": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(200)
+			w.WriteHeader(500)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDiary()
+			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+				t.Error(err)
+			}
+			if d.fate(t) != Applied || len(d.events) < 2 || d.events[0] != "settle 200" || d.events[1] != "header 200" {
+				t.Errorf("%q", d.events)
+			}
+
+			d = newDiary()
+			d.refuse = true
+			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+				t.Error(err)
+			}
+			d.expect(t, "settle 200")
+		})
+	}
+	t.Run("informational responses pass (15.2)", func(t *testing.T) {
+		d := newDiary()
+		_ = forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(103)
+			w.WriteHeader(204)
+		}))
+		d.expect(t, "header 103", "settle 204", "header 204")
+	})
+}
+
+func TestForwardErrors(t *testing.T) {
+	dial := reverseproxy.DialError{}
+	tests := []struct {
+		name    string
+		err     error
+		fate    Fate
+		retried Fate
+	}{
+		{"dial", dial, Refused, Unanswered},
+		{"dial, as 502", caddyhttp.Error(502, dial), Refused, Unanswered},
+		{"dial, by net", caddyhttp.Error(502, &net.OpError{Op: "dial", Err: errLegacy}), Refused, Unanswered},
+		{"read, by net", caddyhttp.Error(502, &net.OpError{Op: "read", Err: errLegacy}), Unanswered, Unanswered},
+		{"no status", errLegacy, Unanswered, Unanswered},
+		{"status 0", caddyhttp.HandlerError{Err: errLegacy}, Unanswered, Unanswered},
+		{"400", caddyhttp.Error(400, errLegacy), Unanswered, Unanswered},
+		{"408", caddyhttp.Error(408, errLegacy), Unanswered, Unanswered},
+		{"413", caddyhttp.Error(413, errLegacy), Unanswered, Unanswered},
+		{"499", caddyhttp.Error(499, errLegacy), Unanswered, Unanswered},
+		{"500", caddyhttp.Error(500, errLegacy), Unanswered, Unanswered},
+		{"502", caddyhttp.Error(502, errLegacy), Unanswered, Unanswered},
+		{"504", caddyhttp.Error(504, errLegacy), Unanswered, Unanswered},
+		{"503", caddyhttp.Error(503, errLegacy), Applied, Applied},
+		{"403", caddyhttp.Error(403, errLegacy), Applied, Applied},
+	}
+	for _, test := range tests {
+		for retries, want := range []Fate{test.fate, test.retried} {
+			t.Run(fmt.Sprintf("%s, %d retries", test.name, retries), func(t *testing.T) {
+				r := newRequest("PUT", nil)
+				replacer(r).Set("http.reverse_proxy.retries", retries)
+				d := newDiary()
+				if err := forward(d, r, failing(test.err)); !errors.Is(err, test.err) {
+					t.Errorf("got %v", err)
+				}
+				if got := d.fate(t); got != want {
+					t.Errorf("got %d, want %d", got, want)
+				}
+				d.expect(t, "settle 0")
+
+				d = newDiary()
+				d.refuse = true
+				if err := forward(d, r, failing(test.err)); err != nil {
+					t.Errorf("an answer that is dropped gives %v", err)
+				}
+			})
+		}
+	}
+	t.Run("after the answer", func(t *testing.T) {
+		d := newDiary()
+		if err := forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			w.WriteHeader(400)
+			return errLegacy
+		})); !errors.Is(err, errLegacy) {
+			t.Error(err)
+		}
+		if d.fate(t) != Refused {
+			t.Error(d.fates)
+		}
+	})
+}
+
+func TestForwardPanics(t *testing.T) {
+	for _, value := range []any{http.ErrAbortHandler, "bug"} {
+		for _, status := range []int{0, 204, 400} {
+			for _, dropped := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v after %d, dropped %t", value, status, dropped), func(t *testing.T) {
+					d := newDiary()
+					d.refuse = dropped
+					p := recovered(func() {
+						if err := forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+							if status != 0 {
+								w.WriteHeader(status)
+							}
+							panic(value)
+						})); err != nil {
+							t.Error(err)
+						}
+					})
+					want := value
+					if dropped && value == http.ErrAbortHandler {
+						want = nil
+					}
+					if p != want {
+						t.Errorf("panics with %v", p)
+					}
+					if got := d.fate(t); got != map[int]Fate{0: Unanswered, 204: Applied, 400: Refused}[status] {
+						t.Errorf("got %d", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestForwardClientGone: a client that goes away doesn't cut the backend short
+// once it has all of the content.
+func TestForwardClientGone(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		content string
+		read    int64 // by the proxy, before the client goes
+		ahead   bool
+		takes   time.Duration // the backend, after that
+		want    time.Duration
+		fate    Fate
+	}{
+		{"no content", "", 0, false, time.Second, time.Second, Applied},
+		{"no content, backend is slow", "", 0, false, time.Hour, linger, Unanswered},
+		{"content was read", "content", 100, false, time.Second, time.Second, Applied},
+		{"content was read ahead", "content", 0, true, time.Second, time.Second, Applied},
+		{"content was read, backend is slow", "content", 100, false, time.Hour, linger, Unanswered},
+		{"content wasn't read to its end", "content", 3, false, time.Second, 0, Unanswered},
+		{"content wasn't read", "content", 0, false, time.Second, 0, Unanswered},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRequest("PUT", nil)
+				if test.content != "" {
+					r = newRequest("PUT", strings.NewReader(test.content))
+				}
+				if test.ahead {
+					if err := ReadAhead(r, 100); err != nil {
+						t.Fatal(err)
+					}
+				}
+				client, leave := context.WithCancelCause(r.Context())
+				d := newDiary()
+				var begun time.Time
+				if err := forward(d, r.WithContext(client), handler(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.CopyN(io.Discard, r.Body, test.read)
+					begun = time.Now()
+					leave(errLegacy)
+					select {
+					case <-time.After(test.takes):
+						w.WriteHeader(204)
+					case <-r.Context().Done():
+						if cause := context.Cause(r.Context()); cause != errLegacy {
+							t.Errorf("cause %v", cause)
+						}
+						w.WriteHeader(499) // as the proxy
+					}
+				})); err != nil {
+					t.Error(err)
+				}
+				if got := time.Since(begun); got != test.want {
+					t.Errorf("took %s, want %s", got, test.want)
+				}
+				if got := d.fate(t); got != test.fate {
+					t.Errorf("got %d, want %d", got, test.fate)
+				}
+			})
+		})
+	}
+}
+
+// TestForwardLeaseLost: the loss of the lease cuts the backend off at once.
+func TestForwardLeaseLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lease, lose := context.WithCancelCause(context.Background())
+		d := newDiary()
+		d.refuse = true
+		begun := time.Now()
+		time.AfterFunc(time.Second, func() { lose(ErrLeaseLost) })
+		if err := Forward(lease, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			return caddyhttp.Error(502, context.Cause(r.Context()))
+		}), d, newRequest("PUT", nil), linger, d); err != nil {
+			t.Error(err)
+		}
+		if got := time.Since(begun); got != time.Second {
+			t.Errorf("took %s", got)
+		}
+		d.expect(t, "settle 0")
+		if d.fate(t) != Unanswered {
+			t.Error(d.fates)
+		}
+	})
+}
+
+// TestForwardContext keeps the values of the request's.
+func TestForwardContext(t *testing.T) {
+	d := newDiary()
+	r := newRequest("PUT", nil)
+	var forwarded context.Context
+	_ = forward(d, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
+		if replacer(fr) != replacer(r) {
+			t.Error("another replacer")
+		}
+		forwarded = fr.Context()
+		if forwarded.Err() != nil {
+			t.Error(forwarded.Err())
+		}
+	}))
+	if forwarded.Err() == nil {
+		t.Error("the context outlives the call")
+	}
+}
