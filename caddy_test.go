@@ -76,6 +76,7 @@ func load(t testing.TB, sites string) {
 		t.Fatalf("loading:\n%s\n%v", sites, err)
 	}
 	t.Cleanup(func() {
+		client.CloseIdleConnections() // Caddy waits for those that were never used
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
