@@ -183,8 +183,17 @@ func TestIfMatchRead(t *testing.T) {
 			line   string
 			status int
 		}{
-			{tag, 200}, {`"x", ` + tag, 200}, {"*", 200}, {alias, 200},
-			{`"x"`, 412}, {"W/" + tag, 412}, {"", 412}, {",", 412}, {"junk", 412}, {tag + "junk", 412}, {`*, "x"`, 412},
+			{tag, 200},
+			{`"x", ` + tag, 200},
+			{"*", 200},
+			{alias, 200},
+			{`"x"`, 412},
+			{"W/" + tag, 412},
+			{"", 412},
+			{",", 412},
+			{"junk", 412},
+			{tag + "junk", 412},
+			{`*, "x"`, 412},
 		} {
 			for _, method := range []string{"GET", "HEAD"} {
 				t.Run(fmt.Sprintf("%s in a %s, tag is %s", test.line, method, tagged), func(t *testing.T) {
@@ -563,12 +572,25 @@ func TestProbeAnswers(t *testing.T) {
 		origin, status int
 		relayed        bool
 	}{
-		{401, 401, true}, {403, 403, true}, {407, 407, true},
-		{500, 503, false}, {502, 503, false}, {503, 503, false}, {504, 503, false},
-		{301, 412, false}, {302, 412, false}, {303, 412, false}, {308, 412, false},
-		{405, 412, false}, {400, 412, false}, {206, 412, false}, {429, 412, false},
-		{404, 412, false}, {410, 412, false},
-		{200, 412, false}, {204, 412, false},
+		{401, 401, true},
+		{403, 403, true},
+		{407, 407, true},
+		{500, 503, false},
+		{502, 503, false},
+		{503, 503, false},
+		{504, 503, false},
+		{301, 412, false},
+		{302, 412, false},
+		{303, 412, false},
+		{308, 412, false},
+		{405, 412, false},
+		{400, 412, false},
+		{206, 412, false},
+		{429, 412, false},
+		{404, 412, false},
+		{410, 412, false},
+		{200, 412, false},
+		{204, 412, false},
 	} {
 		t.Run(fmt.Sprint(test.origin), func(t *testing.T) {
 			content := "the origin's own words"
