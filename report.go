@@ -13,9 +13,11 @@ import (
 // reportWrite forwards a write whatever its conditions say, and tells what
 // would have become of it. Nobody waits for anybody.
 func (x *exchange) reportWrite() error {
-	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, false)
+	if err != nil {
 		return contentError(err)
 	}
+	defer done()
 	f, current := x.foresee()
 	if f.status != 0 {
 		x.h.logger.Info("would be refused",

@@ -37,9 +37,11 @@ func (x *exchange) writeConditional() error {
 		return x.refuse(x.failed(res, x.stored().Representation))
 	}
 	// Somebody who sends slowly, or never ends, must not keep others waiting.
-	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, true)
+	if err != nil {
 		return contentError(err)
 	}
+	defer done()
 	c, err := x.claim()
 	switch {
 	case err != nil:
@@ -260,9 +262,11 @@ func (x *exchange) withoutStore(err error) error {
 // writeUnconditional forwards a write that has no condition: any number at
 // once, but none together with a conditional one.
 func (x *exchange) writeUnconditional() error {
-	if err := proxyhooks.ReadAhead(x.r, x.h.Buffer); err != nil {
+	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, false)
+	if err != nil {
 		return contentError(err)
 	}
+	defer done()
 	if x.h.Unconditional == unconditionalForward {
 		return x.writeMarked()
 	}
@@ -350,6 +354,9 @@ func (x *exchange) gone() bool { return x.r.Context().Err() != nil }
 func contentError(err error) error {
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		return he
+	}
+	if errors.Is(err, proxyhooks.ErrSpool) {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)

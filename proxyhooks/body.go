@@ -2,17 +2,26 @@ package proxyhooks
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 )
 
-// ReadAhead reads the request content into memory, up to limit bytes, and has
-// the request go on with it. A client that sends slowly, or gives up, then
-// never holds a claim. Content over the limit is read on from the client later.
-func ReadAhead(r *http.Request, limit int64) error {
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil
+// ErrSpool means that content could not be kept in a file.
+var ErrSpool = errors.New("keeping the request content in a temporary file")
+
+// ReadAhead reads the request content, and has the request go on with what was
+// read. A client that sends slowly, or gives up, then never keeps others
+// waiting. Up to limit bytes are kept in memory. With spool, what is over goes to
+// a temporary file, until done is called; otherwise it is read on from the
+// client later. Content that must be forwarded piece by piece isn't read ahead.
+func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error) {
+	done = func() {}
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 || incremental(r.Header) {
+		return done, nil
 	}
 	var head bytes.Buffer
 	if r.ContentLength > 0 {
@@ -20,27 +29,74 @@ func ReadAhead(r *http.Request, limit int64) error {
 	}
 	n, err := head.ReadFrom(io.LimitReader(r.Body, limit+1))
 	if err != nil {
-		return err
+		return done, err
 	}
+	ahead := aheadBody{Reader: &head, Closer: r.Body, whole: true}
 	if n > limit {
-		r.Body = aheadBody{io.MultiReader(&head, r.Body), r.Body}
-		return nil
+		ahead.Reader, ahead.whole = io.MultiReader(&head, r.Body), false
+		if spool {
+			var file *os.File
+			if file, n, err = spoolContent(ahead.Reader); err != nil {
+				return done, err
+			}
+			ahead.Reader, ahead.whole = file, true
+			done = func() { _ = file.Close(); _ = os.Remove(file.Name()) }
+		}
 	}
-	if r.ContentLength < 0 && len(r.Trailer) == 0 {
+	if ahead.whole && r.ContentLength < 0 && len(r.Trailer) == 0 {
 		r.ContentLength = n
 		r.TransferEncoding = nil
 	}
-	r.Body = aheadBody{&head, r.Body}
-	return nil
+	r.Body = ahead
+	return done, nil
 }
 
 // trusted is how much memory is taken because of an announced length alone.
 const trusted = 64 << 10
 
+// spoolContent copies content to a temporary file and returns it, to be read
+// from its beginning, with its length.
+func spoolContent(content io.Reader) (file *os.File, n int64, err error) {
+	file, err = os.CreateTemp("", "caddy-preconditions-*")
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	_ = os.Remove(file.Name()) // the open file is enough, where the system allows it
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+			_ = os.Remove(file.Name())
+		}
+	}()
+	source := &sourceReader{Reader: content}
+	if n, err = io.Copy(file, source); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil && source.err == nil {
+		err = fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	return file, n, err
+}
+
+// sourceReader tells an error of the source from one of the destination.
+type sourceReader struct {
+	io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
 // aheadBody reads what was read ahead and closes the client's body.
 type aheadBody struct {
 	io.Reader
 	io.Closer
+	whole bool // nothing more is to come from the client
 }
 
 // trackedBody knows whether all of the content was read.
@@ -65,10 +121,8 @@ func trackBody(r *http.Request) *trackedBody {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	if ahead, ok := r.Body.(aheadBody); ok {
-		if _, whole := ahead.Reader.(*bytes.Buffer); whole {
-			return nil
-		}
+	if ahead, ok := r.Body.(aheadBody); ok && ahead.whole {
+		return nil
 	}
 	b := &trackedBody{ReadCloser: r.Body}
 	r.Body = b

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -30,61 +32,16 @@ func (s *source) Close() error {
 
 func TestReadAhead(t *testing.T) {
 	const limit = 10
-	for size, whole := range map[int]bool{1: true, 9: true, 10: true, 11: false, 5000: false} {
-		for _, announced := range []bool{true, false} {
-			for _, trailer := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%d bytes, announced %t, trailer %t", size, announced, trailer), func(t *testing.T) {
-					content := strings.Repeat("x", size)
-					s := &source{Reader: iotest.OneByteReader(strings.NewReader(content))}
-					r := newRequest("PUT", s)
-					r.ContentLength = -1
-					if announced {
-						r.ContentLength = int64(size)
-					} else {
-						r.TransferEncoding = []string{"chunked"}
-					}
-					if trailer {
-						r.Trailer = http.Header{"X-Checksum": nil}
-					}
-					if err := ReadAhead(r, limit); err != nil {
-						t.Fatal(err)
-					}
-					if want := min(size, limit+1); s.read != want {
-						t.Errorf("read %d bytes", s.read)
-					}
-					length := int64(-1)
-					if announced || whole && !trailer {
-						length = int64(size)
-					}
-					if r.ContentLength != length {
-						t.Errorf("length %d, want %d", r.ContentLength, length)
-					}
-					if chunked := len(r.TransferEncoding) > 0; !announced && chunked != (length < 0) {
-						t.Errorf("transfer encoding %s", r.TransferEncoding)
-					}
-					tracked := trackBody(r)
-					if (tracked == nil) != whole || tracked.complete() != whole {
-						t.Errorf("at hand: %t", tracked == nil)
-					}
-					got, err := io.ReadAll(r.Body)
-					if string(got) != content || err != nil {
-						t.Errorf("%d bytes, %v", len(got), err)
-					}
-					if !tracked.complete() {
-						t.Error("not complete")
-					}
-					if r.Body.Close() != nil || !s.closed {
-						t.Error("not closed")
-					}
-				})
-			}
+	for _, spool := range []bool{false, true} {
+		for size, fits := range map[int]bool{1: true, 9: true, 10: true, 11: false, 5000: false} {
+			testReadAhead(t, limit, size, fits || spool, spool)
 		}
 	}
 	t.Run("no content", func(t *testing.T) {
 		for _, body := range []io.ReadCloser{nil, http.NoBody, &source{Reader: iotest.ErrReader(errLegacy)}} {
 			r := newRequest("PUT", nil)
 			r.Body, r.ContentLength = body, 0
-			if err := ReadAhead(r, limit); err != nil || r.Body != body {
+			if _, err := ReadAhead(r, limit, true); err != nil || r.Body != body {
 				t.Errorf("%v %v", err, r.Body)
 			}
 			if !trackBody(r).complete() {
@@ -92,21 +49,32 @@ func TestReadAhead(t *testing.T) {
 			}
 		}
 	})
+	t.Run("content that must be forwarded piece by piece", func(t *testing.T) {
+		for name, value := range map[string]string{"Content-Type": "application/grpc+proto", "Incremental": "?1"} {
+			s := &source{Reader: strings.NewReader("x")}
+			r := newRequest("POST", s)
+			r.ContentLength = -1
+			r.Header.Set(name, value)
+			if _, err := ReadAhead(r, limit, true); err != nil || s.read > 0 {
+				t.Errorf("%s: read %d bytes, %v", name, s.read, err)
+			}
+		}
+	})
 	t.Run("an error", func(t *testing.T) {
-		for before := range limit + 1 {
+		for before := range limit + 2 {
 			for _, length := range []int64{-1, 100} {
 				r := newRequest("PUT", io.MultiReader(strings.NewReader(strings.Repeat("x", before)), iotest.ErrReader(errLegacy)))
 				r.ContentLength = length
-				if err := ReadAhead(r, limit); !errors.Is(err, errLegacy) {
+				if _, err := ReadAhead(r, limit, true); !errors.Is(err, errLegacy) || errors.Is(err, ErrSpool) {
 					t.Errorf("after %d bytes: %v", before, err)
 				}
 			}
 		}
 	})
-	t.Run("an error after the limit comes later", func(t *testing.T) {
+	t.Run("an error after the limit comes later without a file", func(t *testing.T) {
 		r := newRequest("PUT", io.MultiReader(strings.NewReader("01234567890"), iotest.ErrReader(errLegacy)))
 		r.ContentLength = 100
-		if err := ReadAhead(r, limit); err != nil {
+		if _, err := ReadAhead(r, limit, false); err != nil {
 			t.Fatal(err)
 		}
 		tracked := trackBody(r)
@@ -114,4 +82,87 @@ func TestReadAhead(t *testing.T) {
 			t.Errorf("%q %v", content, err)
 		}
 	})
+	t.Run("no room for the file", func(t *testing.T) {
+		t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+		r := newRequest("PUT", strings.NewReader("01234567890"))
+		r.ContentLength = 11
+		if _, err := ReadAhead(r, limit, true); !errors.Is(err, ErrSpool) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no file is left", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Setenv("TMPDIR", dir)
+		for _, content := range []io.Reader{
+			strings.NewReader("01234567890"),
+			io.MultiReader(strings.NewReader("01234567890"), iotest.ErrReader(errLegacy)),
+		} {
+			r := newRequest("PUT", content)
+			r.ContentLength = -1
+			done, _ := ReadAhead(r, limit, true)
+			done()
+			if files, err := os.ReadDir(dir); len(files) > 0 || err != nil {
+				t.Errorf("%v %v", files, err)
+			}
+		}
+	})
+}
+
+// testReadAhead reads content of a size ahead, all of which should be at hand
+// then if whole.
+func testReadAhead(t *testing.T, limit int64, size int, whole, spool bool) {
+	for _, announced := range []bool{true, false} {
+		for _, trailer := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, announced %t, trailer %t, spool %t", size, announced, trailer, spool), func(t *testing.T) {
+				content := strings.Repeat("x", size)
+				s := &source{Reader: iotest.OneByteReader(strings.NewReader(content))}
+				r := newRequest("PUT", s)
+				r.ContentLength = -1
+				if announced {
+					r.ContentLength = int64(size)
+				} else {
+					r.TransferEncoding = []string{"chunked"}
+				}
+				if trailer {
+					r.Trailer = http.Header{"X-Checksum": nil}
+				}
+				done, err := ReadAhead(r, limit, spool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer done()
+				want := min(size, int(limit)+1)
+				if whole {
+					want = size
+				}
+				if s.read != want {
+					t.Errorf("read %d bytes", s.read)
+				}
+				length := int64(-1)
+				if announced || whole && !trailer {
+					length = int64(size)
+				}
+				if r.ContentLength != length {
+					t.Errorf("length %d, want %d", r.ContentLength, length)
+				}
+				if chunked := len(r.TransferEncoding) > 0; !announced && chunked != (length < 0) {
+					t.Errorf("transfer encoding %s", r.TransferEncoding)
+				}
+				tracked := trackBody(r)
+				if (tracked == nil) != whole || tracked.complete() != whole {
+					t.Errorf("at hand: %t", tracked == nil)
+				}
+				got, err := io.ReadAll(r.Body)
+				if string(got) != content || err != nil {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				if !tracked.complete() {
+					t.Error("not complete")
+				}
+				if r.Body.Close() != nil || !s.closed {
+					t.Error("not closed")
+				}
+			})
+		}
+	}
 }

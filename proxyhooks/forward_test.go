@@ -230,7 +230,7 @@ func TestForwardClientGone(t *testing.T) {
 					r = newRequest("PUT", strings.NewReader(test.content))
 				}
 				if test.ahead {
-					if err := ReadAhead(r, 100); err != nil {
+					if _, err := ReadAhead(r, 100, false); err != nil {
 						t.Fatal(err)
 					}
 				}
