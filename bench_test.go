@@ -28,7 +28,7 @@ func BenchmarkCost(b *testing.B) {
 	sites := []struct{ name, directive string }{
 		{"bare", ""},
 		{"memory", "preconditions"},
-		{"redis", "preconditions {\n store redis redis://" + redistest.Start(b).Addr + "\n}"},
+		{"redis", "preconditions {\n store redis redis://" + redistest.Start(b).Addr + "\ngrace 1ms\n}"},
 	}
 	requests := []struct {
 		name, method string

@@ -39,6 +39,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		verify        passing|all|never|<duration>
 //		lease         <duration>
 //		wait          <duration>
+//		grace         <duration>
 //		retention     <duration>
 //		mode          enforce|report
 //		errors        problem|caddy
@@ -91,6 +92,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return durationArg(d, &h.Lease)
 	case "wait":
 		return durationArg(d, &h.Wait)
+	case "grace":
+		return durationArg(d, &h.Grace)
 	case "retention":
 		return durationArg(d, &h.Retention)
 	case "mode":
@@ -206,6 +209,7 @@ func (m *MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		cluster
 //		prefix            <text>
 //		timeout           <duration>
+//		replicas          <number>
 //	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // store name
@@ -264,6 +268,8 @@ func (s *RedisStore) unmarshalOption(d *caddyfile.Dispenser, option string) erro
 		return oneArg(d, &s.Prefix)
 	case "timeout":
 		return durationArg(d, &s.Timeout)
+	case "replicas":
+		return numberArg(d, &s.Replicas)
 	default:
 		return d.Errf("unknown option store redis %s", option)
 	}

@@ -30,7 +30,11 @@ func twoNodesFarFromRedis(t testing.TB, options string, backend http.Handler) no
 func twoNodesAt(t testing.TB, redis, options string, backend http.Handler) nodes {
 	t.Helper()
 	// The time that Redis is given must not decide a test on a busy machine.
+	// A Redis that is used for the first time has lost nothing.
 	store := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n", redis)
+	if !strings.Contains(options, "grace ") {
+		store += "grace 1ms\n"
+	}
 	directives := guarded(store+options, serve(t, backend))
 
 	var urls nodes

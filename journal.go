@@ -9,12 +9,12 @@ import (
 // maxJournal is how many resources one node may write without the store.
 const maxJournal = 10_000
 
-var (
-	// errJournalFull means that no more can be written without the store.
-	errJournalFull = errors.New("too many resources were written while the store was out of reach")
-	// errCatchingUp means that the journal is being worked off.
-	errCatchingUp = errors.New("the store is being told what was written while it was out of reach")
-)
+// allResources stands for every resource: it takes in the writes for which there is
+// no room.
+const allResources = ""
+
+// errCatchingUp means that the journal is being worked off.
+var errCatchingUp = errors.New("the store is being told what was written while it was out of reach")
 
 // journal remembers the resources that were written while the store was out of
 // reach, so that they can be marked as changed before it is trusted again.
@@ -40,23 +40,25 @@ func newJournal(size int) *journal {
 	return &journal{max: size, writes: make(map[string]journaled)}
 }
 
-// begin remembers that a write of key is in flight.
-func (j *journal) begin(key string) error {
+// begin remembers that a write of key is in flight, and returns what it is
+// remembered under.
+func (j *journal) begin(key string) (under string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	w, known := j.writes[key]
-	if !known && len(j.writes) >= j.max {
-		return errJournalFull
+	if _, known := j.writes[key]; !known && len(j.writes) >= j.max {
+		key = allResources
 	}
+	w := j.writes[key]
 	if w.inFlight == 0 {
 		w.idle = make(chan struct{})
 	}
 	w.inFlight++
 	j.put(key, w)
-	return nil
+	return key
 }
 
-// end tells that a write of key has ended. The key stays until it was flushed.
+// end tells that a write that is remembered under key has ended. The key stays
+// until it was flushed.
 func (j *journal) end(key string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -80,10 +82,11 @@ func (j *journal) put(key string, w journaled) {
 	j.size.Store(int64(len(j.writes)))
 }
 
-// flush calls touch for every key of which a write has begun or ended since it
-// was last called for it, and forgets those of which none is in flight. It stops
-// at the first error, and fails at once while another flush is under way, so
-// that nobody waits and nobody trusts the store before all are marked.
+// flush calls touch for every key, or for allResources, of which a write has
+// begun or ended since it was last called for it, and forgets those of which none
+// is in flight. It stops at the first error, and fails at once while another
+// flush is under way, so that nobody waits and nobody trusts the store before all
+// are marked.
 func (j *journal) flush(touch func(key string) error) error {
 	if j.due.Load() == 0 {
 		return nil
@@ -138,17 +141,15 @@ func (j *journal) inFlight(key string) <-chan struct{} {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if w := j.writes[key]; w.inFlight > 0 {
-		return w.idle
+	for _, under := range [...]string{key, allResources} {
+		if w := j.writes[under]; w.inFlight > 0 {
+			return w.idle
+		}
 	}
 	return nil
 }
 
 // once remembers a write of key that has ended.
-func (j *journal) once(key string) error {
-	if err := j.begin(key); err != nil {
-		return err
-	}
-	j.end(key)
-	return nil
+func (j *journal) once(key string) {
+	j.end(j.begin(key))
 }

@@ -91,6 +91,13 @@ type Handler struct {
 	// 503. Default: 10s.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
+	// How long no write is let through after the store has lost data, as when it
+	// was restarted without persistence, and when it is used for the first time:
+	// long enough for all nodes to tell it what they are writing. The default,
+	// a third of the lease, covers the loss of the store alone; set it to the
+	// lease to cover the crash of a node shortly before.
+	Grace caddy.Duration `json:"grace,omitempty"`
+
 	// After how long a resource that isn't used is forgotten, which costs no
 	// more than asking the origin again. Must be longer than the lease.
 	// Default: 24h.
@@ -179,7 +186,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.scheme = h.deriver.Scheme()
 	h.verify, _ = parseVerification(h.Verify)
-	h.terms = etagcache.Terms{Lease: time.Duration(h.Lease), Retention: time.Duration(h.Retention)}
+	h.terms = etagcache.Terms{
+		Lease:     time.Duration(h.Lease),
+		Retention: time.Duration(h.Retention),
+		Grace:     time.Duration(h.Grace),
+	}
 	h.storeDown = *h.StoreDown
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -204,6 +215,7 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.Verify, verifyPassing)
 	setDefault(&h.Lease, defaultLease)
 	setDefault(&h.Wait, defaultWait)
+	setDefault(&h.Grace, h.Lease/3)
 	setDefault(&h.Retention, defaultRetention)
 	setDefault(&h.Mode, modeEnforce)
 	setDefault(&h.Errors, errorsProblem)

@@ -73,6 +73,7 @@ func (h *Handler) check() error {
 		{"verify", second(parseVerification(h.Verify))},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
+		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
 		{"mode", checkWord(h.Mode, modeEnforce, modeReport)},
 		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},

@@ -445,12 +445,13 @@ func TestOptionWait(t *testing.T) {
 	}
 }
 
-// The store is asked for the configured lease and retention.
-func TestOptionLeaseAndRetention(t *testing.T) {
+// The store is asked for the configured lease, retention and grace.
+func TestOptionTerms(t *testing.T) {
 	for options, want := range map[string]etagcache.Terms{
-		"":                           {Lease: 30 * time.Second, Retention: 24 * time.Hour},
-		"lease 2s\nretention 7d":     {Lease: 2 * time.Second, Retention: 7 * 24 * time.Hour},
-		"lease 1s\nretention 1500ms": {Lease: time.Second, Retention: 1500 * time.Millisecond},
+		"":                           {Lease: 30 * time.Second, Retention: 24 * time.Hour, Grace: 10 * time.Second},
+		"lease 3s\nretention 7d":     {Lease: 3 * time.Second, Retention: 7 * 24 * time.Hour, Grace: time.Second},
+		"lease 1s\nretention 1500ms": {Lease: time.Second, Retention: 1500 * time.Millisecond, Grace: time.Second / 3},
+		"grace 30s":                  {Lease: 30 * time.Second, Retention: 24 * time.Hour, Grace: 30 * time.Second},
 	} {
 		t.Run(options, func(t *testing.T) {
 			url := site(t, "store test terms\n"+options, page("content"))
@@ -728,7 +729,7 @@ func TestStoreAwayAndBack(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{})
 			bypass(t, docs, "PUT", "/docs/a", "a")
 			bypass(t, docs, "PUT", "/docs/b", "b")
-			url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nverify never\n%s", m.Addr(), options), docs)
+			url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\n%s", m.Addr(), options), docs)
 			tagA, tagB := send(t, "GET", url+"/docs/a", "").tag(t), send(t, "GET", url+"/docs/b", "").tag(t)
 
 			back := leave(t, m)
@@ -757,7 +758,7 @@ func TestStoreBackDuringWrite(t *testing.T) {
 	for i := range 9 {
 		bypass(t, docs, "PUT", fmt.Sprintf("/docs/%d", i), "old")
 	}
-	options := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nverify never\nwait 100ms", m.Addr())
+	options := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\nwait 100ms", m.Addr())
 	url := oneNode(t, options, docs).first()
 	tag := send(t, "GET", url+"/docs/0", "").tag(t)
 

@@ -60,7 +60,7 @@ func (r *reloadable) reload(t testing.TB, options string) {
 // those of the store are changed.
 func TestReloadKeepsState(t *testing.T) {
 	m := miniredis.RunT(t)
-	redis := "store redis redis://" + m.Addr() + "\n"
+	redis := "grace 1ms\nstore redis redis://" + m.Addr() + "\n"
 	for _, tt := range []struct{ name, before, after string }{
 		{"the same config", "verify never", "verify never"},
 		{"other options", "verify never", "verify never\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
@@ -73,6 +73,7 @@ func TestReloadKeepsState(t *testing.T) {
 			docs, seen := watched(legacydocs.Options{})
 			bypass(t, docs, "PUT", "/docs/a", "a")
 			r := loadReloadable(t, tt.before, serve(t, docs))
+			send(t, "PUT", r.URL+"/docs/b", "b").expect(t, 201) // once the grace is over
 			tag := send(t, "GET", r.URL+"/docs/a", "").tag(t)
 			asked := seen.asks(func() {
 				r.reload(t, tt.after)
@@ -248,7 +249,7 @@ func TestReloadToAnotherPrefix(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{Before: g.pass})
 	bypass(t, docs, "PUT", "/docs/a", "a")
 	store := func(prefix string) string {
-		return fmt.Sprintf("store redis redis://%s {\nprefix %s\ntimeout 5s\n}\n", m.Addr(), prefix)
+		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s\ntimeout 5s\n}\n", m.Addr(), prefix)
 	}
 	r := loadReloadable(t, store("one:"), serve(t, docs))
 	url := r.URL + "/docs/a"
@@ -289,9 +290,9 @@ func TestReloadsLeakNothing(t *testing.T) {
 	m := miniredis.RunT(t)
 	for name, options := range map[string]func(i int) string{
 		"memory": func(int) string { return "verify never" },
-		"redis":  func(int) string { return "store redis redis://" + m.Addr() },
+		"redis":  func(int) string { return "grace 1ms\nstore redis redis://" + m.Addr() },
 		"another redis each time": func(i int) string {
-			return fmt.Sprintf("store redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
+			return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,7 +40,7 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 		if err != nil {
 			return nil, err
 		}
-		return &sharedStore{Store: store, journal: newJournal(maxJournal), recent: newRecent(), queues: newQueues()}, nil
+		return newSharedStore(store), nil
 	})
 	if err != nil {
 		return nil, "", err
@@ -61,12 +61,23 @@ type sharedStore struct {
 	journal *journal
 	recent  *recent
 	queues  *queues
+	breaker *breaker
 	logger  atomic.Pointer[zap.Logger]
 	away    atomic.Bool // whether the last call found the store out of reach
 
 	mu      sync.Mutex
 	users   int
 	retired bool
+}
+
+func newSharedStore(store etagcache.Store) *sharedStore {
+	return &sharedStore{
+		Store:   store,
+		journal: newJournal(maxJournal),
+		recent:  newRecent(),
+		queues:  newQueues(),
+		breaker: newBreaker(),
+	}
 }
 
 // enter keeps the store open until the function that it returns is called.
@@ -108,7 +119,11 @@ func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 	if err := s.catchUp(ctx, t); err != nil {
 		return etagcache.Entry{}, err
 	}
-	entry, err := s.Store.Read(ctx, key, t)
+	var entry etagcache.Entry
+	err := s.guard(func() (err error) {
+		entry, err = s.Store.Read(ctx, key, t)
+		return err
+	})
 	switch {
 	case err != nil:
 	case s.journal.inFlight(key) != nil:
@@ -116,37 +131,47 @@ func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 	default:
 		s.recent.remember(key, entry)
 	}
-	return entry, s.note(err)
+	return entry, err
 }
 
 func (s *sharedStore) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
-	err := s.Store.Observe(ctx, key, before, o, t)
+	err := s.guard(func() error { return s.Store.Observe(ctx, key, before, o, t) })
 	if err == nil {
 		s.recent.add(key, before, o)
 	} else {
 		s.recent.forget(key)
 	}
-	return s.note(err)
+	return err
 }
 
-func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (grant etagcache.Grant, entry etagcache.Entry, err error) {
 	if err := s.catchUp(ctx, t); err != nil {
-		return etagcache.Grant{}, etagcache.Entry{}, err
+		return grant, entry, err
 	}
 	if s.journal.inFlight(key) != nil {
-		return etagcache.Grant{}, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
+		return grant, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
 	}
-	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
+	err = s.guard(func() (err error) {
+		grant, entry, err = s.Store.Claim(ctx, key, epoch, t)
+		return err
+	})
 	s.recent.forget(key) // the epoch has moved, now or before
-	return grant, entry, s.note(err)
+	return grant, entry, err
 }
 
-func (s *sharedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s *sharedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (grant etagcache.Grant, entry etagcache.Entry, err error) {
 	if err := s.catchUp(ctx, t); err != nil {
-		return etagcache.Grant{}, etagcache.Entry{}, err
+		return grant, entry, err
 	}
-	grant, entry, err := s.Store.Pass(ctx, key, t)
-	return grant, entry, s.note(err)
+	err = s.guard(func() (err error) {
+		grant, entry, err = s.Store.Pass(ctx, key, t)
+		return err
+	})
+	return grant, entry, err
+}
+
+func (s *sharedStore) Touch(ctx context.Context, key string, t etagcache.Terms) error {
+	return s.guard(func() error { return s.Store.Touch(ctx, key, t) })
 }
 
 func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
@@ -167,12 +192,21 @@ func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry
 func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
 	ctx = context.WithoutCancel(ctx) // it is the node's affair, and not this client's
 	err := s.journal.flush(func(key string) error {
-		return s.note(s.Touch(ctx, key, t))
+		if key == allResources {
+			return s.note(s.Store.TouchAll(ctx, t))
+		}
+		return s.Touch(ctx, key, t)
 	})
 	if errors.Is(err, errCatchingUp) {
 		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, err)
 	}
 	return err
+}
+
+// guard calls the store, unless it is known to be out of reach. The end of what
+// was begun (Renew, Settle) isn't guarded: it is worth the time.
+func (s *sharedStore) guard(call func() error) error {
+	return s.note(s.breaker.do(call))
 }
 
 // note logs when the store goes out of reach and when it comes back.

@@ -73,6 +73,10 @@ type RedisStore struct {
 	// How long one operation may take until Redis counts as out of reach.
 	// Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How many replicas must have acknowledged a claim before it counts, so that
+	// it survives a failover. With too few, writes are refused. Default: 0.
+	Replicas int `json:"replicas,omitempty"`
 }
 
 // RedisTLS configures TLS to Redis.
@@ -104,6 +108,8 @@ const (
 	defaultRedisAddress = "localhost:6379"
 	defaultRedisPrefix  = "caddy:preconditions:"
 	defaultRedisTimeout = caddy.Duration(250 * time.Millisecond)
+
+	maxReplicas = 100 // more is a mistake
 )
 
 // Provision replaces placeholders and sets the defaults.
@@ -136,6 +142,9 @@ func (s *RedisStore) Provision(caddy.Context) error {
 func (s *RedisStore) Validate() error {
 	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
 		return errors.New("redis: timeout must be between 1ms and 1m")
+	}
+	if s.Replicas < 0 || s.Replicas > maxReplicas {
+		return fmt.Errorf("redis: replicas must be between 0 and %d", maxReplicas)
 	}
 	config, err := s.config()
 	if err != nil {
@@ -170,8 +179,9 @@ func (s *RedisStore) OpenStore() (etagcache.Store, error) {
 		return nil, err
 	}
 	return etagcache.NewRedis(client, etagcache.RedisOptions{
-		Prefix:  s.Prefix,
-		Timeout: time.Duration(s.Timeout),
+		Prefix:   s.Prefix,
+		Timeout:  time.Duration(s.Timeout),
+		Replicas: s.Replicas,
 	}), nil
 }
 

@@ -156,7 +156,7 @@ func TestSharedStore(t *testing.T) {
 		s, key := acquire(t, &opener{key: t.Name(), store: f})
 		defer release(t, key)
 		terms := etagcache.Terms{Lease: 1e9, Retention: 2e9}
-		_ = s.journal.once("written")
+		s.journal.once("written")
 
 		f.err = etagcache.ErrUnavailable
 		if _, err := s.Read(t.Context(), "other", terms); !errors.Is(err, etagcache.ErrUnavailable) || f.reads != 0 {
@@ -172,9 +172,7 @@ func TestSharedStore(t *testing.T) {
 		s, key := acquire(t, &opener{key: t.Name(), store: newFakeStore()})
 		defer release(t, key)
 		terms := etagcache.Terms{Lease: 1e9, Retention: 2e9}
-		if err := s.journal.begin("a"); err != nil {
-			t.Fatal(err)
-		}
+		mustBegin(t, s.journal, "a")
 		entry, err := s.Read(t.Context(), "a", terms)
 		if err != nil || entry.Busy == 0 {
 			t.Fatalf("a is busy for %v, %v", entry.Busy, err)
@@ -205,7 +203,7 @@ func TestSharedStore(t *testing.T) {
 	t.Run("whoever comes while the store is told is refused", func(t *testing.T) {
 		s, key := acquire(t, &opener{key: t.Name(), store: newFakeStore()})
 		defer release(t, key)
-		_ = s.journal.once("written")
+		s.journal.once("written")
 		s.journal.flushing.Lock()
 		defer s.journal.flushing.Unlock()
 		_, err := s.Read(t.Context(), "other", etagcache.Terms{Lease: 1e9, Retention: 2e9})

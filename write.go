@@ -314,7 +314,7 @@ func (x *exchange) writeMarked() error {
 	if err := x.h.store.catchUp(x.r.Context(), x.h.terms); err != nil {
 		return x.unconditionalWithoutStore()
 	}
-	if err := x.h.store.note(x.h.store.Touch(x.r.Context(), x.key, x.h.terms)); err != nil {
+	if err := x.h.store.Touch(x.r.Context(), x.key, x.h.terms); err != nil {
 		return x.unconditionalWithoutStore()
 	}
 	wr := &writing{exchange: x, outcome: outcomeUnconditional, mark: true}
@@ -331,10 +331,7 @@ func (x *exchange) unconditionalWithoutStore() error {
 // writeJournaled forwards a write that the store doesn't know of, and has the
 // node remember it.
 func (x *exchange) writeJournaled(o outcome) error {
-	if err := x.h.store.journal.begin(x.key); err != nil {
-		return x.refuse(x.unavailable(err.Error()))
-	}
-	defer x.h.store.journal.end(x.key)
+	defer x.h.store.journal.end(x.h.store.journal.begin(x.key))
 	wr := &writing{exchange: x, outcome: o}
 	return wr.forward()
 }

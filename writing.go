@@ -89,8 +89,8 @@ func (wr *writing) settle(fate proxyhooks.Fate) {
 	var err error
 	switch {
 	case wr.mark:
-		if err = store.note(store.Touch(ctx, wr.key, terms)); err != nil {
-			err = errors.Join(err, store.journal.once(wr.key))
+		if err = store.Touch(ctx, wr.key, terms); err != nil {
+			store.journal.once(wr.key)
 		}
 	case wr.lease == nil:
 	case fate == proxyhooks.Unanswered:

@@ -24,9 +24,19 @@
 // visible to every later call on any gateway. A call whose context is done when
 // it begins fails with the context's error and has no effect.
 //
-// Renew, Settle, Touch and Observe may be repeated after a lost reply. At worst
-// the answer is ErrLost or ErrStale, because of what the first call did. A Claim
-// or Pass whose reply was lost lasts until its lease has run out.
+// Renew, Settle, Touch, TouchAll and Observe may be repeated after a lost reply.
+// At worst the answer is ErrLost or ErrStale, because of what the first call did.
+// A Claim or Pass whose reply was lost lasts until its lease has run out, unless
+// the store can give it back before.
+//
+// # Loss
+//
+// A store that outlives its gateways may lose data, or come back with older data.
+// Where it notices that, nothing that was stored before is known any more, and a
+// grace begins: claims and passes are refused with ErrBusy, nothing is observed,
+// and a claim or pass of which the store has no trace is taken again by Renew,
+// unless another one is there that excludes it. A grace begins with the first
+// call on an empty store, too.
 package etagcache
 
 import (
@@ -57,7 +67,8 @@ var (
 // is asked again for what was displaced.
 const MaxVariants = 64
 
-// Terms are the durations that a caller asks for. Both are required.
+// Terms are the durations that a caller asks for. All are required, and should
+// be the same on all gateways.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless it is renewed.
 	Lease time.Duration
@@ -65,6 +76,12 @@ type Terms struct {
 	// need not count until half of it is over. An entry with a claim or pass is
 	// kept at least until its lease runs out.
 	Retention time.Duration
+	// Grace is how long no claim or pass is given after the store has lost data.
+	// A third of the lease lets all holders that renew in time, and can reach
+	// the store again, keep what they hold. The lease also covers holders that
+	// went away before the store lost what it knew of them. Zero means that what
+	// the store has forgotten is given to whoever asks first.
+	Grace time.Duration
 }
 
 // Entry is what the store knows about one resource at one moment.
@@ -158,7 +175,9 @@ type Store interface {
 	// the variants are dropped. On ErrBusy the entry is returned as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
-	// Renew extends the lease to t.Lease from now, or fails with ErrLost.
+	// Renew extends the lease to t.Lease from now, or fails with ErrLost. Nobody
+	// may call it whose lease may have run out: during a grace the store can't
+	// tell, and would give it anew.
 	Renew(ctx context.Context, g Grant, t Terms) error
 
 	// Settle ends a claim or pass, moves the epoch and wakes those who wait.
@@ -173,8 +192,12 @@ type Store interface {
 	// variants are dropped. A claim or pass goes on.
 	Touch(ctx context.Context, key string, t Terms) error
 
+	// TouchAll does what Touch does for all entries, which takes a while in a
+	// large store. Where it fails, some may have been touched.
+	TouchAll(ctx context.Context, t Terms) error
+
 	// Wait returns as soon as the entry may be other than seen: its epoch has
-	// moved, the write in flight ended or its lease ran out. It may return
+	// moved, the write in flight ended or its lease ran out, a grace is over. It may return
 	// early, never late by more than a second, and fails with the context's
 	// error, or with ErrUnavailable. Where there is nothing to wait for it
 	// returns at once.

@@ -8,7 +8,8 @@ import (
 )
 
 // Memory is the Store of a single gateway. It forgets everything when the
-// process ends, which is safe: nothing is known about any resource then.
+// process ends, which is safe: nothing is known about any resource then, and
+// whoever held a claim has ended, too. So there is no grace.
 type Memory struct {
 	mu      sync.Mutex
 	max     int
@@ -175,6 +176,20 @@ func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
 		e.variants = nil
 		e.move(NewToken())
 		m.keep(e, now, t)
+	}
+	return nil
+}
+
+// TouchAll implements Store.
+func (m *Memory) TouchAll(ctx context.Context, _ Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.entries {
+		e.variants = nil
+		e.move(NewToken())
 	}
 	return nil
 }

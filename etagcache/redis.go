@@ -7,6 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,25 +23,60 @@ type RedisOptions struct {
 
 	// Timeout bounds each operation. Default: 250ms.
 	Timeout time.Duration
+
+	// Replicas is the number of replicas that have to acknowledge a claim or
+	// pass within a third of Timeout before it counts. Default: 0.
+	//
+	// A failover then keeps it if it promotes one of these. It is certain to if
+	// Replicas is the number of all replicas; but then no claim succeeds while
+	// one of them is away.
+	Replicas int
 }
 
 // Redis is the Store of gateways that share a Redis server (5 or later), a
-// replicated one or a cluster. Each call is one script on one key, timed by the
-// server's clock.
+// replicated one or a cluster. Each call is one script on one entry and a marker
+// beside it, timed by the server's clock.
 //
-// A user needs the commands eval, evalsha, time, hgetall, hset, hdel, pttl,
-// pexpire, publish, subscribe and ping, the keys that begin with the prefix, and
-// the channel of the prefix followed by "handover". Without the channel it works
-// all the same, but those who wait notice up to half a second later.
+// A user needs the commands eval, evalsha, time, info, hgetall, hmget, hset,
+// hdel, pttl, pexpire, publish, subscribe and ping, and wait if there are
+// Replicas; the keys that begin with the prefix; and the channel of the prefix
+// followed by "handover". Without the channel it works all the same, but those
+// who wait notice up to half a second later.
 //
-// The server must not evict keys (maxmemory-policy noeviction), or claims are
-// lost before their lease is over. The same goes for writes that a failover
-// loses: Redis replicates after it has answered.
+// # Loss of data
+//
+// The marker, a key that is kept forever (in a cluster: one for each hash slot
+// in use), names a generation, which ends when the server may have lost data: it
+// was started or promoted, or the marker is gone. For the Grace of the call that
+// finds out nothing is learned and no claim or pass is given, so that those who
+// hold one can renew it, and all that was known before is forgotten. This
+// includes the first call ever, a Read as well: a store that is empty can't be
+// told from one that lost everything. Claim, Pass and Renew always find out, the
+// others within a tenth of a second, and what they do in between is forgotten. A first replica that is attached and a hash
+// slot that moves to another server look like a loss, too.
+//
+// Not noticed are the loss of entries without that of the marker (so the server
+// must not evict keys: maxmemory-policy noeviction), older data that is put into
+// a running server, and, without permission for info, all older data.
+//
+// Claims and passes that are not renewed during the grace, because the gateway
+// went away as well, are lost, unless Replicas or a file kept them. While a hash
+// slot moves to another server, calls on it may fail with ErrUnavailable.
 type Redis struct {
-	client  redis.UniversalClient
-	prefix  string
-	timeout time.Duration
-	wakeups *wakeups
+	client   redis.UniversalClient
+	prefix   string
+	timeout  time.Duration
+	replicas int
+	markers  markers
+	wakeups  *wakeups
+	releases *releases
+
+	checked atomic.Pointer[time.Time] // when the last call that looked for a loss was begun
+
+	closing   context.Context
+	close     context.CancelFunc
+	beginning atomic.Bool // a generation, everywhere
+	begins    sync.WaitGroup
 }
 
 var _ Store = (*Redis)(nil)
@@ -48,12 +86,24 @@ var _ Store = (*Redis)(nil)
 // and leave repetition to the caller, as those of RedisConfig do.
 func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r := &Redis{
-		client:  client,
-		prefix:  cmp.Or(o.Prefix, "caddy:preconditions:"),
-		timeout: cmp.Or(o.Timeout, defaultTimeout),
+		client:   client,
+		prefix:   cmp.Or(o.Prefix, "caddy:preconditions:"),
+		timeout:  cmp.Or(o.Timeout, defaultTimeout),
+		replicas: o.Replicas,
 	}
+	r.checked.Store(new(time.Time))
+	_, cluster := client.(clusterClient)
+	r.markers = newMarkers(r.prefix+markerKey, cluster)
 	r.wakeups = newWakeups(client, r.channel())
+	r.releases = newReleases(r.release)
+	r.closing, r.close = context.WithCancel(context.Background())
 	return r
+}
+
+// clusterClient is what a client of a cluster has and others don't.
+type clusterClient interface {
+	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
+	ReloadState(ctx context.Context)
 }
 
 // Read implements Store.
@@ -62,6 +112,7 @@ func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	r.spread(reply, t)
 	return reply.entry()
 }
 
@@ -78,30 +129,39 @@ func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observa
 
 // Claim implements Store.
 func (r *Redis) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error) {
-	g := Grant{Key: key, Token: NewToken()}
-	reply, err := r.run(ctx, claimScript, r.key(key), t,
-		g.Token, epoch, milliseconds(t.Lease))
-	return granted(g, reply, err)
+	return r.grant(ctx, claimScript, Grant{Key: key, Token: NewToken()}, t, epoch)
 }
 
 // Pass implements Store.
 func (r *Redis) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error) {
-	g := Grant{Key: key, Token: NewToken(), Pass: true}
-	reply, err := r.run(ctx, passScript, r.key(key), t,
-		g.Token, milliseconds(t.Lease))
-	return granted(g, reply, err)
+	return r.grant(ctx, passScript, Grant{Key: key, Token: NewToken(), Pass: true}, t)
 }
 
-// granted returns what Claim and Pass return.
-func granted(g Grant, reply reply, err error) (Grant, Entry, error) {
-	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrStale) {
+// grant runs a script that takes g. Where it is not known whether it did, g is
+// given back.
+func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...any) (Grant, Entry, error) {
+	if err := ctx.Err(); err != nil {
 		return Grant{}, Entry{}, err
 	}
-	e, malformed := reply.entry()
-	if err = cmp.Or(malformed, err); err != nil {
-		return Grant{}, e, err
+	args = append([]any{g.Token, milliseconds(t.Lease)}, args...)
+	reply, err := r.run(ctx, s, r.key(g.Key), t, args...)
+	var e Entry
+	if err == nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrStale) {
+		r.spread(reply, t)
+		var malformed error
+		if e, malformed = reply.entry(); malformed != nil {
+			err = malformed
+		}
 	}
-	return g, e, nil
+	switch {
+	case err == nil:
+		return g, e, nil
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrStale), unsent(err):
+	case errors.Is(err, errReplicas) && r.release(g, t) == nil:
+	default:
+		r.releases.add(g, t)
+	}
+	return Grant{}, e, err
 }
 
 // Renew implements Store.
@@ -157,27 +217,49 @@ func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
 
 // Close implements Store. It closes the client, too.
 func (r *Redis) Close() error {
+	r.close()
+	r.releases.close()
+	r.begins.Wait()
 	return errors.Join(r.wakeups.close(), r.client.Close())
 }
 
-// run runs a script on the entry at key. A call that has begun isn't cut short
-// when ctx is done: a claim would have been taken that nobody knows of.
-func (r *Redis) run(ctx context.Context, s *script, key string, t Terms, args ...any) (reply, error) {
+// run runs a script on the entry of that name. A call that has begun isn't cut
+// short when ctx is done: a claim would have been taken that nobody knows of.
+func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args ...any) (reply, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
 	defer cancel()
-	argv := append([]any{NewToken(), r.channel(), milliseconds(t.Retention)}, args...)
-	values, err := s.Run(bounded, r.client, []string{key}, argv...).Slice()
+	keys := []string{name, r.markers.of(name)}
+	begun := time.Now()
+	check := ""
+	if s.strict || begun.Sub(*r.checked.Load()) >= checkInterval {
+		check = "1"
+	}
+	argv := append([]any{NewToken(), milliseconds(t.Grace), check, r.channel(), milliseconds(t.Retention)}, args...)
+	var values reply
+	var err error
+	if r.replicas > 0 && (s == claimScript || s == passScript) {
+		values, err = r.evalReplicated(bounded, s, keys, argv)
+	} else {
+		values, err = s.Run(bounded, r.client, keys, argv...).Slice()
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, fmt.Errorf("%w: running %s.lua: %w", ErrUnavailable, s.name, err)
 	}
-	return values, reply(values).status()
+	if check != "" {
+		r.checked.Store(&begun)
+	}
+	return values, values.status()
 }
+
+// checkInterval is how long after one call that looked whether the server may
+// have lost data the others, but those of strict scripts, need not.
+const checkInterval = 100 * time.Millisecond
 
 func (r *Redis) channel() string { return r.prefix + "handover" }
 
@@ -185,11 +267,12 @@ func (r *Redis) channel() string { return r.prefix + "handover" }
 const maxKey = 200
 
 // key returns the name in Redis of the entry of key. That of a long key ends in
-// its hash, and is longer than any that isn't hashed.
+// its hash, and is longer than any that isn't hashed. A key that might be taken
+// for a marker's is hashed, too.
 func (r *Redis) key(key string) string {
-	if len(key) > maxKey {
+	if len(key) > maxKey || strings.HasPrefix(key, markerKey) {
 		sum := sha256.Sum256([]byte(key))
-		key = key[:maxKey-32] + "#" + base64.RawURLEncoding.EncodeToString(sum[:])
+		key = key[:min(len(key), maxKey-32)] + "#" + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	return r.prefix + key
 }

@@ -14,33 +14,43 @@ import (
 var sources embed.FS
 
 var (
-	readScript    = newScript("read")
-	observeScript = newScript("observe")
-	claimScript   = newScript("claim")
-	passScript    = newScript("pass")
-	renewScript   = newScript("renew")
-	settleScript  = newScript("settle")
-	touchScript   = newScript("touch")
-	waitScript    = newScript("wait")
+	readScript    = newScript("prelude", "read")
+	observeScript = newScript("prelude", "observe")
+	claimScript   = newScript("prelude", "claim").always()
+	passScript    = newScript("prelude", "pass").always()
+	renewScript   = newScript("prelude", "renew").always()
+	settleScript  = newScript("prelude", "settle")
+	touchScript   = newScript("prelude", "touch")
+	waitScript    = newScript("prelude", "wait")
+
+	// On a marker alone.
+	beginScript    = newScript("begin")
+	touchAllScript = newScript("touch_all")
 )
 
-// script is one of the files in lua. Executed twice with the same arguments, as
+// script is one of the files in lua, after those that it needs. Executed twice with the same arguments, as
 // may happen when a reply is lost, it has one effect and the same answer.
 type script struct {
 	*redis.Script
-	name string
+	name   string
+	strict bool // always looks whether the server may have lost data
 }
 
-func newScript(name string) *script {
+func (s *script) always() *script {
+	s.strict = true
+	return s
+}
+
+func newScript(files ...string) *script {
 	source := fmt.Sprintf("local max_variants, reservation = %d, %d\n", MaxVariants, reservation.Milliseconds())
-	for _, file := range []string{"prelude", name} {
+	for _, file := range append([]string{"generation"}, files...) {
 		text, err := sources.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is missing from the source tree
 		}
 		source += string(text)
 	}
-	return &script{redis.NewScript(source), name}
+	return &script{Script: redis.NewScript(source), name: files[len(files)-1]}
 }
 
 // reply is what a script returns: a status, and what follows it.
@@ -68,16 +78,17 @@ func (r reply) entry() (Entry, error) {
 	busy, ok2 := r.number(2)
 	now, ok3 := r.number(3)
 	vary, ok4 := r.text(4)
-	if !ok1 || !ok2 || !ok3 || !ok4 {
+	_, ok5 := r.number(5)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
 		return Entry{}, r.malformed()
 	}
 	e := Entry{
 		Epoch:    epoch,
 		Busy:     time.Duration(busy) * time.Millisecond,
 		Vary:     vary,
-		Variants: make(map[string]Stored, (len(r)-5)/2),
+		Variants: make(map[string]Stored, (len(r)-6)/2),
 	}
-	for i := 5; i < len(r); i += 2 {
+	for i := 6; i < len(r); i += 2 {
 		variant, _ := r.text(i)
 		value, _ := r.text(i + 1)
 		stored, packed, _ := strings.Cut(value, " ")
@@ -93,6 +104,13 @@ func (r reply) entry() (Entry, error) {
 		e.Variants[variant] = Stored{Observed: o, Age: max(0, age)}
 	}
 	return e, nil
+}
+
+// began reports whether the call began a generation, for a reply that holds an
+// entry.
+func (r reply) began() bool {
+	n, _ := r.number(5)
+	return n == 1
 }
 
 // wait returns the time that follows the status.

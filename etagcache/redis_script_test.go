@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
@@ -16,6 +17,8 @@ func TestScriptsExecutedTwice(t *testing.T) {
 	c := s.Client()
 	ctx := context.Background()
 	const hour = 3600_000
+	_, replid, _ := strings.Cut(c.Info(ctx, "replication").Val(), "master_replid:")
+	c.HSet(ctx, "marker", "id", "generation", "replid", replid[:40], "until", "0")
 	state := func(key string) map[string]string {
 		fields := c.HGetAll(ctx, key).Val()
 		for name, value := range fields {
@@ -42,10 +45,10 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		{"observe a change", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", other, present, ""}, "OK"},
 		{"disagree", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
 		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
-		{"claim", []any{"e", "1"}, claimScript, []any{"token", "1", hour}, "OK"},
-		{"claim late", []any{"e", "2"}, claimScript, []any{"token", "1", hour}, "STALE"},
-		{"claim what has lapsed", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", "1", hour}, "STALE"},
-		{"claim against a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", "1", hour}, "BUSY"},
+		{"claim", []any{"e", "1"}, claimScript, []any{"token", hour, "1"}, "OK"},
+		{"claim late", []any{"e", "2"}, claimScript, []any{"token", hour, "1"}, "STALE"},
+		{"claim what has lapsed", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", hour, "1"}, "STALE"},
+		{"claim against a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", hour, "1"}, "BUSY"},
 		{"pass", []any{"e", "1", "v:v", "1763769600000 " + other}, passScript, []any{"token", hour}, "OK"},
 		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token", hour}, "OK"},
 		{"pass what has lapsed", []any{"e", "1", "c:other", "1"}, passScript, []any{"token", hour}, "OK"},
@@ -61,13 +64,13 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			key := fmt.Sprint(i)
 			if test.before != nil {
-				c.HSet(ctx, key, test.before...)
+				c.HSet(ctx, key, append(test.before, "g", "generation")...)
 			}
-			args := append([]any{"fresh", "channel", 24 * hour}, test.args...)
+			args := append([]any{"fresh", 0, "1", "channel", 24 * hour}, test.args...)
 			var replies [2]reply
 			var states [2]map[string]string
 			for i := range replies {
-				values, err := test.script.Run(ctx, c, []string{key}, args...).Slice()
+				values, err := test.script.Run(ctx, c, []string{key, "marker"}, args...).Slice()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -92,13 +95,13 @@ func TestReplyMalformed(t *testing.T) {
 	for _, r := range []reply{
 		nil,
 		{"OK"},
-		{"OK", "e", int64(0), int64(0)},
-		{"OK", int64(0), int64(0), int64(0), ""},
-		{"OK", "e", int64(0), int64(0), "", "v"},
-		{"OK", "e", int64(0), int64(0), "", "v", "1"},
-		{"OK", "e", int64(0), int64(0), "", "v", "x p - "},
-		{"OK", "e", int64(0), int64(0), "", "v", "1 x - "},
-		{"OK", "e", int64(0), int64(0), "", nil, nil},
+		{"OK", "e", int64(0), int64(0), ""},
+		{"OK", int64(0), int64(0), int64(0), "", int64(0)},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "v"},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "1"},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "x p - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "1 x - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), nil, nil},
 	} {
 		if e, err := r.entry(); err == nil {
 			t.Errorf("%q: got %+v", r, e)

@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// gateUser may use nothing but what a store needs, and a single key.
-const gateUser = "--user gate on >secret ~one:k -@all " +
-	"+eval +evalsha +hello +ping +time +hgetall +hset +hdel +pttl +pexpire +publish +subscribe"
+// gateUser may use nothing but what a store needs, and the key of one entry.
+const gateUser = "--user gate on >secret ~one:k ~one:generation -@all " +
+	"+eval +evalsha +hello +ping +time +info +hgetall +hmget +hset +hdel +pttl +pexpire +publish +subscribe"
 
 func plain(s *redistest.Server) etagcache.RedisConfig {
 	return etagcache.RedisConfig{Addresses: []string{s.Addr}}
@@ -206,7 +206,8 @@ func TestRedisWithAnotherTypeAtTheKey(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "x:")
 	s.Client().Set(t.Context(), "x:string", "1", 0)
-	s.Client().HSet(t.Context(), "x:hash", "e", "1", "v:", "not an observation")
+	epochOf(t, store, "hash")
+	s.Client().HSet(t.Context(), "x:hash", "v:", "not an observation")
 	for _, key := range []string{"string", "hash"} {
 		_, err := store.Read(t.Context(), key, day)
 		unavailable(t, err)

@@ -27,12 +27,15 @@ func TestMemory(t *testing.T) {
 
 // TestMiniredis runs the scripts where time is simulated.
 func TestMiniredis(t *testing.T) {
+	var m *miniredis.Miniredis
 	storetest.Suite{
-		In: synctest.Test,
+		In:   synctest.Test,
+		Lose: func(*testing.T) { m.FlushAll() },
 		Open: func(t *testing.T) (a, b etagcache.Store) {
-			m := miniredis.NewMiniRedis()
+			m = miniredis.NewMiniRedis()
 			m.ClockTTL(true)
 			t.Cleanup(m.Close)
+			m := m
 			open := func() etagcache.Store {
 				return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
 					Addr:       "127.0.0.1:0", // nothing to look up outside the bubble
@@ -51,9 +54,19 @@ func TestMiniredis(t *testing.T) {
 func TestRedis(t *testing.T) {
 	s := redistest.Start(t)
 	config := etagcache.RedisConfig{Addresses: []string{s.Addr}}
-	storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) {
-		return openTwo(t, config)
-	}}.Run(t)
+	storetest.Suite{
+		Open: func(t *testing.T) (a, b etagcache.Store) { return openTwo(t, config) },
+		Lose: func(t *testing.T) { flush(t, s) },
+	}.Run(t)
+}
+
+func flush(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		if err := s.Client().FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // openTwo returns an empty store as two gateways see it.
@@ -64,11 +77,17 @@ func openTwo(t testing.TB, c etagcache.RedisConfig) (a, b etagcache.Store) {
 
 func open(t testing.TB, c etagcache.RedisConfig, prefix string) *etagcache.Redis {
 	t.Helper()
+	return openWith(t, c, etagcache.RedisOptions{Prefix: prefix})
+}
+
+func openWith(t testing.TB, c etagcache.RedisConfig, o etagcache.RedisOptions) *etagcache.Redis {
+	t.Helper()
 	client, err := c.Client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return closed(t, etagcache.NewRedis(client, etagcache.RedisOptions{Prefix: prefix, Timeout: c.Timeout}))
+	o.Timeout = c.Timeout
+	return closed(t, etagcache.NewRedis(client, o))
 }
 
 // closed closes a store at the end of the test.

@@ -1,18 +1,17 @@
--- KEYS: 1 the entry   ARGV: 4 the claim's token, 5 the epoch it is for,
--- 6 the lease in ms
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the claim's token, 7 the lease in ms,
+-- 8 the epoch it is for
 
-local token, epoch, lease = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local token, lease, epoch = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local name = 'c:' .. token
 local status = 'OK'
 
-if not entry.e then
-  move(fresh)
-end
+join()
+create()
 if leases[name] then
   status = 'OK' -- repeated
 elseif busy() > 0 then
   status = 'BUSY'
-  if not claimed() then
+  if passed() then
     reserve()
   end
 elseif entry.e ~= epoch then

@@ -1,7 +1,9 @@
--- KEYS: 1 the entry   ARGV: 4 the epoch read before, 5 the variant,
--- 6 what was known of it then ('' for nothing), 7 what was observed, 8 the Vary
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch read before, 7 the variant,
+-- 8 what was known of it then ('' for nothing), 9 what was observed, 10 the Vary
 
-local epoch, variant, known, value, vary = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local epoch, variant, known, value, vary = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+
+join()
 local stored = observed(variant)
 
 if entry.e == fresh and stored == value then

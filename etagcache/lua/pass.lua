@@ -1,13 +1,15 @@
--- KEYS: 1 the entry   ARGV: 4 the pass's token, 5 the lease in ms
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the pass's token, 7 the lease in ms
 
-local token, lease = ARGV[4], tonumber(ARGV[5])
+local token, lease = ARGV[6], tonumber(ARGV[7])
 local name = 'p:' .. token
 local status = 'OK'
 
+join()
 if leases[name] then
   status = 'OK' -- repeated
-elseif claimed() or reserved() > 0 then
+elseif claimed() or reserved() > 0 or grace_left() > 0 then
   status = 'BUSY'
+  create()
 else
   hold(name, lease)
   drop()

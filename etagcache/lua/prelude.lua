@@ -1,10 +1,12 @@
--- Prepended to every script, after the constants max_variants and reservation.
--- KEYS: 1 the entry
--- ARGV: 1 a fresh epoch, 2 the channel of wake-ups, 3 the retention in ms;
---       those of the script itself follow
+-- Prepended to the scripts on an entry, after generation.lua and the constants
+-- max_variants and reservation.
+-- KEYS: 1 the entry, 2 the marker
+-- ARGV: 1 to 3 as in generation.lua, 4 the channel of wake-ups, 5 the retention
+--       in ms; those of the script itself follow
 --
 -- An entry is a hash:
 --   e            the epoch
+--   g            the generation
 --   c:<token>    the ms at which the claim runs out
 --   p:<token>    the ms at which the pass runs out
 --   q            the ms until which passes are refused, because a claim was
@@ -12,21 +14,14 @@
 --   y            the Vary
 --   v:<variant>  the ms at which it was stored, a space, what was observed
 
-local key, fresh, channel, retention = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
 
 local entry, leases, variants = {}, {}, {}
 
--- Numbers of this size lose digits unless they are formatted.
-local function text(n)
-  return string.format('%.0f', n)
-end
-
--- busy returns for how many ms the write in flight may still last.
+-- busy returns for how many ms the write in flight, or one that was forgotten,
+-- may still last.
 local function busy()
-  local left = 0
+  local left = grace_left()
   for _, ends in pairs(leases) do
     left = math.max(left, ends - now)
   end
@@ -37,6 +32,11 @@ end
 local function claimed()
   local name = next(leases)
   return name and string.sub(name, 1, 2) == 'c:'
+end
+
+-- passed tells whether it is a pass's.
+local function passed()
+  return next(leases) and not claimed()
 end
 
 -- reserved returns for how many ms passes are still refused.
@@ -64,12 +64,19 @@ end
 
 -- move gives the entry another epoch and wakes those who wait.
 local function move(epoch)
-  entry.e = epoch
-  redis.call('HSET', key, 'e', epoch)
+  entry.e, entry.g = epoch, generation()
+  redis.call('HSET', key, 'e', entry.e, 'g', entry.g)
   if entry.w then
     entry.w = nil
     redis.call('HDEL', key, 'w')
     redis.pcall('PUBLISH', channel, key) -- not permitted? they look again by themselves
+  end
+end
+
+-- create makes the entry if there is none.
+local function create()
+  if not entry.e then
+    move(fresh)
   end
 end
 
@@ -132,7 +139,7 @@ end
 
 -- answer returns the status and the entry as the client reads them.
 local function answer(status)
-  local reply = { status, entry.e, busy(), now, entry.y or '' }
+  local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0 }
   for name, value in pairs(variants) do
     table.insert(reply, string.sub(name, 3))
     table.insert(reply, value)
@@ -164,4 +171,14 @@ end
 if lapsed then
   drop()
   move(fresh)
+end
+
+-- join has the entry belong to the present generation. Leases are kept: those
+-- that a replica or a file still knows may be held.
+local function join()
+  begin()
+  if entry.e and entry.g ~= generation() then
+    drop()
+    move(fresh)
+  end
 end

@@ -1,8 +1,7 @@
--- KEYS: 1 the entry   ARGV: as in prelude.lua
+-- KEYS: 1 the entry, 2 the marker   ARGV: as in prelude.lua
 
-if not entry.e then
-  move(fresh)
-end
+join()
+create()
 if redis.call('PTTL', key) < retention / 2 then
   keep()
 end

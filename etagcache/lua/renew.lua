@@ -1,9 +1,11 @@
--- KEYS: 1 the entry   ARGV: 4 the kind of the grant and its token, 5 the lease
--- in ms
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the kind of the grant and its token,
+-- 7 the lease in ms
 
-local name, lease = ARGV[4], tonumber(ARGV[5])
+local name, lease = ARGV[6], tonumber(ARGV[7])
+local conflict = claimed() or passed() and string.sub(name, 1, 2) == 'c:'
 
-if not leases[name] then
+join()
+if not leases[name] and (grace_left() == 0 or conflict) then
   return { 'LOST' }
 end
 hold(name, lease)

@@ -1,9 +1,9 @@
--- KEYS: 1 the entry   ARGV: 4 the epoch seen
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch seen
 -- Returns for how many ms there is something to wait for.
 
-local epoch = ARGV[4]
+local epoch = ARGV[6]
 
-if entry.e ~= epoch then
+if entry.e ~= epoch or entry.g ~= generation() then
   return { 'OK', 0 }
 end
 if busy() > 0 and reserved() > 0 then

@@ -161,14 +161,34 @@ func (s *Server) signal(sig syscall.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 }
 
-// StartSentinel starts a Sentinel that watches master under the given name.
+// StartReplica starts a replica of master, its first, and waits until it has the
+// data.
+func StartReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	ctx := context.Background()
+	c := master.Client()
+	if err := c.ConfigSet(ctx, "repl-diskless-sync-delay", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(master.Addr)
+	s := Start(t, "--replicaof", host, port)
+	s.eventually("it has acknowledged the data", func() bool {
+		info := c.Info(ctx, "replication").Val()
+		return strings.Contains(info, "state=online,") && !strings.Contains(info, ",offset=0,")
+	})
+	return s
+}
+
+// StartSentinel starts a Sentinel that watches master under the given name, and
+// replaces it half a second after it has gone away.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
 	s := prepare(t)
 	_, port, _ := net.SplitHostPort(s.Addr)
 	host, masterPort, _ := net.SplitHostPort(master.Addr)
 	file := filepath.Join(s.Dir, "sentinel.conf")
-	config := "bind 127.0.0.1\nport " + port + "\nsentinel monitor " + name + " " + host + " " + masterPort + " 1\n"
+	config := "bind 127.0.0.1\nport " + port + "\nsentinel monitor " + name + " " + host + " " + masterPort + " 1\n" +
+		"sentinel down-after-milliseconds " + name + " 500\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

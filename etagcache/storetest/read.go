@@ -68,6 +68,48 @@ var readRules = []rule{
 		g.knows(after)
 	}},
 
+	{"all entries are touched", func(g *gateways) {
+		g.check("touch all", g.a.TouchAll(g.ctx, long), nil) // of none
+		const claimed = key + "&claimed"
+		var keys []string
+		before := map[string]etagcache.Entry{}
+		for i := range 20 {
+			keys = append(keys, fmt.Sprintf("%s&%d", key, i))
+		}
+		read := func(k string) etagcache.Entry {
+			g.Helper()
+			e, err := g.a.Read(g.ctx, k, long)
+			g.check("read", err, nil)
+			return e
+		}
+		for _, k := range keys {
+			g.check("observe", g.a.Observe(g.ctx, k, read(k), tagged("v", "1"), long), nil)
+			before[k] = read(k)
+		}
+		g.check("observe", g.a.Observe(g.ctx, claimed, read(claimed), tagged("v", "1"), long), nil)
+		grant, held, err := g.a.Claim(g.ctx, claimed, read(claimed).Epoch, long)
+		g.check("claim", err, nil)
+
+		g.check("touch all", g.b.TouchAll(g.ctx, long), nil)
+		g.check("observe", g.a.Observe(g.ctx, keys[0], before[keys[0]], tagged("v", "1"), long), etagcache.ErrStale)
+		_, _, err = g.a.Claim(g.ctx, keys[1], before[keys[1]].Epoch, long)
+		g.check("claim", err, etagcache.ErrStale)
+		for _, k := range keys {
+			after := read(k)
+			g.moved(before[k], after)
+			g.knows(after)
+			g.idle(after)
+			g.unmoved(after, read(k))
+		}
+		g.check("wait", g.a.Wait(g.ctx, claimed, held), nil)
+		g.moved(held, read(claimed))
+		_, _, err = g.b.Pass(g.ctx, claimed, long)
+		g.check("pass", err, etagcache.ErrBusy)
+		g.check("renew", g.a.Renew(g.ctx, grant, long), nil)
+		g.check("settle", g.a.Settle(g.ctx, grant, etagcache.Settlement{Unchanged: true}, long), nil)
+		g.knows(read(claimed))
+	}},
+
 	{"an entry that is not used is forgotten", func(g *gateways) {
 		brief := etagcache.Terms{Lease: time.Hour, Retention: 30 * time.Millisecond}
 		before, err := g.a.Read(g.ctx, key, brief)
@@ -166,6 +208,7 @@ var readRules = []rule{
 		_, _, err = g.a.Pass(ctx, key, long)
 		g.check("pass", err, context.Canceled)
 		g.check("touch", g.a.Touch(ctx, key, long), context.Canceled)
+		g.check("touch all", g.a.TouchAll(ctx, long), context.Canceled)
 		g.check("wait", g.a.Wait(ctx, key, before), context.Canceled)
 		g.unmoved(before, g.read())
 		grant, claimed := g.claim(long)

@@ -17,6 +17,10 @@ type Suite struct {
 	// the same value. Both are closed with the test.
 	Open func(t *testing.T) (a, b etagcache.Store)
 
+	// Lose has the store that was opened last lose everything. A store that
+	// can't, as long as there are gateways, has none.
+	Lose func(t *testing.T)
+
 	// In runs a test, say in a synctest bubble: in this package time passes
 	// through sleeping and waiting only. Default: just call it.
 	In func(t *testing.T, test func(t *testing.T))
@@ -24,16 +28,16 @@ type Suite struct {
 
 // Run tests the implementation against all rules of the contract.
 func (s Suite) Run(t *testing.T) {
-	groups := []struct {
-		name  string
-		rules []rule
-	}{
+	groups := []group{
 		{"read", readRules},
 		{"observe", observeRules},
 		{"claim", claimRules},
 		{"settle", settleRules},
 		{"pass", passRules},
 		{"wait", waitRules},
+	}
+	if s.Lose != nil {
+		groups = append(groups, group{"loss", lossRules})
 	}
 	in := s.In
 	if in == nil {
@@ -45,12 +49,17 @@ func (s Suite) Run(t *testing.T) {
 				t.Run(rule.name, func(t *testing.T) {
 					in(t, func(t *testing.T) {
 						a, b := s.Open(t)
-						rule.test(&gateways{T: t, a: a, b: b, ctx: t.Context()})
+						rule.test(&gateways{T: t, a: a, b: b, ctx: t.Context(), lose: s.Lose})
 					})
 				})
 			}
 		})
 	}
+}
+
+type group struct {
+	name  string
+	rules []rule
 }
 
 type rule struct {
@@ -64,12 +73,13 @@ type gateways struct {
 	*testing.T
 	a, b etagcache.Store
 	ctx  context.Context
+	lose func(t *testing.T)
 }
 
 const key = "GET https://example.com/a?b=c"
 
 var (
-	// long outlasts any test.
+	// long outlasts any test. It has no grace, so that nothing waits for one.
 	long = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour}
 	// short has a lease that a test can wait for.
 	short = etagcache.Terms{Lease: 40 * time.Millisecond, Retention: 24 * time.Hour}

@@ -1,0 +1,62 @@
+-- Prepended to every script.
+-- KEYS: the last one is the marker
+-- ARGV: 1 a fresh epoch, 2 the grace in ms, 3 whether to look if the server is
+--       still the one that the generation began on ('' for no), which takes it a
+--       third as long as all the rest
+--
+-- The marker names the generation, during which nothing was lost. It is a hash:
+--   id      a token
+--   replid  the replication ID of the server's data when the generation began,
+--           which is another one after each start and each promotion
+--   until   the ms at which the grace is over
+
+local marker, fresh, grace, check = KEYS[#KEYS], ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= ''
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Numbers of this size lose digits unless they are formatted.
+local function text(n)
+  return string.format('%.0f', n)
+end
+
+-- replid returns the server's replication ID, or '' if it is not permitted to.
+local function replid()
+  local info = redis.pcall('INFO', 'replication')
+  local _, colon = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
+  return colon and string.sub(info, colon + 1, colon + 40) or ''
+end
+
+local id, ends
+do
+  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until')
+  local present = fields[1] and check and replid() or ''
+  if fields[1] and (present == '' or present == fields[2]) then
+    id, ends = fields[1], tonumber(fields[3])
+  end
+end
+
+-- begin begins a generation if something may have been lost since the last one
+-- began.
+local began = false
+local function begin()
+  if not id then
+    id, ends, began = fresh, now + grace, true
+    redis.call('HSET', marker, 'id', id, 'replid', replid(), 'until', text(ends))
+  end
+end
+
+-- grace_left returns for how many ms those who held a lease may still take it
+-- again, and nobody else any.
+local function grace_left()
+  return math.max(0, (ends or now) - now)
+end
+
+-- generation returns what entries are marked with. What is learned during the
+-- grace counts for nothing after it, as a write that was forgotten may end.
+local function generation()
+  if not id then
+    return ''
+  end
+  return grace_left() > 0 and id .. '?' or id
+end

@@ -1,0 +1,162 @@
+package etagcache
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// markerKey is what the names of markers begin with, after the prefix.
+const markerKey = "generation"
+
+// slots is the number of hash slots of a cluster.
+const slots = 16384
+
+// markers names the markers of the generation: one, or in a cluster one for each
+// hash slot, because a script may touch only one slot.
+type markers struct {
+	name string
+	// tags returns what to add to name, by slot; nil if there is one marker.
+	// All gateways have to agree on it.
+	tags func() *[slots]string
+}
+
+func newMarkers(name string, cluster bool) markers {
+	m := markers{name: name}
+	if _, tagged := hashTag(name); !cluster || tagged {
+		return m // a tag in the prefix has all entries be in one slot
+	}
+	m.tags = sync.OnceValue(func() *[slots]string {
+		var tags [slots]string
+		for n, found := 0, 0; found < slots; n++ {
+			tag := ":{" + strconv.Itoa(n) + "}"
+			if s := slot(name + tag); tags[s] == "" {
+				tags[s] = tag
+				found++
+			}
+		}
+		return &tags
+	})
+	return m
+}
+
+// of returns the name of the marker beside the entry of that name.
+func (m markers) of(entry string) string {
+	if m.tags == nil {
+		return m.name
+	}
+	return m.name + m.tags()[slot(entry)]
+}
+
+func (m markers) all() []string {
+	if m.tags == nil {
+		return []string{m.name}
+	}
+	names := make([]string, 0, slots)
+	for _, tag := range m.tags() {
+		names = append(names, m.name+tag)
+	}
+	return names
+}
+
+// slot returns the hash slot of a key.
+func slot(key string) int {
+	tag, _ := hashTag(key)
+	var crc uint16
+	for i := range len(tag) {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]
+	}
+	return int(crc % slots)
+}
+
+// hashTag returns the part of a key that decides on its slot.
+func hashTag(key string) (tag string, tagged bool) {
+	if _, after, found := strings.Cut(key, "{"); found {
+		if tag, _, found := strings.Cut(after, "}"); found && tag != "" {
+			return tag, true
+		}
+	}
+	return key, false
+}
+
+// crc16 is the table of CRC-16/XMODEM.
+var crc16 = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()
+
+// TouchAll implements Store. In a cluster it goes through all hash slots.
+func (r *Redis) TouchAll(ctx context.Context, t Terms) error {
+	return r.everywhere(ctx, touchAllScript, t)
+}
+
+// spread has a generation that began with this reply begin in the other hash
+// slots, too, so that the grace is over everywhere before long.
+func (r *Redis) spread(reply reply, t Terms) {
+	if !reply.began() || r.markers.tags == nil || !r.beginning.CompareAndSwap(false, true) {
+		return
+	}
+	r.begins.Go(func() {
+		defer r.beginning.Store(false)
+		_ = r.everywhere(r.closing, beginScript, t) // each slot's first call makes up for it
+	})
+}
+
+// everywhere runs a script on all markers, some at a time.
+func (r *Redis) everywhere(ctx context.Context, s *script, t Terms) error {
+	argv := []any{NewToken(), milliseconds(t.Grace), "1"}
+	for names := range slices.Chunk(r.markers.all(), 256) {
+		for len(names) > 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var err error
+			if names, err = r.runOn(ctx, s, names, argv); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return fmt.Errorf("%w: running %s.lua: %w", ErrUnavailable, s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// runOn runs a script on some markers and returns those that are left, as their
+// server didn't have the script.
+func (r *Redis) runOn(ctx context.Context, s *script, names []string, argv []any) (left []string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
+	defer cancel()
+	pipe := r.client.Pipeline()
+	for _, name := range names {
+		s.EvalSha(ctx, pipe, []string{name}, argv...)
+	}
+	replies, _ := pipe.Exec(ctx) // each has its own error
+	for i, reply := range replies {
+		err := reply.Err()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			left = append(left, names[i])
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if len(left) == 0 {
+		return nil, nil
+	}
+	return left[1:], s.Run(ctx, r.client, left[:1], argv...).Err()
+}

@@ -1,0 +1,63 @@
+package etagcache
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+func TestSlot(t *testing.T) {
+	c := redistest.StartCluster(t)[0].Client()
+	for _, key := range []string{
+		"", "123456789", "foo{}{bar}", "foo{{bar}}zap", "foo{bar}{zap}", "{}", "}{", "a{b", "a}b{c}d",
+		"{\x00\xff}", strings.Repeat("k", 500), "caddy:preconditions:generation:{17}",
+	} {
+		if got, want := slot(key), c.ClusterKeySlot(t.Context(), key).Val(); int64(got) != want {
+			t.Errorf("%q: got %d, want %d", key, got, want)
+		}
+	}
+}
+
+func TestMarkers(t *testing.T) {
+	for _, prefix := range []string{"caddy:preconditions:", "a{b", "a{}b", "}", "{"} {
+		m := newMarkers(prefix+markerKey, true)
+		names := map[string]bool{}
+		for i, name := range m.all() {
+			if slot(name) != i {
+				t.Fatalf("%q: the marker %q is not in slot %d", prefix, name, i)
+			}
+			names[name] = true
+		}
+		if len(names) != slots {
+			t.Errorf("%q: %d markers", prefix, len(names))
+		}
+		for _, entry := range []string{"k", "}", "{x}"} {
+			if slot(m.of(prefix+entry)) != slot(prefix+entry) {
+				t.Errorf("%q: the marker of %q is in another slot", prefix, entry)
+			}
+		}
+	}
+	for name, m := range map[string]markers{
+		"no cluster":          newMarkers("p:generation", false),
+		"a tag in the prefix": newMarkers("{p}:generation", true),
+	} {
+		if names := m.all(); len(names) != 1 || m.of("{p}:k") != names[0] {
+			t.Errorf("%s: %q", name, names)
+		}
+	}
+	// Gateways of different versions have to agree.
+	if got := newMarkers("p:generation", true).of("p:k"); got != "p:generation:{5740}" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestClusterClientIsOne(t *testing.T) {
+	var client redis.UniversalClient = redis.NewClusterClient(&redis.ClusterOptions{})
+	defer func() { _ = client.Close() }()
+	if _, ok := client.(clusterClient); !ok {
+		t.Fatal("it is not")
+	}
+}

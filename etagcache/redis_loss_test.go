@@ -1,0 +1,461 @@
+package etagcache_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+var (
+	// endless has a grace that no test outlasts.
+	endless = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: time.Hour}
+	// graced has one that a test can wait for.
+	graced = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: 100 * time.Millisecond}
+)
+
+// seen stores an observation and returns the entry with it.
+func seen(t *testing.T, s etagcache.Store, key string) etagcache.Entry {
+	t.Helper()
+	e, err := s.Read(t.Context(), key, day)
+	if err == nil {
+		err = s.Observe(t.Context(), key, e, observation("v"), day)
+	}
+	if err == nil {
+		e, err = s.Read(t.Context(), key, day)
+	}
+	if err != nil || len(e.Variants) == 0 {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	return e
+}
+
+// unknown wants the store to refuse a claim for what it knew before a loss.
+func unknown(t *testing.T, s etagcache.Store, key string, before etagcache.Entry) {
+	t.Helper()
+	_, e, err := s.Claim(t.Context(), key, before.Epoch, day)
+	if !errors.Is(err, etagcache.ErrStale) || e.Epoch == before.Epoch || len(e.Variants) != 0 {
+		t.Fatalf("got error %v and %+v", err, e)
+	}
+}
+
+func busy(t *testing.T, s etagcache.Store, key string, terms etagcache.Terms) {
+	t.Helper()
+	if _, e, err := s.Pass(t.Context(), key, terms); !errors.Is(err, etagcache.ErrBusy) || e.Busy <= 0 {
+		t.Fatalf("got error %v and %+v", err, e)
+	}
+}
+
+func same(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("got error %v, want %v", err, want)
+	}
+}
+
+// eventually repeats a call until the store is there.
+func eventually(t *testing.T, call func() error) error {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; {
+		err := call()
+		if !errors.Is(err, etagcache.ErrUnavailable) || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// idle waits until no write is in flight, which is before any lease is over.
+func idle(t *testing.T, s etagcache.Store, key string) etagcache.Entry {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	e, err := s.Read(ctx, key, day)
+	for err == nil && e.Busy > 0 {
+		if err = s.Wait(ctx, key, e); err == nil {
+			e, err = s.Read(ctx, key, day)
+		}
+	}
+	same(t, err, nil)
+	return e
+}
+
+// compete claims the resource as soon as that is possible.
+func compete(t *testing.T, s etagcache.Store, key string, terms etagcache.Terms) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, e, err := s.Claim(t.Context(), key, "", terms)
+		for errors.Is(err, etagcache.ErrBusy) || errors.Is(err, etagcache.ErrStale) {
+			if err = s.Wait(t.Context(), key, e); err == nil {
+				e, err = s.Read(t.Context(), key, terms)
+			}
+			if err == nil {
+				_, e, err = s.Claim(t.Context(), key, e.Epoch, terms)
+			}
+		}
+		done <- err
+	}()
+	return done
+}
+
+// A server that is killed in the middle of a write and comes back with nothing.
+func TestRedisRestartEmpty(t *testing.T) {
+	s := redistest.Start(t)
+	a, b := open(t, plain(s), ""), open(t, plain(s), "")
+	grant, _ := claim(t, a, "k")
+	s.Kill()
+	same(t, a.Renew(t.Context(), grant, graced), etagcache.ErrUnavailable)
+	s.Restart()
+
+	same(t, a.Renew(t.Context(), grant, graced), nil)
+	e, err := b.Read(t.Context(), "k", graced)
+	same(t, err, nil)
+	var settled atomic.Bool
+	done := make(chan error)
+	competing := compete(t, b, "k", graced)
+	go func() {
+		err := <-competing
+		if !settled.Load() {
+			err = errors.New("two hold a claim")
+		}
+		done <- err
+	}()
+	for epoch := e.Epoch; e.Epoch == epoch; { // until the grace is over
+		same(t, b.Wait(t.Context(), "k", e), nil)
+		e, err = b.Read(t.Context(), "k", graced)
+		same(t, err, nil)
+	}
+	same(t, a.Renew(t.Context(), grant, graced), nil)
+	settled.Store(true)
+	same(t, a.Settle(t.Context(), grant, etagcache.Settlement{}, graced), nil)
+	same(t, <-done, nil)
+}
+
+// A server that comes back without anybody who held a lease.
+func TestRedisRestartWithoutHolder(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	grant, _ := claim(t, store, "k")
+	s.Kill()
+	s.Restart()
+	begun := time.Now()
+	same(t, <-compete(t, store, "k", graced), nil)
+	if took := time.Since(begun); took < graced.Grace-5*time.Millisecond {
+		t.Fatalf("the grace was over after %v", took)
+	}
+	same(t, store.Renew(t.Context(), grant, graced), etagcache.ErrLost)
+}
+
+// A server that comes back with an older file.
+func TestRedisRestartFromSnapshot(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	ctx := t.Context()
+	restart := func() {
+		t.Helper()
+		s.Kill()
+		s.Restart()
+	}
+	save := func() {
+		t.Helper()
+		same(t, s.Client().Save(ctx).Err(), nil)
+	}
+	write := func() {
+		t.Helper()
+		grant, _ := claim(t, store, "k")
+		same(t, store.Settle(ctx, grant, etagcache.Settlement{}, day), nil)
+	}
+
+	old := seen(t, store, "k")
+	save()
+	write()
+	restart()
+	unknown(t, store, "k", old)
+
+	// A read notices as well, though perhaps not at once.
+	old = seen(t, store, "k")
+	save()
+	write()
+	restart()
+	e, err := store.Read(ctx, "k", endless)
+	for err == nil && e.Epoch == old.Epoch {
+		e, err = store.Read(ctx, "k", endless)
+	}
+	if err != nil || len(e.Variants) != 0 || e.Busy == 0 {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	flush(t, s)
+
+	// A pass begins a grace.
+	old = seen(t, store, "k")
+	save()
+	restart()
+	busy(t, store, "k", endless)
+	flush(t, s)
+
+	// A claim that is younger than the file is taken again.
+	old = seen(t, store, "k")
+	save()
+	grant, _ := claim(t, store, "k")
+	restart()
+	same(t, store.Renew(ctx, grant, endless), nil)
+	flush(t, s)
+
+	// One that is in the file is kept, also without a grace.
+	grant, _ = claim(t, store, "k")
+	save()
+	restart()
+	busy(t, store, "k", day)
+	same(t, store.Renew(ctx, grant, day), nil)
+	same(t, store.Settle(ctx, grant, etagcache.Settlement{Unchanged: true}, day), nil)
+	if e, err := store.Read(ctx, "k", day); err != nil || e.Busy != 0 {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+}
+
+// A server that was another's replica for a while, on the same connection.
+func TestRedisPromotion(t *testing.T) {
+	s := redistest.Start(t)
+	c := plain(s)
+	c.PoolSize = 1
+	store := open(t, c, "")
+	old := seen(t, store, "k")
+	same(t, s.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "9").Err(), nil)
+	same(t, s.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(), nil)
+	unknown(t, store, "k", old)
+	unknown(t, store, "k", old) // once
+}
+
+func TestRedisFailover(t *testing.T) {
+	master := redistest.Start(t)
+	replica := redistest.StartReplica(t, master)
+	sentinel := redistest.StartSentinel(t, "main", master)
+	c := etagcache.RedisConfig{Addresses: []string{sentinel.Addr}, SentinelMaster: "main"}
+	a, b := open(t, c, ""), open(t, c, "")
+	ctx := t.Context()
+	waitForReplica(t, sentinel)
+
+	before := seen(t, a, "k")
+	kept, _ := claim(t, a, "kept")
+	same(t, master.Client().Do(ctx, "WAIT", 1, 0).Err(), nil)
+	// Cut off, so that it lags.
+	same(t, replica.Client().Do(ctx, "REPLICAOF", "127.0.0.1", "9").Err(), nil)
+	lost, _ := claim(t, a, "lost")
+	grant, _ := claim(t, a, "k")
+	same(t, a.Settle(ctx, grant, etagcache.Settlement{}, day), nil)
+	master.Kill()
+
+	same(t, eventually(t, func() error { return a.Renew(ctx, lost, graced) }), nil)
+	same(t, <-compete(t, b, "k", graced), nil) // waits for the end of the grace
+	busy(t, b, "lost", graced)
+	busy(t, b, "kept", graced)
+	same(t, a.Renew(ctx, kept, graced), nil)
+	same(t, a.Renew(ctx, lost, graced), nil)
+	if e, err := b.Read(ctx, "k", graced); err != nil || e.Epoch == before.Epoch || len(e.Variants) != 0 {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	same(t, a.Settle(ctx, lost, etagcache.Settlement{}, graced), nil)
+	same(t, <-compete(t, b, "lost", graced), nil)
+	if replica.Client().Exists(ctx, "caddy:preconditions:lost").Val() != 1 {
+		t.Fatal("there was no failover")
+	}
+}
+
+func waitForReplica(t *testing.T, sentinel *redistest.Server) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(sentinel.Addr)
+	c := redis.NewSentinelClient(&redis.Options{Addr: net.JoinHostPort(host, port), DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	same(t, eventually(t, func() error {
+		if replicas, err := c.Replicas(context.Background(), "main").Result(); err != nil || len(replicas) == 0 {
+			return etagcache.ErrUnavailable
+		}
+		return nil
+	}), nil)
+}
+
+// Without permission to tell what server it is, only a loss of the marker is
+// noticed.
+func TestRedisWithoutInfo(t *testing.T) {
+	s := redistest.Start(t, "--user", "gate", "on", ">secret", "~*", "&*", "+@all", "-info")
+	c := plain(s)
+	c.Username, c.Password = "gate", "secret"
+	store := open(t, c, "")
+	before := seen(t, store, "k")
+	same(t, s.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "9").Err(), nil)
+	same(t, s.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(), nil)
+	grant, e, err := store.Claim(t.Context(), "k", before.Epoch, endless)
+	if err != nil || len(e.Variants) != 1 {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	flush(t, s)
+	busy(t, store, "k", endless)
+	same(t, store.Renew(t.Context(), grant, endless), nil)
+}
+
+func TestRedisEntriesAreNoMarkers(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	for _, key := range []string{"generation", "generation:{0}", "generation#"} {
+		use(t, store, key)
+	}
+	if n := s.Client().DBSize(t.Context()).Val(); n != 4 {
+		t.Fatalf("%d keys", n)
+	}
+}
+
+func TestRedisClusterLoss(t *testing.T) {
+	nodes := redistest.StartCluster(t)
+	c := etagcache.RedisConfig{Cluster: true, Addresses: []string{nodes[0].Addr}, Timeout: 2 * time.Second}
+	a, b := open(t, c, ""), open(t, c, "")
+	ctx := t.Context()
+	keys := []string{"", "{k}", "{}", "}{", "a{b", "generation", "\xff\n", strings.Repeat("{k", 500)}
+	for i := range 30 {
+		keys = append(keys, strconv.Itoa(i))
+	}
+	sizes := func() (n int64) {
+		for _, node := range nodes {
+			n += node.Client().DBSize(ctx).Val()
+		}
+		return n
+	}
+
+	// A generation that begins in one slot begins in all.
+	epochOf(t, a, keys[0])
+	same(t, eventually(t, func() error {
+		if sizes() < 16384+1 {
+			return etagcache.ErrUnavailable
+		}
+		return nil
+	}), nil)
+
+	before := map[string]etagcache.Entry{}
+	for _, key := range keys {
+		before[key] = seen(t, a, key)
+	}
+	same(t, b.TouchAll(ctx, day), nil)
+	for _, key := range keys {
+		unknown(t, b, key, before[key])
+	}
+
+	grants := map[string]etagcache.Grant{}
+	for _, key := range keys {
+		grants[key], _ = claim(t, a, key)
+	}
+	flush(t, nodes[1])
+	again := 0
+	for _, key := range keys {
+		same(t, a.Renew(ctx, grants[key], endless), nil)
+		e, err := b.Read(ctx, key, endless)
+		same(t, err, nil)
+		if e.Epoch != grants[key].Token { // it was lost
+			again++
+		}
+	}
+	if again == 0 || again == len(keys) {
+		t.Fatalf("%d were lost", again)
+	}
+
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	same(t, b.TouchAll(canceled, day), context.Canceled)
+	nodes[2].Kill()
+	same(t, b.TouchAll(ctx, day), etagcache.ErrUnavailable)
+}
+
+func TestRedisReplicas(t *testing.T) {
+	master := redistest.Start(t)
+	replica := redistest.StartReplica(t, master)
+	with := func(n int, timeout time.Duration) *etagcache.Redis {
+		c := plain(master)
+		c.Timeout = timeout
+		return openWith(t, c, etagcache.RedisOptions{Replicas: n})
+	}
+	none, one, two := with(0, 5*time.Second), with(1, 5*time.Second), with(2, 300*time.Millisecond)
+	ctx := t.Context()
+
+	use(t, one, "k")
+	same(t, master.Client().ScriptFlush(ctx).Err(), nil)
+	use(t, one, "k")
+	grant, e := claim(t, one, "replicated")
+	if !replica.Client().HExists(ctx, "caddy:preconditions:replicated", "c:"+grant.Token).Val() {
+		t.Fatal("the replica doesn't have the claim")
+	}
+
+	// What is refused is refused, whatever the replicas have.
+	_, _, err := two.Claim(ctx, "replicated", e.Epoch, day)
+	same(t, err, etagcache.ErrBusy)
+	_, _, err = two.Claim(ctx, "k", "x", day)
+	same(t, err, etagcache.ErrStale)
+
+	tooFew := func(s etagcache.Store) {
+		t.Helper()
+		before := seen(t, s, "k")
+		_, _, err := s.Claim(ctx, "k", before.Epoch, day)
+		unavailable(t, err)
+		if !strings.Contains(err.Error(), " of 2") && !strings.Contains(err.Error(), "0 of 1") {
+			t.Fatalf("got error %v", err)
+		}
+		if after := idle(t, none, "k"); len(after.Variants) != 1 {
+			t.Fatalf("got %+v", after)
+		}
+		_, _, err = s.Pass(ctx, "k", day)
+		unavailable(t, err)
+		idle(t, none, "k")
+	}
+	tooFew(two)
+	replica.Kill()
+	tooFew(with(1, 300*time.Millisecond))
+}
+
+func TestRedisReplicasInACluster(t *testing.T) {
+	nodes := redistest.StartCluster(t)
+	c := etagcache.RedisConfig{Cluster: true, Addresses: []string{nodes[0].Addr}, Timeout: 600 * time.Millisecond}
+	store := openWith(t, c, etagcache.RedisOptions{Replicas: 1})
+	for i := range 3 {
+		key := strconv.Itoa(i)
+		_, _, err := store.Claim(t.Context(), key, epochOf(t, store, key), day)
+		unavailable(t, err)
+		if !strings.Contains(err.Error(), "0 of 1") {
+			t.Fatalf("got error %v", err)
+		}
+		idle(t, store, key)
+	}
+}
+
+// A grant whose reply was lost is given back.
+func TestRedisLostGrant(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := startLossyProxy(t, s.Addr)
+	store := open(t, etagcache.RedisConfig{Addresses: []string{proxy.addr}}, "")
+	other := open(t, plain(s), "")
+	use(t, store, "another") // the scripts are cached, so that a reply is that of a script
+	lost := func(call func() error) {
+		t.Helper()
+		proxy.lose.Store(true)
+		unavailable(t, call())
+		if proxy.lose.Load() {
+			t.Fatal("no reply was lost")
+		}
+		same(t, <-compete(t, other, "k", day), nil)
+		flush(t, s)
+	}
+	before := seen(t, other, "k")
+	lost(func() error {
+		_, _, err := store.Claim(t.Context(), "k", before.Epoch, day)
+		return err
+	})
+	lost(func() error {
+		_, _, err := store.Pass(t.Context(), "k", day)
+		return err
+	})
+}

@@ -1,0 +1,52 @@
+package etagcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var errReplicas = errors.New("too few replicas have acknowledged it")
+
+// evalReplicated runs a script and waits until the replicas have what it wrote:
+// for a third of the time, as it may take two attempts.
+func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, argv []any) (reply, error) {
+	node, err := r.master(ctx, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	run := s.EvalSha
+	for {
+		pipe := node.Pipeline() // one connection, as WAIT is about what was written on its own
+		ran := run(ctx, pipe, keys, argv...)
+		acks := pipe.Do(ctx, "wait", r.replicas, milliseconds(r.timeout/3))
+		_, _ = pipe.Exec(ctx) // each has its own error
+		values, err := ran.Slice()
+		switch {
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			run = s.Eval
+			continue
+		case redis.HasErrorPrefix(err, "MOVED"):
+			r.client.(clusterClient).ReloadState(ctx)
+		}
+		if err != nil || reply(values).status() != nil {
+			return values, err
+		}
+		if n, err := acks.Int64(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errReplicas, err)
+		} else if n < int64(r.replicas) {
+			return nil, fmt.Errorf("%w: %d of %d", errReplicas, n, r.replicas)
+		}
+		return values, nil
+	}
+}
+
+// master returns a client for the server that owns a key.
+func (r *Redis) master(ctx context.Context, key string) (redis.Cmdable, error) {
+	if c, ok := r.client.(clusterClient); ok {
+		return c.MasterForKey(ctx, key)
+	}
+	return r.client, nil
+}
