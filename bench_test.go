@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
 // BenchmarkCost compares a reverse_proxy alone with one behind the handler, on
@@ -28,7 +26,7 @@ func BenchmarkCost(b *testing.B) {
 	sites := []struct{ name, directive string }{
 		{"bare", ""},
 		{"memory", "preconditions"},
-		{"redis", "preconditions {\n store redis redis://" + redistest.Start(b).Addr + "\ngrace 1ms\n}"},
+		{"redis", "preconditions {\n store redis redis://" + usedRedis(b) + "\n}"},
 	}
 	requests := []struct {
 		name, method string

@@ -1,6 +1,8 @@
 package preconditions_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -9,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
@@ -17,24 +20,45 @@ import (
 // is in the test.
 func twoNodes(t testing.TB, options string, backend http.Handler) nodes {
 	t.Helper()
-	return twoNodesAt(t, redistest.Start(t).Addr, options, backend)
+	return twoNodesAt(t, usedRedis(t), options, backend)
 }
 
 // twoNodesFarFromRedis are two nodes whose calls to Redis arrive late, and may
 // overtake each other.
 func twoNodesFarFromRedis(t testing.TB, options string, backend http.Handler) nodes {
 	t.Helper()
-	return twoNodesAt(t, delayed(t, redistest.Start(t).Addr, 20*time.Millisecond), options, backend)
+	return twoNodesAt(t, delayed(t, usedRedis(t), 20*time.Millisecond), options, backend)
+}
+
+// usedRedis is the address of a Redis that has lost nothing: the grace that
+// begins when it is used for the first time is over.
+func usedRedis(t testing.TB) (address string) {
+	t.Helper()
+	server := redistest.Start(t)
+	store := etagcache.NewRedis(server.Client(), etagcache.RedisOptions{Timeout: 5 * time.Second})
+	terms := etagcache.Terms{Lease: time.Minute, Retention: time.Hour, Grace: time.Millisecond}
+	for {
+		grant, entry, err := store.Pass(context.Background(), "first", terms)
+		if err == nil {
+			err = store.Settle(context.Background(), grant, etagcache.Settlement{}, terms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return server.Addr
+		}
+		if !errors.Is(err, etagcache.ErrBusy) {
+			t.Fatal(err)
+		}
+		if err := store.Wait(context.Background(), "first", entry); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func twoNodesAt(t testing.TB, redis, options string, backend http.Handler) nodes {
 	t.Helper()
 	// The time that Redis is given must not decide a test on a busy machine.
-	// A Redis that is used for the first time has lost nothing.
 	store := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n", redis)
-	if !strings.Contains(options, "grace ") {
-		store += "grace 1ms\n"
-	}
 	directives := guarded(store+options, serve(t, backend))
 
 	var urls nodes

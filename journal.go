@@ -65,10 +65,10 @@ func (j *journal) end(key string) {
 	w := j.writes[key]
 	w.inFlight--
 	w.ended++
-	if w.inFlight == 0 {
-		close(w.idle)
-	}
 	j.put(key, w)
+	if w.inFlight == 0 {
+		close(w.idle) // after put: who wakes finds it to be marked
+	}
 }
 
 // put stores w, which the store has yet to hear of.

@@ -163,6 +163,8 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"lease": "2h"`, "lease: must be between 1s and 1h"},
 		{`"wait": -1`, "wait: must be between 1ms and 1h"},
 		{`"wait": "2h"`, "wait: must be between 1ms and 1h"},
+		{`"grace": -1`, "grace: must be between 1ms and 1h"},
+		{`"grace": "2h"`, "grace: must be between 1ms and 1h"},
 		{`"retention": "30s"`, "retention: must be longer than the lease, 30s"},
 		{`"retention": -1`, "retention: must be longer"},
 		{`"mode": "observe"`, `mode: must be enforce or report, not "observe"`},
@@ -178,7 +180,7 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"store": {"module": "etcd"}`, "unknown module: http.preconditions.stores.etcd"},
 		{`"store": {"module": "memory", "max_entries": -1}`, "max_entries must be at least 1"},
 		{`"store": {"module": "memory", "size": 1}`, `unknown field "size"`},
-		{`"store": {"module": "redis", "replicas": 1}`, `unknown field "replicas"`},
+		{`"store": {"module": "redis", "replicas": -1}`, "redis: replicas must be between 0 and 100"},
 		{`"store": {"module": "redis", "tls": {"insecure": true}}`, `unknown field "insecure"`},
 		{`"store": {"module": "redis", "db": -1}`, "can't be negative"},
 		{`"store": {"module": "redis", "timeout": "2m"}`, "redis: timeout must be between 1ms and 1m"},
@@ -195,7 +197,6 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"vary": ["Accept"]`, `unknown field "vary"`},
 		{`"affects": {"/a": ["/b"]}`, `unknown field "affects"`},
 		{`"write_etag": "always"`, `unknown field "write_etag"`},
-		{`"grace": "10s"`, `unknown field "grace"`},
 		{`"Key": "a", "keyy": "b"`, `unknown field "keyy"`},
 	}
 	for _, tt := range tests {

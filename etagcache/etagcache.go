@@ -175,9 +175,9 @@ type Store interface {
 	// the variants are dropped. On ErrBusy the entry is returned as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
-	// Renew extends the lease to t.Lease from now, or fails with ErrLost. Nobody
-	// may call it whose lease may have run out: during a grace the store can't
-	// tell, and would give it anew.
+	// Renew extends the lease to t.Lease from now, or fails with ErrLost. Whoever
+	// hasn't renewed for as long as the lease must not call it: during a grace
+	// the store can't tell that it ran out, and would give it anew.
 	Renew(ctx context.Context, g Grant, t Terms) error
 
 	// Settle ends a claim or pass, moves the epoch and wakes those who wait.
@@ -197,10 +197,10 @@ type Store interface {
 	TouchAll(ctx context.Context, t Terms) error
 
 	// Wait returns as soon as the entry may be other than seen: its epoch has
-	// moved, the write in flight ended or its lease ran out, a grace is over. It may return
-	// early, never late by more than a second, and fails with the context's
-	// error, or with ErrUnavailable. Where there is nothing to wait for it
-	// returns at once.
+	// moved, the write in flight ended, its lease ran out or a grace is over. It
+	// may return early, never late by more than a second, and fails with the
+	// context's error, or with ErrUnavailable. Where there is nothing to wait
+	// for it returns at once.
 	Wait(ctx context.Context, key string, seen Entry) error
 
 	// Close releases the store's resources. No other call may follow.

@@ -45,23 +45,23 @@ type RedisOptions struct {
 //
 // # Loss of data
 //
-// The marker, a key that is kept forever (in a cluster: one for each hash slot
-// in use), names a generation, which ends when the server may have lost data: it
-// was started or promoted, or the marker is gone. For the Grace of the call that
-// finds out nothing is learned and no claim or pass is given, so that those who
-// hold one can renew it, and all that was known before is forgotten. This
-// includes the first call ever, a Read as well: a store that is empty can't be
-// told from one that lost everything. Claim, Pass and Renew always find out, the
-// others within a tenth of a second, and what they do in between is forgotten. A first replica that is attached and a hash
-// slot that moves to another server look like a loss, too.
-//
-// Not noticed are the loss of entries without that of the marker (so the server
-// must not evict keys: maxmemory-policy noeviction), older data that is put into
-// a running server, and, without permission for info, all older data.
+// The marker, a key that is kept forever (in a cluster one for each hash slot,
+// 2.5 MB in all), names a generation, which ends when the server may have lost
+// data: it was started or promoted, or the marker is gone. For the Grace of the
+// call that finds out, nothing is learned and no claim or pass is given, so that
+// those who hold one can renew it; and all that was known before is forgotten.
+// Claim, Pass and Renew always find out, the others within a tenth of a second,
+// and what they do in between is forgotten. The first call ever, a Read as well,
+// begins a grace too: a store that is empty can't be told from one that lost
+// everything. So do a first replica that is attached, and a hash slot that moves
+// to another server, during which calls on it may fail with ErrUnavailable.
 //
 // Claims and passes that are not renewed during the grace, because the gateway
-// went away as well, are lost, unless Replicas or a file kept them. While a hash
-// slot moves to another server, calls on it may fail with ErrUnavailable.
+// went away as well, are lost, unless Replicas or a file kept them. Not noticed
+// are the loss of entries without that of the marker (so the server must not
+// evict keys: maxmemory-policy noeviction), older data that is put into a running
+// server, a second server that takes itself for the master (min-replicas-to-write
+// keeps it from that), and, without permission for info, all older data.
 type Redis struct {
 	client   redis.UniversalClient
 	prefix   string

@@ -24,12 +24,12 @@ func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, ar
 		acks := pipe.Do(ctx, "wait", r.replicas, milliseconds(r.timeout/3))
 		_, _ = pipe.Exec(ctx) // each has its own error
 		values, err := ran.Slice()
-		switch {
-		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
 			run = s.Eval
 			continue
-		case redis.HasErrorPrefix(err, "MOVED"):
-			r.client.(clusterClient).ReloadState(ctx)
+		}
+		if c, ok := r.client.(clusterClient); ok && redis.HasErrorPrefix(err, "MOVED") {
+			c.ReloadState(ctx) // for the next call
 		}
 		if err != nil || reply(values).status() != nil {
 			return values, err

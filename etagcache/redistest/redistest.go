@@ -24,6 +24,7 @@ type Server struct {
 	Dir string
 
 	t      testing.TB
+	bus    string // the port for the other nodes of a cluster
 	args   []string
 	cmd    *exec.Cmd
 	log    bytes.Buffer
@@ -43,6 +44,7 @@ func Start(t testing.TB, args ...string) *Server {
 	defaults := []string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir,
 		"--save", "", "--appendonly", "no",
+		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
 	}
 	replace := strings.NewReplacer("{port}", port, "{dir}", s.Dir)
 	for _, arg := range append(defaults, args...) {
@@ -165,18 +167,22 @@ func (s *Server) signal(sig syscall.Signal) {
 // data.
 func StartReplica(t testing.TB, master *Server) *Server {
 	t.Helper()
-	ctx := context.Background()
-	c := master.Client()
-	if err := c.ConfigSet(ctx, "repl-diskless-sync-delay", "0").Err(); err != nil {
-		t.Fatal(err)
-	}
 	host, port, _ := net.SplitHostPort(master.Addr)
 	s := Start(t, "--replicaof", host, port)
-	s.eventually("it has acknowledged the data", func() bool {
+	master.waitForReplica()
+	return s
+}
+
+// waitForReplica waits until the server's only replica has acknowledged the data.
+func (s *Server) waitForReplica() {
+	s.t.Helper()
+	ctx := context.Background()
+	c := s.Client()
+	s.eventually("it has a replica", func() bool {
+		c.Publish(ctx, "replica", "") // something to acknowledge
 		info := c.Info(ctx, "replication").Val()
 		return strings.Contains(info, "state=online,") && !strings.Contains(info, ",offset=0,")
 	})
-	return s
 }
 
 // StartSentinel starts a Sentinel that watches master under the given name, and
@@ -197,6 +203,39 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	return s
 }
 
+// StartClusterReplica starts a replica of one of the masters of a cluster, its
+// first, and waits until it has the data.
+func StartClusterReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	ctx := context.Background()
+	s := startNode(t)
+	meet(t, s, master)
+	c, id := s.Client(), master.Client().ClusterMyID(ctx).Val()
+	s.eventually("it knows its master", func() bool {
+		return c.ClusterReplicate(ctx, id).Err() == nil
+	})
+	master.waitForReplica()
+	return s
+}
+
+// startNode starts a node of a cluster.
+func startNode(t testing.TB) *Server {
+	t.Helper()
+	_, bus, _ := net.SplitHostPort(freeAddr(t))
+	s := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
+	s.bus = bus
+	return s
+}
+
+// meet makes two nodes know each other.
+func meet(t testing.TB, a, b *Server) {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(b.Addr)
+	if err := a.Client().Do(context.Background(), "CLUSTER", "MEET", host, port, b.bus).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // StartCluster starts a cluster of three masters.
 func StartCluster(t testing.TB) []*Server {
 	t.Helper()
@@ -204,17 +243,13 @@ func StartCluster(t testing.TB) []*Server {
 	var nodes []*Server
 	ctx := context.Background()
 	for i := range 3 {
-		_, bus, _ := net.SplitHostPort(freeAddr(t))
-		s := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
+		s := startNode(t)
 		c := s.Client()
 		if err := c.ClusterAddSlotsRange(ctx, i*slots/3, (i+1)*slots/3-1).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if i > 0 {
-			host, port, _ := net.SplitHostPort(s.Addr)
-			if err := nodes[0].Client().Do(ctx, "CLUSTER", "MEET", host, port, bus).Err(); err != nil {
-				t.Fatal(err)
-			}
+			meet(t, nodes[0], s)
 		}
 		nodes = append(nodes, s)
 	}

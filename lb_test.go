@@ -1,0 +1,372 @@
+package preconditions_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/fcgi"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+)
+
+// These tests put a proxy with several upstreams behind the handler, which may
+// send one write more than once. The upstreams share their documents.
+
+// attempts is a backend that treats each attempt at a write as the write's
+// X-Attempts says: as a list of what to do, separated by commas.
+//
+//	apply    apply it and answer truly
+//	apply-N  apply it, but answer with status N
+//	apply-0  apply it, and close the connection
+//	N        answer with status N
+//	0        close the connection
+type attempts struct {
+	docs *legacydocs.Service
+
+	mu   sync.Mutex
+	seen map[string]int // by X-Write
+}
+
+func newAttempts() *attempts {
+	return &attempts{docs: legacydocs.New(legacydocs.Options{}), seen: make(map[string]int)}
+}
+
+func (b *attempts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	list := r.Header.Get("X-Attempts")
+	if r.Method == "GET" || list == "" {
+		b.docs.ServeHTTP(w, r)
+		return
+	}
+	b.mu.Lock()
+	n := b.seen[r.Header.Get("X-Write")]
+	b.seen[r.Header.Get("X-Write")]++
+	b.mu.Unlock()
+	acts := strings.Split(list, ",")
+	act := acts[min(n, len(acts)-1)]
+
+	if act == "apply" {
+		b.docs.ServeHTTP(w, r)
+		return
+	}
+	if rest, ok := strings.CutPrefix(act, "apply-"); ok {
+		b.docs.ServeHTTP(httptest.NewRecorder(), r)
+		act = rest
+	}
+	status, err := strconv.Atoi(act)
+	if err != nil || status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.WriteHeader(status)
+}
+
+// times returns how often the backend was sent the write.
+func (b *attempts) times(write string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen[write]
+}
+
+// retrying are the directives of a site whose proxy tries the second upstream
+// if the first fails in any way.
+func retrying(options string, upstreams ...string) string {
+	return guarded(options, strings.Join(upstreams, " ")+` {
+		lb_policy round_robin
+		lb_retries 1
+		lb_retry_match {
+			method PUT DELETE
+		}
+		lb_retry_match {
+			expression "{rp.status_code} in [409, 503]"
+		}
+		request_buffers 1MiB
+	}`)
+}
+
+// TestRetriedWrite: a write that was sent twice may have been made by the one
+// upstream though the other refused it. What is known of the resource isn't
+// trusted afterwards, and nobody is told that nothing was changed.
+func TestRetriedWrite(t *testing.T) {
+	const lease = time.Second
+	backend := newAttempts()
+	one, two := serve(t, backend), serve(t, backend)
+	for _, tt := range []struct {
+		attempts string
+		status   int  // of the write
+		held     bool // whether others must wait, as the write may still land
+	}{
+		{"apply-503,409", 409, false},
+		{"apply-503,412", 412, false},
+		{"apply-503,404", 404, false},
+		{"apply-503,422", 422, false},
+		{"apply-503,503", 503, false},
+		{"apply-409,412", 412, false},
+		{"apply-409,400", 400, false},
+		{"apply-409,409", 409, false},
+		{"apply-0,409", 409, false},
+		{"apply-0,412", 412, false},
+		{"apply-0,403", 403, false},
+		{"apply-0,503", 503, false},
+		{"503,apply-409", 409, false},
+		{"503,apply-503", 503, false},
+		{"0,apply-503", 503, false},
+		{"503,apply-0", 502, true},
+		{"apply-503,0", 502, true},
+		{"apply-0,0", 502, true},
+		{"apply-0,502", 502, true},
+		{"apply-0,504", 504, true},
+	} {
+		for _, method := range []string{"PUT", "DELETE"} {
+			if tt.held && method == "DELETE" {
+				continue // it would only take longer
+			}
+			t.Run(method+" "+tt.attempts, func(t *testing.T) {
+				options := "verify never\nlease 30s\nwait 300ms"
+				if tt.held {
+					options = fmt.Sprintf("verify never\nlease %s\nwait 30s", lease)
+				}
+				name := strings.ReplaceAll(method+"-"+tt.attempts, ",", "-")
+				to := oneNodeAt(t, retrying(options, one, two)).first() + "/docs/" + name
+				send(t, "PUT", to, "old").expect(t, 201)
+				tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+
+				content := "new"
+				if method == "DELETE" {
+					content = ""
+				}
+				begun := time.Now()
+				send(t, method, to, content, "If-Match", tag, "X-Attempts", tt.attempts, "X-Write", name).expect(t, tt.status)
+				if got := backend.times(name); got != 2 {
+					t.Fatalf("sent %d times", got)
+				}
+				send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+				if took := time.Since(begun); tt.held && took < lease {
+					t.Errorf("the next write had to wait only %v", took)
+				}
+				if method == "DELETE" {
+					send(t, "GET", to, "").expect(t, 404)
+				} else if got := send(t, "GET", to, "").Content; got != "new" {
+					t.Errorf("the document is %q", got)
+				}
+			})
+		}
+	}
+}
+
+// TestRetriedInVain: if neither upstream made the write, its author may send it
+// again with the old tag, for which the origin is asked.
+func TestRetriedInVain(t *testing.T) {
+	backend := newAttempts()
+	to := oneNodeAt(t, retrying("verify never\nlease 30s\nwait 300ms", serve(t, backend), serve(t, backend))).first() + "/docs/plan"
+	send(t, "PUT", to, "old").expect(t, 201)
+	for i, tt := range []struct {
+		attempts string
+		status   int
+	}{{"503,409", 409}, {"409,412", 412}, {"0,422", 422}, {"503,503", 503}} {
+		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+		write := fmt.Sprint("vain-", i)
+		send(t, "PUT", to, "refused", "If-Match", tag, "X-Attempts", tt.attempts, "X-Write", write).expect(t, tt.status)
+		if got := backend.times(write); got != 2 {
+			t.Fatalf("sent %d times", got)
+		}
+		send(t, "PUT", to, write, "If-Match", tag).expect(t, 204)
+	}
+}
+
+// TestRetriedAndMade: the answer of the upstream that made the write counts.
+func TestRetriedAndMade(t *testing.T) {
+	backend := newAttempts()
+	to := oneNodeAt(t, retrying("lease 30s\nwait 300ms", serve(t, backend), serve(t, backend))).first() + "/docs/plan"
+	send(t, "PUT", to, "old").expect(t, 201)
+	for i, attempts := range []string{"503,apply", "409,apply", "0,apply", "apply-503,apply", "apply-0,apply"} {
+		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+		write := fmt.Sprint("made-", i)
+		send(t, "PUT", to, write, "If-Match", tag, "X-Attempts", attempts, "X-Write", write).expect(t, 204).expectOutcome(t, "passed")
+		send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+		if got := send(t, "GET", to, "").Content; got != write {
+			t.Errorf("the document is %q", got)
+		}
+	}
+}
+
+// TestRetriedByTransport: net/http itself repeats a request without content that
+// has an Idempotency-Key, if a connection that it used before breaks off. The
+// second DELETE finds nothing, which doesn't mean that nothing was changed.
+func TestRetriedByTransport(t *testing.T) {
+	backend := newAttempts()
+	to := oneNodeAt(t, guarded("verify never\nlease 30s\nwait 300ms", serve(t, backend))).first() + "/docs/plan"
+	send(t, "PUT", to, "old").expect(t, 201)
+	tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+	send(t, "DELETE", to, "", "If-Match", tag, "Idempotency-Key", "x", "X-Attempts", "apply-0,apply", "X-Write", "x").expect(t, 404)
+	if got := backend.times("x"); got != 2 {
+		t.Fatalf("sent %d times", got)
+	}
+	send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+	send(t, "PUT", to, "created", "If-None-Match", "*").expect(t, 201)
+}
+
+// TestRetriedFastCGI: the same with upstreams that don't speak HTTP.
+func TestRetriedFastCGI(t *testing.T) {
+	backend := newAttempts()
+	address := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go fcgi.Serve(l, backend) //nolint:errcheck // ends with the listener
+		return l.Addr().String()
+	}
+	to := oneNodeAt(t, strings.Replace(retrying("verify never\nlease 30s\nwait 300ms", address(), address()),
+		"lb_policy", "transport fastcgi\nlb_policy", 1)).first() + "/docs/"
+	for _, attempts := range []string{"apply-503,409", "apply-503,412", "apply-409,422", "apply-503,503"} {
+		t.Run(attempts, func(t *testing.T) {
+			to := to + strings.ReplaceAll(attempts, ",", "-")
+			send(t, "PUT", to, "old").expect(t, 201)
+			tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+			status, _ := strconv.Atoi(attempts[len(attempts)-3:])
+			send(t, "PUT", to, "new", "If-Match", tag, "X-Attempts", attempts, "X-Write", to).expect(t, status)
+			if got := backend.times(to); got != 2 {
+				t.Fatalf("sent %d times", got)
+			}
+			send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+		})
+	}
+}
+
+// TestRetriedDial: an upstream that nobody could connect to has not been sent
+// the write.
+func TestRetriedDial(t *testing.T) {
+	backend := newAttempts()
+	dead := freeAddress(t)
+	to := oneNodeAt(t, retrying("verify never\nlease 30s\nwait 300ms", dead, serve(t, backend))).first() + "/docs/plan"
+	send(t, "PUT", to, "old").expect(t, 201)
+	for i := range 6 { // the proxy begins with either upstream
+		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+		write := fmt.Sprint("dialed-", i)
+		send(t, "PUT", to, "refused", "If-Match", tag, "X-Attempts", "422", "X-Write", write).expect(t, 422)
+		if got := backend.times(write); got != 1 {
+			t.Fatalf("sent %d times", got)
+		}
+		send(t, "PUT", to, write, "If-Match", tag).expect(t, 204)
+		send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+		if i%2 == 0 {
+			send(t, "GET", to, "").expect(t, 200) // the other upstream's turn
+		}
+	}
+
+	t.Run("after it was made", func(t *testing.T) {
+		// The upstream that made it, and then refuses connections.
+		alone := newAttempts()
+		address := freeAddress(t)
+		var s *httptest.Server
+		s = serveAt(t, address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Last") == r.Method {
+				_ = s.Listener.Close()
+			}
+			alone.ServeHTTP(w, r)
+		}))
+		to := oneNodeAt(t, retrying("verify never\nlease 1s\nwait 30s", address, address)).first() + "/docs/plan"
+		send(t, "PUT", to, "old").expect(t, 201)
+		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+		send(t, "DELETE", to, "", "If-Match", tag, "X-Last", "DELETE", "X-Attempts", "apply-0", "X-Write", "last").expect(t, 502)
+		if got := alone.times("last"); got != 1 {
+			t.Fatalf("sent %d times", got)
+		}
+		s.Close()
+		serveAt(t, address, alone)
+		send(t, "PUT", to, "lost", "If-Match", tag).expect(t, 412)
+	})
+}
+
+// TestNoUpstreamDialed: what could be sent to no upstream at all holds nobody up,
+// however often it was tried.
+func TestNoUpstreamDialed(t *testing.T) {
+	backend := newAttempts()
+	one, two := freeAddress(t), freeAddress(t)
+	for _, tt := range []struct{ name, proxy string }{
+		{"no retry", ""},
+		{"retries", "lb_retries 3\n"},
+		{"a match", "lb_retries 1\nlb_retry_match {\nmethod PUT\n}\n"},
+		{"a duration", "lb_try_duration 50ms\nlb_try_interval 10ms\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serveAt(t, one, backend)
+			to := oneNodeAt(t, guarded("verify never\nlease 30s\nwait 300ms",
+				fmt.Sprintf("%s %s {\nlb_policy round_robin\n%stransport http {\nkeepalive off\n}\n}", one, two, tt.proxy))).first() + "/docs/plan"
+			bypass(t, backend, "PUT", "/docs/plan", "old")
+			var tag string
+			eventually(t, "the upstream that is up has its turn", func() bool {
+				a := send(t, "GET", to, "")
+				tag = a.Header.Get("ETag")
+				return a.StatusCode == 200
+			})
+			s.Close()
+			for range 2 {
+				send(t, "PUT", to, "not sent", "If-Match", tag).expect(t, 502)
+			}
+			send(t, "PUT", to, "not sent").expect(t, 502)
+			s = serveAt(t, one, backend)
+			eventually(t, "the upstream that is up has its turn", func() bool {
+				a := send(t, "PUT", to, "new", "If-Match", tag)
+				if strings.Contains(a.Content, "Another write") {
+					t.Fatalf("held up: %s", a.Content)
+				}
+				return a.StatusCode == 204
+			})
+			s.Close()
+		})
+	}
+}
+
+// TestNoUpstreamAvailable: the 503 of a proxy that has no upstream left, because
+// they failed before, holds nobody up.
+func TestNoUpstreamAvailable(t *testing.T) {
+	backend := newAttempts()
+	for _, verify := range []string{"never", "passing"} {
+		t.Run(verify, func(t *testing.T) {
+			address := freeAddress(t)
+			s := serveAt(t, address, backend)
+			to := oneNodeAt(t, guarded("lease 1m\nwait 300ms\nverify "+verify, address+` {
+				max_fails 1
+				fail_duration 2s
+				transport http {
+					keepalive off
+				}
+			}`)).first() + "/docs/plan"
+			bypass(t, backend, "PUT", "/docs/plan", "old")
+			tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+			s.Close()
+			write := func(fields ...string) int {
+				t.Helper()
+				a := send(t, "PUT", to, "new", fields...)
+				if strings.Contains(a.Content, "Another write") {
+					t.Fatalf("held up: %s", a.Content)
+				}
+				return a.StatusCode
+			}
+			if got := write(); got != 502 { // counts as a failure
+				t.Fatalf("got %d", got)
+			}
+			for range 3 {
+				for _, fields := range [][]string{{"If-Match", tag}, nil} {
+					if got := write(fields...); got != 503 {
+						t.Fatalf("got %d", got)
+					}
+				}
+			}
+			serveAt(t, address, backend)
+			eventually(t, "the upstream is used again", func() bool { return write("If-Match", tag) == 204 })
+			if got := bypass(t, backend, "GET", "/docs/plan", ""); got != "new" {
+				t.Errorf("the document is %q", got)
+			}
+		})
+	}
+}
