@@ -473,7 +473,7 @@ func TestLongPaths(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		redis := redistest.Start(t)
-		base := abused(t, "store redis redis://"+redis.Addr, backend)
+		base := abused(t, "grace 1ms\nstore redis redis://"+redis.Addr, backend)
 		for i := range 20 {
 			use(t, base, i)
 		}

@@ -61,6 +61,10 @@ func (l *Lease) tick() {
 		return
 	}
 	begun := time.Now()
+	if begun.Sub(l.renewed) >= l.length {
+		l.cancel(ErrLeaseLost) // it ran out while this process was suspended
+		return
+	}
 	err := l.renew(l.ctx)
 	switch {
 	case err == nil:
