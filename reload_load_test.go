@@ -103,9 +103,10 @@ func TestReloadsUnderLoad(t *testing.T) {
 	server := redistest.Start(t)
 	count := server.Client()
 	// Each test has prefixes of its own: what was known of a resource some stores
-	// ago is of no use.
+	// ago is of no use. A prefix that was never used is like a store that has lost
+	// its data, so that a write has to wait for the grace.
 	at := func(test string, i int) string {
-		return fmt.Sprintf("store redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
+		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
 	}
 	const broken = "http://127.0.0.1:1 {\nroute {\npreconditions\npreconditions {\nstore redis {env.NO_SUCH_VARIABLE}\n}\n}\n}\n"
 	for _, tt := range []struct {
@@ -152,6 +153,8 @@ func TestReloadsUnderLoad(t *testing.T) {
 			}
 			var stop atomic.Bool
 			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer stop.Store(true)
 			for _, u := range users {
 				wg.Go(func() {
 					for !stop.Load() {
@@ -238,7 +241,7 @@ func TestWriteAcrossReloads(t *testing.T) {
 	server := redistest.Start(t)
 	c := server.Client()
 	at := func(prefix string) string {
-		return fmt.Sprintf("store redis redis://%s {\nprefix %s:\ntimeout 5s\n}\nverify never\nlease 1s\nwait %s", server.Addr, prefix, patience)
+		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s:\ntimeout 5s\n}\nverify never\nlease 1s\nwait %s", server.Addr, prefix, patience)
 	}
 	for _, method := range []string{"conditional", "unconditional"} {
 		t.Run(method, func(t *testing.T) {

@@ -262,7 +262,7 @@ func (x *exchange) withoutStore(err error) error {
 // writeUnconditional forwards a write that has no condition: any number at
 // once, but none together with a conditional one.
 func (x *exchange) writeUnconditional() error {
-	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, false)
+	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, x.h.Unconditional != unconditionalForward)
 	if err != nil {
 		return contentError(err)
 	}

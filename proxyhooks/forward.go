@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -57,15 +56,16 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		cancel(context.Cause(client))
 	})()
 
+	sent := &attempts{request: r}
 	a := &answerWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		writing:               writing,
-		request:               r,
+		sent:                  sent,
 	}
 	defer func() {
 		p := recover()
 		if p != nil || err != nil {
-			a.settle(0, fateOfError(err, retried(r)))
+			a.settle(0, fateOfError(err, sent.earlier()))
 		}
 		switch {
 		case a.dropped && (p == nil || p == http.ErrAbortHandler):
@@ -74,7 +74,7 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 			panic(p)
 		}
 	}()
-	if err := next.ServeHTTP(a, r.WithContext(forwarded)); err != nil {
+	if err := next.ServeHTTP(a, r.WithContext(sent.trace(forwarded))); err != nil {
 		return err
 	}
 	a.WriteHeader(http.StatusOK)
@@ -85,7 +85,7 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	writing Writing
-	request *http.Request
+	sent    *attempts
 	settled bool
 	dropped bool
 }
@@ -102,7 +102,7 @@ func (a *answerWriter) WriteHeader(status int) {
 		if a.settled {
 			return
 		}
-		a.settle(status, fateOf(status, retried(a.request)))
+		a.settle(status, fateOf(status, a.sent.again()))
 		if a.dropped {
 			return
 		}
@@ -148,9 +148,10 @@ func fateOf(status int, retried bool) Fate {
 }
 
 // fateOfError tells what an error of the chain, given before any answer, says
-// about the write. Nil stands for a panic.
-func fateOfError(err error, retried bool) Fate {
-	if notDialed(err) && !retried {
+// about the write, of which something may have been sent before. Nil stands for
+// a panic.
+func fateOfError(err error, sent bool) Fate {
+	if notDialed(err) && !sent {
 		return Refused
 	}
 	he, ok := errors.AsType[caddyhttp.HandlerError](err)
@@ -179,15 +180,3 @@ func notDialed(err error) bool {
 // statusClientClosedRequest is what Caddy's proxy writes when the request's
 // context was cancelled before the backend answered.
 const statusClientClosedRequest = 499
-
-// retried reports whether the proxy sent the request more than once, so that
-// one backend may have applied what another refused.
-func retried(r *http.Request) bool {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return false
-	}
-	n, _ := repl.Get("http.reverse_proxy.retries")
-	count, _ := n.(int)
-	return count > 0
-}

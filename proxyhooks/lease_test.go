@@ -103,7 +103,7 @@ func TestLease(t *testing.T) {
 func TestLeaseStop(t *testing.T) {
 	begun, end, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	done := false
-	l := KeepLease(time.Now(), time.Millisecond, func(context.Context) error {
+	l := KeepLease(time.Now().Add(-time.Minute), 5*time.Minute, func(context.Context) error {
 		close(begun)
 		<-end
 		done = true
@@ -120,4 +120,17 @@ func TestLeaseStop(t *testing.T) {
 		t.Error("the renewal goes on")
 	}
 	l.Stop()
+}
+
+// A lease that ran out unnoticed, as while the process was suspended, isn't
+// renewed any more.
+func TestLeaseTooLate(t *testing.T) {
+	l := KeepLease(time.Now().Add(-time.Hour), time.Hour, func(context.Context) error {
+		t.Error("renewed")
+		return nil
+	}, func(error) bool { return false })
+	<-l.Context().Done()
+	if l.Stop(); !l.Lost() {
+		t.Error("not lost")
+	}
 }
