@@ -385,7 +385,7 @@ func TestPipelined(t *testing.T) {
 				tag := send(t, "GET", base+"/page", "").tag(t)
 				host := strings.TrimPrefix(base, "http://")
 				smuggled := "DELETE /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
-				content := (strings.Repeat(smuggled, f.size/len(smuggled)+1))[:f.size]
+				content := strings.Repeat(smuggled, f.size/len(smuggled)+1)[:f.size]
 				most, rest := f.split(content)
 				head := fmt.Sprintf("PUT /page HTTP/1.1\r\nHost: %s\r\n%s\r\n%s\r\n\r\n", host, f.framing(), tt.condition(tag))
 				get := "GET /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
