@@ -28,8 +28,9 @@ var (
 	touchAllScript = newScript("touch_all")
 )
 
-// script is one of the files in lua, after those that it needs. Executed twice with the same arguments, as
-// may happen when a reply is lost, it has one effect and the same answer.
+// script is one of the files in lua, after those that it needs. Executed twice
+// with the same arguments, as may happen when a reply is lost, it has one effect
+// and the same answer.
 type script struct {
 	*redis.Script
 	name   string
