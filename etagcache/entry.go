@@ -1,6 +1,7 @@
 package etagcache
 
 import (
+	"cmp"
 	"container/list"
 	"time"
 )
@@ -20,6 +21,7 @@ type entry struct {
 
 	vary     string
 	variants []variant // the one stored the longest time ago first
+	receipt  string    // of the write that led to them
 
 	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
 	waiting int
@@ -31,6 +33,7 @@ type entry struct {
 type variant struct {
 	key    string
 	stored time.Time
+	since  time.Time // when it was first stored as it is
 	Observed
 }
 
@@ -41,9 +44,11 @@ func (e *entry) snapshot(now time.Time) Entry {
 		Busy:     e.busy(now),
 		Vary:     e.vary,
 		Variants: make(map[string]Stored, len(e.variants)),
+		Receipt:  e.receipt,
+		Now:      now,
 	}
 	for _, v := range e.variants {
-		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored)}
+		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
 	}
 	return s
 }
@@ -57,6 +62,9 @@ func (e *entry) move(epoch string) {
 	}
 }
 
+// drop forgets what was known.
+func (e *entry) drop() { e.variants, e.receipt = nil, "" }
+
 // lapse ends the leases that have run out.
 func (e *entry) lapse(now time.Time) {
 	lapsed := false
@@ -67,7 +75,7 @@ func (e *entry) lapse(now time.Time) {
 		}
 	}
 	if lapsed {
-		e.variants = nil
+		e.drop()
 		e.move(NewToken())
 	}
 }
@@ -127,13 +135,13 @@ func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 	known, wasKnown := before.Variants[o.Variant]
 	stored := e.variant(o.Variant)
 	if stored != nil && !same(stored.Observed, o.Observed) && !(wasKnown && same(stored.Observed, known.Observed)) {
-		e.variants = nil
+		e.drop()
 		e.move(NewToken())
 		return ErrStale
 	}
 	changed := stored == nil && wasKnown && !same(known.Observed, o.Observed)
 	if changed {
-		e.variants = nil
+		e.drop()
 	}
 	if e.store(o, now) || changed {
 		e.move(NewToken())
@@ -143,12 +151,13 @@ func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 
 // settle ends the write of g.
 func (e *entry) settle(g Grant, s Settlement, now time.Time) {
-	stands := s.Unchanged && !g.Pass && e.epoch == g.Token
-	switch {
-	case !stands:
-		e.variants = nil
-	case s.Observation != nil:
+	alone := !g.Pass && e.epoch == g.Token
+	if !alone || !s.Unchanged {
+		e.drop()
+	}
+	if alone && s.Observation != nil {
 		e.store(*s.Observation, now)
+		e.receipt = cmp.Or(s.Receipt, e.receipt)
 	}
 	e.release(g.Token)
 	e.move(g.settled())
@@ -160,8 +169,14 @@ func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
 	changed = old != nil && !same(old.Observed, o.Observed) || o.Vary != e.vary && len(e.variants) > 0
 
+	since := now
 	var kept []variant
-	if !changed {
+	if changed {
+		e.drop()
+	} else {
+		if old != nil {
+			since = old.since
+		}
 		for _, v := range e.variants {
 			if v.key != o.Variant {
 				kept = append(kept, v)
@@ -172,7 +187,7 @@ func (e *entry) store(o Observation, now time.Time) (changed bool) {
 		}
 	}
 	e.vary = o.Vary
-	e.variants = append(kept, variant{key: o.Variant, stored: now, Observed: o.Observed})
+	e.variants = append(kept, variant{key: o.Variant, stored: now, since: since, Observed: o.Observed})
 	return changed
 }
 

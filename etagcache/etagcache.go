@@ -98,6 +98,11 @@ type Entry struct {
 	Vary string
 	// Variants holds what is known, by the key of the variant.
 	Variants map[string]Stored
+	// Receipt is that of the write which led to the present state, if it is
+	// known.
+	Receipt string
+	// Now is the time by the store's clock.
+	Now time.Time
 }
 
 // Stored is a representation as the store knows it.
@@ -105,6 +110,9 @@ type Stored struct {
 	Observed
 	// Age is the time since it was last stored, by the store's clock.
 	Age time.Duration
+	// Since is when it was first stored as it is, by the same clock: no earlier
+	// than the last change.
+	Since time.Time
 }
 
 // Observed is what a response showed of a representation.
@@ -134,15 +142,20 @@ type Grant struct {
 	Pass bool
 }
 
-// Settlement tells what is known at the end of a write.
+// Settlement tells what is known at the end of a write. At the end of a pass,
+// beside which others may have written, that is nothing, whatever it says.
 type Settlement struct {
 	// Unchanged means that the write did not happen: the validators stand.
-	// Otherwise nothing is known from now on. A pass is always settled as if
-	// Unchanged were false, and its Observation ignored.
+	// Otherwise they are dropped.
 	Unchanged bool
-	// Observation, if not nil, is what the holder of the claim saw at the
-	// origin while it held it. It is stored only with Unchanged.
+	// Observation, if not nil, is how the holder of the claim left the
+	// resource, as seen at the origin: before the write if Unchanged, else
+	// after it.
 	Observation *Observation
+	// Receipt is a text of at most 64 bytes by which the write may be
+	// recognised. It is stored with the Observation, and dropped with the
+	// validators.
+	Receipt string
 }
 
 // Store is the shared memory of the gateways.
@@ -183,9 +196,9 @@ type Store interface {
 	// Settle ends a claim or pass, moves the epoch and wakes those who wait.
 	// It fails with ErrLost where the grant is no longer held; then it changes
 	// nothing. Repeated before the epoch has moved on, it does nothing either
-	// and succeeds. Validators stay only if s.Unchanged, and if nothing but
-	// this grant moved the epoch since it was given. An s.Observation which
-	// differs from what is stored for its variant drops the other variants.
+	// and succeeds. Where anything but this grant moved the epoch since it was
+	// given, nothing is known, whatever s says. An s.Observation which differs
+	// from what is stored for its variant drops the other variants.
 	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
 
 	// Touch reports a change that came from elsewhere: the epoch moves and the

@@ -119,7 +119,7 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	}
 	token := NewToken()
 	e.hold(token, now.Add(t.Lease))
-	e.variants = nil
+	e.drop()
 	e.move(token)
 	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now), nil
 }
@@ -173,7 +173,7 @@ func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
 	defer m.mu.Unlock()
 	now := time.Now()
 	if e := m.find(key, now); e != nil {
-		e.variants = nil
+		e.drop()
 		e.move(NewToken())
 		m.keep(e, now, t)
 	}
@@ -188,7 +188,7 @@ func (m *Memory) TouchAll(ctx context.Context, _ Terms) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.entries {
-		e.variants = nil
+		e.drop()
 		e.move(NewToken())
 	}
 	return nil

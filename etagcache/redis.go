@@ -173,15 +173,18 @@ func (r *Redis) Renew(ctx context.Context, g Grant, t Terms) error {
 
 // Settle implements Store.
 func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) error {
-	var epoch, variant, value, vary string
-	if s.Unchanged && !g.Pass {
+	var epoch, changed, variant, value, vary string
+	if !g.Pass {
 		epoch = g.Token
-		if o := s.Observation; o != nil {
-			variant, value, vary = o.Variant, pack(o.Observed), o.Vary
-		}
+	}
+	if !s.Unchanged {
+		changed = "1"
+	}
+	if o := s.Observation; o != nil {
+		variant, value, vary = o.Variant, pack(o.Observed), o.Vary
 	}
 	_, err := r.run(ctx, settleScript, r.key(g.Key), t,
-		lease(g), g.settled(), epoch, variant, value, vary)
+		lease(g), g.settled(), epoch, changed, variant, value, vary, s.Receipt)
 	return err
 }
 

@@ -80,31 +80,46 @@ func (r reply) entry() (Entry, error) {
 	now, ok3 := r.number(3)
 	vary, ok4 := r.text(4)
 	_, ok5 := r.number(5)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
+	receipt, ok6 := r.text(6)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
 		return Entry{}, r.malformed()
 	}
 	e := Entry{
 		Epoch:    epoch,
 		Busy:     time.Duration(busy) * time.Millisecond,
 		Vary:     vary,
-		Variants: make(map[string]Stored, (len(r)-6)/2),
+		Variants: make(map[string]Stored, (len(r)-7)/2),
+		Receipt:  receipt,
+		Now:      time.UnixMilli(now),
 	}
-	for i := 6; i < len(r); i += 2 {
+	for i := 7; i < len(r); i += 2 {
 		variant, _ := r.text(i)
 		value, _ := r.text(i + 1)
-		stored, packed, _ := strings.Cut(value, " ")
-		at, err := strconv.ParseInt(stored, 10, 64)
+		s, err := stored(value, now)
 		if err != nil {
 			return Entry{}, r.malformed()
 		}
-		o, err := unpack(packed)
-		if err != nil {
-			return Entry{}, r.malformed()
-		}
-		age := time.Duration(now-at) * time.Millisecond
-		e.Variants[variant] = Stored{Observed: o, Age: max(0, age)}
+		e.Variants[variant] = s
 	}
 	return e, nil
+}
+
+// stored returns what the scripts have stored for a variant.
+func stored(value string, now int64) (s Stored, err error) {
+	stored, value, _ := strings.Cut(value, " ")
+	known, packed, _ := strings.Cut(value, " ")
+	at, err := strconv.ParseInt(stored, 10, 64)
+	if err != nil {
+		return s, err
+	}
+	before, err := strconv.ParseInt(known, 10, 64)
+	if err != nil {
+		return s, err
+	}
+	s.Observed, err = unpack(packed)
+	s.Age = time.Duration(max(0, now-at)) * time.Millisecond
+	s.Since = time.UnixMilli(at - before)
+	return s, err
 }
 
 // began reports whether the call began a generation, for a reply that holds an

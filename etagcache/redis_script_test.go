@@ -24,7 +24,7 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		for name, value := range fields {
 			// The times may differ by the time between.
 			if name[:1] == "v" {
-				fields[name] = value[14:]
+				fields[name] = strings.SplitN(value, " ", 3)[2]
 			}
 			if name[:1] == "c" || name[:1] == "p" || name == "q" {
 				fields[name] = ""
@@ -42,22 +42,23 @@ func TestScriptsExecutedTwice(t *testing.T) {
 	}{
 		{"read", nil, readScript, nil, "OK"},
 		{"observe", []any{"e", "1"}, observeScript, []any{"1", "v", "", present, ""}, "OK"},
-		{"observe a change", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", other, present, ""}, "OK"},
-		{"disagree", []any{"e", "1", "v:v", "1763769600000 " + other}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
+		{"observe a change", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", other, present, ""}, "OK"},
+		{"disagree", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
 		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
 		{"claim", []any{"e", "1"}, claimScript, []any{"token", hour, "1"}, "OK"},
 		{"claim late", []any{"e", "2"}, claimScript, []any{"token", hour, "1"}, "STALE"},
 		{"claim what has lapsed", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", hour, "1"}, "STALE"},
 		{"claim against a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", hour, "1"}, "BUSY"},
-		{"pass", []any{"e", "1", "v:v", "1763769600000 " + other}, passScript, []any{"token", hour}, "OK"},
+		{"pass", []any{"e", "1", "v:v", "1763769600000 0 " + other}, passScript, []any{"token", hour}, "OK"},
 		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token", hour}, "OK"},
 		{"pass what has lapsed", []any{"e", "1", "c:other", "1"}, passScript, []any{"token", hour}, "OK"},
 		{"renew", []any{"e", "1", "c:token", "9999999999999"}, renewScript, []any{"c:token", hour}, "OK"},
 		{"renew what has lapsed", []any{"e", "1", "c:token", "1"}, renewScript, []any{"c:token", hour}, "LOST"},
-		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "token", "v", present, ""}, "OK"},
-		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 " + other}, settleScript, []any{"c:token", "token.", "", "", "", ""}, "OK"},
-		{"settle what has lapsed", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "v", present, ""}, "LOST"},
-		{"touch", []any{"e", "1", "v:v", "1763769600000 " + other}, touchScript, nil, "OK"},
+		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "OK"},
+		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"c:token", "token.", "token", "1", "v", present, "", "receipt"}, "OK"},
+		{"settle a pass", []any{"e", "token", "p:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"p:token", "token.", "", "1", "", "", "", ""}, "OK"},
+		{"settle what has lapsed", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "LOST"},
+		{"touch", []any{"e", "1", "v:v", "1763769600000 0 " + other}, touchScript, nil, "OK"},
 		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1"}, "OK"},
 	}
 	for i, test := range tests {
@@ -97,11 +98,14 @@ func TestReplyMalformed(t *testing.T) {
 		{"OK"},
 		{"OK", "e", int64(0), int64(0), ""},
 		{"OK", int64(0), int64(0), int64(0), "", int64(0)},
-		{"OK", "e", int64(0), int64(0), "", int64(0), "v"},
-		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "1"},
-		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "x p - "},
-		{"OK", "e", int64(0), int64(0), "", int64(0), "v", "1 x - "},
-		{"OK", "e", int64(0), int64(0), "", int64(0), nil, nil},
+		{"OK", "e", int64(0), int64(0), "", int64(0)},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v"},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1"},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 p - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "x 0 p - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 x p - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 0 x - "},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", nil, nil},
 	} {
 		if e, err := r.entry(); err == nil {
 			t.Errorf("%q: got %+v", r, e)

@@ -12,7 +12,9 @@
 --   q            the ms until which passes are refused, because a claim was
 --   w            is there if somebody waits
 --   y            the Vary
---   v:<variant>  the ms at which it was stored, a space, what was observed
+--   r            the receipt
+--   v:<variant>  the ms at which it was stored, for how many ms it had been known
+--                as it is by then, what was observed; with spaces in between
 
 local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
 
@@ -96,12 +98,17 @@ local function drop()
     redis.call('HDEL', key, name)
   end
   variants = {}
+  if entry.r then
+    entry.r = nil
+    redis.call('HDEL', key, 'r')
+  end
 end
 
--- observed returns what is stored for a variant, or nil.
+-- observed returns what is stored for a variant, or nil, and the ms since which it
+-- has been known.
 local function observed(variant)
-  local value = variants['v:' .. variant]
-  return value and string.sub(value, string.find(value, ' ', 1, true) + 1)
+  local stored, known, value = string.match(variants['v:' .. variant] or '', '^(%d+) (%d+) (.*)$')
+  return value, value and stored - known
 end
 
 -- displace forgets the variant that was stored the longest time ago.
@@ -123,15 +130,18 @@ end
 -- store stores an observation and tells whether it contradicts what is stored,
 -- which is dropped then.
 local function store(variant, value, vary)
-  local old = observed(variant)
+  local old, since = observed(variant)
   local changed = (old and old ~= value) or (vary ~= (entry.y or '') and next(variants) ~= nil)
   if changed then
     drop()
   elseif not old then
     displace()
   end
+  if changed or not old then
+    since = now
+  end
   local name = 'v:' .. variant
-  variants[name] = text(now) .. ' ' .. value
+  variants[name] = text(now) .. ' ' .. text(math.max(0, now - since)) .. ' ' .. value
   entry.y = vary
   redis.call('HSET', key, name, variants[name], 'y', vary)
   return changed
@@ -139,7 +149,7 @@ end
 
 -- answer returns the status and the entry as the client reads them.
 local function answer(status)
-  local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0 }
+  local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '' }
   for name, value in pairs(variants) do
     table.insert(reply, string.sub(name, 3))
     table.insert(reply, value)

@@ -1,10 +1,10 @@
 -- KEYS: 1 the entry, 2 the marker   ARGV: 6 the kind of the grant and its token,
--- 7 the epoch that the end begins, 8 the epoch under which the variants stand (''
--- for none), 9 the variant observed, 10 what was observed ('' for nothing),
--- 11 its Vary
+-- 7 the epoch that the end begins, 8 the one that the claim began ('' for a pass),
+-- 9 whether the resource has changed ('' for no), 10 the variant observed,
+-- 11 what was observed ('' for nothing), 12 its Vary, 13 the receipt ('' for none)
 
-local name, settled, epoch = ARGV[6], ARGV[7], ARGV[8]
-local variant, value, vary = ARGV[9], ARGV[10], ARGV[11]
+local name, settled, epoch, changed = ARGV[6], ARGV[7], ARGV[8], ARGV[9] ~= ''
+local variant, value, vary, receipt = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
 join()
 
@@ -12,10 +12,15 @@ if not leases[name] then
   return { entry.e == settled and 'OK' or 'LOST' } -- OK: repeated
 end
 release(name)
-if entry.e ~= epoch then
+local alone = entry.e == epoch
+if not alone or changed then
   drop()
-elseif value ~= '' then
+end
+if alone and value ~= '' then
   store(variant, value, vary)
+  if receipt ~= '' then
+    redis.call('HSET', key, 'r', receipt)
+  end
 end
 move(settled)
 keep()

@@ -27,6 +27,34 @@ var observeRules = []rule{
 		g.knows(g.read(), tagged("v", "1"), tagged("w", "2"))
 	}},
 
+	{"since when it is as it is, is told by the store's clock", func(g *gateways) {
+		since := func() time.Time { return g.read().Variants["v"].Since }
+		begun := g.read().Now
+		g.seen(tagged("v", "1"))
+		first := since()
+		if first.Before(begun) || first.After(g.read().Now) {
+			g.Fatalf("it is so since %v, want a time between %v and %v", first, begun, g.read().Now)
+		}
+		g.tick(first)
+		g.seen(tagged("v", "1"))
+		grant, _ := g.claim(long)
+		o := tagged("v", "1")
+		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
+		if got := since(); !got.Equal(first) {
+			g.Fatalf("it is so since %v, want %v, as before", got, first)
+		}
+		g.seen(tagged("v", "2"))
+		second := since()
+		if !second.After(first) {
+			g.Fatalf("another one is so since %v, want a time after %v", second, first)
+		}
+		g.tick(second)
+		g.write("")
+		if got := since(); !got.After(second) {
+			g.Fatalf("after a write it is so since %v, want a time after %v", got, second)
+		}
+	}},
+
 	{"nothing is stored under an epoch that has moved", func(g *gateways) {
 		before := g.read()
 		g.touch()

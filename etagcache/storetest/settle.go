@@ -45,11 +45,51 @@ var settleRules = []rule{
 		g.knows(g.read(), o)
 	}},
 
-	{"what the holder saw before its write is not", func(g *gateways) {
+	{"what the holder saw after its write is all that is known", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		g.seen(tagged("w", "2"))
 		grant, _ := g.claim(long)
-		o := tagged("v", "1")
+		o := tagged("v", "3")
 		g.settle(grant, etagcache.Settlement{Observation: &o}, nil)
+		g.knows(g.read(), o)
+	}},
+
+	{"what the holder of a pass saw is not", func(g *gateways) {
+		grant, _ := g.pass(long)
+		o := tagged("v", "1")
+		g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: "r"}, nil)
 		g.knows(g.read())
+		g.receipt("")
+	}},
+
+	{"a receipt is kept with what the write led to", func(g *gateways) {
+		g.write("r")
+		g.receipt("r")
+		g.seen(tagged("v", "1"))
+		g.seen(tagged("w", "2"))
+		g.receipt("r")
+		grant, _ := g.claim(long)
+		g.receipt("r")
+		o := tagged("v", "1")
+		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
+		g.receipt("r")
+	}},
+
+	{"a receipt goes with what the write led to", func(g *gateways) {
+		for _, end := range []func(){
+			g.touch,
+			func() { g.observe(g.read(), tagged("v", "2"), nil) },
+			func() { grant, _ := g.pass(long); g.settle(grant, etagcache.Settlement{}, nil) },
+			func() { grant, _ := g.claim(long); g.settle(grant, etagcache.Settlement{}, nil) },
+			func() { g.write("") },
+			func() { _, e := g.claim(short); g.lapse(e.Epoch) },
+			func() { g.check("touch all", g.a.TouchAll(g.ctx, long), nil) },
+		} {
+			g.write("r")
+			g.receipt("r")
+			end()
+			g.receipt("")
+		}
 	}},
 
 	{"nothing stands after a touch", func(g *gateways) {
@@ -60,6 +100,11 @@ var settleRules = []rule{
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		g.idle(g.read())
 		g.knows(g.read())
+		grant, _ = g.claim(long)
+		g.touch()
+		g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: "r"}, nil)
+		g.knows(g.read())
+		g.receipt("")
 	}},
 
 	{"a repeated settle does nothing", func(g *gateways) {
@@ -82,4 +127,20 @@ var settleRules = []rule{
 		g.unmoved(claimed, g.read())
 		g.settle(second, etagcache.Settlement{}, nil)
 	}},
+}
+
+// write has a write lead to the variant "v" with the tag "1".
+func (g *gateways) write(receipt string) {
+	g.Helper()
+	grant, _ := g.claim(long)
+	o := tagged("v", "1")
+	g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: receipt}, nil)
+}
+
+// receipt wants the entry to have that receipt.
+func (g *gateways) receipt(want string) {
+	g.Helper()
+	if e := g.read(); e.Receipt != want {
+		g.Fatalf("got the receipt %q, want %q: %+v", e.Receipt, want, e)
+	}
 }

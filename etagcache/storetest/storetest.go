@@ -169,6 +169,14 @@ func (g *gateways) lapse(epoch string) etagcache.Entry {
 	}
 }
 
+// tick returns when the store's clock is past t.
+func (g *gateways) tick(t time.Time) {
+	g.Helper()
+	for !g.read().Now.After(t) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (g *gateways) idle(e etagcache.Entry) {
 	g.Helper()
 	if e.Busy != 0 {
