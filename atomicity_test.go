@@ -611,7 +611,7 @@ func TestAtomicBackendRefuses(t *testing.T) {
 			status, _ := strconv.Atoi(r.Header.Get("X-Refuse"))
 			return status
 		}})
-		n := deploy(t, "verify never\nlease 30s\nwait 300ms", docs)
+		n := deploy(t, "verify never\nwrite_etag off\nlease 30s\nwait 300ms", docs)
 		for _, status := range []string{"400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "423", "429"} {
 			path := "/docs/" + status
 			bypass(t, docs, "PUT", path, "old")
@@ -770,6 +770,7 @@ func TestAtomicTurns(t *testing.T) {
 		const conditional, unconditional = "conditional", "unconditional"
 		var mu sync.Mutex
 		inside, together := make(map[string]int), 0
+		met := make(chan struct{}) // closed when two unconditional writes are
 		docs := legacydocs.New(legacydocs.Options{Delay: 5 * time.Millisecond})
 		enter := func(kind string) (leave func()) {
 			mu.Lock()
@@ -777,6 +778,9 @@ func TestAtomicTurns(t *testing.T) {
 			inside[kind]++
 			if inside[conditional] > 1 || inside[conditional] == 1 && inside[unconditional] > 0 {
 				t.Errorf("in the backend together: %v", inside)
+			}
+			if together < 2 && inside[unconditional] == 2 {
+				close(met)
 			}
 			together = max(together, inside[unconditional])
 			return func() {
@@ -787,7 +791,14 @@ func TestAtomicTurns(t *testing.T) {
 		}
 		n := deploy(t, "wait 1m", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == "PUT" {
-				defer enter(r.Header.Get("X-Kind"))()
+				kind := r.Header.Get("X-Kind")
+				defer enter(kind)()
+				if kind == unconditional {
+					select {
+					case <-met:
+					case <-time.After(time.Second): // there may be no other
+					}
+				}
 			}
 			docs.ServeHTTP(w, r)
 		}))

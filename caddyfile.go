@@ -37,6 +37,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		buffer        <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
+//		write_etag    verbatim|always|off
+//		replay
 //		lease         <duration>
 //		wait          <duration>
 //		grace         <duration>
@@ -88,6 +90,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return nil
 	case "verify":
 		return oneArg(d, &h.Verify)
+	case "write_etag":
+		return oneArg(d, &h.WriteETag)
+	case "replay":
+		return flagArg(d, &h.Replay)
 	case "lease":
 		return durationArg(d, &h.Lease)
 	case "wait":

@@ -43,9 +43,17 @@ type scenario struct {
 type setting struct {
 	verify string
 	known  bool // the resource, to the store and the nodes
+	after  bool // whether the origin is asked once more after a write
 }
 
-var settings = []setting{{verifyPassing, false}, {verifyPassing, true}, {verifyNever, false}, {verifyNever, true}}
+var settings = []setting{
+	{verifyPassing, false, false},
+	{verifyPassing, true, false},
+	{verifyNever, false, false},
+	{verifyNever, true, false},
+	{verifyNever, true, true},
+	{verifyPassing, false, true},
+}
 
 // someSettings are those that there is time for.
 func someSettings() []setting {
@@ -62,10 +70,14 @@ var raced = func() bool {
 }()
 
 func (s setting) String() string {
+	text := "verify " + s.verify
 	if s.known {
-		return "verify " + s.verify + ", known"
+		text += ", known"
 	}
-	return "verify " + s.verify + ", unknown"
+	if s.after {
+		text += ", asked after"
+	}
+	return text
 }
 
 // part is what an actor does.
@@ -349,8 +361,12 @@ func (sc *scenario) provision(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
 	sc.handler = Handler{
-		Verify: sc.verify,
-		Wait:   caddy.Duration(125 * time.Second), // longer than any write lasts
+		Verify:    sc.verify,
+		WriteETag: writeETagOff,
+		Wait:      caddy.Duration(125 * time.Second), // longer than any write lasts
+	}
+	if sc.after {
+		sc.handler.WriteETag, sc.handler.Replay = writeETagVerbatim, true
 	}
 	if err := sc.handler.Provision(ctx); err != nil {
 		t.Fatal(err)
@@ -390,14 +406,14 @@ var mutants = []struct {
 	scenario string
 	setting
 }{
-	{"a claim ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyEpoch{s} }, "two writers", setting{verifyNever, true}},
-	{"an observation ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyTime{s} }, "two writers and a reader", setting{verifyNever, false}},
-	{"a settlement keeps the validators", func(s etagcache.Store) etagcache.Store { return keeping{s} }, "two writers", setting{verifyNever, true}},
-	{"a claim is shared", func(s etagcache.Store) etagcache.Store { return sharing{s} }, "two writers", setting{verifyPassing, false}},
-	{"a claim ends when there is no answer", func(s etagcache.Store) etagcache.Store { return impatient{s} }, "the backend gives no answer", setting{verifyPassing, true}},
-	{"a pass keeps no claim out", func(s etagcache.Store) etagcache.Store { return careless{s} }, "writer and blind writer", setting{verifyPassing, true}},
-	{"a lease is half as long", func(s etagcache.Store) etagcache.Store { return brief{s} }, "a node crashes", setting{verifyPassing, true}},
-	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{verifyPassing, true}},
+	{"a claim ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyEpoch{s} }, "two writers", setting{verifyNever, true, false}},
+	{"an observation ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyTime{s} }, "two writers and a reader", setting{verifyNever, false, false}},
+	{"a settlement keeps the validators", func(s etagcache.Store) etagcache.Store { return keeping{s} }, "two writers", setting{verifyNever, true, false}},
+	{"a claim is shared", func(s etagcache.Store) etagcache.Store { return sharing{s} }, "two writers", setting{verifyPassing, false, false}},
+	{"a claim ends when there is no answer", func(s etagcache.Store) etagcache.Store { return impatient{s} }, "the backend gives no answer", setting{verifyPassing, true, false}},
+	{"a pass keeps no claim out", func(s etagcache.Store) etagcache.Store { return careless{s} }, "writer and blind writer", setting{verifyPassing, true, false}},
+	{"a lease is half as long", func(s etagcache.Store) etagcache.Store { return brief{s} }, "a node crashes", setting{verifyPassing, true, false}},
+	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{verifyPassing, true, false}},
 }
 
 func TestExplorationFindsLostUpdates(t *testing.T) {

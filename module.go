@@ -82,6 +82,22 @@ type Handler struct {
 	// than that.
 	Verify string `json:"verify,omitempty"`
 
+	// The new ETag on the answer to a conditional write that succeeded:
+	// `verbatim` (default) sends it if a PUT was stored exactly as it was sent,
+	// of which another GET to the origin makes sure; `always` sends the one that
+	// this GET shows, also where the backend has stored something else; `off`
+	// sends none, and saves the GET.
+	WriteETag string `json:"write_etag,omitempty"`
+
+	// Whether a conditional write that has succeeded, and that is sent again
+	// because its answer was lost, succeeds again, with the same status and the
+	// new ETag, rather than being refused for the change that it made itself. It
+	// must come from the same user, with the same conditions and the same
+	// content, and the same Idempotency-Key, if it has one. It costs a GET to the
+	// origin per write. Two clients can't tell then which of them wrote, if both
+	// wrote the same. Default: false.
+	Replay bool `json:"replay,omitempty"`
+
 	// How long a write may keep others out without a sign of life from its
 	// node. It is also the time after which a write that got no answer is
 	// taken to be dead. Default: 30s.
@@ -213,6 +229,7 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.Key, defaultKey)
 	setDefault(&h.Buffer, defaultBuffer)
 	setDefault(&h.Verify, verifyPassing)
+	setDefault(&h.WriteETag, writeETagVerbatim)
 	setDefault(&h.Lease, defaultLease)
 	setDefault(&h.Wait, defaultWait)
 	setDefault(&h.Grace, h.Lease/3)

@@ -24,6 +24,10 @@ const (
 	errorsProblem = "problem"
 	errorsCaddy   = "caddy"
 
+	writeETagVerbatim = "verbatim"
+	writeETagAlways   = "always"
+	writeETagOff      = "off"
+
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
 
@@ -71,6 +75,7 @@ func (h *Handler) check() error {
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
 		{"require", checkMethods(h.Require)},
 		{"verify", second(parseVerification(h.Verify))},
+		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},

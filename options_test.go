@@ -196,7 +196,7 @@ func TestJSONIsRefused(t *testing.T) {
 
 		{`"vary": ["Accept"]`, `unknown field "vary"`},
 		{`"affects": {"/a": ["/b"]}`, `unknown field "affects"`},
-		{`"write_etag": "always"`, `unknown field "write_etag"`},
+		{`"write_etag": "on"`, `write_etag: must be verbatim or always or off, not "on"`},
 		{`"Key": "a", "keyy": "b"`, `unknown field "keyy"`},
 	}
 	for _, tt := range tests {
@@ -401,7 +401,7 @@ func TestOptionVerify(t *testing.T) {
 	} {
 		t.Run(tt.verify, func(t *testing.T) {
 			backend := page("content")
-			url := site(t, "verify "+tt.verify, backend)
+			url := site(t, "write_etag off\nverify "+tt.verify, backend)
 			tag := send(t, "GET", url, "").tag(t)
 			if got := backend.asks(func() { send(t, "PUT", url, "x", "If-Match", `"stale"`).expect(t, 412) }); got != tt.refused {
 				t.Errorf("a write that is refused costs %d GETs, want %d", got, tt.refused)

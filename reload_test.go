@@ -62,12 +62,12 @@ func TestReloadKeepsState(t *testing.T) {
 	m := miniredis.RunT(t)
 	redis := "grace 1ms\nstore redis redis://" + m.Addr() + "\n"
 	for _, tt := range []struct{ name, before, after string }{
-		{"the same config", "verify never", "verify never"},
-		{"other options", "verify never", "verify never\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
-		{"the default store, by name", "verify never", "store memory\nverify never"},
-		{"another bound of the memory store", "verify never", "store memory {\nmax_entries 10\n}\nverify never"},
-		{"redis", redis + "verify never", redis + "verify never\nwait 1s"},
-		{"another module's store", "store test kept\nverify never", "store test kept\nverify never"},
+		{"the same config", "verify never\nwrite_etag off", "verify never\nwrite_etag off"},
+		{"other options", "verify never\nwrite_etag off", "verify never\nwrite_etag off\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
+		{"the default store, by name", "verify never\nwrite_etag off", "store memory\nverify never\nwrite_etag off"},
+		{"another bound of the memory store", "verify never\nwrite_etag off", "store memory {\nmax_entries 10\n}\nverify never\nwrite_etag off"},
+		{"redis", redis + "verify never\nwrite_etag off", redis + "verify never\nwrite_etag off\nwait 1s"},
+		{"another module's store", "store test kept\nverify never\nwrite_etag off", "store test kept\nverify never\nwrite_etag off"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			docs, seen := watched(legacydocs.Options{})
@@ -90,7 +90,7 @@ func TestReloadKeepsState(t *testing.T) {
 // The bound of the memory store is that of the last config.
 func TestReloadWithAnotherBound(t *testing.T) {
 	backend := page("content")
-	bound := func(n int) string { return fmt.Sprintf("store memory {\nmax_entries %d\n}\nverify never", n) }
+	bound := func(n int) string { return fmt.Sprintf("store memory {\nmax_entries %d\n}\nverify never\nwrite_etag off", n) }
 	r := loadReloadable(t, bound(10), serve(t, backend))
 	asked := func() int {
 		t.Helper()
@@ -134,7 +134,7 @@ func TestFailedReload(t *testing.T) {
 	with := func(options string) string {
 		return fmt.Sprintf("http://%s {\n%s\n}\n", address, guarded(options, backend))
 	}
-	load(t, with("store test failed\nverify never"))
+	load(t, with("store test failed\nverify never\nwrite_etag off"))
 	url := "http://" + address + "/docs/a"
 	tag := send(t, "GET", url, "").tag(t)
 	store := testStores["failed"]
@@ -363,6 +363,7 @@ func TestTwoHandlers(t *testing.T) {
 			preconditions {
 				store memory
 				verify never
+				write_etag off
 				disclose off
 			}
 			reverse_proxy %s

@@ -34,7 +34,7 @@ func (x *exchange) writeConditional() error {
 		return x.gaveUp(err)
 	}
 	if res := x.evaluate(x.stored().Representation); x.entry.Busy == 0 && x.refutes(res) {
-		return x.refuse(x.failed(res, x.stored().Representation))
+		return x.refuted(res, x.stored().Observed)
 	}
 	// Somebody who sends slowly, or never ends, must not keep others waiting.
 	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, true)
@@ -47,7 +47,7 @@ func (x *exchange) writeConditional() error {
 	case err != nil:
 		return x.gaveUp(err)
 	case x.refutes(c.res):
-		return x.refuse(x.failed(c.res, c.known.Representation))
+		return x.refuted(c.res, c.known.Observed)
 	}
 	return x.writeClaimed(x.hold(c.grant, c.taken), c)
 }
@@ -156,7 +156,7 @@ func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 		wr.outcome = outcomeUnconditional
 	default:
 		wr.release()
-		return x.refuse(x.failed(res, current.Representation))
+		return x.refuted(res, current)
 	}
 	if x.gone() {
 		return errGone

@@ -2,6 +2,7 @@ package preconditions
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"time"
@@ -21,13 +22,21 @@ type writing struct {
 	lease   *proxyhooks.Lease // nil if nothing is held
 	settled bool
 
-	seen    *etagcache.Observation // what the origin showed under the claim
+	seen    *etagcache.Observation // what the origin showed under the claim, before the write
+	led     *etagcache.Observation // the same after it
+	receipt string                 // of the write, once it has succeeded
 	mark    bool                   // whether to mark the resource as changed at the end
 	outcome outcome
 	reason  string
 	field   validator.Field
 	current validator.ETag
 	instead func() error // answers in place of the backend
+
+	// For a look at the origin after the write, or nil:
+	base    *http.Request      // the request as it was before next
+	content *[sha256.Size]byte // the digest of what was sent, if all of it was at hand
+	size    int64              // how much that was
+	request string             // the digest of the rest
 }
 
 // hold keeps a claim or pass, which was taken no earlier than at taken, alive.
@@ -59,6 +68,7 @@ func (wr *writing) forward() error {
 		// The content is here: the backend needs no time to think about it.
 		defer proxyhooks.Edit(wr.r.Header, map[string][]string{"Expect": nil})()
 	}
+	wr.lookAfter()
 	err := proxyhooks.Forward(ctx, wr.next, wr.w, wr.r, wr.h.terms.Lease, wr)
 	if wr.instead != nil {
 		return wr.instead()
@@ -66,8 +76,21 @@ func (wr *writing) forward() error {
 	return err
 }
 
+// Hold implements proxyhooks.Writing. A backend that does one thing at a time can
+// be asked only once its answer is complete.
+func (wr *writing) Hold(status int) int64 {
+	if wr.base == nil || status/100 != 2 || status == http.StatusAccepted || status == http.StatusMultiStatus {
+		return -1
+	}
+	return wr.h.Buffer
+}
+
 // Settle implements proxyhooks.Writing.
-func (wr *writing) Settle(_ int, _ http.Header, fate proxyhooks.Fate) bool {
+func (wr *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
+	wr.removeValidators(a)
+	if a.Whole && fate == proxyhooks.Applied {
+		wr.look(a)
+	}
 	lost := wr.lease != nil && wr.lease.Lost()
 	wr.settle(fate)
 	if lost && fate == proxyhooks.Unanswered {
@@ -99,10 +122,7 @@ func (wr *writing) settle(fate proxyhooks.Fate) {
 		err = store.note(store.Renew(ctx, wr.grant, terms))
 	default:
 		wr.lease.Stop()
-		err = store.note(store.Settle(ctx, wr.grant, etagcache.Settlement{
-			Unchanged:   fate == proxyhooks.Refused,
-			Observation: wr.seen,
-		}, terms))
+		err = store.note(store.Settle(ctx, wr.grant, wr.settlement(fate), terms))
 	}
 	if err != nil {
 		wr.h.logger.Warn("the end of a write could not be stored",

@@ -2,6 +2,7 @@ package proxyhooks
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,29 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 	}
 	r.Body = ahead
 	return done, nil
+}
+
+// Digest returns the SHA-256 of the request content, if all of it is at hand.
+func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return sha256.Sum256(nil), true
+	}
+	ahead, ok := r.Body.(aheadBody)
+	if !ok || !ahead.whole {
+		return sum, false
+	}
+	switch content := ahead.Reader.(type) {
+	case *bytes.Buffer:
+		return sha256.Sum256(content.Bytes()), true
+	case *os.File:
+		h := sha256.New()
+		_, err := io.Copy(h, content)
+		if _, seekErr := content.Seek(0, io.SeekStart); err != nil || seekErr != nil {
+			return sum, false // the next to read it will find out why
+		}
+		return [sha256.Size]byte(h.Sum(nil)), true
+	}
+	return sum, false
 }
 
 // trusted is how much memory is taken because of an announced length alone.

@@ -1,6 +1,7 @@
 package proxyhooks
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -27,12 +28,27 @@ const (
 	Refused
 )
 
+// Answer is the backend's answer to a write.
+type Answer struct {
+	Status int         // zero if there is none
+	Header http.Header // the client's, which may be edited
+	// Whole tells that all of it has come, with the Content, so that the
+	// backend is free to be asked.
+	Whole   bool
+	Content []byte
+}
+
 // Writing receives what becomes of a write that is forwarded.
 type Writing interface {
+	// Hold is called once, if there is an answer. It returns how many bytes of
+	// its content may be held back until the answer is whole: negative if it
+	// isn't to be held back at all.
+	Hold(status int) (limit int64)
+
 	// Settle is called exactly once, before the client can see the answer. It
 	// reports whether the answer is to be sent; if not, it is dropped, and the
-	// caller of Forward answers instead. Status is zero where there is none.
-	Settle(status int, header http.Header, f Fate) (send bool)
+	// caller of Forward answers instead.
+	Settle(a Answer, f Fate) (send bool)
 }
 
 // Forward runs next on a write. A client that goes away doesn't cut the
@@ -64,8 +80,12 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	}
 	defer func() {
 		p := recover()
-		if p != nil || err != nil {
-			a.settle(0, fateOfError(err, sent.earlier()))
+		switch {
+		case a.holding:
+			a.settle(false)
+		case p != nil || err != nil:
+			a.fate = fateOfError(err, sent.earlier())
+			a.settle(false)
 		}
 		switch {
 		case a.dropped && (p == nil || p == http.ErrAbortHandler):
@@ -78,40 +98,78 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		return err
 	}
 	a.WriteHeader(http.StatusOK)
+	if a.holding {
+		return a.send(true)
+	}
 	return nil
 }
 
-// answerWriter has the write settled before the final status goes out.
+// answerWriter has the write settled before the final status goes out. It may
+// hold the answer back until all of it is there.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	writing Writing
 	sent    *attempts
+
+	status  int  // of the answer, once it has begun
+	fate    Fate // as far as is known
+	limit   int64
+	holding bool
+	held    bytes.Buffer
 	settled bool
 	dropped bool
 }
 
-func (a *answerWriter) settle(status int, f Fate) {
-	if !a.settled {
-		a.settled = true
-		a.dropped = !a.writing.Settle(status, a.Header(), f)
+func (a *answerWriter) settle(whole bool) {
+	a.holding = false
+	if a.settled {
+		return
 	}
+	a.settled = true
+	answer := Answer{Status: a.status, Header: a.Header(), Whole: whole}
+	if whole {
+		answer.Content = a.held.Bytes()
+	}
+	a.dropped = !a.writing.Settle(answer, a.fate)
+}
+
+// send has the write settled, and sends what is there of the answer.
+func (a *answerWriter) send(whole bool) error {
+	a.settle(whole)
+	if a.dropped {
+		return nil
+	}
+	a.ResponseWriterWrapper.WriteHeader(a.status)
+	_, err := a.held.WriteTo(a.ResponseWriterWrapper)
+	return err
 }
 
 func (a *answerWriter) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		if a.settled {
-			return
-		}
-		a.settle(status, fateOf(status, a.sent.again()))
-		if a.dropped {
-			return
-		}
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		a.ResponseWriterWrapper.WriteHeader(status)
+		return
 	}
-	a.ResponseWriterWrapper.WriteHeader(status)
+	if a.status != 0 {
+		return
+	}
+	a.status, a.fate = status, fateOf(status, a.sent.again())
+	if a.limit = a.writing.Hold(status); a.limit >= 0 && status >= 200 && !streams(a.Header()) {
+		a.holding = true
+		return
+	}
+	_ = a.send(false) // there is nothing to write yet
 }
 
 func (a *answerWriter) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
+	if a.holding {
+		if int64(a.held.Len()+len(p)) <= a.limit {
+			return a.held.Write(p)
+		}
+		if err := a.send(false); err != nil {
+			return 0, err
+		}
+	}
 	if a.dropped {
 		return len(p), nil
 	}
@@ -120,15 +178,21 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 
 func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 	a.WriteHeader(http.StatusOK)
-	if a.dropped {
+	switch {
+	case a.holding:
+		return io.Copy(struct{ io.Writer }{a}, r)
+	case a.dropped:
 		return io.Copy(io.Discard, r)
+	default:
+		return a.ResponseWriterWrapper.ReadFrom(r)
 	}
-	return a.ResponseWriterWrapper.ReadFrom(r)
 }
 
+// FlushError flushes what may be sent. The proxy also flushes answers that are
+// no streams.
 func (a *answerWriter) FlushError() error {
 	a.WriteHeader(http.StatusOK)
-	if a.dropped {
+	if a.holding || a.dropped {
 		return nil
 	}
 	return http.NewResponseController(a.ResponseWriterWrapper).Flush()

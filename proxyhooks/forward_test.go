@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,70 @@ func TestForwardWays(t *testing.T) {
 		}))
 		d.expect(t, "header 103", "settle 204", "header 204")
 	})
+}
+
+// TestForwardHolds: an answer that is held back is settled when all of it has
+// come, or when it can't be held any longer.
+func TestForwardHolds(t *testing.T) {
+	content := func(w http.ResponseWriter) {
+		_, _ = io.WriteString(w, "con")
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.Copy(w, io.LimitReader(strings.NewReader("tent"), 9))
+	}
+	for _, tt := range []struct {
+		name   string
+		hold   int64
+		next   http.HandlerFunc
+		events []string
+		whole  []string
+		panics bool
+	}{
+		{"whole", 7, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(103)
+			w.WriteHeader(201)
+			content(w)
+		}, []string{"header 103", "settle 201", "header 201", "content"}, []string{"content"}, false},
+		{"without content", 0, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(204)
+		}, []string{"settle 204", "header 204"}, []string{""}, false},
+		{"too long", 6, func(w http.ResponseWriter, _ *http.Request) {
+			content(w)
+		}, []string{"settle 200", "header 200", "content", "content"}, nil, false},
+		{"an event stream", 7, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			content(w)
+		}, []string{"settle 200", "header 200", "content", "flush", "content"}, nil, false},
+		{"broken off", 7, func(w http.ResponseWriter, _ *http.Request) {
+			content(w)
+			panic(http.ErrAbortHandler)
+		}, []string{"settle 200"}, nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDiary()
+			d.hold = tt.hold
+			p := recovered(func() {
+				if err := forward(d, newRequest("PUT", nil), handler(tt.next)); err != nil {
+					t.Error(err)
+				}
+			})
+			if (p != nil) != tt.panics {
+				t.Errorf("panic: %v", p)
+			}
+			d.expect(t, tt.events...)
+			if d.fate(t) != Applied || !slices.Equal(d.whole, tt.whole) {
+				t.Errorf("fate %d, whole %q, want %q", d.fates[0], d.whole, tt.whole)
+			}
+
+			d = newDiary()
+			d.hold, d.refuse = tt.hold, true
+			_ = recovered(func() { _ = forward(d, newRequest("PUT", nil), handler(tt.next)) })
+			for _, event := range d.events {
+				if event == "content" || event == "header 200" || event == "header 201" {
+					t.Errorf("an answer that is refused goes out: %q", d.events)
+				}
+			}
+		})
+	}
 }
 
 func TestForwardErrors(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -38,10 +39,20 @@ type Probed struct {
 // that it took place. With a limit above zero the probe is given up after more
 // bytes of content than that, and it always is at a response that may never
 // end; what it shows then lacks a tag that had to be made from the content.
-func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) (p Probed) {
+func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) Probed {
+	return probe(ctx, next, r, &probeWriter{deriver: d, limit: limit})
+}
+
+// ProbeContent does the same without a limit, and writes the content of a
+// representation to content. An error from that gives the probe up.
+func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, content io.Writer) Probed {
+	return probe(ctx, next, r, &probeWriter{deriver: d, content: content})
+}
+
+func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &probeWriter{header: make(http.Header), deriver: d, limit: limit, cancel: cancel}
+	w.header, w.cancel = make(http.Header), cancel
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {
@@ -138,6 +149,7 @@ type probeWriter struct {
 	observed etagcache.Observed
 	known    bool
 	hash     *contentHash
+	content  io.Writer // nil if nobody wants it
 	body     bytes.Buffer
 
 	read    int64 // of the content
@@ -166,6 +178,11 @@ func (w *probeWriter) WriteHeader(status int) {
 func (w *probeWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	w.read += int64(len(p))
+	if w.known && w.content != nil && !w.givenUp {
+		if _, err := w.content.Write(p); err != nil {
+			w.giveUp()
+		}
+	}
 	switch {
 	case w.hash != nil:
 		w.hash.Write(p)
@@ -173,7 +190,7 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 			w.giveUp()
 		}
 	case w.known:
-		if w.read > maxDropped {
+		if w.content == nil && w.read > maxDropped {
 			w.giveUp()
 		}
 	default:

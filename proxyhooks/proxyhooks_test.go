@@ -72,9 +72,11 @@ type diary struct {
 
 	// of a Writing
 	fates []Fate
+	hold  int64 // as Hold returns
+	whole []string
 }
 
-func newDiary() *diary { return &diary{header: make(http.Header)} }
+func newDiary() *diary { return &diary{header: make(http.Header), hold: -1} }
 
 func (d *diary) note(format string, args ...any) {
 	d.events = append(d.events, fmt.Sprintf(format, args...))
@@ -105,9 +107,14 @@ func (d *diary) Late(o etagcache.Observed) {
 	d.late = append(d.late, o)
 }
 
-func (d *diary) Settle(status int, _ http.Header, f Fate) bool {
-	d.note("settle %d", status)
+func (d *diary) Hold(int) int64 { return d.hold }
+
+func (d *diary) Settle(a Answer, f Fate) bool {
+	d.note("settle %d", a.Status)
 	d.fates = append(d.fates, f)
+	if a.Whole {
+		d.whole = append(d.whole, string(a.Content))
+	}
 	return !d.refuse
 }
 

@@ -1,0 +1,122 @@
+package preconditions
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"net/http"
+	"net/url"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// lookAfter prepares for another look at the origin if the write succeeds, where
+// somebody wants to know. Only the holder of a claim can be sure that what it
+// sees is its own doing.
+func (wr *writing) lookAfter() {
+	verbatim, replay := wr.verbatim(), wr.h.Replay
+	if wr.lease == nil || wr.grant.Pass || !verbatim && !replay && wr.h.WriteETag != writeETagAlways {
+		return
+	}
+	wr.base = wr.r.Clone(wr.detached())
+	if sum, ok := proxyhooks.Digest(wr.r); ok {
+		wr.content, wr.size = &sum, wr.r.ContentLength
+	}
+	if replay {
+		wr.request = wr.requestDigest()
+	}
+}
+
+// verbatim reports whether the content may be stored as it was sent, which only
+// a PUT of a whole representation asks for (RFC 9110, sections 9.3.4 and 14.5),
+// and whether the client is to be told.
+func (wr *writing) verbatim() bool {
+	return wr.h.WriteETag == writeETagVerbatim && wr.method == http.MethodPut && wr.r.Method == http.MethodPut &&
+		wr.r.Header["Content-Range"] == nil && wr.r.Header["Content-Encoding"] == nil
+}
+
+// look asks the origin, under the claim, what the write has led to. It keeps
+// that for the settlement, and puts the tag on the answer, if it may be there.
+func (wr *writing) look(a proxyhooks.Answer) {
+	ctx, cancel := context.WithTimeout(wr.detached(), wr.h.terms.Lease)
+	defer cancel()
+	defer context.AfterFunc(wr.lease.Context(), cancel)()
+	same := &comparison{Hash: sha256.New(), size: wr.size, on: wr.h.Replay || !wr.verbatim()}
+	p := proxyhooks.ProbeContent(ctx, wr.next, wr.base, wr.h.deriver, same)
+	o, ok := wr.observation(p.Observed, p.Header)
+	if !p.Known || !ok || o.State == validator.Present && !o.ETag.Valid || wr.lease.Lost() {
+		return
+	}
+	wr.led = &o
+	if wr.h.Replay {
+		wr.receipt = newReceipt(wr.request, wr.content, a.Status)
+	}
+	if o.ETag.Valid && (wr.h.WriteETag == writeETagAlways && !wr.elsewhere(a) ||
+		wr.verbatim() && same.with(wr.content)) {
+		a.Header["Etag"] = []string{o.ETag.String()}
+	}
+}
+
+// comparison compares content that is written to it with another one.
+type comparison struct {
+	hash.Hash
+	size int64 // of the other one; below zero if it isn't known
+	on   bool  // whether to go on when they differ
+	read int64
+}
+
+var errDiffers = errors.New("the content is another one")
+
+func (c *comparison) Write(p []byte) (int, error) {
+	c.read += int64(len(p))
+	if c.read <= c.size {
+		return c.Hash.Write(p)
+	}
+	if c.on {
+		return len(p), nil
+	}
+	return 0, errDiffers
+}
+
+// with reports whether it is the content of that digest.
+func (c *comparison) with(digest *[sha256.Size]byte) bool {
+	return digest != nil && c.read == c.size && [sha256.Size]byte(c.Sum(nil)) == *digest
+}
+
+// removeValidators removes what the backend put on its answer to a write: it
+// may describe the content of the answer, or nothing. The tag of what was
+// created elsewhere is about that (RFC 9110, section 15.3.2).
+func (wr *writing) removeValidators(a proxyhooks.Answer) {
+	if wr.h.Mode == modeReport {
+		return
+	}
+	if !wr.elsewhere(a) || wr.h.deriver.Replaces(a.Header) {
+		delete(a.Header, "Etag")
+	}
+	delete(a.Header, "Last-Modified")
+}
+
+// elsewhere reports whether the write created another resource than its target.
+func (wr *writing) elsewhere(a proxyhooks.Answer) bool {
+	location := a.Header.Get("Location")
+	if a.Status != http.StatusCreated || location == "" {
+		return false
+	}
+	target, err := url.ParseRequestURI(wr.target)
+	if err != nil {
+		return true
+	}
+	u, err := target.Parse(location)
+	return err != nil || u.RequestURI() != wr.target
+}
+
+// settlement is what the store is told at the end of a write.
+func (wr *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
+	if fate == proxyhooks.Refused {
+		return etagcache.Settlement{Unchanged: true, Observation: wr.seen}
+	}
+	return etagcache.Settlement{Observation: wr.led, Receipt: wr.receipt}
+}
