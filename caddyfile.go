@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 func init() {
@@ -33,7 +35,11 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	preconditions [<matcher>] {
 //		store         memory|redis …
 //		key           <template>
-//		etag          upstream|body
+//		etag          upstream|body|modified|version
+//		etag          header <field>
+//		etag          json <pointers…>
+//		vary          <fields…>
+//		secret        <text>
 //		buffer        <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
@@ -75,12 +81,14 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "key":
 		return oneArg(d, &h.Key)
 	case "etag":
-		var source string
-		if err := oneArg(d, &source); err != nil {
-			return err
-		}
-		h.ETag = append(h.ETag, ETagSource{Source: source})
-		return nil
+		var source ETagSource
+		err := source.unmarshal(d)
+		h.ETag = append(h.ETag, source)
+		return err
+	case "vary":
+		return someArgs(d, &h.Vary)
+	case "secret":
+		return oneArg(d, &h.Secret)
 	case "buffer":
 		return sizeArg(d, &h.Buffer)
 	case "require":
@@ -149,6 +157,30 @@ func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	}
 	h.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
 	return nil
+}
+
+func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
+	var args []string
+	if err := someArgs(d, &args); err != nil || args[0] == "" {
+		return d.ArgErr()
+	}
+	s.Source, args = args[0], args[1:]
+	switch proxyhooks.Kind(s.Source) {
+	case proxyhooks.JSON:
+		if s.Pointers = args; len(args) == 0 {
+			return d.ArgErr()
+		}
+	case proxyhooks.Header:
+		if len(args) != 1 || args[0] == "" {
+			return d.ArgErr()
+		}
+		s.Field = args[0]
+	case proxyhooks.Upstream, proxyhooks.Modified, proxyhooks.Body, proxyhooks.Version:
+		if len(args) > 0 {
+			return d.ArgErr()
+		}
+	}
+	return nil // an unknown source is for check to refuse
 }
 
 func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {

@@ -85,7 +85,15 @@ func (x *exchange) variant(vary string) string {
 
 // stored returns what the entry says about that representation.
 func (x *exchange) stored() etagcache.Stored {
-	return x.entry.Variants[x.variant(x.entry.Vary)]
+	return x.entry.Variants[x.variant(x.vary())]
+}
+
+// vary returns the request fields that responses are known to vary by.
+func (x *exchange) vary() string {
+	if x.h.vary == "" {
+		return x.entry.Vary
+	}
+	return proxyhooks.JoinVary(x.h.vary, x.entry.Vary)
 }
 
 // evaluate evaluates the request's conditions against a representation.
@@ -102,7 +110,7 @@ func (x *exchange) detached() context.Context {
 // observation returns o as an observation of the request's variant, and false
 // where the response, of which h is the header, can't be told apart from others.
 func (x *exchange) observation(o etagcache.Observed, h http.Header) (etagcache.Observation, bool) {
-	vary, ok := proxyhooks.Vary(x.entry.Vary, h)
+	vary, ok := proxyhooks.Vary(x.vary(), h)
 	return etagcache.Observation{Observed: o, Variant: x.variant(vary), Vary: vary}, ok
 }
 

@@ -6,6 +6,7 @@ package preconditions
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -59,13 +60,25 @@ type Handler struct {
 	// `{http.request.host}{http.request.uri.path}`.
 	Key string `json:"key,omitempty"`
 
-	// Where entity tags come from: sources that are tried in order. Default:
+	// Where entity tags come from: sources that are tried in order, until one
+	// yields. Where none does, the response goes out without a tag. Default:
 	// `upstream`, then `body`.
 	ETag []ETagSource `json:"etag,omitempty"`
 
+	// A key for all tags that are made here, so that nobody can guess content
+	// and see from its tag whether the guess is right. Placeholders are
+	// replaced when the config is loaded. All nodes must have the same; with
+	// another one, all tags change. Default: none.
+	Secret string `json:"secret,omitempty"`
+
+	// Request fields by which the backend's responses vary, though it doesn't
+	// say so: they count, and are sent, as if every response named them in
+	// Vary. Default: none.
+	Vary []string `json:"vary,omitempty"`
+
 	// How many bytes of content are held in memory: of a response, to know its
-	// tag before it is sent (a longer one streams through without a tag), and
-	// of a request, to have it complete before other writers must wait.
+	// tag before it is sent (a longer one streams through without a tag, unless
+	// its header section is enough), and of a request, to have it complete before other writers must wait.
 	// Default: 1 MiB.
 	Buffer int64 `json:"buffer,omitempty"`
 
@@ -79,7 +92,8 @@ type Handler struct {
 	// through; `all`, also before it is refused, so that a client learns
 	// nothing that it may not read; `never`, when all writers come through
 	// this handler; or a duration, if the validator was last stored longer ago
-	// than that.
+	// than that. With the source `version` it is `never`, and can't be anything
+	// else.
 	Verify string `json:"verify,omitempty"`
 
 	// The new ETag on the answer to a conditional write that succeeded:
@@ -142,6 +156,7 @@ type Handler struct {
 	storeKey  string
 	deriver   proxyhooks.Deriver
 	scheme    string
+	vary      string // as it is stored
 	verify    verification
 	terms     etagcache.Terms
 	storeDown StoreDown
@@ -151,8 +166,23 @@ type Handler struct {
 // ETagSource is one place where entity tags come from.
 type ETagSource struct {
 	// `upstream`: the backend's own ETag, if it is strong (a weak one is of no
-	// use to If-Match). `body`: a hash of the content.
+	// use to If-Match). `header`: a hash of a response field, such as
+	// `X-Version`. `json`: a hash of values in JSON content of at most `buffer`
+	// bytes, such as a version number. `modified`: a hash of Last-Modified and
+	// Content-Length, once the second of the change is over. `body`: a hash of
+	// the content. `version`: a counter of the store's own, which moves with
+	// every write that comes through here; no content is read. All hashes
+	// include Content-Type, Content-Encoding and Content-Language. No source
+	// can follow `body` or `version`, which always yield.
 	Source string `json:"source"`
+
+	// For `header`: the name of the response field. If that is absent or empty,
+	// the next source is tried.
+	Field string `json:"field,omitempty"`
+
+	// For `json`: JSON pointers (RFC 6901), such as `/version`. If one points
+	// at nothing, or the content is no JSON, the next source is tried.
+	Pointers []string `json:"pointers,omitempty"`
 }
 
 // StoreDown says what to do while the store is out of reach.
@@ -187,7 +217,7 @@ const (
 	defaultRetryAfter = caddy.Duration(5 * time.Second)
 )
 
-var defaultSources = []proxyhooks.Source{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
+var defaultSources = []proxyhooks.Kind{proxyhooks.Upstream, proxyhooks.Body}
 
 // Provision sets the defaults and takes its share of the store. It does not
 // touch the network.
@@ -197,10 +227,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return err
 	}
-	for _, s := range h.ETag {
-		h.deriver.Sources = append(h.deriver.Sources, proxyhooks.Source(s.Source))
+	var err error
+	if h.deriver, err = h.newDeriver(); err != nil {
+		return err
 	}
 	h.scheme = h.deriver.Scheme()
+	h.vary, _ = varyNames(h.Vary)
 	h.verify, _ = parseVerification(h.Verify)
 	h.terms = etagcache.Terms{
 		Lease:     time.Duration(h.Lease),
@@ -220,15 +252,28 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		opener = mod.(StoreOpener)
 	}
-	var err error
 	h.store, h.storeKey, err = acquireStore(opener, h.logger)
 	return err
+}
+
+func (h *Handler) newDeriver() (proxyhooks.Deriver, error) {
+	d := proxyhooks.Deriver{Limit: h.Buffer}
+	d.Sources, _ = sources(h.ETag)
+	if h.Secret == "" {
+		return d, nil
+	}
+	secret, err := caddy.NewReplacer().ReplaceOrErr(h.Secret, true, true)
+	if err != nil || secret == "" {
+		// The error would tell part of a secret with braces in it.
+		return d, &optionError{"secret", errors.New("a placeholder is unknown or empty")}
+	}
+	d.Secret = []byte(secret)
+	return d, nil
 }
 
 func (h *Handler) setDefaults() {
 	setDefault(&h.Key, defaultKey)
 	setDefault(&h.Buffer, defaultBuffer)
-	setDefault(&h.Verify, verifyPassing)
 	setDefault(&h.WriteETag, writeETagVerbatim)
 	setDefault(&h.Lease, defaultLease)
 	setDefault(&h.Wait, defaultWait)
@@ -245,6 +290,10 @@ func (h *Handler) setDefaults() {
 			h.ETag = append(h.ETag, ETagSource{Source: string(s)})
 		}
 	}
+	if h.versioned() {
+		setDefault(&h.Verify, verifyNever)
+	}
+	setDefault(&h.Verify, verifyPassing)
 	if h.StoreDown == nil {
 		h.StoreDown = new(StoreDown)
 	}

@@ -3,6 +3,8 @@ package preconditions
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -71,10 +73,11 @@ func (h *Handler) check() error {
 		option string
 		err    error
 	}{
-		{"etag", checkSources(h.ETag)},
+		{"etag", second(sources(h.ETag))},
+		{"vary", second(varyNames(h.Vary))},
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
 		{"require", checkMethods(h.Require)},
-		{"verify", second(parseVerification(h.Verify))},
+		{"verify", h.checkVerify()},
 		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
@@ -125,24 +128,111 @@ func checkRetention(retention, lease caddy.Duration) error {
 	return nil
 }
 
-func checkSources(sources []ETagSource) error {
-	if len(sources) == 0 {
-		return errors.New("at least one source is needed")
+// sources returns what the source list of the option etag stands for.
+func sources(list []ETagSource) ([]proxyhooks.Source, error) {
+	if len(list) == 0 {
+		return nil, errors.New("at least one source is needed")
 	}
-	for i, s := range sources {
-		switch proxyhooks.Source(s.Source) {
-		case proxyhooks.SourceUpstream, proxyhooks.SourceBody:
-		default:
-			return fmt.Errorf("unknown source %q: must be upstream or body", s.Source)
+	var parsed []proxyhooks.Source
+	for i, s := range list {
+		source, err := s.parse()
+		if err != nil {
+			return nil, err
 		}
-		if slices.Contains(sources[:i], s) {
-			return fmt.Errorf("source %s is given twice", s.Source)
+		for _, other := range parsed {
+			if reflect.DeepEqual(other, source) {
+				return nil, fmt.Errorf("source %s is given twice", s)
+			}
 		}
-		if i > 0 && proxyhooks.Source(sources[i-1].Source) == proxyhooks.SourceBody {
-			return fmt.Errorf("source %s is never tried after body, which always yields", s.Source)
+		if i > 0 && parsed[i-1].Kind.AlwaysYields() {
+			return nil, fmt.Errorf("source %s is never tried after %s, which always yields", s, list[i-1])
+		}
+		parsed = append(parsed, source)
+	}
+	return parsed, nil
+}
+
+func (s ETagSource) parse() (proxyhooks.Source, error) {
+	source := proxyhooks.Source{Kind: proxyhooks.Kind(s.Source)}
+	switch source.Kind {
+	case proxyhooks.Upstream, proxyhooks.Header, proxyhooks.JSON, proxyhooks.Modified, proxyhooks.Body, proxyhooks.Version:
+	default:
+		return source, fmt.Errorf("unknown source %q: must be upstream, header, json, modified, body or version", s.Source)
+	}
+	if (s.Field != "") != (source.Kind == proxyhooks.Header) {
+		return source, errors.New("source header needs a field, and no other has one")
+	}
+	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.JSON) {
+		return source, errors.New("source json needs pointers, and no other has any")
+	}
+	for _, text := range s.Pointers {
+		p, err := proxyhooks.ParsePointer(text)
+		if err != nil {
+			return source, fmt.Errorf("JSON pointer %q %w", text, err)
+		}
+		source.Pointers = append(source.Pointers, p)
+	}
+	if source.Kind == proxyhooks.Header {
+		source.Field = http.CanonicalHeaderKey(s.Field)
+		switch {
+		case !isFieldName(s.Field):
+			return source, fmt.Errorf("%q is no field name", s.Field)
+		case source.Field == "Etag":
+			return source, errors.New("source header can't make a strong tag of ETag: use upstream")
 		}
 	}
-	return nil
+	return source, nil
+}
+
+// String returns the source as it stands in a Caddyfile.
+func (s ETagSource) String() string {
+	words := []string{s.Source}
+	if s.Field != "" {
+		words = append(words, s.Field)
+	}
+	return strings.Join(append(words, s.Pointers...), " ")
+}
+
+// versioned reports whether tags may be the store's own version.
+func (h *Handler) versioned() bool {
+	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.Kind(s.Source) == proxyhooks.Version })
+}
+
+func (h *Handler) checkVerify() error {
+	if h.versioned() && h.Verify != verifyNever {
+		return errors.New("there is nothing to verify at the origin with etag version: must be never")
+	}
+	return second(parseVerification(h.Verify))
+}
+
+// varyNames returns the field names of the option vary, in the form in which
+// they are stored.
+func varyNames(names []string) (string, error) {
+	var lower []string
+	for _, name := range names {
+		name = strings.ToLower(name)
+		switch {
+		case name == "*":
+			return "", errors.New("must name request fields: with *, no two requests would be alike")
+		case name == "accept-encoding":
+			return "", errors.New("Accept-Encoding makes no difference: the backend is always asked for the identity coding")
+		case !isFieldName(name):
+			return "", fmt.Errorf("%q is no field name", name)
+		}
+		lower = append(lower, name)
+	}
+	vary := proxyhooks.JoinVary(lower...)
+	if len(vary) > proxyhooks.MaxVary {
+		return "", fmt.Errorf("must have at most %d bytes", proxyhooks.MaxVary)
+	}
+	return vary, nil
+}
+
+// isFieldName reports whether name is a token (RFC 9110, section 5.6.2).
+func isFieldName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+	})
 }
 
 // checkMethods refuses what is no write: only writes can require a condition.

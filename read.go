@@ -33,7 +33,7 @@ func (x *exchange) read() error {
 		rd.probeBase = x.r.Clone(x.r.Context())
 	}
 	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
-	err = proxyhooks.NewCapture(x.w, x.h.deriver, x.h.Buffer, rd).Serve(x.next, x.r)
+	err = proxyhooks.NewCapture(x.w, x.h.deriver, rd).Serve(x.next, x.r)
 	restore()
 	if rd.instead != nil {
 		return rd.instead()
@@ -81,7 +81,8 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if o.WeakDate {
 		delete(header, "Last-Modified") // until its second is over
 	}
-	if s.Known && !s.Untagged {
+	proxyhooks.SendVary(rd.h.vary, header)
+	if s.Known && !s.Untagged && !s.Versioned {
 		rd.observe(o, header)
 	}
 	rd.vary = header

@@ -90,7 +90,9 @@ func TestReloadKeepsState(t *testing.T) {
 // The bound of the memory store is that of the last config.
 func TestReloadWithAnotherBound(t *testing.T) {
 	backend := page("content")
-	bound := func(n int) string { return fmt.Sprintf("store memory {\nmax_entries %d\n}\nverify never\nwrite_etag off", n) }
+	bound := func(n int) string {
+		return fmt.Sprintf("store memory {\nmax_entries %d\n}\nverify never\nwrite_etag off", n)
+	}
 	r := loadReloadable(t, bound(10), serve(t, backend))
 	asked := func() int {
 		t.Helper()

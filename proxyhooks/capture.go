@@ -7,13 +7,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // Reading receives what a Capture finds out about the response to a GET or
@@ -39,6 +39,8 @@ type Shown struct {
 	// Untagged tells that a tag could be made of content that isn't at hand:
 	// it is too large, a stream, or left out because the method is HEAD.
 	Untagged bool
+	// Versioned tells that the tag is the store's own version.
+	Versioned bool
 }
 
 // Capture is the response writer of a read. It holds content back, up to a
@@ -49,18 +51,16 @@ type Capture struct {
 	*caddyhttp.ResponseWriterWrapper
 
 	deriver Deriver
-	limit   int64
 	reading Reading
 	head    bool
 	cancel  context.CancelFunc
 
-	mode     captureMode
-	status   int
-	observed etagcache.Observed
-	hash     *contentHash // nil if the content isn't needed
-	held     bytes.Buffer
-	dropped  int64
-	waste    http.Header // where next finds the header of what is dropped
+	mode    captureMode
+	status  int
+	derived Derivation
+	held    bytes.Buffer
+	dropped int64
+	waste   http.Header // where next finds the header of what is dropped
 }
 
 type captureMode uint8
@@ -83,12 +83,11 @@ var _ interface {
 	Unwrap() http.ResponseWriter
 } = (*Capture)(nil)
 
-// NewCapture returns a writer around w that holds at most limit bytes back.
-func NewCapture(w http.ResponseWriter, d Deriver, limit int64, reading Reading) *Capture {
+// NewCapture returns a writer around w that holds at most d.Limit bytes back.
+func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 	return &Capture{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		deriver:               d,
-		limit:                 limit,
 		reading:               reading,
 	}
 }
@@ -121,8 +120,8 @@ func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 // shows nothing.
 func (c *Capture) observeError(err error) {
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-		if o, _, ok := c.deriver.FromHeader(he.StatusCode, nil, time.Now()); ok {
-			c.reading.Late(o)
+		if x, ok := c.deriver.FromHeader(he.StatusCode, nil, time.Now()); ok && x.State == validator.Absent {
+			c.reading.Late(x.Observed)
 		}
 	}
 }
@@ -143,26 +142,42 @@ func (c *Capture) WriteHeader(status int) {
 		c.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
-	o, needBody, ok := c.deriver.FromHeader(status, header, time.Now())
-	c.observed = o
-	switch {
-	case !needBody:
-		c.label(Shown{Observed: o, Known: ok})
-	case c.head || streams(header):
-		c.label(Shown{Observed: o, Known: true, Untagged: true})
+	var known bool
+	c.derived, known = c.deriver.FromHeader(status, header, time.Now())
+	switch needsContent := c.derived.Need == NeedContent; {
+	case c.head && (needsContent || c.derived.getOnly), needsContent && streams(header):
+		c.derived = Derivation{Observed: untagged(c.derived.Observed)}
+		c.label(Shown{Observed: c.derived.Observed, Known: true, Untagged: true})
+	case !needsContent:
+		c.label(c.shown(known))
 	case c.tooLarge(header):
-		c.hash = new(newContentHash(header))
-		c.label(Shown{Observed: o, Known: true, Untagged: true})
+		c.derived.passJSON()
+		c.label(c.shown(true))
 	default:
-		c.hash = new(newContentHash(header))
 		c.mode = holding
 	}
 }
 
+// shown returns what the response has shown so far.
+func (c *Capture) shown(known bool) Shown {
+	return Shown{
+		Observed:  c.derived.Observed,
+		Known:     known,
+		Untagged:  c.derived.Need == NeedContent,
+		Versioned: c.derived.Need == NeedVersion,
+	}
+}
+
+// untagged returns o without the tag.
+func untagged(o etagcache.Observed) etagcache.Observed {
+	o.ETag, o.Own = validator.ETag{}, false
+	return o
+}
+
 // tooLarge reports whether the announced length is over the limit.
 func (c *Capture) tooLarge(h http.Header) bool {
-	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
-	return err == nil && n > c.limit
+	n, announced := contentLength(h)
+	return announced && n > c.deriver.Limit
 }
 
 // streams reports whether the response must reach the client piece by piece, or
@@ -214,14 +229,13 @@ func (c *Capture) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	if c.hash != nil {
-		c.hash.Write(p)
-	}
+	c.derived.write(p)
 	if c.mode == holding {
-		if int64(c.held.Len()+len(p)) <= c.limit {
+		if int64(c.held.Len()+len(p)) <= c.deriver.Limit {
 			return c.held.Write(p)
 		}
-		c.label(Shown{Observed: c.observed, Known: true, Untagged: true})
+		c.derived.passJSON()
+		c.label(c.shown(true))
 		if c.mode == dropping {
 			return len(p), nil
 		}
@@ -235,7 +249,7 @@ func (c *Capture) Write(p []byte) (int, error) {
 // ReadFrom keeps io.Copy from going around Write.
 func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == passing && c.hash == nil {
+	if c.mode == passing && c.derived.Need != NeedContent {
 		return c.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{c}, r)
@@ -254,15 +268,15 @@ func (c *Capture) FlushError() error {
 // finish sends what was held back.
 func (c *Capture) finish() error {
 	c.WriteHeader(http.StatusOK)
-	if c.hash == nil || c.mode == dropping {
+	if c.mode == dropping || c.derived.Need != NeedContent {
 		return nil
 	}
-	c.observed.ETag = c.hash.tag()
+	c.derived.end(c.held.Bytes())
 	if c.mode == passing {
-		c.reading.Late(c.observed)
+		c.reading.Late(c.derived.Observed)
 		return nil
 	}
-	c.label(Shown{Observed: c.observed, Known: true})
+	c.label(c.shown(true))
 	if c.mode == dropping {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 // capture serves a request through a Capture that holds 10 bytes.
 func capture(t *testing.T, d *diary, method string, next caddyhttp.Handler) error {
 	t.Helper()
-	return NewCapture(d, both, 10, d).Serve(next, newRequest(method, nil))
+	return NewCapture(d, both, d).Serve(next, newRequest(method, nil))
 }
 
 // only returns what was shown, which must have been once.
@@ -28,7 +28,7 @@ func (d *diary) only(t *testing.T) Shown {
 }
 
 func tagOf(content string, h http.Header) validator.ETag {
-	c := newContentHash(h)
+	c := both.newContentHash(Source{Kind: Body}, h)
 	c.Write([]byte(content))
 	return c.tag()
 }

@@ -3,6 +3,8 @@ package proxyhooks
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,10 +13,10 @@ import (
 
 // TestFromHeader: RFC 9110, sections 8.8 and 15.
 func TestFromHeader(t *testing.T) {
-	upstream, body := []Source{SourceUpstream}, []Source{SourceBody}
+	upstream, body := deriver(Upstream), deriver(Body)
 	tests := []struct {
 		name     string
-		sources  []Source
+		deriver  Deriver
 		status   int
 		tags     []string
 		state    validator.State
@@ -22,29 +24,28 @@ func TestFromHeader(t *testing.T) {
 		tag      string
 		replaced bool
 	}{
-		{"strong tag", both.Sources, 200, []string{`"own"`}, validator.Present, false, `"own"`, false},
-		{"strong tag of 204", both.Sources, 204, []string{`"own"`}, validator.Present, false, `"own"`, false},
-		{"weak tag", both.Sources, 200, []string{`W/"own"`}, validator.Present, true, "", true},
-		{"malformed tag", both.Sources, 200, []string{`own`}, validator.Present, true, "", true},
-		{"two tags", both.Sources, 200, []string{`"a"`, `"b"`}, validator.Present, true, "", true},
-		{"no tag", both.Sources, 200, nil, validator.Present, true, "", true},
+		{"strong tag", both, 200, []string{`"own"`}, validator.Present, false, `"own"`, false},
+		{"strong tag of 204", both, 204, []string{`"own"`}, validator.Present, false, `"own"`, false},
+		{"weak tag", both, 200, []string{`W/"own"`}, validator.Present, true, "", true},
+		{"malformed tag", both, 200, []string{`own`}, validator.Present, true, "", true},
+		{"two tags", both, 200, []string{`"a"`, `"b"`}, validator.Present, true, "", true},
+		{"no tag", both, 200, nil, validator.Present, true, "", true},
 		{"strong tag, not asked for", body, 200, []string{`"own"`}, validator.Present, true, "", true},
 		{"weak tag and nothing else", upstream, 200, []string{`W/"own"`}, validator.Present, false, "", false},
-		{"absent", both.Sources, 404, []string{`"own"`}, validator.Absent, false, "", false},
-		{"gone", both.Sources, 410, nil, validator.Absent, false, "", true},
-		{"part", both.Sources, 206, []string{`"own"`}, validator.Unknown, false, "", false},
-		{"error", both.Sources, 500, nil, validator.Unknown, false, "", true},
+		{"absent", both, 404, []string{`"own"`}, validator.Absent, false, "", false},
+		{"gone", both, 410, nil, validator.Absent, false, "", true},
+		{"part", both, 206, []string{`"own"`}, validator.Unknown, false, "", false},
+		{"error", both, 500, nil, validator.Unknown, false, "", true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := Deriver{Sources: test.sources}
 			h := http.Header{"Etag": test.tags}
-			o, needBody, ok := d.FromHeader(test.status, h, time.Now())
-			if o.State != test.state || needBody != test.needBody || ok != (test.state != validator.Unknown) ||
+			o, ok := test.deriver.FromHeader(test.status, h, time.Now())
+			if o.State != test.state || (o.Need == NeedContent) != test.needBody || ok != (test.state != validator.Unknown) ||
 				o.ETag.String() != test.tag || o.Own != (test.tag != "") {
-				t.Errorf("%+v %t %t", o, needBody, ok)
+				t.Errorf("%+v %t", o, ok)
 			}
-			if got := d.Replaces(h); got != test.replaced {
+			if got := test.deriver.Replaces(h); got != test.replaced {
 				t.Errorf("replaced: %t", got)
 			}
 		})
@@ -112,5 +113,405 @@ func TestTagForm(t *testing.T) {
 func TestScheme(t *testing.T) {
 	if got := both.Scheme(); got != "upstream,body" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestSchemeOfSources(t *testing.T) {
+	field := func(name string) Source { return Source{Kind: Header, Field: name} }
+	seen := make(map[string]int)
+	for i, d := range []Deriver{
+		both,
+		deriver(Body, Upstream),
+		deriver(Body),
+		deriver(Modified, Version),
+		{Sources: []Source{field("X-Version")}},
+		{Sources: []Source{field("X-Revision")}},
+		{Sources: []Source{jsonSource(t, "/a")}},
+		{Sources: []Source{jsonSource(t, "/a", "/b")}},
+		{Sources: []Source{jsonSource(t, "/a /b")}},
+		{Sources: []Source{jsonSource(t, `/a" "/b`)}},
+		{Sources: []Source{jsonSource(t, "/a"), jsonSource(t, "/b")}},
+		{Sources: both.Sources, Secret: []byte("one")},
+		{Sources: both.Sources, Secret: []byte("two")},
+	} {
+		scheme := d.Scheme()
+		if other, ok := seen[scheme]; ok {
+			t.Errorf("%d and %d have the scheme %s", i, other, scheme)
+		}
+		seen[scheme] = i
+		if len(d.Secret) > 0 && strings.Contains(scheme, string(d.Secret)) {
+			t.Errorf("the scheme %s tells the secret", scheme)
+		}
+	}
+	if a, b := (Deriver{Sources: []Source{field("x-version")}}), (Deriver{Sources: []Source{field("X-Version")}}); a.Scheme() != b.Scheme() {
+		t.Error("field names are compared by case (RFC 9110, section 5.1)")
+	}
+}
+
+func jsonSource(t testing.TB, pointers ...string) Source {
+	t.Helper()
+	s := Source{Kind: JSON}
+	for _, text := range pointers {
+		p, err := ParsePointer(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Pointers = append(s.Pointers, p)
+	}
+	return s
+}
+
+// A response is what a backend answers to GET.
+type response struct {
+	status  int
+	content string
+	fields  []string
+}
+
+func (r response) header() http.Header {
+	h := make(http.Header)
+	for i := 0; i < len(r.fields); i += 2 {
+		h.Add(r.fields[i], r.fields[i+1])
+	}
+	return h
+}
+
+const (
+	changedAt = "Sun, 06 Nov 1994 08:49:37 GMT"
+	secondAt  = "Sun, 06 Nov 1994 08:49:38 GMT"
+)
+
+// derived returns the tag that a Capture sends, or sends nowhere because it is
+// late, and whether the tag is the store's version. A Probe must find the same.
+func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versioned bool) {
+	t.Helper()
+	status := r.status
+	if status == 0 {
+		status = 200
+	}
+	next := responding(status, r.content, r.fields...)
+	seen := newDiary()
+	if err := NewCapture(seen, d, seen).Serve(next, newRequest("GET", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got := seen.content.String(); got != r.content {
+		t.Errorf("%d bytes went out, of %d", len(got), len(r.content))
+	}
+	s := seen.only(t)
+	tag = s.ETag
+	if len(seen.late) > 0 {
+		if !s.Untagged || tag.Valid {
+			t.Errorf("late, after %+v", s)
+		}
+		tag = seen.late[0].ETag
+	}
+	p := Probe(t.Context(), next, newRequest("PUT", nil), d, 0)
+	if p.Err != nil || p.Observed.ETag != tag || p.Versioned != s.Versioned || p.Known != s.Known || p.Observed.Own != s.Own {
+		t.Errorf("a probe finds %+v, a read %+v and %s", p, s, tag)
+	}
+	return tag, s.Versioned
+}
+
+// TestSourceTags: a source makes one tag of what counts for it, and another of
+// anything else (RFC 9110, section 8.8.1).
+func TestSourceTags(t *testing.T) {
+	version := Source{Kind: Header, Field: "x-version"}
+	dated := func(more ...string) []string {
+		return append([]string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "1"}, more...)
+	}
+	typed := func(content string, fields ...string) response {
+		return response{content: content, fields: append([]string{"Content-Type", "application/json"}, fields...)}
+	}
+	tests := []struct {
+		name   string
+		source Source
+		same   []response
+		other  []response
+		none   []response
+	}{
+		{
+			"header", version,
+			[]response{
+				{content: "a", fields: []string{"X-Version", "7"}},
+				{content: "b", fields: []string{"X-Version", "7", "Date", secondAt, "ETag", `W/"x"`}},
+				{content: strings.Repeat("x", 100), fields: []string{"X-Version", "7"}},
+			},
+			[]response{
+				{fields: []string{"X-Version", "8"}},
+				{fields: []string{"X-Version", "7", "X-Version", ""}},
+				{fields: []string{"X-Version", "7", "X-Version", "8"}},
+				{fields: []string{"X-Version", "7, 8"}},
+				{fields: []string{"X-Version", "7", "Content-Type", "text/html"}},
+				{fields: []string{"X-Version", "7", "Content-Encoding", "gzip"}},
+				{fields: []string{"X-Version", "7", "Content-Language", "de"}},
+			},
+			[]response{{content: "a"}, {fields: []string{"X-Version", ""}}, {fields: []string{"X-Version", " ", "X-Version", ""}}},
+		},
+		{
+			"json", jsonSource(t, "/v", "/w"),
+			[]response{
+				typed(`{"v":1,"w":2}`),
+				typed(` {"w":2, "v":1}`),
+				typed(`{"v":1,"w":2}`, "Date", secondAt, "X-Version", "7", "Last-Modified", changedAt),
+				typed(`{"x":[],"v":1,"w":2}`),
+			},
+			[]response{
+				typed(`{"v":2,"w":2}`), typed(`{"v":1,"w":3}`), typed(`{"v":2,"w":1}`), typed(`{"v":"1","w":2}`), typed(`{"v":1.0,"w":2}`),
+				typed(`{"v":null,"w":2}`), typed(`{"v":[1],"w":2}`),
+				typed(`{"v":1,"w":2}`, "Content-Language", "de"),
+				{content: `{"v":1,"w":2}`, fields: []string{"Content-Type", "application/vnd.doc+json; charset=utf-8"}},
+			},
+			[]response{
+				typed(`{"v":1}`), typed(`{"w":1}`), typed(`[{"v":1,"w":2}]`), typed(`{"v":1,"w":2`), typed(`{"v":1,"w":2}}`), typed(`{"v":1,"w":2} {}`),
+				typed(``), typed("\ufeff" + `{"v":1,"w":2}`), typed(`{"v":1,"w":"` + "\xff" + `"}`),
+				typed(`{"v":1,"w":2}` + strings.Repeat(" ", 20)),
+				typed(`{"v":1,"w":2}`, "Content-Length", "33"),
+				typed(`{"v":1,"w":2}`, "Content-Type", "application/json"),
+				{content: `{"v":1,"w":2}`},
+				{content: `{"v":1,"w":2}`, fields: []string{"Content-Type", "text/plain"}},
+				{content: `{"v":1,"w":2}`, fields: []string{"Content-Type", "application/json-seq"}},
+				{status: 204, fields: []string{"Content-Type", "application/json"}},
+			},
+		},
+		{
+			"modified",
+			Source{Kind: Modified},
+			[]response{
+				{content: "a", fields: dated()},
+				{content: "b", fields: dated("X-Version", "7")},
+				{content: "a", fields: []string{"Last-Modified", "Sunday, 06-Nov-94 08:49:37 GMT", "Date", "Sun, 06 Nov 1994 09:49:37 GMT", "Content-Length", "1"}},
+			},
+			[]response{
+				{content: "aa", fields: []string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "2"}},
+				{content: "a", fields: []string{"Last-Modified", "Sun, 06 Nov 1994 08:49:36 GMT", "Date", secondAt, "Content-Length", "1"}},
+				{content: "a", fields: dated("Content-Type", "text/html")},
+				{content: "a", fields: dated("Content-Encoding", "gzip")},
+				{content: "a", fields: dated("Content-Language", "de")},
+			},
+			[]response{
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", secondAt}},
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "-1"}},
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", changedAt, "Content-Length", "1"}}, // 8.8.2.2
+				{content: "a", fields: []string{"Date", secondAt, "Content-Length", "1"}},
+				{content: "a", fields: []string{"Last-Modified", "yesterday", "Date", secondAt, "Content-Length", "1"}},
+				{content: "a", fields: dated("Last-Modified", changedAt)},
+			},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := Deriver{Sources: []Source{test.source}, Limit: 32}
+			keyed := Deriver{Sources: d.Sources, Limit: 32, Secret: []byte("secret")}
+			want, _ := test.same[0].derived(t, d)
+			if !want.Valid || want.Weak || len(want.Opaque) != 26 {
+				t.Fatalf("tag %s", want)
+			}
+			for i, r := range test.same {
+				if got, _ := r.derived(t, d); got != want {
+					t.Errorf("same %d: %s, want %s", i, got, want)
+				}
+			}
+			seen := map[validator.ETag]int{want: -1}
+			for i, r := range test.other {
+				got, _ := r.derived(t, d)
+				if other, ok := seen[got]; ok || !got.Valid {
+					t.Errorf("other %d has the tag %s of %d", i, got, other)
+				}
+				seen[got] = i
+				if again, _ := r.derived(t, keyed); again == got || !again.Valid {
+					t.Errorf("other %d: a secret makes no difference", i)
+				}
+			}
+			for i, r := range test.none {
+				if got, versioned := r.derived(t, d); got.Valid || versioned {
+					t.Errorf("none %d has the tag %s", i, got)
+				}
+				next := Deriver{Sources: append(slices.Clone(d.Sources), Source{Kind: Body}), Limit: 32}
+				if got, _ := r.derived(t, next); got != tagOf(r.content, r.header()) {
+					t.Errorf("none %d has the tag %s, not that of its content", i, got)
+				}
+				next.Sources[1].Kind = Version
+				if got, versioned := r.derived(t, next); got.Valid || !versioned {
+					t.Errorf("none %d has the tag %s, not the version", i, got)
+				}
+			}
+		})
+	}
+}
+
+// TestSourceOrder: the first source that yields wins, wherever its turn is.
+func TestSourceOrder(t *testing.T) {
+	field := Source{Kind: Header, Field: "X-Version"}
+	pointer := jsonSource(t, "/v")
+	full := response{content: `{"v":1}`, fields: []string{
+		"Content-Type", "application/json", "X-Version", "7", "ETag", `"own"`,
+		"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "7",
+	}}
+	all := []Source{field, pointer, {Kind: Modified}, {Kind: Upstream}}
+	for _, first := range all {
+		want, _ := full.derived(t, Deriver{Sources: []Source{first}, Limit: 32})
+		if !want.Valid {
+			t.Fatalf("%s doesn't yield", first.Kind)
+		}
+		for _, last := range []Kind{Body, Version} {
+			d := Deriver{Sources: append(append([]Source{first}, all...), Source{Kind: last}), Limit: 32}
+			if got, versioned := full.derived(t, d); got != want || versioned {
+				t.Errorf("%s, if it is first: got %s, want %s", first.Kind, got, want)
+			}
+		}
+		// If those before it don't yield, it does.
+		d := Deriver{Sources: []Source{{Kind: Header, Field: "X-None"}, jsonSource(t, "/none"), first, {Kind: Body}}, Limit: 32}
+		if got, _ := full.derived(t, d); got != want {
+			t.Errorf("%s, if it is third: got %s, want %s", first.Kind, got, want)
+		}
+	}
+	t.Run("two pointers", func(t *testing.T) {
+		d := Deriver{Sources: []Source{jsonSource(t, "/none"), pointer}, Limit: 32}
+		want, _ := full.derived(t, Deriver{Sources: d.Sources[1:], Limit: 32})
+		if got, _ := full.derived(t, d); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+	t.Run("over the limit", func(t *testing.T) {
+		r := response{content: `{"v":1}` + strings.Repeat(" ", 100), fields: []string{"Content-Type", "application/json", "X-Version", "7"}}
+		d := Deriver{Sources: []Source{pointer, field}, Limit: 32}
+		want, _ := r.derived(t, Deriver{Sources: []Source{field}})
+		if got, _ := r.derived(t, d); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
+// TestSourcesDiffer: what two sources make of the same bytes is never the same.
+func TestSourcesDiffer(t *testing.T) {
+	seen := make(map[validator.ETag]string)
+	add := func(name string, d Deriver, r response) {
+		t.Helper()
+		r.fields = append(r.fields, "Content-Type", "application/json")
+		tag, _ := r.derived(t, d)
+		if other, ok := seen[tag]; ok || !tag.Valid {
+			t.Errorf("%s and %s have the tag %s", name, other, tag)
+		}
+		seen[tag] = name
+	}
+	one := func(s Source) Deriver { return Deriver{Sources: []Source{s}, Limit: 32} }
+	add("body", one(Source{Kind: Body}), response{content: `{"v":"7","w":"7"}`})
+	add("json", one(jsonSource(t, "")), response{content: `{"v":"7","w":"7"}`})
+	add("v", one(jsonSource(t, "/v")), response{content: `{"v":"7","w":"7"}`})
+	add("w", one(jsonSource(t, "/w")), response{content: `{"v":"7","w":"7"}`})
+	add("v and w", one(jsonSource(t, "/v", "/w")), response{content: `{"v":"7","w":"7"}`})
+	add("w and v", one(jsonSource(t, "/w", "/v")), response{content: `{"v":"7","w":"7"}`})
+	add("one field", one(Source{Kind: Header, Field: "X-Version"}), response{fields: []string{"X-Version", `"7"`}})
+	add("another field", one(Source{Kind: Header, Field: "X-Revision"}), response{fields: []string{"X-Revision", `"7"`}})
+}
+
+// TestSourceOfHead: HEAD has the tag of GET, or leaves the question open (RFC
+// 9110, section 9.3.2).
+func TestSourceOfHead(t *testing.T) {
+	typed := func(fields ...string) []string { return append(fields, "Content-Type", "text/plain") }
+	tests := []struct {
+		name    string
+		sources []Source
+		fields  []string
+		open    bool
+		tagged  bool
+	}{
+		{"upstream", []Source{{Kind: Upstream}, {Kind: Body}}, []string{"ETag", `"own"`}, false, true},
+		{"header", []Source{{Kind: Header, Field: "X-Version"}}, typed("X-Version", "7"), false, true},
+		{"header, and no type", []Source{{Kind: Header, Field: "X-Version"}}, []string{"X-Version", "7"}, true, false},
+		{"no header", []Source{{Kind: Header, Field: "X-Version"}}, typed(), false, false},
+		{"no header, but content", []Source{{Kind: Header, Field: "X-Version"}, {Kind: Body}}, typed(), true, false},
+		{"modified", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", secondAt, "Content-Length", "9"), false, true},
+		{"modified, and no length", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", secondAt), true, false},
+		{
+			"modified, and no length, but a version",
+			[]Source{{Kind: Modified}, {Kind: Version}},
+			typed("Last-Modified", changedAt, "Date", secondAt), true, false,
+		},
+		{"json", []Source{jsonSource(t, "/v")}, []string{"Content-Type", "application/json"}, true, false},
+		{"no json", []Source{jsonSource(t, "/v"), {Kind: Version}}, typed(), false, false},
+		{"version", []Source{{Kind: Version}}, nil, false, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := newDiary()
+			err := NewCapture(d, Deriver{Sources: test.sources, Limit: 32}, d).Serve(responding(200, "", test.fields...), newRequest("HEAD", nil))
+			if s := d.only(t); err != nil || s.Untagged != test.open || s.ETag.Valid != test.tagged || len(d.late) > 0 || s.Untagged && s.Versioned {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// TestVersionReadsNothing: neither a read nor a probe holds or hashes content.
+func TestVersionReadsNothing(t *testing.T) {
+	large := strings.Repeat("x", 300<<10)
+	d := newDiary()
+	if err := NewCapture(d, deriver(Version), d).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("x"))
+		d.expect(t, "label 200", "header 200", "content")
+	}), newRequest("GET", nil)); err != nil {
+		t.Error(err)
+	}
+	cut := false
+	p := Probe(t.Context(), handler(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(large))
+		cut = r.Context().Err() != nil
+	}), newRequest("PUT", nil), deriver(Version), 0)
+	if !p.Known || !p.Versioned || p.Observed.ETag.Valid || p.Err != nil || !cut {
+		t.Errorf("%+v, cut %t", p, cut)
+	}
+}
+
+// TestProbeOfJSON reads no more content than JSON may have.
+func TestProbeOfJSON(t *testing.T) {
+	for _, test := range []struct {
+		sources []Source
+		cut     bool
+	}{
+		{[]Source{jsonSource(t, "/v")}, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: Header, Field: "X-Version"}}, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: Version}}, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: Body}}, false},
+	} {
+		cut := false
+		p := Probe(t.Context(), handler(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("X-Version", "7")
+			for range 2 * maxDropped / 1000 {
+				_, _ = w.Write([]byte(strings.Repeat(" ", 1000)))
+			}
+			cut = r.Context().Err() != nil
+		}), newRequest("PUT", nil), Deriver{Sources: test.sources, Limit: 32}, 0)
+		tagged := len(test.sources) == 2 && test.sources[1].Kind != Version
+		if !p.Known || p.Observed.ETag.Valid != tagged || p.Versioned == tagged && len(test.sources) == 2 || p.Err != nil || cut != test.cut {
+			t.Errorf("%v: %+v, cut %t", test.sources, p, cut)
+		}
+	}
+}
+
+// TestReplaces: the tag of a part is left to it only if the whole is sure to
+// have the same.
+func TestReplaces(t *testing.T) {
+	header := Source{Kind: Header, Field: "X-Version"}
+	for i, test := range []struct {
+		sources   []Source
+		own, weak bool
+	}{
+		{[]Source{{Kind: Upstream}}, false, false},
+		{[]Source{{Kind: Upstream}, {Kind: Body}}, false, true},
+		{[]Source{{Kind: Upstream}, header}, false, true},
+		{[]Source{{Kind: Upstream}, {Kind: Version}}, false, true},
+		{[]Source{header, {Kind: Upstream}}, true, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: Upstream}}, true, true},
+		{[]Source{{Kind: Modified}, {Kind: Upstream}}, true, true},
+		{[]Source{{Kind: Version}}, true, true},
+		{[]Source{{Kind: Body}}, true, true},
+	} {
+		d := Deriver{Sources: test.sources}
+		own, weak := d.Replaces(http.Header{"Etag": {`"own"`}}), d.Replaces(http.Header{"Etag": {`W/"weak"`}})
+		if own != test.own || weak != test.weak {
+			t.Errorf("%d: %t, %t", i, own, weak)
+		}
 	}
 }

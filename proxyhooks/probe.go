@@ -24,6 +24,8 @@ type Probed struct {
 	// Observed is what the answer showed, if Known.
 	Observed etagcache.Observed
 	Known    bool
+	// Versioned tells that the tag is the store's own version.
+	Versioned bool
 	// Body is the content of an answer that shows nothing, so that it can be
 	// relayed. It is cut after 64 KiB.
 	Body []byte
@@ -142,15 +144,15 @@ const maxProbeBody = 64 << 10
 // probeWriter is a response writer that leads nowhere. Its Write never fails:
 // the proxy would take that for a client that went away, and panic.
 type probeWriter struct {
-	header   http.Header
-	deriver  Deriver
-	wrote    bool
-	status   int
-	observed etagcache.Observed
-	known    bool
-	hash     *contentHash
-	content  io.Writer // nil if nobody wants it
-	body     bytes.Buffer
+	header  http.Header
+	deriver Deriver
+	wrote   bool
+	status  int
+	derived Derivation
+	known   bool
+	held    bytes.Buffer // the content, as long as JSON is to be read
+	content io.Writer    // where it goes, or nil
+	body    bytes.Buffer
 
 	read    int64 // of the content
 	limit   int64 // if above zero
@@ -165,13 +167,9 @@ func (w *probeWriter) WriteHeader(status int) {
 		return
 	}
 	w.wrote, w.status = true, status
-	var needBody bool
-	w.observed, needBody, w.known = w.deriver.FromHeader(status, w.header, time.Now())
-	switch {
-	case incremental(w.header):
+	w.derived, w.known = w.deriver.FromHeader(status, w.header, time.Now())
+	if incremental(w.header) {
 		w.giveUp()
-	case needBody:
-		w.hash = new(newContentHash(w.header))
 	}
 }
 
@@ -183,9 +181,12 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 			w.giveUp()
 		}
 	}
+	if len(w.derived.json) > 0 {
+		w.hold(p)
+	}
 	switch {
-	case w.hash != nil:
-		w.hash.Write(p)
+	case w.derived.Need == NeedContent:
+		w.derived.write(p)
 		if w.limit > 0 && w.read > w.limit {
 			w.giveUp()
 		}
@@ -199,18 +200,32 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// hold keeps content for JSON, which doesn't want more than a Capture holds.
+func (w *probeWriter) hold(p []byte) {
+	if w.read <= w.deriver.Limit {
+		w.held.Write(p)
+		return
+	}
+	w.held = bytes.Buffer{}
+	w.derived.passJSON()
+}
+
 // giveUp cuts the answer off: the rest of the content isn't needed, or there is
 // too much of it.
 func (w *probeWriter) giveUp() {
-	w.givenUp, w.hash = true, nil
+	w.givenUp = true
 	w.cancel()
 }
 
 func (w *probeWriter) FlushError() error { return nil }
 
 func (w *probeWriter) result() Probed {
-	if w.hash != nil {
-		w.observed.ETag = w.hash.tag()
+	if !w.givenUp {
+		w.derived.end(w.held.Bytes())
 	}
-	return Probed{Status: w.status, Header: w.header, Observed: w.observed, Known: w.known, Body: w.body.Bytes()}
+	return Probed{
+		Status: w.status, Header: w.header,
+		Observed: w.derived.Observed, Known: w.known, Versioned: w.derived.Need == NeedVersion,
+		Body: w.body.Bytes(),
+	}
 }

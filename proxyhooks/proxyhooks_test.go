@@ -16,8 +16,18 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// both is the default derivation.
-var both = Deriver{Sources: []Source{SourceUpstream, SourceBody}}
+// both is the default derivation; it holds 10 bytes.
+var both = deriver(Upstream, Body)
+
+// deriver derives by sources of the given kinds, from content of at most 10
+// bytes.
+func deriver(kinds ...Kind) Deriver {
+	d := Deriver{Limit: 10}
+	for _, k := range kinds {
+		d.Sources = append(d.Sources, Source{Kind: k})
+	}
+	return d
+}
 
 var errLegacy = errors.New("the backend is out of order")
 

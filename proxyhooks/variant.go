@@ -41,14 +41,11 @@ func VariantKey(scheme, target, vary string, header http.Header) string {
 // response varies by more than the request says (`Vary: *`), or by more than is
 // worth storing.
 func Vary(known string, h http.Header) (string, bool) {
-	lines := h.Values("Vary")
+	lines := h["Vary"]
 	if len(lines) == 0 {
 		return known, true
 	}
-	var names []string
-	if known != "" {
-		names = strings.Split(known, ",")
-	}
+	names := []string{known}
 	for _, line := range lines {
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.ToLower(strings.Trim(name, " \t"))
@@ -61,10 +58,47 @@ func Vary(known string, h http.Header) (string, bool) {
 			}
 		}
 	}
-	slices.Sort(names)
-	vary := strings.Join(slices.Compact(names), ",")
-	return vary, len(vary) <= maxVary
+	vary := JoinVary(names...)
+	return vary, len(vary) <= MaxVary
 }
 
-// maxVary bounds what is stored of Vary.
-const maxVary = 512
+// MaxVary is the most bytes that are stored of Vary.
+const MaxVary = 512
+
+// JoinVary joins lists of lower-case names, separated by commas, to one that is
+// sorted and names each once.
+func JoinVary(lists ...string) string {
+	lists = slices.DeleteFunc(lists, func(list string) bool { return list == "" })
+	if len(lists) == 0 {
+		return ""
+	}
+	names := strings.Split(strings.Join(lists, ","), ",")
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ",")
+}
+
+// SendVary has a response name the given request fields in Vary, for the caches
+// on its way (RFC 9110, section 12.5.5).
+func SendVary(vary string, h http.Header) {
+	if vary == "" {
+		return
+	}
+	var named []string
+	for _, line := range h["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			named = append(named, strings.ToLower(strings.Trim(name, " \t")))
+		}
+	}
+	if slices.Contains(named, "*") {
+		return
+	}
+	var missing []string
+	for name := range strings.SplitSeq(vary, ",") {
+		if !slices.Contains(named, name) {
+			missing = append(missing, textproto.CanonicalMIMEHeaderKey(name))
+		}
+	}
+	if missing != nil {
+		h["Vary"] = append(slices.Clip(h["Vary"]), strings.Join(missing, ", "))
+	}
+}

@@ -90,3 +90,41 @@ func TestEdit(t *testing.T) {
 		t.Errorf("got %v", shared)
 	}
 }
+
+// TestSendVary: RFC 9110, section 12.5.5.
+func TestSendVary(t *testing.T) {
+	for _, test := range []struct {
+		vary  string
+		lines []string
+		want  []string
+	}{
+		{"", nil, nil},
+		{"", []string{"Accept"}, []string{"Accept"}},
+		{"accept-language,x-tenant", nil, []string{"Accept-Language, X-Tenant"}},
+		{"accept-language,x-tenant", []string{"Accept-Encoding"}, []string{"Accept-Encoding", "Accept-Language, X-Tenant"}},
+		{"accept-language,x-tenant", []string{"Origin, X-TENANT", "Accept"}, []string{"Origin, X-TENANT", "Accept", "Accept-Language"}},
+		{"accept-language", []string{"accept-language"}, []string{"accept-language"}},
+		{"accept-language", []string{"a, *"}, []string{"a, *"}},
+	} {
+		h := http.Header{"Vary": test.lines}
+		for range 2 { // the second time changes nothing
+			SendVary(test.vary, h)
+			if !slices.Equal(h["Vary"], test.want) {
+				t.Errorf("%q and %q: got %q, want %q", test.vary, test.lines, h["Vary"], test.want)
+			}
+		}
+	}
+}
+
+func TestJoinVary(t *testing.T) {
+	for want, lists := range map[string][]string{
+		"":        {"", ""},
+		"a":       {"", "a"},
+		"a,b,c,d": {"b,d", "", "a,c"},
+		"a,b,c":   {"c", "a,b", "a,b,c"},
+	} {
+		if got := JoinVary(lists...); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
