@@ -18,7 +18,7 @@ import (
 // sees is its own doing.
 func (wr *writing) lookAfter() {
 	verbatim, replay := wr.verbatim(), wr.h.Replay
-	if wr.lease == nil || wr.grant.Pass || !verbatim && !replay && wr.h.WriteETag != writeETagAlways {
+	if wr.lease == nil || wr.grant.Pass || wr.signed || !verbatim && !replay && wr.h.WriteETag != writeETagAlways {
 		return
 	}
 	wr.base = wr.r.Clone(wr.detached())
@@ -46,7 +46,11 @@ func (wr *writing) look(a proxyhooks.Answer) {
 	defer context.AfterFunc(wr.lease.Context(), cancel)()
 	same := &comparison{Hash: sha256.New(), size: wr.size, on: wr.h.Replay || !wr.verbatim()}
 	p := proxyhooks.ProbeContent(ctx, wr.next, wr.base, wr.h.deriver, same)
-	o, ok := wr.observation(p.Observed, p.Header)
+	led := p.Observed
+	if p.Versioned {
+		led, _ = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
+	}
+	o, ok := wr.observation(led, p.Header)
 	if !p.Known || !ok || o.State == validator.Present && !o.ETag.Valid || wr.lease.Lost() {
 		return
 	}
@@ -90,7 +94,7 @@ func (c *comparison) with(digest *[sha256.Size]byte) bool {
 // may describe the content of the answer, or nothing. The tag of what was
 // created elsewhere is about that (RFC 9110, section 15.3.2).
 func (wr *writing) removeValidators(a proxyhooks.Answer) {
-	if wr.h.Mode == modeReport {
+	if wr.h.Mode == modeReport || wr.signed {
 		return
 	}
 	if !wr.elsewhere(a) || wr.h.deriver.Replaces(a.Header) {

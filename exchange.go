@@ -52,6 +52,7 @@ type exchange struct {
 	key    string
 	target string      // path and query as the backend receives them
 	header http.Header // the request's, before anything was changed
+	signed bool
 	entry  etagcache.Entry
 }
 
@@ -64,6 +65,7 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 		key:        resourceKey(h.Key, repl),
 		target:     r.URL.RequestURI(),
 		header:     r.Header.Clone(),
+		signed:     signed(r),
 	}
 }
 
@@ -80,6 +82,9 @@ func (x *exchange) nested() bool {
 // variant returns the key of the representation that the request selects, if
 // responses vary by the given request fields.
 func (x *exchange) variant(vary string) string {
+	if x.signed { // and sent with whatever coding the client asks for
+		vary = proxyhooks.JoinVary(vary, "accept-encoding")
+	}
 	return proxyhooks.VariantKey(x.h.scheme, x.target, vary, x.header)
 }
 
@@ -99,6 +104,14 @@ func (x *exchange) vary() string {
 // evaluate evaluates the request's conditions against a representation.
 func (x *exchange) evaluate(r validator.Representation) validator.Result {
 	return validator.Evaluate(x.method, x.conditions, r, time.Now())
+}
+
+// original returns the path and query that the client asked for.
+func (x *exchange) original() string {
+	if o, ok := x.r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
+		return o.URL.RequestURI()
+	}
+	return x.target
 }
 
 // detached returns a context for what must be done whether the client is still

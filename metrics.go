@@ -16,6 +16,14 @@ var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help:      "Requests by what became of them. In mode report, what would have become of them.",
 }, []string{"outcome", "mode"})
 
+// unstableTotal counts the resources that are never the same.
+var unstableTotal = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "preconditions",
+	Name:      "unstable_resources_total",
+	Help:      "Resources of which every read shows another content though nobody writes them.",
+})
+
 func init() {
 	for _, mode := range []string{modeEnforce, modeReport} {
 		for _, o := range outcomes {
@@ -27,12 +35,16 @@ func init() {
 // registerMetrics registers the collectors with a config's registry. Several
 // handlers of one config share them.
 func registerMetrics(registry *prometheus.Registry) error {
-	err := registry.Register(requestsTotal)
-	if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		return nil
+	for _, c := range []prometheus.Collector{requestsTotal, unstableTotal} {
+		err := registry.Register(c)
+		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
+			return err
+		}
 	}
-	return err
+	return nil
 }
+
+func countUnstable() { unstableTotal.Inc() }
 
 func countOutcome(o outcome, mode string) {
 	requestsTotal.WithLabelValues(string(o), mode).Inc()

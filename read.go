@@ -29,7 +29,7 @@ func (x *exchange) read() error {
 	entry, err := x.readEntry()
 	x.entry = entry
 	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && entry.Busy == 0}
-	if x.r.Method == http.MethodHead {
+	if x.r.Method == http.MethodHead && !x.signed {
 		rd.probeBase = x.r.Clone(x.r.Context())
 	}
 	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
@@ -50,6 +50,9 @@ func (x *exchange) read() error {
 // are evaluated here; with its own tags, it may save itself the content. An
 // If-Match it doesn't get even then: it may not know the spelling of the tag.
 func (rd *reading) forwarded() map[string][]string {
+	if rd.signed {
+		return nil
+	}
 	changes := map[string][]string{"Accept-Encoding": {"identity"}}
 	c, own := rd.conditions, rd.before.Own
 	if c.IfMatch != nil || c.IfNoneMatch != nil && !own {
@@ -71,6 +74,9 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if s.Untagged && rd.probeBase != nil {
 		o, s.Untagged = rd.tagOfHead(header, o)
 	}
+	if s.Versioned {
+		o = rd.version(o, header)
+	}
 	switch {
 	case o.ETag.Valid && !o.Own:
 		header["Etag"] = []string{o.ETag.String()}
@@ -83,14 +89,29 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	}
 	proxyhooks.SendVary(rd.h.vary, header)
 	if s.Known && !s.Untagged && !s.Versioned {
-		rd.observe(o, header)
+		_ = rd.observe(o, header)
+	}
+	r := rd.dated(o, rd.before)
+	if status == http.StatusOK {
+		sendDate(header, r, time.Now())
 	}
 	rd.vary = header
 	if o.State != validator.Present || rd.conditions.Empty() {
 		rd.report(outcomeRead, "")
 		return true
 	}
-	return rd.decide(status, header, o.Representation)
+	return rd.decide(status, header, r)
+}
+
+// version gives o the tag that the version of the resource has, once that is
+// stored: otherwise nobody would miss it when the resource is written.
+func (rd *reading) version(o etagcache.Observed, header http.Header) etagcache.Observed {
+	if rd.storable {
+		if tagged, ok := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch); ok && rd.observe(tagged, header) == nil {
+			return tagged
+		}
+	}
+	return o
 }
 
 // decide evaluates the conditions against the representation that is about to
@@ -119,7 +140,7 @@ func (rd *reading) decide(status int, header http.Header, current validator.Repr
 
 // Late implements proxyhooks.Reading.
 func (rd *reading) Late(o etagcache.Observed) {
-	rd.observe(o, rd.vary)
+	_ = rd.observe(o, rd.vary)
 }
 
 // notModified sends 304 with the fields of the response that it stands for (RFC
@@ -157,24 +178,31 @@ func (rd *reading) tagOfHead(header http.Header, o etagcache.Observed) (etagcach
 	return p.Observed, false
 }
 
-// observe stores what a response showed, unless that is what the store knows.
-func (rd *reading) observe(o etagcache.Observed, header http.Header) {
+// observe stores what a response showed, unless that is what the store knows. It
+// fails where the store doesn't know it then.
+func (rd *reading) observe(o etagcache.Observed, header http.Header) error {
 	if !rd.storable {
-		return
+		return etagcache.ErrUnavailable
 	}
 	observation, ok := rd.observation(o, header)
 	if !ok {
-		return
+		return errVaries
 	}
 	known, ok := rd.entry.Variants[observation.Variant]
+	if ok && o.ETag.Valid && !o.Own {
+		rd.noteChange(observation.Variant, known.ETag != o.ETag)
+	}
 	if ok && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
-		return
+		return nil
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
 	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) {
 		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
 	}
+	return err
 }
+
+var errVaries = errors.New("the response varies by what can't be told")
 
 // sameValidators compares what two responses showed. That a date has become
 // strong is no change.

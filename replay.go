@@ -55,7 +55,7 @@ func (x *exchange) refuted(res validator.Result, current etagcache.Observed) err
 	case err != nil:
 		return err
 	case status == 0:
-		return x.refuse(x.failed(res, current.Representation))
+		return x.refuseWrite(x.failed(res, x.dated(current, x.stored())))
 	}
 	x.report(outcomePassed, "sent again")
 	x.reportCondition(res.Field, current.ETag)
@@ -72,10 +72,10 @@ func (x *exchange) refuted(res validator.Result, current etagcache.Observed) err
 // replayed returns the status with which the backend answered this very request
 // before, if what is current is what that led to, or zero.
 func (x *exchange) replayed(res validator.Result, current etagcache.Observed) (status int, err error) {
-	known, ok := x.entry.Variants[x.variant(x.entry.Vary)]
+	known := x.stored()
 	request, rest, _ := strings.Cut(x.entry.Receipt, ".")
 	if !x.h.Replay || res.Verdict != validator.False || request == "" || request != x.requestDigest() ||
-		!ok || !sameValidators(known.Observed, current) {
+		known.State == validator.Unknown || !sameValidators(known.Observed, current) {
 		return 0, nil
 	}
 	_, answered, _ := strings.Cut(rest, ".")

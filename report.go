@@ -50,16 +50,18 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 		return x.unavailable("the store is out of reach"), etagcache.Observed{}
 	}
 	x.entry = entry
-	known := x.stored()
+	known := x.selected()
 	current := known.Observed
-	res := x.evaluate(current.Representation)
-	if entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age) {
+	res := x.evaluate(x.dated(current, known))
+	if !x.signed && (entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age)) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
 		if !p.Known {
 			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
 		}
-		current = p.Observed
-		res = x.evaluate(current.Representation)
+		if current = p.Observed; p.Versioned {
+			current, _ = x.versioned(current, p.Header, known.Observed, entry.Epoch)
+		}
+		res = x.evaluate(x.dated(current, known))
 	}
 	switch res.Verdict {
 	case validator.True:

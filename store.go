@@ -58,12 +58,13 @@ func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string,
 // reach, and the writes that wait.
 type sharedStore struct {
 	etagcache.Store
-	journal *journal
-	recent  *recent
-	queues  *queues
-	breaker *breaker
-	logger  atomic.Pointer[zap.Logger]
-	away    atomic.Bool // whether the last call found the store out of reach
+	journal  *journal
+	recent   *recent
+	queues   *queues
+	unstable *unstable
+	breaker  *breaker
+	logger   atomic.Pointer[zap.Logger]
+	away     atomic.Bool // whether the last call found the store out of reach
 
 	mu      sync.Mutex
 	users   int
@@ -72,11 +73,12 @@ type sharedStore struct {
 
 func newSharedStore(store etagcache.Store) *sharedStore {
 	return &sharedStore{
-		Store:   store,
-		journal: newJournal(maxJournal),
-		recent:  newRecent(),
-		queues:  newQueues(),
-		breaker: newBreaker(),
+		Store:    store,
+		journal:  newJournal(maxJournal),
+		recent:   newRecent(),
+		queues:   newQueues(),
+		unstable: newUnstable(),
+		breaker:  newBreaker(),
 	}
 }
 

@@ -33,8 +33,9 @@ func (x *exchange) writeConditional() error {
 	if err := x.recall(); err != nil {
 		return x.gaveUp(err)
 	}
-	if res := x.evaluate(x.stored().Representation); x.entry.Busy == 0 && x.refutes(res) {
-		return x.refuted(res, x.stored().Observed)
+	known := x.selected()
+	if res := x.evaluate(x.dated(known.Observed, known)); x.entry.Busy == 0 && x.refutes(res) {
+		return x.refuted(res, known.Observed)
 	}
 	// Somebody who sends slowly, or never ends, must not keep others waiting.
 	done, err := proxyhooks.ReadAhead(x.r, x.h.Buffer, true)
@@ -89,8 +90,8 @@ func (x *exchange) claim() (c claimed, err error) {
 			}
 			continue
 		}
-		c.known = x.stored()
-		if c.res = x.evaluate(c.known.Representation); x.refutes(c.res) {
+		c.known = x.selected()
+		if c.res = x.evaluate(x.dated(c.known.Observed, c.known)); x.refutes(c.res) {
 			return c, nil
 		}
 		c.taken = time.Now()
@@ -115,7 +116,7 @@ var errTooLively = errors.New("the resource changes all the time")
 func (x *exchange) recall() (err error) {
 	var ok bool
 	if x.entry, ok = x.h.store.recent.recall(x.key); ok {
-		if x.evaluate(x.stored().Representation).Verdict == validator.True {
+		if known := x.selected(); x.evaluate(x.dated(known.Observed, known)).Verdict == validator.True {
 			return nil
 		}
 	}
@@ -131,17 +132,25 @@ func (x *exchange) readEntry() (etagcache.Entry, error) {
 func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 	defer wr.release()
 	current, res := c.known.Observed, c.res
-	if res.Verdict != validator.True || x.h.verify.needed(c.known.Age) {
+	if x.signed {
+		if res.Verdict != validator.True {
+			wr.release()
+			return x.refuse(x.unverifiable(res.Field, "nobody but its signer can ask the origin about a signed request. Read the resource first"))
+		}
+	} else if res.Verdict != validator.True || x.h.verify.needed(c.known.Age) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
 		if !p.Known {
 			wr.release()
 			return x.cannotProbe(p, res.Field)
 		}
 		current = p.Observed
+		if p.Versioned {
+			current, _ = x.versioned(current, p.Header, c.known.Observed, c.grant.Token)
+		}
 		if o, ok := x.observation(current, p.Header); ok {
 			wr.seen = &o
 		}
-		res = x.evaluate(current.Representation)
+		res = x.evaluate(x.dated(current, c.known))
 	}
 	switch res.Verdict {
 	case validator.True:
@@ -177,9 +186,11 @@ func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 func (x *exchange) forwardedConditions(current etagcache.Observed) map[string][]string {
 	c := x.conditions
 	switch {
-	case c.IfMatch == nil && c.IfNoneMatch == nil:
-		return nil // a date, which is the backend's own
-	case !current.Own:
+	case x.signed:
+		return nil
+	case c.IfMatch == nil && c.IfNoneMatch == nil && !current.LastModified.IsZero():
+		return nil // the date is the backend's own
+	case c.IfMatch == nil && c.IfNoneMatch == nil, !current.Own:
 		return map[string][]string{
 			validator.IfMatch.String():           nil,
 			validator.IfNoneMatch.String():       nil,
@@ -240,7 +251,7 @@ func (x *exchange) withoutStore(err error) error {
 	if x.gone() {
 		return errGone
 	}
-	if x.h.storeDown.Conditional != storeDownForward {
+	if x.h.storeDown.Conditional != storeDownForward || x.signed {
 		return x.refuse(x.unavailable("the store is out of reach"))
 	}
 	// The user prefers a check that another write can slip past to none.

@@ -64,7 +64,7 @@ func (wr *writing) forward() error {
 	if wr.lease != nil {
 		ctx = wr.lease.Context()
 	}
-	if expectsContinue(wr.r) {
+	if expectsContinue(wr.r) && !wr.signed {
 		// The content is here: the backend needs no time to think about it.
 		defer proxyhooks.Edit(wr.r.Header, map[string][]string{"Expect": nil})()
 	}

@@ -97,6 +97,18 @@ func (d Deriver) Scheme() string {
 	return b.String()
 }
 
+// VersionTag returns the tag for a representation that is first seen in an epoch.
+func (d Deriver) VersionTag(epoch, variant string) validator.ETag {
+	h := d.newTagHash(string(Version))
+	h.list([]string{epoch, variant})
+	return h.tag()
+}
+
+// Versions reports whether tags may be the store's own versions.
+func (d Deriver) Versions() bool {
+	return len(d.Sources) > 0 && d.Sources[len(d.Sources)-1].Kind == Version
+}
+
 // Need is what is needed besides the header section to know the tag of a
 // response.
 type Need uint8

@@ -42,16 +42,16 @@ type Probed struct {
 // bytes of content than that, and it always is at a response that may never
 // end; what it shows then lacks a tag that had to be made from the content.
 func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) Probed {
-	return probe(ctx, next, r, &probeWriter{deriver: d, limit: limit})
+	return ask(ctx, next, r, &probeWriter{deriver: d, limit: limit})
 }
 
 // ProbeContent does the same without a limit, and writes the content of a
 // representation to content. An error from that gives the probe up.
 func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, content io.Writer) Probed {
-	return probe(ctx, next, r, &probeWriter{deriver: d, content: content})
+	return ask(ctx, next, r, &probeWriter{deriver: d, content: content})
 }
 
-func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
+func ask(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.header, w.cancel = make(http.Header), cancel
