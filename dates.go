@@ -23,7 +23,7 @@ func (x *exchange) dated(o etagcache.Observed, known etagcache.Stored) validator
 		return r
 	}
 	since := now
-	if known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own {
+	if known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own && !known.Since.IsZero() {
 		since = known.Since
 	}
 	r.LastModified = since.Truncate(time.Second).Add(time.Second).UTC()

@@ -1,6 +1,7 @@
 package preconditions_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,8 @@ import (
 //	apply-0  apply it, and close the connection
 //	N        answer with status N
 //	0        close the connection
+//	103-0    answer with 103, and close the connection
+//	late     apply it when the proxy has given up
 type attempts struct {
 	docs *legacydocs.Service
 
@@ -57,6 +60,17 @@ func (b *attempts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if rest, ok := strings.CutPrefix(act, "apply-"); ok {
 		b.docs.ServeHTTP(httptest.NewRecorder(), r)
+		act = rest
+	}
+	if act == "late" {
+		content, _ := io.ReadAll(r.Body)
+		<-r.Context().Done()
+		r.Body = io.NopCloser(bytes.NewReader(content))
+		b.docs.ServeHTTP(httptest.NewRecorder(), r)
+		return
+	}
+	if rest, ok := strings.CutPrefix(act, "103-"); ok {
+		w.WriteHeader(103)
 		act = rest
 	}
 	status, err := strconv.Atoi(act)
@@ -110,13 +124,13 @@ func TestRetriedWrite(t *testing.T) {
 		{"apply-409,412", 412, false},
 		{"apply-409,400", 400, false},
 		{"apply-409,409", 409, false},
-		{"apply-0,409", 409, false},
-		{"apply-0,412", 412, false},
-		{"apply-0,403", 403, false},
-		{"apply-0,503", 503, false},
+		{"apply-0,409", 409, true},
+		{"apply-0,412", 412, true},
+		{"apply-0,403", 403, true},
+		{"apply-0,503", 503, true},
 		{"503,apply-409", 409, false},
 		{"503,apply-503", 503, false},
-		{"0,apply-503", 503, false},
+		{"0,apply-503", 503, true},
 		{"503,apply-0", 502, true},
 		{"apply-503,0", 502, true},
 		{"apply-0,0", 502, true},
@@ -169,7 +183,7 @@ func TestRetriedInVain(t *testing.T) {
 	for i, tt := range []struct {
 		attempts string
 		status   int
-	}{{"503,409", 409}, {"409,412", 412}, {"0,422", 422}, {"503,503", 503}} {
+	}{{"503,409", 409}, {"409,412", 412}, {"503,503", 503}} {
 		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
 		write := fmt.Sprint("vain-", i)
 		send(t, "PUT", to, "refused", "If-Match", tag, "X-Attempts", tt.attempts, "X-Write", write).expect(t, tt.status)
@@ -185,7 +199,7 @@ func TestRetriedAndMade(t *testing.T) {
 	backend := newAttempts()
 	to := oneNodeAt(t, retrying("lease 30s\nwait 300ms", serve(t, backend), serve(t, backend))).first() + "/docs/plan"
 	send(t, "PUT", to, "old").expect(t, 201)
-	for i, attempts := range []string{"503,apply", "409,apply", "0,apply", "apply-503,apply", "apply-0,apply"} {
+	for i, attempts := range []string{"503,apply", "409,apply", "apply-503,apply"} {
 		tag := send(t, "GET", to, "").expect(t, 200).tag(t)
 		write := fmt.Sprint("made-", i)
 		send(t, "PUT", to, write, "If-Match", tag, "X-Attempts", attempts, "X-Write", write).expect(t, 204).expectOutcome(t, "passed")
@@ -196,12 +210,49 @@ func TestRetriedAndMade(t *testing.T) {
 	}
 }
 
+// TestRetriedUnanswered: where one attempt got no answer, the client is told what
+// the other came to, but the first may still land: others must wait.
+func TestRetriedUnanswered(t *testing.T) {
+	const lease = time.Second
+	backend := newAttempts()
+	timeout := "transport http {\nresponse_header_timeout 500ms\n}\nlb_policy"
+	to := oneNodeAt(t, strings.Replace(retrying(fmt.Sprintf("verify never\nlease %s\nwait 30s", lease), serve(t, backend), serve(t, backend)),
+		"lb_policy", timeout, 1)).first() + "/docs/"
+	for _, tt := range []struct {
+		attempts string
+		status   int // of the write
+		next     int // of the one that is based on the same
+	}{
+		{"0,apply", 204, 412},
+		{"apply-0,apply", 204, 412},
+		{"103-0,apply", 204, 412},
+		{"late,apply", 204, 412},
+		{"late,422", 422, 412},
+		{"0,422", 422, 204},
+	} {
+		t.Run(tt.attempts, func(t *testing.T) {
+			to := to + strings.ReplaceAll(tt.attempts, ",", "-")
+			send(t, "PUT", to, "old").expect(t, 201)
+			tag := send(t, "GET", to, "").expect(t, 200).tag(t)
+			send(t, "PUT", to, "new", "If-Match", tag, "X-Attempts", tt.attempts, "X-Write", to).expect(t, tt.status).expectOutcome(t, "passed")
+			answered := time.Now()
+			if got := backend.times(to); got != 2 {
+				t.Fatalf("sent %d times", got)
+			}
+			send(t, "PUT", to, "next", "If-Match", tag).expect(t, tt.next)
+			if took := time.Since(answered); took < lease-100*time.Millisecond {
+				t.Errorf("the next write had to wait only %v", took)
+			}
+		})
+	}
+}
+
 // TestRetriedByTransport: net/http itself repeats a request without content that
 // has an Idempotency-Key, if a connection that it used before breaks off. The
 // second DELETE finds nothing, which doesn't mean that nothing was changed.
 func TestRetriedByTransport(t *testing.T) {
 	backend := newAttempts()
-	to := oneNodeAt(t, guarded("verify never\nlease 30s\nwait 300ms", serve(t, backend))).first() + "/docs/plan"
+	to := oneNodeAt(t, guarded("verify never\nlease 1s\nwait 30s", serve(t, backend))).first() + "/docs/plan"
 	send(t, "PUT", to, "old").expect(t, 201)
 	tag := send(t, "GET", to, "").expect(t, 200).tag(t)
 	send(t, "DELETE", to, "", "If-Match", tag, "Idempotency-Key", "x", "X-Attempts", "apply-0,apply", "X-Write", "x").expect(t, 404)

@@ -85,7 +85,7 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 	if before.Variants == nil {
 		before.Variants = make(map[string]etagcache.Stored, 1)
 	}
-	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed}
+	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
 	c.remember(key, before)
 }
 

@@ -277,9 +277,52 @@ func TestDates(t *testing.T) {
 			t.Errorf("the backend got %q", got) // the date is its own
 		}
 	})
+	t.Run("a date of ours is the end of the second in which the content was first seen", func(t *testing.T) {
+		backend := page("content")
+		base := site(t, "", backend)
+		if got, ok := send(t, "GET", base+"/page", "").expect(t, 200).Header["Last-Modified"]; ok {
+			t.Fatalf("Last-Modified: %s", got)
+		}
+		seen := time.Now()
+		send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", seen.UTC().Format(http.TimeFormat)).expect(t, 412)
+		var a answer
+		eventually(t, "there is a date", func() bool {
+			a = send(t, "GET", base+"/page", "").expect(t, 200)
+			return a.Header["Last-Modified"] != nil
+		})
+		date := a.Header.Get("Last-Modified")
+		at, err := http.ParseTime(date)
+		if err != nil || at.Before(seen.Add(-time.Second)) || at.After(seen.Add(time.Second)) || at.After(time.Now()) {
+			t.Errorf("Last-Modified: %s, seen at %v", date, seen)
+		}
+		if got := a.Header.Get("Cache-Control"); got != "no-cache" {
+			t.Errorf("Cache-Control: %s", got)
+		}
+		if again := send(t, "HEAD", base+"/page", "").Header.Get("Last-Modified"); again != date {
+			t.Errorf("a read has moved it to %s", again)
+		}
+		send(t, "GET", base+"/page", "", "If-Modified-Since", date).expect(t, 304)
+		send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", at.Add(-time.Second).Format(http.TimeFormat)).expect(t, 412)
+		send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", date).expect(t, 204)
+		if got := backend.last(t, "PUT").Header["If-Unmodified-Since"]; got != nil {
+			t.Errorf("the backend got %q", got) // it has never heard of the date
+		}
+		send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", date).expect(t, 412)
+	})
+	t.Run("a date of ours says nothing about caching where the backend does", func(t *testing.T) {
+		base := site(t, "", page("content", "Cache-Control", "max-age=60"))
+		var a answer
+		eventually(t, "there is a date", func() bool {
+			a = send(t, "GET", base+"/page", "").expect(t, 200)
+			return a.Header["Last-Modified"] != nil
+		})
+		if got := a.Header.Get("Cache-Control"); got != "max-age=60" {
+			t.Errorf("Cache-Control: %s", got)
+		}
+	})
 	t.Run("no date is no condition (13.1.4)", func(t *testing.T) {
-		for option, status := range map[string]int{"": 204, "require": 428} {
-			backend := page("content")
+		for option, status := range map[string]int{"etag upstream": 204, "etag upstream\nrequire": 428} {
+			backend := page("content") // without a tag there is no date of ours
 			base := site(t, option, backend)
 			for range 2 {
 				send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", legacyDate).expect(t, status)

@@ -118,8 +118,13 @@ func (wr *writing) settle(fate proxyhooks.Fate) {
 	case wr.lease == nil:
 	case fate == proxyhooks.Unanswered:
 		// The write may still land: others stay out until the lease is over.
-		wr.lease.Stop()
-		err = store.note(store.Renew(ctx, wr.grant, terms))
+		grant := wr.grant
+		wr.lease.RunOut(func(left time.Duration) error {
+			terms := terms
+			terms.Lease = left
+			return store.Renew(context.Background(), grant, terms)
+		})
+		err = store.note(store.Renew(ctx, grant, terms))
 	default:
 		wr.lease.Stop()
 		err = store.note(store.Settle(ctx, wr.grant, wr.settlement(fate), terms))

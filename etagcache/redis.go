@@ -50,11 +50,11 @@ type RedisOptions struct {
 // data: it was started or promoted, or the marker is gone. For the Grace of the
 // call that finds out, nothing is learned and no claim or pass is given, so that
 // those who hold one can renew it; and all that was known before is forgotten.
-// Claim, Pass and Renew always find out, the others within a tenth of a second,
-// and what they do in between is forgotten. The first call ever, a Read as well,
-// begins a grace too: a store that is empty can't be told from one that lost
-// everything. So do a first replica that is attached, and a hash slot that moves
-// to another server, during which calls on it may fail with ErrUnavailable.
+// Read, Claim, Pass and Renew always find out, the others within a tenth of a
+// second, and what they do in between is forgotten. The first call ever, a Read
+// as well, begins a grace too: a store that is empty can't be told from one that
+// lost everything. So do a first replica that is attached, and a hash slot that
+// moves to another server, during which calls on it may fail with ErrUnavailable.
 //
 // Claims and passes that are not renewed during the grace, because the gateway
 // went away as well, are lost, unless Replicas or a file kept them. Not noticed

@@ -14,7 +14,7 @@ import (
 var sources embed.FS
 
 var (
-	readScript    = newScript("prelude", "read")
+	readScript    = newScript("prelude", "read").always()
 	observeScript = newScript("prelude", "observe")
 	claimScript   = newScript("prelude", "claim").always()
 	passScript    = newScript("prelude", "pass").always()

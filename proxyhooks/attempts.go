@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,17 +12,23 @@ import (
 
 // attempts counts how often a write is sent: the proxy may try another backend,
 // and net/http another connection. Then one backend may have applied what
-// another refused.
+// another refused, or may yet apply what another has answered.
 type attempts struct {
-	request     *http.Request
-	begun, sent atomic.Int32 // by net/http
+	request               *http.Request
+	begun, sent, answered atomic.Int32 // by net/http
+	interim               atomic.Bool  // whether an answer was a 1xx
 }
 
 // trace returns a context of which the count is taken.
 func (a *attempts) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:      func(string) { a.begun.Add(1) },
-		WroteHeaders: func() { a.sent.Add(1) },
+		GetConn:              func(string) { a.begun.Add(1) },
+		WroteHeaders:         func() { a.sent.Add(1) },
+		GotFirstResponseByte: func() { a.answered.Add(1) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			a.interim.Store(true)
+			return nil
+		},
 	})
 }
 
@@ -31,6 +38,14 @@ func (a *attempts) trace(ctx context.Context) context.Context {
 func (a *attempts) again() bool {
 	untraced := a.begun.Load() == 0 && a.placeholder("http.reverse_proxy.upstream.address") != nil
 	return untraced || a.sent.Load() > 1 || a.retries() > 0
+}
+
+// open reports whether an attempt that was sent may have got no answer, so that
+// it may still land whatever became of the others. Of several, any may have got
+// no more than the 1xx.
+func (a *attempts) open() bool {
+	sent := a.sent.Load()
+	return sent > a.answered.Load() || sent > 1 && a.interim.Load()
 }
 
 // earlier reports whether something may have been sent before the last attempt,

@@ -17,8 +17,8 @@ import (
 type Fate uint8
 
 const (
-	// Unanswered means that nobody knows: the backend gave no answer, and may
-	// still apply the write.
+	// Unanswered means that nobody knows: the backend gave no answer, or none to
+	// one of several attempts, and may still apply the write.
 	Unanswered Fate = iota
 	// Applied means that the backend answered, and that the resource may have
 	// changed.
@@ -126,6 +126,9 @@ func (a *answerWriter) settle(whole bool) {
 		return
 	}
 	a.settled = true
+	if a.sent.open() {
+		a.fate = Unanswered
+	}
 	answer := Answer{Status: a.status, Header: a.Header(), Whole: whole}
 	if whole {
 		answer.Content = a.held.Bytes()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"testing"
@@ -233,6 +234,69 @@ func TestForwardErrors(t *testing.T) {
 			t.Error(d.fates)
 		}
 	})
+}
+
+// TestForwardAttempts: what one attempt came to says nothing of another that was
+// sent and got no answer, or perhaps no more than a 1xx.
+func TestForwardAttempts(t *testing.T) {
+	for _, test := range []struct {
+		attempts string // begun, sent, informed, answered
+		status   int    // 0 for an error of the chain
+		fate     Fate
+	}{
+		{"bsa", 204, Applied},
+		{"bsa", 503, Applied},
+		{"bsa", 409, Refused},
+		{"bsai", 204, Applied},
+		{"bsai", 409, Refused},
+		{"bsa bsa", 204, Applied},
+		{"bsa bsa", 409, Applied},
+		{"b bsa", 204, Applied},
+		{"b bsa", 409, Refused},
+		{"bs bsa", 204, Unanswered},
+		{"bs bsa", 409, Unanswered},
+		{"bs bsa", 503, Unanswered},
+		{"bs bsa bsa", 204, Unanswered},
+		{"bsa bs bsa", 204, Unanswered},
+		{"bsai bsa", 204, Unanswered},
+		{"bsai bsa", 409, Unanswered},
+		{"bs b", 503, Unanswered},
+		{"bsa bs", 0, Unanswered},
+		{"bsa", 0, Applied},
+		{"b", 0, Applied},
+	} {
+		t.Run(fmt.Sprintf("%s %d", test.attempts, test.status), func(t *testing.T) {
+			d := newDiary()
+			_ = forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				trace := httptrace.ContextClientTrace(r.Context())
+				for _, event := range test.attempts {
+					switch event {
+					case 'b':
+						trace.GetConn("legacy.example:80")
+					case 's':
+						trace.WroteHeaders()
+					case 'i':
+						if err := trace.Got1xxResponse(103, nil); err != nil {
+							t.Error(err)
+						}
+					case 'a':
+						trace.GotFirstResponseByte()
+					}
+				}
+				if test.status == 0 {
+					return caddyhttp.Error(503, errLegacy)
+				}
+				w.WriteHeader(test.status)
+				return nil
+			}))
+			if got := d.fate(t); got != test.fate {
+				t.Errorf("got %d, want %d", got, test.fate)
+			}
+			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(d.events, sent) {
+				t.Errorf("got %q, want %q", d.events, sent)
+			}
+		})
+	}
 }
 
 func TestForwardPanics(t *testing.T) {

@@ -54,6 +54,21 @@ func (l *Lease) Stop() {
 	l.timer.Stop()
 }
 
+// RunOut stops the lease, and has it be over a length from now. Until then renew
+// makes it what is left, every sixth of its length, so that a store that loses
+// its data meanwhile doesn't end it early.
+func (l *Lease) RunOut(renew func(left time.Duration) error) {
+	l.Stop()
+	ends, pause, lost := time.Now().Add(l.length), l.length/6, l.lost
+	var again func()
+	again = func() {
+		if left := time.Until(ends); left > 0 && !lost(renew(left)) {
+			time.AfterFunc(pause, again)
+		}
+	}
+	time.AfterFunc(pause, again)
+}
+
 func (l *Lease) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -134,3 +134,45 @@ func TestLeaseTooLate(t *testing.T) {
 		t.Error("not lost")
 	}
 }
+
+// TestLeaseRunOut: a lease that runs out is renewed for what is left of it, unless
+// it is lost.
+func TestLeaseRunOut(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		results []error // nil for what follows
+		want    []time.Duration
+	}{
+		{"all is well", nil, seconds(50, 40, 30, 20, 10)},
+		{"out of reach at first", []error{errAway, errAway}, seconds(50, 40, 30, 20, 10)},
+		{"lost", []error{errLost}, seconds(50)},
+		{"lost later", []error{nil, errAway, errLost}, seconds(50, 40, 30)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				renewed := 0
+				l := KeepLease(time.Now(), leaseLength, func(context.Context) error {
+					renewed++
+					return nil
+				}, func(err error) bool { return errors.Is(err, errLost) })
+				time.Sleep(15 * time.Second)
+				var left []time.Duration
+				l.RunOut(func(d time.Duration) error {
+					left = append(left, d)
+					if len(left) > len(test.results) {
+						return nil
+					}
+					return test.results[len(left)-1]
+				})
+				time.Sleep(10 * leaseLength)
+				synctest.Wait()
+				if !slices.Equal(left, test.want) {
+					t.Errorf("got %v, want %v", left, test.want)
+				}
+				if renewed != 1 {
+					t.Errorf("renewed %d times in full", renewed)
+				}
+			})
+		})
+	}
+}
