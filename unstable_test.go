@@ -1,0 +1,57 @@
+package preconditions_test
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestUnstable: a resource of which every read shows another content is counted
+// once. One that is written isn't, even if that is around the handler.
+func TestUnstable(t *testing.T) {
+	unstable := func(node *node) string {
+		return grep(send(t, "GET", node.URL+"/metrics", "").expect(t, 200).Content, "caddy_preconditions_unstable_resources_total ")
+	}
+	backend, _ := restless()
+	n := startNode(t, "metrics /metrics\n"+guarded("", serve(t, backend)))
+	for range 20 {
+		send(t, "GET", n.URL+"/page", "").expect(t, 200)
+	}
+	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 1\n" {
+		t.Errorf("one resource: %s", got)
+	}
+
+	content := 0
+	n = startNode(t, "metrics /metrics\n"+guarded("", serve(t, &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "GET" {
+			content++
+			return
+		}
+		_, _ = io.WriteString(w, strconv.Itoa(content))
+	}})))
+	for i := range 20 {
+		send(t, "GET", n.URL+"/page", "").expect(t, 200)
+		send(t, "GET", n.URL+"/page", "").expect(t, 200)
+		if i%2 == 0 {
+			content++
+		} else {
+			send(t, "POST", n.URL+"/page", "").expect(t, 200)
+		}
+	}
+	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 0\n" {
+		t.Errorf("no resource: %s", got)
+	}
+}
+
+// grep returns the lines that begin so.
+func grep(text, word string) string {
+	var found []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, word) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
+}
