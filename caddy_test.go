@@ -163,9 +163,9 @@ func waitForListener(t testing.TB, address string, exited <-chan struct{}) {
 		}
 		select {
 		case <-exited:
-			t.Fatal("caddy exited")
+			t.Fatalf("what should listen on %s exited", address)
 		case <-ctx.Done():
-			t.Fatal("caddy doesn't listen")
+			t.Fatalf("nobody listens on %s", address)
 		case <-tick.C:
 		}
 	}

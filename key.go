@@ -11,7 +11,8 @@ import (
 
 // resourceKey expands the key template for a request. Spellings that backends
 // take for one path get one key: to share a key by mistake costs a needless
-// wait, to have two for one resource costs an update.
+// wait, to have two for one resource costs an update. Express and IIS, for two,
+// don't heed the case of a path.
 func resourceKey(template string, repl *caddy.Replacer) string {
 	key, err := repl.ReplaceFunc(template, func(name string, value any) (any, error) {
 		text := caddy.ToString(value)
@@ -19,7 +20,7 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 		case "http.request.host", "http.request.hostport":
 			return strings.TrimSuffix(strings.ToLower(text), "."), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
-			return path.Clean("/" + text), nil
+			return strings.ToLower(path.Clean("/" + text)), nil
 		}
 		return text, nil
 	})

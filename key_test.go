@@ -37,6 +37,7 @@ func TestSpellingsShareAKey(t *testing.T) {
 		{"slash at the end", "example.com", "/docs/plan/"},
 		{"dot at the end", "example.com", "/docs/plan/."},
 		{"needless escapes", "example.com", "/d%6Fcs/pl%61n"},
+		{"case of the path", "example.com", "/Docs/PLAN"},
 		{"escaped slash", "example.com", "/docs%2Fplan"},
 		{"escaped dot segments", "example.com", "/a/%2e%2E/docs/plan"},
 	}
@@ -53,7 +54,6 @@ func TestDifferentResourcesHaveDifferentKeys(t *testing.T) {
 		{"example.com", "/"},
 		{"example.com", "/docs"},
 		{"example.com", "/docs/plan"},
-		{"example.com", "/docs/Plan"},    // paths are case-sensitive
 		{"example.com", "/docs/plan%20"}, // space
 		{"example.com", "/docs/plan%252F"},
 		{"example.com", "/docs/plan."},

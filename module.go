@@ -54,9 +54,9 @@ type Handler struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
 
 	// What identifies a resource: a text with placeholders. Requests with
-	// equal keys wait for each other's writes. The host is made lower-case and
-	// the path is cleaned (no empty, `.` and `..` segments, no slash at the
-	// end), so that all spellings of one path share a key. Default:
+	// equal keys wait for each other's writes. Host and path are made
+	// lower-case, and the path is cleaned (no empty, `.` and `..` segments, no
+	// slash at the end), so that all spellings of one path share a key. Default:
 	// `{http.request.host}{http.request.uri.path}`.
 	Key string `json:"key,omitempty"`
 

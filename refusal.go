@@ -315,7 +315,7 @@ func failureDetail(res validator.Result) string {
 	case validator.WeakCurrent:
 		return "The current entity tag is weak, so that " + field + " can't hold (strong comparison)."
 	case validator.WeakDate:
-		return "The resource was modified within the last second, so that " + field + " proves nothing yet." + again
+		return "The resource was modified a moment ago, so that " + field + " proves nothing yet." + again
 	case validator.NotKnown:
 		return "The resource has no entity tag, so that " + field + " can't be verified."
 	default:

@@ -192,9 +192,10 @@ func TestCaptureStatus(t *testing.T) {
 			t.Error(d.events)
 		}
 	})
-	t.Run("a date within its second is weak (8.8.2.2)", func(t *testing.T) {
+	t.Run("a date is weak within its second and the next (8.8.2.2)", func(t *testing.T) {
 		for date, weak := range map[string]bool{
-			"Sun, 06 Nov 1994 08:49:37 GMT": true, "Sun, 06 Nov 1994 08:49:36 GMT": true, "Sun, 06 Nov 1994 08:49:38 GMT": false,
+			"Sun, 06 Nov 1994 08:49:36 GMT": true, "Sun, 06 Nov 1994 08:49:37 GMT": true,
+			"Sun, 06 Nov 1994 08:49:38 GMT": true, "Sun, 06 Nov 1994 08:49:39 GMT": false,
 		} {
 			d := newDiary()
 			_ = capture(t, d, "GET", responding(200, "", "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Date", date))

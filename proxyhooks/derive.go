@@ -250,7 +250,9 @@ func ownTag(h http.Header) (validator.ETag, bool) {
 
 // modified returns the modification date that a response gives, and whether
 // another change may share it: that is so until the second is over by the
-// clock that made the date (RFC 9110, section 8.8.2.2).
+// clock that made the date (RFC 9110, section 8.8.2.2), and for another one, as
+// that clock may lag behind the one of Date. A file's does: Linux dates files
+// by the last tick, which is some milliseconds ago.
 func modified(h http.Header, now time.Time) (at time.Time, weak bool) {
 	lines := h["Last-Modified"]
 	if len(lines) != 1 {
@@ -264,7 +266,7 @@ func modified(h http.Header, now time.Time) (at time.Time, weak bool) {
 	if !ok {
 		date = now
 	}
-	return at, date.Sub(at) < time.Second
+	return at, date.Sub(at) < 2*time.Second
 }
 
 // contentLength returns the announced length of the content, if there is one.

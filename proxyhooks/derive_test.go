@@ -178,7 +178,7 @@ func (r response) header() http.Header {
 
 const (
 	changedAt = "Sun, 06 Nov 1994 08:49:37 GMT"
-	secondAt  = "Sun, 06 Nov 1994 08:49:38 GMT"
+	provenAt  = "Sun, 06 Nov 1994 08:49:39 GMT"
 )
 
 // derived returns the tag that a Capture sends, or sends nowhere because it is
@@ -217,7 +217,7 @@ func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versione
 func TestSourceTags(t *testing.T) {
 	version := Source{Kind: Header, Field: "x-version"}
 	dated := func(more ...string) []string {
-		return append([]string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "1"}, more...)
+		return append([]string{"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "1"}, more...)
 	}
 	typed := func(content string, fields ...string) response {
 		return response{content: content, fields: append([]string{"Content-Type", "application/json"}, fields...)}
@@ -233,7 +233,7 @@ func TestSourceTags(t *testing.T) {
 			"header", version,
 			[]response{
 				{content: "a", fields: []string{"X-Version", "7"}},
-				{content: "b", fields: []string{"X-Version", "7", "Date", secondAt, "ETag", `W/"x"`}},
+				{content: "b", fields: []string{"X-Version", "7", "Date", provenAt, "ETag", `W/"x"`}},
 				{content: strings.Repeat("x", 100), fields: []string{"X-Version", "7"}},
 			},
 			[]response{
@@ -252,7 +252,7 @@ func TestSourceTags(t *testing.T) {
 			[]response{
 				typed(`{"v":1,"w":2}`),
 				typed(` {"w":2, "v":1}`),
-				typed(`{"v":1,"w":2}`, "Date", secondAt, "X-Version", "7", "Last-Modified", changedAt),
+				typed(`{"v":1,"w":2}`, "Date", provenAt, "X-Version", "7", "Last-Modified", changedAt),
 				typed(`{"x":[],"v":1,"w":2}`),
 			},
 			[]response{
@@ -282,18 +282,19 @@ func TestSourceTags(t *testing.T) {
 				{content: "a", fields: []string{"Last-Modified", "Sunday, 06-Nov-94 08:49:37 GMT", "Date", "Sun, 06 Nov 1994 09:49:37 GMT", "Content-Length", "1"}},
 			},
 			[]response{
-				{content: "aa", fields: []string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "2"}},
-				{content: "a", fields: []string{"Last-Modified", "Sun, 06 Nov 1994 08:49:36 GMT", "Date", secondAt, "Content-Length", "1"}},
+				{content: "aa", fields: []string{"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "2"}},
+				{content: "a", fields: []string{"Last-Modified", "Sun, 06 Nov 1994 08:49:36 GMT", "Date", provenAt, "Content-Length", "1"}},
 				{content: "a", fields: dated("Content-Type", "text/html")},
 				{content: "a", fields: dated("Content-Encoding", "gzip")},
 				{content: "a", fields: dated("Content-Language", "de")},
 			},
 			[]response{
-				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", secondAt}},
-				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "-1"}},
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", provenAt}},
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "-1"}},
 				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", changedAt, "Content-Length", "1"}}, // 8.8.2.2
-				{content: "a", fields: []string{"Date", secondAt, "Content-Length", "1"}},
-				{content: "a", fields: []string{"Last-Modified", "yesterday", "Date", secondAt, "Content-Length", "1"}},
+				{content: "a", fields: []string{"Last-Modified", changedAt, "Date", "Sun, 06 Nov 1994 08:49:38 GMT", "Content-Length", "1"}},
+				{content: "a", fields: []string{"Date", provenAt, "Content-Length", "1"}},
+				{content: "a", fields: []string{"Last-Modified", "yesterday", "Date", provenAt, "Content-Length", "1"}},
 				{content: "a", fields: dated("Last-Modified", changedAt)},
 			},
 		},
@@ -345,7 +346,7 @@ func TestSourceOrder(t *testing.T) {
 	pointer := jsonSource(t, "/v")
 	full := response{content: `{"v":1}`, fields: []string{
 		"Content-Type", "application/json", "X-Version", "7", "ETag", `"own"`,
-		"Last-Modified", changedAt, "Date", secondAt, "Content-Length", "7",
+		"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "7",
 	}}
 	all := []Source{field, pointer, {Kind: Modified}, {Kind: Upstream}}
 	for _, first := range all {
@@ -421,12 +422,12 @@ func TestSourceOfHead(t *testing.T) {
 		{"header, and no type", []Source{{Kind: Header, Field: "X-Version"}}, []string{"X-Version", "7"}, true, false},
 		{"no header", []Source{{Kind: Header, Field: "X-Version"}}, typed(), false, false},
 		{"no header, but content", []Source{{Kind: Header, Field: "X-Version"}, {Kind: Body}}, typed(), true, false},
-		{"modified", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", secondAt, "Content-Length", "9"), false, true},
-		{"modified, and no length", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", secondAt), true, false},
+		{"modified", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", provenAt, "Content-Length", "9"), false, true},
+		{"modified, and no length", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", provenAt), true, false},
 		{
 			"modified, and no length, but a version",
 			[]Source{{Kind: Modified}, {Kind: Version}},
-			typed("Last-Modified", changedAt, "Date", secondAt), true, false,
+			typed("Last-Modified", changedAt, "Date", provenAt), true, false,
 		},
 		{"json", []Source{jsonSource(t, "/v")}, []string{"Content-Type", "application/json"}, true, false},
 		{"no json", []Source{jsonSource(t, "/v"), {Kind: Version}}, typed(), false, false},
