@@ -892,3 +892,33 @@ func TestBackendsLists(t *testing.T) {
 	content, _ := draft()
 	d.post(t, s.url, content).expect(t, 500)
 }
+
+// TestBackendsTagsOfAnswersToWrites: the tag of an answer to a write is that of
+// what the document is now, or there is none (9.3.4, 15.3.2, 15.3.5).
+func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
+	options := func(b *backend) []string { return b.options }
+	for _, s := range standsBefore(t, startBackends(t, backends...), options) {
+		t.Run(s.name+"/"+title(s.options), func(t *testing.T) {
+			s.orSkip(t)
+			t.Parallel()
+			d := s.document(t)
+			for _, method := range []string{"PUT", "PATCH"} {
+				content, _ := draft()
+				a := d.send(t, d.url, method, content, "If-Match", d.read(t))
+				if got := a.Header.Get("ETag"); got != "" && got != d.read(t) {
+					t.Errorf("%s: ETag %s, of the next GET %s", method, got, d.read(t))
+				}
+			}
+			for _, status := range []int{s.alone.deletes, 404} {
+				a := d.send(t, d.url, "DELETE", "", "If-Match", "*").expect(t, status)
+				if got := a.Header.Get("ETag"); got != "" {
+					t.Errorf("DELETE, %s: ETag %s", a.Status, got)
+				}
+			}
+			a, _ := s.absent().put(t, "If-None-Match", "*")
+			if s.alone.creates == 404 && a.Header.Get("ETag") != "" {
+				t.Errorf("PUT, %s: ETag %s", a.Status, a.Header.Get("ETag"))
+			}
+		})
+	}
+}
