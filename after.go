@@ -7,6 +7,8 @@ import (
 	"hash"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -38,6 +40,35 @@ func (wr *writing) verbatim() bool {
 		wr.r.Header["Content-Range"] == nil && wr.r.Header["Content-Encoding"] == nil
 }
 
+// observeAnswer finds out what the write has led to, if that can be, and has the
+// answer tell no more than that.
+func (wr *writing) observeAnswer(a proxyhooks.Answer, fate proxyhooks.Fate) {
+	if wr.h.Mode == modeReport || wr.signed || a.Status == 0 {
+		return
+	}
+	represents := a.Whole && fate == proxyhooks.Applied && wr.represents(a.Status, a.Header)
+	var shown proxyhooks.Derivation
+	if represents {
+		shown = wr.h.deriver.FromContent(a.Header, a.Content, time.Now())
+	}
+	wr.removeValidators(a)
+	switch {
+	case represents && shown.ETag.Valid:
+		wr.keep(shown.Observed, a)
+		wr.tell(shown.Observed, a)
+	case a.Whole && fate == proxyhooks.Applied && wr.base != nil:
+		wr.look(a)
+	}
+}
+
+// represents reports whether the content of an answer is the new representation
+// of the target (RFC 9110, section 8.7), in no coding that a read wouldn't have.
+func (wr *writing) represents(status int, h http.Header) bool {
+	location := h["Content-Location"]
+	return (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
+		wr.resolve(location[0]) == wr.original() && h["Content-Encoding"] == nil && wr.h.WriteETag != writeETagOff
+}
+
 // look asks the origin, under the claim, what the write has led to. It keeps
 // that for the settlement, and puts the tag on the answer, if it may be there.
 func (wr *writing) look(a proxyhooks.Answer) {
@@ -46,21 +77,35 @@ func (wr *writing) look(a proxyhooks.Answer) {
 	defer context.AfterFunc(wr.lease.Context(), cancel)()
 	same := &comparison{Hash: sha256.New(), size: wr.size, on: wr.h.Replay || !wr.verbatim()}
 	p := proxyhooks.ProbeContent(ctx, wr.next, wr.base, wr.h.deriver, same)
+	if !p.Known || wr.lease.Lost() {
+		return
+	}
 	led := p.Observed
 	if p.Versioned {
 		led, _ = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
 	}
-	o, ok := wr.observation(led, p.Header)
-	if !p.Known || !ok || o.State == validator.Present && !o.ETag.Valid || wr.lease.Lost() {
+	wr.keep(led, proxyhooks.Answer{Status: a.Status, Header: p.Header})
+	if wr.h.WriteETag == writeETagAlways && !wr.elsewhere(a) || wr.verbatim() && same.with(wr.content) {
+		wr.tell(led, a)
+	}
+}
+
+// keep has what the write has led to stored by its settlement.
+func (wr *writing) keep(led etagcache.Observed, a proxyhooks.Answer) {
+	o, ok := wr.observation(led, a.Header)
+	if !ok || o.State == validator.Present && !o.ETag.Valid {
 		return
 	}
 	wr.led = &o
 	if wr.h.Replay {
 		wr.receipt = newReceipt(wr.request, wr.content, a.Status)
 	}
-	if o.ETag.Valid && (wr.h.WriteETag == writeETagAlways && !wr.elsewhere(a) ||
-		wr.verbatim() && same.with(wr.content)) {
-		a.Header["Etag"] = []string{o.ETag.String()}
+}
+
+// tell puts the tag of what the write has led to on its answer.
+func (wr *writing) tell(led etagcache.Observed, a proxyhooks.Answer) {
+	if led.ETag.Valid {
+		a.Header["Etag"] = []string{led.ETag.String()}
 	}
 }
 
@@ -94,9 +139,6 @@ func (c *comparison) with(digest *[sha256.Size]byte) bool {
 // may describe the content of the answer, or nothing. The tag of what was
 // created elsewhere is about that (RFC 9110, section 15.3.2).
 func (wr *writing) removeValidators(a proxyhooks.Answer) {
-	if wr.h.Mode == modeReport || wr.signed {
-		return
-	}
 	if !wr.elsewhere(a) || wr.h.deriver.Replaces(a.Header) {
 		delete(a.Header, "Etag")
 	}
@@ -106,15 +148,21 @@ func (wr *writing) removeValidators(a proxyhooks.Answer) {
 // elsewhere reports whether the write created another resource than its target.
 func (wr *writing) elsewhere(a proxyhooks.Answer) bool {
 	location := a.Header.Get("Location")
-	if a.Status != http.StatusCreated || location == "" {
-		return false
-	}
-	target, err := url.ParseRequestURI(wr.target)
+	return a.Status == http.StatusCreated && location != "" && wr.resolve(location) != wr.original()
+}
+
+// resolve returns the path and query of a reference in an answer, or "" if it
+// leads to another host.
+func (x *exchange) resolve(reference string) string {
+	target, err := url.ParseRequestURI(x.original())
 	if err != nil {
-		return true
+		return ""
 	}
-	u, err := target.Parse(location)
-	return err != nil || u.RequestURI() != wr.target
+	u, err := target.Parse(reference)
+	if err != nil || u.Host != "" && !strings.EqualFold(u.Host, x.r.Host) {
+		return ""
+	}
+	return u.RequestURI()
 }
 
 // settlement is what the store is told at the end of a write.

@@ -342,3 +342,33 @@ func TestReplayForWhoHasLeft(t *testing.T) {
 		send(t, "PUT", n.first()+"/docs/a", "newer", "If-Match", a.tag(t)).expect(t, 204)
 	})
 }
+
+// TestWriteETagOfRepresentation: an answer whose Content-Location is the target
+// is its new representation (RFC 9110, section 8.7), and has its tag.
+func TestWriteETagOfRepresentation(t *testing.T) {
+	for location, represents := range map[string]bool{
+		"/page?q": true, "?q": true, "/page": false, "/other": false, "//elsewhere.example/page?q": false, "": false,
+	} {
+		for _, method := range []string{"PUT", "PATCH", "POST"} {
+			for _, conditional := range []bool{true, false} {
+				s := &shelf{content: "old", store: strings.ToUpper}
+				s.answer = func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Del("ETag")
+					w.Header().Set("Content-Location", location)
+					_, _ = io.WriteString(w, s.content)
+				}
+				url := site(t, "", s) + "/page?q"
+				fields := []string{"If-Match", send(t, "GET", url, "").tag(t)}
+				if !conditional {
+					fields = nil
+				}
+				a := send(t, method, url, "new", fields...).expect(t, 200)
+				tag := send(t, "GET", url, "").tag(t)
+				if got := a.Header.Get("ETag"); represents && got != tag || !represents && got != "" {
+					t.Errorf("%s, Content-Location: %s: the tag is %q, that of the next GET %s", method, location, got, tag)
+				}
+				send(t, method, url, "newer", "If-Match", tag).expect(t, 200)
+			}
+		}
+	}
+}

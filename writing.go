@@ -78,19 +78,17 @@ func (wr *writing) forward() error {
 
 // Hold implements proxyhooks.Writing. A backend that does one thing at a time can
 // be asked only once its answer is complete.
-func (wr *writing) Hold(status int) int64 {
-	if wr.base == nil || status/100 != 2 || status == http.StatusAccepted || status == http.StatusMultiStatus {
-		return -1
+func (wr *writing) Hold(status int, header http.Header) int64 {
+	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
+	if succeeded && (wr.base != nil || wr.represents(status, header)) {
+		return wr.h.Buffer
 	}
-	return wr.h.Buffer
+	return -1
 }
 
 // Settle implements proxyhooks.Writing.
 func (wr *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
-	wr.removeValidators(a)
-	if a.Whole && fate == proxyhooks.Applied {
-		wr.look(a)
-	}
+	wr.observeAnswer(a, fate)
 	lost := wr.lease != nil && wr.lease.Lost()
 	wr.settle(fate)
 	if lost && fate == proxyhooks.Unanswered {

@@ -168,6 +168,18 @@ func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (x Derivat
 	return x, true
 }
 
+// FromContent returns what the header section and the content of a response show
+// that are those of a 200 (OK) to a GET.
+func (d Deriver) FromContent(h http.Header, content []byte, now time.Time) Derivation {
+	x, _ := d.FromHeader(http.StatusOK, h, now)
+	if int64(len(content)) > d.Limit {
+		x.passJSON()
+	}
+	x.write(content)
+	x.end(content)
+	return x
+}
+
 // try has x note what a source makes of a header section, and reports whether
 // the source is sure to yield.
 func (d Deriver) try(x *Derivation, s Source, h http.Header) bool {

@@ -43,7 +43,7 @@ type Writing interface {
 	// Hold is called once, if there is an answer. It returns how many bytes of
 	// its content may be held back until the answer is whole: negative if it
 	// isn't to be held back at all.
-	Hold(status int) (limit int64)
+	Hold(status int, header http.Header) (limit int64)
 
 	// Settle is called exactly once, before the client can see the answer. It
 	// reports whether the answer is to be sent; if not, it is dropped, and the
@@ -156,7 +156,7 @@ func (a *answerWriter) WriteHeader(status int) {
 		return
 	}
 	a.status, a.fate = status, fateOf(status, a.sent.again())
-	if a.limit = a.writing.Hold(status); a.limit >= 0 && status >= 200 && !streams(a.Header()) {
+	if a.limit = a.writing.Hold(status, a.Header()); a.limit >= 0 && status >= 200 && !streams(a.Header()) {
 		a.holding = true
 		return
 	}

@@ -117,7 +117,7 @@ func (d *diary) Late(o etagcache.Observed) {
 	d.late = append(d.late, o)
 }
 
-func (d *diary) Hold(int) int64 { return d.hold }
+func (d *diary) Hold(int, http.Header) int64 { return d.hold }
 
 func (d *diary) Settle(a Answer, f Fate) bool {
 	d.note("settle %d", a.Status)
