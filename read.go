@@ -20,6 +20,7 @@ type reading struct {
 	storable  bool             // whether what the response shows may be stored
 	vary      http.Header      // the response's header, once it is there
 	probeBase *http.Request    // for HEAD: the request as it was before next
+	ranges    []string         // the Range that the backend doesn't get, and the client may
 	instead   func() error     // answers in place of the response
 }
 
@@ -33,7 +34,9 @@ func (x *exchange) read() error {
 		rd.probeBase = x.r.Clone(x.r.Context())
 	}
 	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
-	err = proxyhooks.NewCapture(x.w, x.h.deriver, rd).Serve(x.next, x.r)
+	capture := proxyhooks.NewCapture(x.w, x.h.deriver, rd)
+	capture.HoldParts = rd.ranges != nil
+	err = capture.Serve(x.next, x.r)
 	restore()
 	if rd.instead != nil {
 		return rd.instead()
@@ -60,12 +63,29 @@ func (rd *reading) forwarded() map[string][]string {
 			changes[f.String()] = nil
 		}
 	}
-	if !c.Empty() || rd.r.Header["If-Range"] != nil && !own {
+	switch ifRange := rd.r.Header["If-Range"]; {
+	case rd.r.Method == http.MethodHead:
+		// There are no parts of it (RFC 9110, section 14.2).
+		changes["Range"], changes["If-Range"] = nil, nil
+	case !c.Empty(), ifRange != nil && !(own && !marked(ifRange, rd.before.ETag)):
 		// A part shows no tag to evaluate the conditions against, and a
 		// backend that doesn't know the tag must not choose the part.
+		rd.ranges = rd.r.Header["Range"]
 		changes["Range"], changes["If-Range"] = nil, nil
 	}
 	return changes
+}
+
+// marked reports whether an If-Range has a tag as response compression marks
+// it. A backend that ignores the mark would send a part of another
+// representation than the client has.
+func marked(ifRange []string, tag validator.ETag) bool {
+	if len(ifRange) != 1 {
+		return false
+	}
+	sent, _ := validator.ParseETag(ifRange[0])
+	uncoded, _ := sent.WithoutCoding()
+	return uncoded.Valid && validator.StrongMatch(uncoded, tag)
 }
 
 // Label implements proxyhooks.Reading.
@@ -98,9 +118,29 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	rd.vary = header
 	if o.State != validator.Present || rd.conditions.Empty() {
 		rd.report(outcomeRead, "")
-		return true
+	} else if !rd.decide(status, header, r) {
+		return false
 	}
-	return rd.decide(status, header, r)
+	return !rd.cut(status, r, s.Content)
+}
+
+// cut has the part sent that the client asks for, in place of the whole, where
+// the backend was not asked for it. It reports false where the whole is to be
+// sent. What an If-Range says counts only now that the conditions hold (RFC
+// 9110, section 13.2.2).
+func (rd *reading) cut(status int, r validator.Representation, content []byte) bool {
+	if status != http.StatusOK || rd.ranges == nil || content == nil || !r.ETag.Valid ||
+		!validator.IfRange(rd.header["If-Range"], r, time.Now()) {
+		return false
+	}
+	parts, ok := proxyhooks.ParseRange(rd.ranges, int64(len(content)))
+	if ok {
+		rd.instead = func() error {
+			proxyhooks.SendParts(rd.w, parts, content)
+			return nil
+		}
+	}
+	return ok
 }
 
 // version gives o the tag that the version of the resource has, once that is

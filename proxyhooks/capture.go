@@ -41,6 +41,8 @@ type Shown struct {
 	Untagged bool
 	// Versioned tells that the tag is the store's own version.
 	Versioned bool
+	// Content is the whole content, if it was held back.
+	Content []byte
 }
 
 // Capture is the response writer of a read. It holds content back, up to a
@@ -49,6 +51,10 @@ type Shown struct {
 // content to be labelled.
 type Capture struct {
 	*caddyhttp.ResponseWriterWrapper
+
+	// HoldParts has content held back also where that isn't needed to know the
+	// tag, if the tag isn't the backend's own, so that parts can be sent of it.
+	HoldParts bool
 
 	deriver Deriver
 	reading Reading
@@ -148,7 +154,7 @@ func (c *Capture) WriteHeader(status int) {
 	case c.head && (needsContent || c.derived.getOnly), needsContent && streams(header):
 		c.derived = Derivation{Observed: untagged(c.derived.Observed)}
 		c.label(Shown{Observed: c.derived.Observed, Known: true, Untagged: true})
-	case !needsContent:
+	case !needsContent && !c.mayCut():
 		c.label(c.shown(known))
 	case c.tooLarge(header):
 		c.derived.passJSON()
@@ -156,6 +162,12 @@ func (c *Capture) WriteHeader(status int) {
 	default:
 		c.mode = holding
 	}
+}
+
+// mayCut reports whether content is held back for the sake of its parts.
+func (c *Capture) mayCut() bool {
+	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.tooLarge(c.Header()) &&
+		!c.derived.Own && (c.derived.ETag.Valid || c.derived.Need == NeedVersion)
 }
 
 // shown returns what the response has shown so far.
@@ -268,15 +280,17 @@ func (c *Capture) FlushError() error {
 // finish sends what was held back.
 func (c *Capture) finish() error {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == dropping || c.derived.Need != NeedContent {
-		return nil
-	}
+	late := c.mode == passing && c.derived.Need == NeedContent
 	c.derived.end(c.held.Bytes())
-	if c.mode == passing {
+	if late {
 		c.reading.Late(c.derived.Observed)
+	}
+	if c.mode != holding {
 		return nil
 	}
-	c.label(c.shown(true))
+	s := c.shown(true)
+	s.Content = c.held.Bytes()
+	c.label(s)
 	if c.mode == dropping {
 		return nil
 	}

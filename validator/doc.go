@@ -8,6 +8,6 @@
 //
 // [Evaluate] is the way in. It is strict where leniency would perform a write
 // that the client wanted to be refused, and says why and where a condition
-// failed. If-Range is left to those who send ranges: it never keeps a method
-// from being performed.
+// failed. [IfRange] is for those who send ranges: it never keeps a method from
+// being performed.
 package validator

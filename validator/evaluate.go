@@ -92,7 +92,8 @@ func ifNoneMatch(lines []string, r Representation, read bool) Result {
 	if uncoded, coded := r.ETag.WithoutCoding(); read && coded && !t.matched.Valid {
 		// The response compression in front may have taken the mark of a coding
 		// off a tag that has it of its own.
-		if compareTags(lines, uncoded, WeakMatch).matched.Valid {
+		listed := compareTags(lines, uncoded, WeakMatch).matched
+		if _, other := listed.WithoutCoding(); listed.Valid && !other {
 			t.matched = r.ETag
 		}
 	}

@@ -1,0 +1,251 @@
+package proxyhooks
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestParseRange: RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
+func TestParseRange(t *testing.T) {
+	for _, test := range []struct {
+		field string
+		want  []Part // of 10 bytes; empty: can't be satisfied
+		ok    bool
+	}{
+		{"bytes=0-0", []Part{{0, 0}}, true},
+		{"bytes=2-4", []Part{{2, 4}}, true},
+		{"bytes=0-9", []Part{{0, 9}}, true},
+		{"bytes=5-", []Part{{5, 9}}, true},
+		{"bytes=9-99", []Part{{9, 9}}, true},
+		{"bytes=0-99999999999999999999999999", []Part{{0, 9}}, true},
+		{"bytes=-3", []Part{{7, 9}}, true},
+		{"bytes=-10", []Part{{0, 9}}, true},
+		{"bytes=-11", []Part{{0, 9}}, true},
+		{"bytes=-99999999999999999999999999", []Part{{0, 9}}, true},
+		{"bytes=0-1,3-4", []Part{{0, 1}, {3, 4}}, true},
+		{"bytes= 0-1 ,, \t3-4 ,", []Part{{0, 1}, {3, 4}}, true},
+		{"bytes=-1,0-1", []Part{{9, 9}, {0, 1}}, true},
+		{"bytes=0-1,20-30", []Part{{0, 1}}, true},
+		{"Bytes=2-4", []Part{{2, 4}}, true},
+		{"bytes=002-004", []Part{{2, 4}}, true},
+
+		{"bytes=10-", nil, true},
+		{"bytes=10-20", nil, true},
+		{"bytes=99999999999999999999999999-", nil, true},
+		{"bytes=-0", nil, true},
+		{"bytes=10-,-0,50-60", nil, true},
+
+		{"", nil, false},
+		{"bytes", nil, false},
+		{"bytes=", nil, false},
+		{"bytes=,", nil, false},
+		{"bytes=-", nil, false},
+		{"bytes=--1", nil, false},
+		{"bytes=4-2", nil, false},
+		{"bytes=99-98", nil, false},
+		{"bytes=0-1,4-2", nil, false},
+		{"bytes=0-1,x", nil, false},
+		{"bytes=a-b", nil, false},
+		{"bytes=+1-2", nil, false},
+		{"bytes=1.0-2", nil, false},
+		{"bytes=1 -2", nil, false},
+		{"bytes=0x1-2", nil, false},
+		{"bytes=1", nil, false},
+		{"bytes=1-2-3", nil, false},
+		{"bytes 1-2", nil, false},
+		{"bytes =1-2", nil, false},
+		{"items=1-2", nil, false},
+		{"none", nil, false},
+		{"bytes=0-9,0-0", nil, false}, // more than there is
+		{"bytes=0-5,5-9", nil, false},
+		{"bytes=" + strings.Repeat("20-,", 101), nil, false},
+	} {
+		parts, ok := ParseRange([]string{test.field}, 10)
+		if ok != test.ok || ok && !reflect.DeepEqual(parts, test.want) {
+			t.Errorf("%q: %v, %t", test.field, parts, ok)
+		}
+	}
+	if _, ok := ParseRange([]string{"bytes=0-1", "bytes=2-3"}, 10); ok {
+		t.Error("two lines are no list (5.3)")
+	}
+	if _, ok := ParseRange(nil, 10); ok {
+		t.Error("no field")
+	}
+	for _, field := range []string{"bytes=0-", "bytes=-1", "bytes=5-6"} {
+		if _, ok := ParseRange([]string{field}, 0); ok {
+			t.Errorf("%q of nothing", field)
+		}
+	}
+}
+
+// FuzzParseRange: every part lies within the representation.
+func FuzzParseRange(f *testing.F) {
+	for _, field := range []string{"bytes=0-1,3-4", "bytes=-3", "bytes=5-", "bytes=10-20", "items=1"} {
+		f.Add(field, 10)
+	}
+	f.Fuzz(func(t *testing.T, field string, n int) {
+		size := int64(n & 0xFFFF)
+		parts, ok := ParseRange([]string{field}, size)
+		if !ok {
+			return
+		}
+		content := make([]byte, size)
+		w := httptest.NewRecorder()
+		SendParts(w, parts, content)
+		want := http.StatusPartialContent
+		if len(parts) == 0 {
+			want = http.StatusRequestedRangeNotSatisfiable
+		}
+		if w.Code != want || w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+			t.Errorf("%q of %d: %d, %v, %d bytes", field, size, w.Code, w.Header(), w.Body.Len())
+		}
+		for _, p := range parts {
+			if p.first < 0 || p.first > p.last || p.last >= size {
+				t.Errorf("%q of %d: %v", field, size, parts)
+			}
+		}
+	})
+}
+
+// TestSendParts: RFC 9110, sections 15.3.7 and 15.5.17.
+func TestSendParts(t *testing.T) {
+	const content = "0123456789"
+	header := func() http.Header {
+		return http.Header{
+			"Etag": {`"tag"`}, "Content-Type": {"text/x-legacy"}, "Content-Length": {"10"}, "Cache-Control": {"max-age=60"},
+			"Expires": {"0"}, "Content-Location": {"/x"}, "Vary": {"Accept"}, "Last-Modified": {changedAt}, "Date": {secondAt},
+			"Content-Digest": {"x"}, "Content-Md5": {"x"}, "Set-Cookie": {"a", "b"},
+		}
+	}
+	sent := func(field string, h http.Header) *httptest.ResponseRecorder {
+		t.Helper()
+		parts, ok := ParseRange([]string{field}, int64(len(content)))
+		if !ok {
+			t.Fatalf("%q is ignored", field)
+		}
+		w := httptest.NewRecorder()
+		for name, lines := range h {
+			w.Header()[name] = lines
+		}
+		SendParts(w, parts, []byte(content))
+		return w
+	}
+	t.Run("one part", func(t *testing.T) {
+		w := sent("bytes=2-4", header())
+		want := header()
+		delete(want, "Content-Digest")
+		delete(want, "Content-Md5")
+		want.Set("Content-Length", "3")
+		want.Set("Content-Range", "bytes 2-4/10")
+		want.Set("Accept-Ranges", "bytes")
+		if w.Code != 206 || w.Body.String() != "234" || !reflect.DeepEqual(w.Header(), want) {
+			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+		}
+	})
+	t.Run("one part that can be satisfied", func(t *testing.T) {
+		if w := sent("bytes=20-,-1", header()); w.Code != 206 || w.Body.String() != "9" || w.Header().Get("Content-Range") != "bytes 9-9/10" {
+			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+		}
+	})
+	t.Run("encoded content", func(t *testing.T) {
+		h := header()
+		h.Set("Content-Encoding", "x-legacy")
+		if w := sent("bytes=2-4", h); w.Body.String() != "234" || w.Header().Get("Content-Length") != "3" || w.Header().Get("Content-Encoding") != "x-legacy" {
+			t.Errorf("%q %v", w.Body, w.Header())
+		}
+	})
+	t.Run("several parts", func(t *testing.T) {
+		w := sent("bytes=0-1,-2,4-4", header())
+		if w.Code != 206 || w.Header().Get("Content-Range") != "" || w.Header().Get("Etag") != `"tag"` ||
+			w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+			t.Errorf("%d %v", w.Code, w.Header())
+		}
+		mediatype, params, err := mime.ParseMediaType(w.Header().Get("Content-Type"))
+		if mediatype != "multipart/byteranges" || err != nil {
+			t.Fatalf("%s, %v", mediatype, err)
+		}
+		reader := multipart.NewReader(bytes.NewReader(w.Body.Bytes()), params["boundary"])
+		for _, want := range []struct{ content, place string }{{"01", "bytes 0-1/10"}, {"89", "bytes 8-9/10"}, {"4", "bytes 4-4/10"}} {
+			part, err := reader.NextPart()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(part)
+			if err != nil || string(got) != want.content || part.Header.Get("Content-Range") != want.place || part.Header.Get("Content-Type") != "text/x-legacy" {
+				t.Errorf("%q, %v, %v", got, part.Header, err)
+			}
+		}
+		if _, err := reader.NextPart(); err != io.EOF {
+			t.Error(err)
+		}
+	})
+	t.Run("none", func(t *testing.T) {
+		w := sent("bytes=10-", header())
+		want := http.Header{
+			"Content-Range": {"bytes */10"}, "Content-Length": {"0"}, "Etag": {`"tag"`}, "Vary": {"Accept"},
+			"Last-Modified": {changedAt}, "Date": {secondAt}, "Set-Cookie": {"a", "b"},
+		}
+		if w.Code != 416 || w.Body.Len() > 0 || !reflect.DeepEqual(w.Header(), want) {
+			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+		}
+	})
+}
+
+// TestHoldParts: whatever has a tag of ours is held back, if it may be, for
+// parts to be cut out of it.
+func TestHoldParts(t *testing.T) {
+	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
+	for _, test := range []struct {
+		name    string
+		sources []Source
+		method  string
+		status  int
+		content string
+		fields  []string
+		held    bool
+		tagged  bool
+	}{
+		{"the tag is in the header", header, "GET", 200, "0123456789", []string{"X-Version", "7"}, true, true},
+		{"content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7"}, false, true},
+		{"announced content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7", "Content-Length", "11"}, false, true},
+		{"a stream", header, "GET", 200, "0123", []string{"X-Version", "7", "Content-Type", "text/event-stream"}, false, true},
+		{"the backend's own tag", header, "GET", 200, "0123", []string{"ETag", `"own"`}, false, true},
+		{"no tag", header, "GET", 200, "0123", nil, false, false},
+		{"no content", header, "GET", 204, "", []string{"X-Version", "7"}, false, true},
+		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
+		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
+		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
+		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, true, false},
+		{"the content counts", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, hold := range []bool{true, false} {
+				d := newDiary()
+				c := NewCapture(d, Deriver{Sources: test.sources, Limit: 10}, d)
+				c.HoldParts = hold
+				if err := c.Serve(responding(test.status, test.content, test.fields...), newRequest(test.method, nil)); err != nil {
+					t.Error(err)
+				}
+				s := d.only(t)
+				want := ""
+				if test.held && (hold || test.sources[0].Kind == Body) {
+					want = test.content
+				}
+				if string(s.Content) != want || d.content.String() != test.content || len(d.late) > 0 {
+					t.Errorf("hold %t: %+v, sent %q, late %v", hold, s, d.content.String(), d.late)
+				}
+				if s.ETag.Valid != test.tagged {
+					t.Errorf("hold %t: tag %s", hold, s.ETag)
+				}
+			}
+		})
+	}
+}
