@@ -29,7 +29,7 @@ type backend struct {
 	// options are the configurations of preconditions that are right for it.
 	// All tests are run with each.
 	options []string
-	proxy string // what it needs of reverse_proxy
+	proxy   string // what it needs of reverse_proxy
 }
 
 // habits are what a backend does without any help.

@@ -121,7 +121,7 @@ func TestSendParts(t *testing.T) {
 	header := func() http.Header {
 		return http.Header{
 			"Etag": {`"tag"`}, "Content-Type": {"text/x-legacy"}, "Content-Length": {"10"}, "Cache-Control": {"max-age=60"},
-			"Expires": {"0"}, "Content-Location": {"/x"}, "Vary": {"Accept"}, "Last-Modified": {changedAt}, "Date": {secondAt},
+			"Expires": {"0"}, "Content-Location": {"/x"}, "Vary": {"Accept"}, "Last-Modified": {changedAt}, "Date": {provenAt},
 			"Content-Digest": {"x"}, "Content-Md5": {"x"}, "Set-Cookie": {"a", "b"},
 		}
 	}
@@ -191,7 +191,7 @@ func TestSendParts(t *testing.T) {
 		w := sent("bytes=10-", header())
 		want := http.Header{
 			"Content-Range": {"bytes */10"}, "Content-Length": {"0"}, "Etag": {`"tag"`}, "Vary": {"Accept"},
-			"Last-Modified": {changedAt}, "Date": {secondAt}, "Set-Cookie": {"a", "b"},
+			"Last-Modified": {changedAt}, "Date": {provenAt}, "Set-Cookie": {"a", "b"},
 		}
 		if w.Code != 416 || w.Body.Len() > 0 || !reflect.DeepEqual(w.Header(), want) {
 			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
