@@ -102,3 +102,29 @@ func TestKeyTemplate(t *testing.T) {
 		}
 	}
 }
+
+// A resource has the same key as the target of a request and as something else
+// that a request for another one changes.
+func TestKeyAt(t *testing.T) {
+	templates := []string{
+		defaultKey, "{http.request.hostport}{http.request.uri.path}", "{http.request.host}{http.request.orig_uri.path}",
+		"{http.request.uri}", "{http.request.uri.query.id}{http.vars.tenant}", "{http.request.uri.path.1}",
+	}
+	for _, template := range templates {
+		for _, target := range []string{"/", "/docs/plan", "/Docs//plan/?id=7", "/docs/a%2Fb?id=%20", "/docs/%7Eann"} {
+			at := func(target string) *exchange {
+				r := httptest.NewRequest("PUT", target, nil)
+				r.Host = "Example.com:8080"
+				repl := caddy.NewReplacer()
+				w := httptest.NewRecorder()
+				r = caddyhttp.PrepareRequest(r, repl, w, nil)
+				caddyhttp.SetVar(r.Context(), "tenant", "a")
+				return &exchange{h: &Handler{Key: template}, w: w, r: r, repl: repl}
+			}
+			own := at(target)
+			if got, want := at("/other?id=x").keyAt(own.r.URL), resourceKey(template, own.repl); got != want {
+				t.Errorf("%s of %s is %q from elsewhere, want %q", template, target, got, want)
+			}
+		}
+	}
+}
