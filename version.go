@@ -34,7 +34,7 @@ func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcach
 // for will do.
 func (x *exchange) selected() etagcache.Stored {
 	own := x.stored()
-	if !x.h.deriver.Versions() || x.conditions.IfMatch == nil || own.State != validator.Unknown {
+	if !x.h.deriver.Versions() || x.conditions.IfMatch == nil || x.evaluate(own.Representation).Verdict == validator.True {
 		return own
 	}
 	for _, s := range x.entry.Variants {
