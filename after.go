@@ -19,11 +19,11 @@ import (
 // somebody wants to know. Only the holder of a claim can be sure that what it
 // sees is its own doing.
 func (wr *writing) lookAfter() {
-	verbatim, replay := wr.verbatim(), wr.h.Replay
-	if wr.lease == nil || wr.grant.Pass || wr.signed || !verbatim && !replay && wr.h.WriteETag != writeETagAlways {
+	verbatim, replay, always := wr.verbatim(), wr.h.Replay, wr.h.WriteETag == writeETagAlways && !wr.guarded
+	if wr.lease == nil || wr.grant.Pass || wr.signed || !verbatim && !replay && !always {
 		return
 	}
-	wr.base = wr.r.Clone(wr.detached())
+	wr.base = wr.subject.Clone(wr.detached())
 	if sum, ok := proxyhooks.Digest(wr.r); ok {
 		wr.content, wr.size = &sum, wr.r.ContentLength
 	}
@@ -36,7 +36,7 @@ func (wr *writing) lookAfter() {
 // a PUT of a whole representation asks for (RFC 9110, sections 9.3.4 and 14.5),
 // and whether the client is to be told.
 func (wr *writing) verbatim() bool {
-	return wr.h.WriteETag == writeETagVerbatim && wr.method == http.MethodPut && wr.r.Method == http.MethodPut &&
+	return wr.h.WriteETag == writeETagVerbatim && !wr.guarded && wr.method == http.MethodPut && wr.r.Method == http.MethodPut &&
 		wr.r.Header["Content-Range"] == nil && wr.r.Header["Content-Encoding"] == nil
 }
 
@@ -65,7 +65,7 @@ func (wr *writing) observeAnswer(a proxyhooks.Answer, fate proxyhooks.Fate) {
 // of the target (RFC 9110, section 8.7), in no coding that a read wouldn't have.
 func (wr *writing) represents(status int, h http.Header) bool {
 	location := h["Content-Location"]
-	return (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
+	return !wr.guarded && (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
 		wr.resolve(location[0]) == wr.original() && h["Content-Encoding"] == nil && wr.h.WriteETag != writeETagOff
 }
 
@@ -85,7 +85,7 @@ func (wr *writing) look(a proxyhooks.Answer) {
 		led, _ = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
 	}
 	wr.keep(led, proxyhooks.Answer{Status: a.Status, Header: p.Header})
-	if wr.h.WriteETag == writeETagAlways && !wr.elsewhere(a) || wr.verbatim() && same.with(wr.content) {
+	if wr.h.WriteETag == writeETagAlways && !wr.guarded && !wr.elsewhere(a) || wr.verbatim() && same.with(wr.content) {
 		wr.tell(led, a)
 	}
 }

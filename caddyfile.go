@@ -43,6 +43,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		buffer        <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
+//		affects       <path> <paths…>
+//		guards        <path> <path>
 //		write_etag    verbatim|always|off
 //		replay
 //		lease         <duration>
@@ -60,14 +62,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //	}
 //
-// All options but etag may be given once; etag is given once per source, in the
+// All options but etag, affects and guards may be given once; etag is given once per source, in the
 // order in which they are tried.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	at, err := eachOption(d, h.unmarshalOption, "etag")
+	at, err := eachOption(d, h.unmarshalOption, "etag", "affects", "guards")
 	if err != nil {
 		return err
 	}
@@ -98,6 +100,26 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return nil
 	case "verify":
 		return oneArg(d, &h.Verify)
+	case "affects":
+		args := d.RemainingArgs()
+		if len(args) < 2 {
+			return d.ArgErr()
+		}
+		if _, err := parseRule(args[0], args[1:]...); err != nil {
+			return d.Errf("affects: %v", err)
+		}
+		h.Affects = append(h.Affects, Affects{Path: args[0], Resources: args[1:]})
+		return nil
+	case "guards":
+		var g Guards
+		if !d.AllArgs(&g.Path, &g.Resource) {
+			return d.ArgErr()
+		}
+		if _, err := parseRule(g.Path, g.Resource); err != nil {
+			return d.Errf("guards: %v", err)
+		}
+		h.Guards = append(h.Guards, g)
+		return nil
 	case "write_etag":
 		return oneArg(d, &h.WriteETag)
 	case "replay":

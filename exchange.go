@@ -53,6 +53,12 @@ type exchange struct {
 	target string      // path and query as the backend receives them
 	header http.Header // the request's, before anything was changed
 	signed bool
+
+	// The conditions are about this request's target, which is another one than
+	// that of r if guarded.
+	subject *http.Request
+	guarded bool
+	others  []string // the keys of the other resources that a write changes, in order
 	entry  etagcache.Entry
 }
 
@@ -66,6 +72,7 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 		target:     r.URL.RequestURI(),
 		header:     r.Header.Clone(),
 		signed:     signed(r),
+		subject:    r,
 	}
 }
 
@@ -112,6 +119,14 @@ func (x *exchange) original() string {
 		return o.URL.RequestURI()
 	}
 	return x.target
+}
+
+// subjectTarget returns the path and query that the conditions are about.
+func (x *exchange) subjectTarget() string {
+	if x.guarded {
+		return x.target
+	}
+	return x.original()
 }
 
 // detached returns a context for what must be done whether the client is still

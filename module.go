@@ -96,6 +96,14 @@ type Handler struct {
 	// else.
 	Verify string `json:"verify,omitempty"`
 
+	// Which other resources a write changes. No condition on one of them is
+	// found true while such a write is in flight.
+	Affects []Affects `json:"affects,omitempty"`
+
+	// Which resource the conditions of a write are about, if that is another one
+	// than its target: they are evaluated for it, and it is claimed.
+	Guards []Guards `json:"guards,omitempty"`
+
 	// The new ETag on the answer to a conditional write that succeeded:
 	// `verbatim` (default) sends it if a PUT was stored exactly as it was sent,
 	// of which another GET to the origin makes sure; `always` sends the one that
@@ -160,6 +168,8 @@ type Handler struct {
 	verify    verification
 	terms     etagcache.Terms
 	storeDown StoreDown
+	affects   []pathRule
+	guards    []pathRule
 	logger    *zap.Logger
 }
 
@@ -240,6 +250,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Grace:     time.Duration(h.Grace),
 	}
 	h.storeDown = *h.StoreDown
+	h.affects, _ = affectsRules(h.Affects)
+	h.guards, _ = guardsRules(h.Guards)
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -335,6 +347,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// More conditions than any honest client sends are not even looked at.
 	if err := x.conditions.CheckSize(); err != nil {
 		return x.refuse(x.tooLarge())
+	}
+
+	if class == classWrite {
+		// It may be about another resource, and change more than one.
+		if x.conditional() {
+			x.guard()
+		}
+		x.affect()
 	}
 
 	switch {

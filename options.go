@@ -78,6 +78,8 @@ func (h *Handler) check() error {
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
 		{"require", checkMethods(h.Require)},
 		{"verify", h.checkVerify()},
+		{"affects", second(affectsRules(h.Affects))},
+		{"guards", second(guardsRules(h.Guards))},
 		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},

@@ -218,7 +218,9 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"store": {"module": "redis", "tls": {"certificate": "go.mod", "key": "go.mod"}}`, "reading the certificate"},
 		{`"store": {"module": "redis", "url": ["{env.NO_SUCH_VARIABLE}"]}`, "redis address 1"},
 
-		{`"affects": {"/a": ["/b"]}`, `unknown field "affects"`},
+		{`"affects": [{"path": "a", "resources": ["/b"]}]`, `affects: "a" must begin with a slash`},
+		{`"affects": [{"path": "/a"}]`, `affects: needs a path, and at least another one`},
+		{`"guards": [{"path": "/a", "resource": "/*"}]`, `guards: "/*" has more * than "/a"`},
 		{`"write_etag": "on"`, `write_etag: must be verbatim or always or off, not "on"`},
 		{`"Key": "a", "keyy": "b"`, `unknown field "keyy"`},
 	}

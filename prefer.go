@@ -68,7 +68,7 @@ func (x *exchange) refuseWrite(f refusal) error {
 		return x.refuse(f)
 	}
 	content := &capped{left: x.h.Buffer}
-	p := proxyhooks.ProbeContent(x.r.Context(), x.next, x.r, x.h.deriver, content)
+	p := proxyhooks.ProbeContent(x.r.Context(), x.next, x.subject, x.h.deriver, content)
 	if !p.Known || p.Status != http.StatusOK || content.left < 0 {
 		return x.refuse(f)
 	}
@@ -88,7 +88,7 @@ func (x *exchange) refuseWrite(f refusal) error {
 	header["Vary"] = append(header["Vary"], "Prefer")
 	header["Cache-Control"] = []string{"no-store"}
 	header["Content-Length"] = []string{strconv.Itoa(content.Len())}
-	header["Content-Location"] = []string{x.original()}
+	header["Content-Location"] = []string{x.subjectTarget()}
 	header["Preference-Applied"] = []string{"return=representation"}
 	if current.Valid {
 		header["Etag"] = []string{current.String()}

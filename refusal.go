@@ -248,9 +248,9 @@ func (x *exchange) unavailable(reason string) refusal {
 	}
 }
 
-// lost answers a write that was forwarded, and of which nobody knows whether it
-// was made.
-func (x *exchange) lost() refusal {
+// leaseLost answers a write that was forwarded, and of which nobody knows whether
+// it was made.
+func (x *exchange) leaseLost() refusal {
 	f := x.unavailable("the claim was lost while the backend worked")
 	f.detail = "The claim on this resource was lost while the backend worked: whether the request was performed is unknown. Read the resource before you try again."
 	return f

@@ -30,7 +30,7 @@ func newReceipt(request string, content *[sha256.Size]byte, status int) string {
 func (x *exchange) requestDigest() string {
 	h := sha256.New()
 	for _, part := range [...][]string{
-		{x.r.Method, x.method, x.target},
+		{x.r.Method, x.method, x.target, x.original()},
 		x.header["Authorization"],
 		x.header["Idempotency-Key"],
 		x.conditions.IfMatch,

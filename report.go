@@ -28,8 +28,9 @@ func (x *exchange) reportWrite() error {
 
 	taken := time.Now()
 	wr := &writing{exchange: x, mark: true}
+	x.touch(x.others)
 	if grant, _, err := x.h.store.Pass(x.r.Context(), x.key, x.h.terms); err == nil {
-		wr = x.hold(grant, taken)
+		wr.held = x.keepAlive(grant, taken)
 		defer wr.release()
 	}
 	wr.outcome, wr.reason, wr.field, wr.current = f.outcome, f.reason, f.condition, current.ETag
@@ -54,7 +55,7 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 	current := known.Observed
 	res := x.evaluate(x.dated(current, known))
 	if !x.signed && (entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age)) {
-		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+		p := proxyhooks.Probe(x.r.Context(), x.next, x.subject, x.h.deriver, 0)
 		if !p.Known {
 			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
 		}

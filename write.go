@@ -43,14 +43,38 @@ func (x *exchange) writeConditional() error {
 		return contentError(err)
 	}
 	defer done()
-	c, err := x.claim()
+	wr := &writing{exchange: x}
+	defer wr.release()
+	c, err := wr.takeAll()
 	switch {
 	case err != nil:
+		wr.release()
 		return x.gaveUp(err)
 	case x.refutes(c.res):
+		wr.release()
 		return x.refuted(c.res, c.known.Observed)
 	}
-	return x.writeClaimed(x.hold(c.grant, c.taken), c)
+	return wr.writeClaimed(c)
+}
+
+// takeAll takes the claim on the write's own resource, unless that is refuted, and
+// passes on the others.
+func (wr *writing) takeAll() (c claimed, err error) {
+	waiting, cancel := wr.waiting()
+	defer cancel()
+	if err = wr.take(waiting, wr.othersBefore()); err != nil {
+		return c, err
+	}
+	if c, err = wr.claim(waiting); err != nil || wr.refutes(c.res) {
+		return c, err
+	}
+	wr.held = wr.keepAlive(c.grant, c.taken)
+	return c, wr.take(waiting, wr.othersAfter())
+}
+
+// waiting returns the context of all that a write waits for.
+func (x *exchange) waiting() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
 }
 
 // refutes reports whether a write is refused for what is stored, of which res is
@@ -69,9 +93,7 @@ type claimed struct {
 
 // claim takes the claim as soon as no other write is in flight, unless what is
 // known by then refutes the condition.
-func (x *exchange) claim() (c claimed, err error) {
-	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
-	defer cancel()
+func (x *exchange) claim(waiting context.Context) (c claimed, err error) {
 	leave, waited, err := x.h.store.queues.enter(waiting, x.key)
 	if err != nil {
 		return c, err
@@ -129,8 +151,8 @@ func (x *exchange) readEntry() (etagcache.Entry, error) {
 }
 
 // writeClaimed goes on with a conditional write that has the claim.
-func (x *exchange) writeClaimed(wr *writing, c claimed) error {
-	defer wr.release()
+func (wr *writing) writeClaimed(c claimed) error {
+	x := wr.exchange
 	current, res := c.known.Observed, c.res
 	if x.signed {
 		if res.Verdict != validator.True {
@@ -138,7 +160,7 @@ func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 			return x.refuse(x.unverifiable(res.Field, "nobody but its signer can ask the origin about a signed request. Read the resource first"))
 		}
 	} else if res.Verdict != validator.True || x.h.verify.needed(c.known.Age) {
-		p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+		p := proxyhooks.Probe(x.r.Context(), x.next, x.subject, x.h.deriver, 0)
 		if !p.Known {
 			wr.release()
 			return x.cannotProbe(p, res.Field)
@@ -170,7 +192,7 @@ func (x *exchange) writeClaimed(wr *writing, c claimed) error {
 	if x.gone() {
 		return errGone
 	}
-	if wr.lease.Lost() {
+	if wr.lost() {
 		wr.release()
 		return x.refuse(x.unavailable("the claim was lost before the request was forwarded"))
 	}
@@ -188,9 +210,9 @@ func (x *exchange) forwardedConditions(current etagcache.Observed) map[string][]
 	switch {
 	case x.signed:
 		return nil
-	case c.IfMatch == nil && c.IfNoneMatch == nil && !current.LastModified.IsZero():
+	case !x.guarded && c.IfMatch == nil && c.IfNoneMatch == nil && !current.LastModified.IsZero():
 		return nil // the date is the backend's own
-	case c.IfMatch == nil && c.IfNoneMatch == nil, !current.Own:
+	case x.guarded, c.IfMatch == nil && c.IfNoneMatch == nil, !current.Own:
 		return map[string][]string{
 			validator.IfMatch.String():           nil,
 			validator.IfNoneMatch.String():       nil,
@@ -255,7 +277,7 @@ func (x *exchange) withoutStore(err error) error {
 		return x.refuse(x.unavailable("the store is out of reach"))
 	}
 	// The user prefers a check that another write can slip past to none.
-	p := proxyhooks.Probe(x.r.Context(), x.next, x.r, x.h.deriver, 0)
+	p := proxyhooks.Probe(x.r.Context(), x.next, x.subject, x.h.deriver, 0)
 	if !p.Known {
 		return x.cannotProbe(p, validator.None)
 	}
@@ -281,15 +303,13 @@ func (x *exchange) writeUnconditional() error {
 	if x.h.Unconditional == unconditionalForward {
 		return x.writeMarked()
 	}
-	grant, taken, err := x.pass()
-	switch {
+	wr := &writing{exchange: x, outcome: outcomeUnconditional}
+	defer wr.release()
+	switch err := wr.passAll(); {
 	case err == nil:
-		wr := x.hold(grant, taken)
-		defer wr.release()
 		if x.gone() {
 			return errGone
 		}
-		wr.outcome = outcomeUnconditional
 		return wr.forward()
 	case x.gone() || !errors.Is(err, etagcache.ErrUnavailable):
 		return x.gaveUp(err)
@@ -298,23 +318,36 @@ func (x *exchange) writeUnconditional() error {
 	}
 }
 
-// pass takes a pass as soon as no conditional write is in flight.
-func (x *exchange) pass() (grant etagcache.Grant, taken time.Time, err error) {
-	waiting, cancel := context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
+// passAll takes passes on the write's own resource and the others.
+func (wr *writing) passAll() error {
+	waiting, cancel := wr.waiting()
 	defer cancel()
-	leave, _, err := x.h.store.queues.enter(waiting, x.key)
+	if err := wr.take(waiting, wr.othersBefore()); err != nil {
+		return err
+	}
+	grant, entry, taken, err := wr.pass(waiting, wr.key)
+	if wr.entry = entry; err != nil {
+		return err
+	}
+	wr.held = wr.keepAlive(grant, taken)
+	return wr.take(waiting, wr.othersAfter())
+}
+
+// pass takes a pass as soon as no conditional write is in flight.
+func (x *exchange) pass(waiting context.Context, key string) (grant etagcache.Grant, entry etagcache.Entry, taken time.Time, err error) {
+	leave, _, err := x.h.store.queues.enter(waiting, key)
 	if err != nil {
-		return grant, taken, err
+		return grant, entry, taken, err
 	}
 	defer leave()
 	for {
 		taken = time.Now()
-		grant, x.entry, err = x.h.store.Pass(x.detached(), x.key, x.h.terms)
+		grant, entry, err = x.h.store.Pass(x.detached(), key, x.h.terms)
 		if !errors.Is(err, etagcache.ErrBusy) {
-			return grant, taken, err
+			return grant, entry, taken, err
 		}
-		if err = x.h.store.Wait(waiting, x.key, x.entry); err != nil {
-			return grant, taken, err
+		if err = x.h.store.Wait(waiting, key, entry); err != nil {
+			return grant, entry, taken, err
 		}
 	}
 }
@@ -325,8 +358,10 @@ func (x *exchange) writeMarked() error {
 	if err := x.h.store.catchUp(x.r.Context(), x.h.terms); err != nil {
 		return x.unconditionalWithoutStore()
 	}
-	if err := x.h.store.Touch(x.r.Context(), x.key, x.h.terms); err != nil {
-		return x.unconditionalWithoutStore()
+	for _, key := range append([]string{x.key}, x.others...) {
+		if err := x.h.store.Touch(x.r.Context(), key, x.h.terms); err != nil {
+			return x.unconditionalWithoutStore()
+		}
 	}
 	wr := &writing{exchange: x, outcome: outcomeUnconditional, mark: true}
 	return wr.forward()
@@ -342,7 +377,7 @@ func (x *exchange) unconditionalWithoutStore() error {
 // writeJournaled forwards a write that the store doesn't know of, and has the
 // node remember it.
 func (x *exchange) writeJournaled(o outcome) error {
-	defer x.h.store.journal.end(x.h.store.journal.begin(x.key))
+	defer x.journalAll()()
 	wr := &writing{exchange: x, outcome: o}
 	return wr.forward()
 }

@@ -3,11 +3,8 @@ package preconditions
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"net/http"
-	"time"
-
-	"go.uber.org/zap"
+	"slices"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -18,8 +15,8 @@ import (
 // holds.
 type writing struct {
 	*exchange
-	grant   etagcache.Grant
-	lease   *proxyhooks.Lease // nil if nothing is held
+	held           // the lease is nil if nothing is held
+	further []held // passes on the other resources that the write changes
 	settled bool
 
 	seen    *etagcache.Observation // what the origin showed under the claim, before the write
@@ -39,17 +36,6 @@ type writing struct {
 	request string             // the digest of the rest
 }
 
-// hold keeps a claim or pass, which was taken no earlier than at taken, alive.
-func (x *exchange) hold(grant etagcache.Grant, taken time.Time) *writing {
-	renew := func(ctx context.Context) error { return x.h.store.Renew(ctx, grant, x.h.terms) }
-	lost := func(err error) bool { return errors.Is(err, etagcache.ErrLost) }
-	return &writing{
-		exchange: x,
-		grant:    grant,
-		lease:    proxyhooks.KeepLease(taken, x.h.terms.Lease, renew, lost),
-	}
-}
-
 // release ends a claim or pass under which nothing was forwarded. It does
 // nothing after a settlement.
 func (wr *writing) release() {
@@ -60,9 +46,10 @@ func (wr *writing) release() {
 
 // forward lets the backend have the request.
 func (wr *writing) forward() error {
-	ctx := context.Background()
-	if wr.lease != nil {
-		ctx = wr.lease.Context()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	for _, h := range wr.all() {
+		defer context.AfterFunc(h.lease.Context(), func() { cancel(proxyhooks.ErrLeaseLost) })()
 	}
 	if expectsContinue(wr.r) && !wr.signed {
 		// The content is here: the backend needs no time to think about it.
@@ -89,10 +76,10 @@ func (wr *writing) Hold(status int, header http.Header) int64 {
 // Settle implements proxyhooks.Writing.
 func (wr *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	wr.observeAnswer(a, fate)
-	lost := wr.lease != nil && wr.lease.Lost()
+	lost := wr.lost()
 	wr.settle(fate)
 	if lost && fate == proxyhooks.Unanswered {
-		f := wr.lost()
+		f := wr.leaseLost()
 		wr.report(f.outcome, f.reason)
 		wr.instead = func() error { return wr.sendRefusal(f) }
 		return false
@@ -102,33 +89,30 @@ func (wr *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	return true
 }
 
+// all returns everything that is held.
+func (wr *writing) all() []held {
+	if wr.lease == nil {
+		return wr.further
+	}
+	return append([]held{wr.held}, wr.further...)
+}
+
+// lost reports whether anything that was held is so no more.
+func (wr *writing) lost() bool {
+	return slices.ContainsFunc(wr.all(), func(h held) bool { return h.lease.Lost() })
+}
+
 // settle tells the store what became of the write, whether the client is still
 // there or not.
 func (wr *writing) settle(fate proxyhooks.Fate) {
 	wr.settled = true
-	ctx, store, terms := wr.detached(), wr.h.store, wr.h.terms
-	var err error
-	switch {
-	case wr.mark:
-		if err = store.Touch(ctx, wr.key, terms); err != nil {
-			store.journal.once(wr.key)
-		}
-	case wr.lease == nil:
-	case fate == proxyhooks.Unanswered:
-		// The write may still land: others stay out until the lease is over.
-		grant := wr.grant
-		wr.lease.RunOut(func(left time.Duration) error {
-			terms := terms
-			terms.Lease = left
-			return store.Renew(context.Background(), grant, terms)
-		})
-		err = store.note(store.Renew(ctx, grant, terms))
-	default:
-		wr.lease.Stop()
-		err = store.note(store.Settle(ctx, wr.grant, wr.settlement(fate), terms))
+	if wr.mark {
+		wr.touch(append([]string{wr.key}, wr.others...))
 	}
-	if err != nil {
-		wr.h.logger.Warn("the end of a write could not be stored",
-			zap.String("resource", wr.key), zap.Error(err))
+	for _, h := range wr.further {
+		wr.end(h, fate, etagcache.Settlement{})
+	}
+	if wr.lease != nil {
+		wr.end(wr.held, fate, wr.settlement(fate))
 	}
 }

@@ -1,0 +1,201 @@
+package preconditions_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// shop is a backend with orders, of which each has an action and a place in a
+// list.
+type shop struct {
+	mu       sync.Mutex
+	orders   map[string]string
+	before   func(r *http.Request)
+	shipping []string // the state of each order that was shipped, by then
+}
+
+func newShop() *shop { return &shop{orders: map[string]string{"1": "new", "2": "new"}} }
+
+func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	content, _ := io.ReadAll(r.Body)
+	if s.before != nil {
+		s.before(r)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var id, action string
+	_, _ = fmt.Sscanf(r.URL.Path, "/orders/%1s/%s", &id, &action)
+	switch {
+	case r.Method == "GET" && id == "":
+		_, _ = fmt.Fprint(w, s.orders)
+	case r.Method == "GET":
+		_, _ = io.WriteString(w, s.orders[id])
+	case action == "ship":
+		s.shipping = append(s.shipping, s.orders[id])
+		s.orders[id] += ", shipped"
+	default:
+		s.orders[id] = string(content)
+	}
+}
+
+// TestAffects: what a write changes besides its target is known to have changed,
+// and nothing else.
+func TestAffects(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		for _, more := range []string{"", "unconditional forward\n"} {
+			s := newShop()
+			n := deploy(t, "verify never\nwrite_etag off\n"+more+"affects /orders/*/ship /orders/* /orders\naffects /orders/* /orders", s)
+			tag := func(path string) string { return send(t, "GET", n.first()+path, "").expect(t, 200).tag(t) }
+			order, other, list := tag("/orders/1"), tag("/orders/2"), tag("/orders")
+
+			send(t, "POST", n.other()+"/orders/1/ship", "").expect(t, 200)
+			send(t, "PUT", n.first()+"/orders/1", "x", "If-Match", order).expect(t, 412)
+			send(t, "PUT", n.first()+"/orders", "x", "If-Match", list).expect(t, 412)
+			send(t, "PUT", n.first()+"/orders/2", "y", "If-Match", other).expect(t, 200)
+
+			list = tag("/orders")
+			send(t, "PUT", n.other()+"/orders/1", "z", "If-Match", tag("/orders/1")).expect(t, 200)
+			send(t, "PUT", n.first()+"/orders", "x", "If-Match", list).expect(t, 412)
+		}
+	})
+}
+
+// TestAffectsWhileInFlight: no condition on what a write changes is found true
+// while it is in flight; and the other way round.
+func TestAffectsWhileInFlight(t *testing.T) {
+	for _, key := range []string{"/orders/0", "/orders/zz"} { // taken before the write's own, and after it
+		for _, ours := range []string{"action", "edit"} {
+			t.Run(ours+" of "+key, func(t *testing.T) {
+				g := newGate()
+				s := &shop{orders: map[string]string{}, before: func(r *http.Request) { g.pass(r) }}
+				url := site(t, "verify never\naffects /orders/m "+key, s)
+				held, waits := []string{"POST", "/orders/m"}, []string{"PUT", key}
+				if ours == "edit" {
+					held, waits = waits, held
+				}
+				first := g.send(context.Background(), t, held[0], url+held[1], "1", "If-Match", "*")
+				second := make(chan result, 1)
+				go func() {
+					a, err := try(context.Background(), waits[0], url+waits[1], "2", "If-Match", "*")
+					second <- result{a, err}
+				}()
+				select {
+				case r := <-second:
+					t.Fatalf("it did not wait: %v %v", r.Response, r.err)
+				case <-time.After(100 * time.Millisecond): // as good as ever
+				}
+				g.open()
+				expectResult(t, first, 200)
+				expectResult(t, second, 200)
+			})
+		}
+	}
+}
+
+// TestAffectsEachOther: writes that change each other's resources don't wait for
+// each other forever.
+func TestAffectsEachOther(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		n := deploy(t, "wait 1m\nwrite_etag off\naffects /orders/1 /orders/2 /orders/3\naffects /orders/2 /orders/1 /orders/3\naffects /orders/3 /orders/1", newShop())
+		var wg sync.WaitGroup
+		for i := range 12 {
+			wg.Go(func() {
+				for range 10 {
+					var fields []string
+					if i%2 == 0 {
+						fields = []string{"If-Match", "*"}
+					}
+					a, err := try(context.Background(), "PUT", fmt.Sprintf("%s/orders/%d", n.random(), i%3+1), "x", fields...)
+					if err != nil || a.StatusCode != 200 {
+						t.Errorf("%v %v", a.Response, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestAffectsDestination: MOVE and COPY change what they lead to, on this host
+// (RFC 4918, section 10.3).
+func TestAffectsDestination(t *testing.T) {
+	for _, method := range []string{"MOVE", "COPY"} {
+		url := site(t, "verify never", newShop())
+		tag := send(t, "GET", url+"/orders/2", "").tag(t)
+		send(t, method, url+"/orders/1", "elsewhere", "Destination", "http://other.example/orders/2").expect(t, 200)
+		send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).expect(t, 200)
+		tag = send(t, "GET", url+"/orders/2", "").tag(t)
+		send(t, method, url+"/orders/1", "new", "Destination", url+"/orders/2").expect(t, 200)
+		if send(t, "GET", url+"/orders/2", "").tag(t) != tag {
+			t.Fatal("the shop has changed it, too")
+		}
+		send(t, "PUT", url+"/orders/2", "x", "If-Match", `"x"`).expect(t, 412)
+	}
+}
+
+// TestGuards: the conditions of an action are about what it acts on.
+func TestGuards(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		for _, verify := range []string{"passing", "all", "never"} {
+			s := newShop()
+			n := deploy(t, "verify "+verify+"\nguards /orders/*/ship /orders/*", s)
+			tag := send(t, "GET", n.first()+"/orders/1", "").expect(t, 200).tag(t)
+			ship := func(order, tag string) answer {
+				return send(t, "POST", n.other()+"/orders/"+order+"/ship", "", "If-Match", tag)
+			}
+			ship("1", `"stale"`).expect(t, 412)
+			a := ship("1", tag).expect(t, 200)
+			if got := a.Header.Get("ETag"); got != "" {
+				t.Errorf("the answer has the tag %s", got)
+			}
+			ship("1", tag).expect(t, 412)
+			send(t, "PUT", n.first()+"/orders/1", "x", "If-Match", tag).expect(t, 412)
+			ship("2", "*").expect(t, 200)
+			// The refusal is about the order, too.
+			a = send(t, "POST", n.first()+"/orders/1/ship", "", "If-Match", tag, "Prefer", "return=representation").expect(t, 412)
+			if a.Content != "new, shipped" || a.Header.Get("Content-Location") != "/orders/1" {
+				t.Errorf("got %q from %s", a.Content, a.Header.Get("Content-Location"))
+			}
+			ship("1", a.tag(t)).expect(t, 200)
+		}
+	})
+}
+
+// TestGuardsContest: of many who act on one state, one does, and an edit of the
+// same state doesn't come between.
+func TestGuardsContest(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		s := newShop()
+		n := deploy(t, "guards /orders/*/ship /orders/*", s)
+		tag := send(t, "GET", n.first()+"/orders/1", "").tag(t)
+		var mu sync.Mutex
+		statuses := make(map[int]int)
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				method, path := "POST", "/orders/1/ship"
+				if i%2 == 0 {
+					method, path = "PUT", "/orders/1"
+				}
+				a, err := try(context.Background(), method, n.random()+path, "edited", "If-Match", tag)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[a.StatusCode]++
+			})
+		}
+		wg.Wait()
+		if statuses[200] != 1 || statuses[412] != 15 {
+			t.Errorf("the answers are %v", statuses)
+		}
+	})
+}

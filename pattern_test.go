@@ -1,0 +1,45 @@
+package preconditions
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestPathRule: `*` stands for one segment and carries over in order; the
+// spellings that share a key match alike.
+func TestPathRule(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		path string
+		want string // or "-" if the rule isn't for the path
+	}{
+		{"/items/* /items", "/items/7", "/items"},
+		{"/items/* /items", "/items/7/", "/items"},
+		{"/items/* /items", "//Items/./7", "/items"},
+		{"/items/* /items", "/items", "-"},
+		{"/items/* /items", "/items/7/parts", "-"},
+		{"/orders/*/ship /orders/*", "/orders/789/ship", "/orders/789"},
+		{"/orders/*/ship /orders/*", "/orders/789/bill", "-"},
+		{"/*/x/* /*/y/* /*", "/a/x/b", "/a/y/b /a"},
+		{"/slugs/* / /a", "/slugs/s", "/ /a"},
+		{"/ /index", "/", "/index"},
+		{"/a%20b/* /c", "/a b/1", "-"},
+	} {
+		words := strings.Fields(tt.rule)
+		rule, err := parseRule(words[0], words[1:]...)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.rule, err)
+		}
+		to, ok := rule.lead(tt.path)
+		if want := strings.Fields(tt.want); ok != (tt.want != "-") || ok && !slices.Equal(to, want) {
+			t.Errorf("%s: %s leads to %q, %v, want %s", tt.rule, tt.path, to, ok, tt.want)
+		}
+	}
+	for _, rule := range []string{"items /a", "/items a", "/items", "/it*ms /a", "/items/** /a", "/items /a/*", "/a/* /b/*/*", "/a?b /c", "/a /**"} {
+		words := strings.Fields(rule)
+		if _, err := parseRule(words[0], words[1:]...); err == nil {
+			t.Errorf("%s: no error", rule)
+		}
+	}
+}
