@@ -75,6 +75,7 @@ func (wr *writing) Hold(status int, header http.Header) int64 {
 
 // Settle implements proxyhooks.Writing.
 func (wr *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
+	wr.invalidate(a)
 	wr.observeAnswer(a, fate)
 	lost := wr.lost()
 	wr.settle(fate)

@@ -1,0 +1,196 @@
+package preconditions_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// obedient is a backend of resources that never change. Its answers to writes
+// have the status and the fields that the request asks for.
+func obedient() *witness {
+	return &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" || r.Method == "HEAD" {
+			_, _ = io.WriteString(w, r.URL.Path)
+			return
+		}
+		for _, line := range r.Header["X-Field"] {
+			name, value, _ := strings.Cut(line, ": ")
+			w.Header().Add(name, value)
+		}
+		status, _ := strconv.Atoi(r.Header.Get("X-Status"))
+		w.WriteHeader(max(status, 200))
+	}}
+}
+
+// answering returns the fields that have an obedient backend give that answer.
+func answering(status int, lines ...string) []string {
+	fields := []string{"X-Status", fmt.Sprint(status)}
+	for _, line := range lines {
+		fields = append(fields, "X-Field", line)
+	}
+	return fields
+}
+
+// expectMarked fails the test unless the node knows nothing about a resource, or
+// knows it, as it is to be. Its tag is current in any case.
+func expectMarked(t *testing.T, b *witness, url, tag string, want bool) {
+	t.Helper()
+	asked := b.asks(func() { send(t, "PUT", url, "x", "If-Match", tag).expect(t, 200) })
+	if marked := asked == 1; marked != want || asked > 1 {
+		t.Errorf("the origin was asked %d times about %s; marked as changed: %v, want %v", asked, url, marked, want)
+	}
+}
+
+// withoutProbes are options under which the origin is asked about nothing but
+// what isn't known.
+const withoutProbes = "verify never\nwrite_etag off\n"
+
+// TestInvalidate: after a write that was no error, what Location and
+// Content-Location name is not believed any more (RFC 9111, section 4.4), nor is
+// what links of the type "invalidates" name, if it is of the same origin.
+func TestInvalidate(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		b := obedient()
+		n := deploy(t, withoutProbes, b)
+		u, err := url.Parse(n.other())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			name   string
+			lines  []string // of the answer to a write of /cars/1; HOST is the host of its target
+			marked bool     // whether /cars/2 is
+		}{
+			{"nothing", nil, false},
+			{"the target itself", []string{"Location: /cars/1", "Content-Location: /cars/1"}, false},
+			{"an absolute path", []string{"Location: /cars/2"}, true},
+			{"Content-Location", []string{"Content-Location: /cars/2"}, true},
+			{"a relative path", []string{"Location: 2"}, true},
+			{"a path with dot segments", []string{"Location: ../x/../cars/./2"}, true},
+			{"another spelling", []string{"Location: /CARS/%32/"}, true},
+			{"a query and a fragment", []string{"Location: /cars/2?page=1#top"}, true},
+			{"an absolute URI", []string{"Location: http://HOST/cars/2"}, true},
+			{"an absolute URI in capitals", []string{"Location: HTTP://HOST/cars/2"}, true},
+			{"without a scheme", []string{"Location: //HOST/cars/2"}, true},
+			{"another scheme", []string{"Location: https://HOST/cars/2"}, false},
+			{"another host", []string{"Location: http://backend.internal/cars/2"}, false},
+			{"another port", []string{"Location: http://127.0.0.1:1/cars/2"}, false},
+			{"no port", []string{"Location: http://127.0.0.1/cars/2"}, false},
+			{"no hierarchy", []string{"Location: http:/cars/2", "Content-Location: mailto:a@HOST"}, false},
+			{"malformed", []string{"Location: http://[::1/cars/2", "Content-Location: /cars/2%zz"}, false},
+			{"empty", []string{"Location: ", "Content-Location: "}, false},
+			{"a malformed line and another one", []string{"Location: %", "Location: /cars/2"}, true},
+			{"both", []string{"Location: /cars/1", "Content-Location: /cars/2"}, true},
+			{"the member of a collection", []string{"Location: /cars/2/doors"}, false},
+
+			{"a link", []string{`Link: </cars/2>; rel="invalidates"`}, true},
+			{"a relative link", []string{`Link: <2>; rel=invalidates`}, true},
+			{"one of several links", []string{`Link: </cars/1>; rel=self, </a>; rel=invalidates, </cars/2>; rel="x INVALIDATES"`}, true},
+			{"a link on another line", []string{`Link: </a>; rel=invalidates`, `Link: </cars/2>; rel=invalidates`}, true},
+			{"a link of another type", []string{`Link: </cars/2>; rel=next`}, false},
+			{"a link to another origin", []string{`Link: <http://elsewhere.example/cars/2>; rel=invalidates`}, false},
+			{"a malformed link", []string{`Link: /cars/2; rel=invalidates`}, false},
+			{"the last of 64 targets", []string{links(63), `Link: </cars/2>; rel=invalidates`}, true},
+			{"one target too many", []string{links(64), `Link: </cars/2>; rel=invalidates`}, false},
+			{"one target many times", []string{"Link: </a>; rel=invalidates" + strings.Repeat(`, </a>; rel=invalidates`, 100), `Link: </cars/2>; rel=invalidates`}, true},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				tag := send(t, "GET", n.first()+"/cars/2", "").expect(t, 200).tag(t)
+				send(t, "GET", n.first()+"/cars/3", "").expect(t, 200)
+				for i := range tt.lines {
+					tt.lines[i] = strings.ReplaceAll(tt.lines[i], "HOST", u.Host)
+				}
+				send(t, "POST", n.other()+"/cars/1", "x", answering(201, tt.lines...)...).expect(t, 201)
+				expectMarked(t, b, n.first()+"/cars/2", tag, tt.marked)
+			})
+		}
+	})
+}
+
+// links is a Link field with n links of the type invalidates.
+func links(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("</link%d>; rel=invalidates", i))
+	}
+	return "Link: " + strings.Join(list, ", ")
+}
+
+// TestInvalidateOrNot: any unsafe method does it, known or not, with or without a
+// condition, and whether it waits for others or not; an error doesn't (RFC 9111,
+// section 4.4).
+func TestInvalidateOrNot(t *testing.T) {
+	const location = "Location: /cars/2"
+	b := obedient()
+	for _, options := range []string{"", "unconditional forward\n", "mode report\n"} {
+		base := site(t, withoutProbes+options, b)
+		for _, tt := range []struct {
+			name, method string
+			fields       []string
+			status       int
+			marked       bool
+		}{
+			{name: "PUT", method: "PUT", status: 200, marked: true},
+			{name: "DELETE", method: "DELETE", status: 204, marked: true},
+			{name: "a method that nobody knows", method: "FROBNICATE", status: 200, marked: true},
+			{name: "a safe method that is none of ours", method: "M-SEARCH", status: 200, marked: true},
+			{name: "a condition", method: "PUT", fields: []string{"If-Match", "*"}, status: 200, marked: true},
+			{name: "a signature", method: "PUT", fields: []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, status: 200, marked: true},
+			{name: "another method in its stead", method: "POST", fields: []string{"X-HTTP-Method-Override", "PATCH"}, status: 200, marked: true},
+			{name: "202", method: "POST", status: 202, marked: true},
+			{name: "303", method: "POST", status: 303, marked: true},
+			{name: "404", method: "POST", status: 404},
+			{name: "409", method: "PUT", fields: []string{"If-Match", "*"}, status: 409},
+			{name: "500", method: "POST", status: 500},
+			{name: "a safe method", method: "OPTIONS", status: 200},
+		} {
+			t.Run(strings.TrimSpace(options+tt.name), func(t *testing.T) {
+				tag := send(t, "GET", base+"/cars/2", "").tag(t)
+				send(t, tt.method, base+"/cars/1", "x", append(answering(tt.status, location), tt.fields...)...).expect(t, tt.status)
+				expectMarked(t, b, base+"/cars/2", tag, tt.marked)
+			})
+		}
+	}
+}
+
+// TestInvalidateRewritten: where the path was rewritten on its way to the handler,
+// so is that of what else has changed.
+func TestInvalidateRewritten(t *testing.T) {
+	for _, tt := range []struct{ directive, before, location string }{
+		{"uri strip_prefix /api", "/api", "/api/cars/2"},
+		{"uri strip_prefix /api", "/api", "2"},
+		{"uri strip_prefix /api", "/api", "/cars/2"}, // as the backend knows it
+		{"rewrite * /v1{uri}", "", "/cars/2"},
+	} {
+		b := obedient()
+		address := freeAddress(t)
+		load(t, fmt.Sprintf("http://%s {\n%s\npreconditions {\n%s}\nreverse_proxy %s\n}\n", address, tt.directive, withoutProbes, serve(t, b)))
+		base := "http://" + address + tt.before
+		tag := send(t, "GET", base+"/cars/2", "").tag(t)
+		send(t, "POST", base+"/cars/1", "x", answering(200, "Location: "+tt.location)...).expect(t, 200)
+		expectMarked(t, b, base+"/cars/2", tag, true)
+	}
+}
+
+// TestInvalidateWithoutStore: what changed while the store was away is marked
+// before the store is trusted again.
+func TestInvalidateWithoutStore(t *testing.T) {
+	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
+		m := miniredis.RunT(t)
+		b := obedient()
+		base := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nstore_down {\nconditional forward\n}\n%s", m.Addr(), withoutProbes), b)
+		send(t, "GET", base+"/cars/1", "").expect(t, 200) // ends the grace
+		tag := send(t, "GET", base+"/cars/2", "").tag(t)
+		back := leave(t, m)
+		send(t, "POST", base+"/cars/1", "x", append(fields, answering(200, `Link: </cars/2>; rel=invalidates`)...)...).expect(t, 200)
+		back()
+		expectMarked(t, b, base+"/cars/2", tag, true)
+	}
+}
