@@ -60,6 +60,9 @@ type exchange struct {
 	guarded bool
 	others  []string // the keys of the other resources that a write changes, in order
 	entry  etagcache.Entry
+
+	groups   memberships // of the entry, with the epochs that they had when they were last read
+	outdated bool        // one of them was invalidated since the variants were stored
 }
 
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, method string) *exchange {
@@ -97,15 +100,16 @@ func (x *exchange) variant(vary string) string {
 
 // stored returns what the entry says about that representation.
 func (x *exchange) stored() etagcache.Stored {
-	return x.entry.Variants[x.variant(x.vary())]
+	return x.known()[x.variant(x.vary())]
 }
 
 // vary returns the request fields that responses are known to vary by.
 func (x *exchange) vary() string {
+	known, _ := splitVary(x.entry.Vary)
 	if x.h.vary == "" {
-		return x.entry.Vary
+		return known
 	}
-	return proxyhooks.JoinVary(x.h.vary, x.entry.Vary)
+	return proxyhooks.JoinVary(x.h.vary, known)
 }
 
 // evaluate evaluates the request's conditions against a representation.
@@ -136,10 +140,12 @@ func (x *exchange) detached() context.Context {
 }
 
 // observation returns o as an observation of the request's variant, and false
-// where the response, of which h is the header, can't be told apart from others.
+// where the response, of which h is the header, can't be told apart from others,
+// or is in too many groups.
 func (x *exchange) observation(o etagcache.Observed, h http.Header) (etagcache.Observation, bool) {
 	vary, ok := proxyhooks.Vary(x.vary(), h)
-	return etagcache.Observation{Observed: o, Variant: x.variant(vary), Vary: vary}, ok
+	groups, few := x.memberships(h)
+	return etagcache.Observation{Observed: o, Variant: x.variant(vary), Vary: vary + groups.String()}, ok && few
 }
 
 // report makes the outcome known: as placeholders, in the access log and in the

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -25,7 +24,7 @@ func (wr *writing) invalidate(a proxyhooks.Answer) {
 	if a.Status/100 != 2 && a.Status/100 != 3 {
 		return
 	}
-	wr.markChanged(wr.changedKeys(a.Header))
+	wr.markChanged(slices.Concat(wr.changedKeys(a.Header), wr.invalidatedGroups(a.Header)))
 }
 
 // changedKeys returns the keys of the resources that an answer says were changed,
@@ -144,24 +143,17 @@ func (x *exchange) rewritten(path string) (string, bool) {
 	return to + rest, ok
 }
 
-// markers is how many resources are marked at once.
-const markers = 8
+// touches is how many resources are marked at once.
+const touches = 8
 
 // markChanged tells the store that resources have changed. Where it can't be
 // told, the node remembers to do so before it trusts the store again.
 func (x *exchange) markChanged(keys []string) {
 	ctx, store := x.detached(), x.h.store
-	var all sync.WaitGroup
-	free := make(chan struct{}, markers)
-	for _, key := range keys {
-		free <- struct{}{}
-		all.Go(func() {
-			defer func() { <-free }()
-			if err := store.Touch(ctx, key, x.h.terms); err != nil {
-				store.journal.once(key)
-				x.h.logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
-			}
-		})
-	}
-	all.Wait()
+	concurrently(touches, keys, func(key string) {
+		if err := store.Touch(ctx, key, x.h.terms); err != nil {
+			store.journal.once(key)
+			x.h.logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
+		}
+	})
 }

@@ -183,14 +183,18 @@ func TestInvalidateRewritten(t *testing.T) {
 // before the store is trusted again.
 func TestInvalidateWithoutStore(t *testing.T) {
 	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
-		m := miniredis.RunT(t)
-		b := obedient()
-		base := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nstore_down {\nconditional forward\n}\n%s", m.Addr(), withoutProbes), b)
-		send(t, "GET", base+"/cars/1", "").expect(t, 200) // ends the grace
-		tag := send(t, "GET", base+"/cars/2", "").tag(t)
-		back := leave(t, m)
-		send(t, "POST", base+"/cars/1", "x", append(fields, answering(200, `Link: </cars/2>; rel=invalidates`)...)...).expect(t, 200)
-		back()
-		expectMarked(t, b, base+"/cars/2", tag, true)
+		for _, line := range []string{`Link: </cars/2>; rel=invalidates`, `Cache-Group-Invalidation: "cars"`} {
+			m := miniredis.RunT(t)
+			b, _ := grouped(map[string]string{"/cars/2": `"cars"`})
+			base := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nstore_down {\nconditional forward\n}\n%s", m.Addr(), withoutProbes), b)
+			send(t, "PUT", base+"/cars/1", "x").expect(t, 200) // once the grace is over
+			tag := readTwice(t, base+"/cars/2")
+			expectMarked(t, b, base+"/cars/2", tag, false)
+			readTwice(t, base+"/cars/2")
+			back := leave(t, m)
+			send(t, "POST", base+"/cars/1", "x", append(fields, answering(200, line)...)...).expect(t, 200)
+			back()
+			expectMarked(t, b, base+"/cars/2", tag, true)
+		}
 	}
 }

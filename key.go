@@ -21,7 +21,7 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 		text := caddy.ToString(value)
 		switch name {
 		case "http.request.host", "http.request.hostport":
-			return strings.TrimSuffix(strings.ToLower(text), "."), nil
+			return normalHost(text), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
 			return strings.ToLower(path.Clean("/" + text)), nil
 		}
@@ -30,11 +30,26 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 	if err != nil {
 		return template
 	}
-	if len(key) > maxKey {
-		sum := sha256.Sum256([]byte(key))
-		key = key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+	if strings.HasPrefix(key, groupPrefix) {
+		key = "/" + key
 	}
-	return key
+	return shorten(key)
+}
+
+// groupPrefix is what the keys of groups begin with, and no key of a resource: no
+// host and no path does, and what else a template may begin with can be chosen
+// by clients.
+const groupPrefix = "group "
+
+func normalHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// shorten returns a key that is no longer than what is kept of one.
+func shorten(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
 }
 
 // keyAt returns the key of the resource that a request for another target of the

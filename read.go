@@ -147,7 +147,8 @@ func (rd *reading) cut(status int, r validator.Representation, content []byte) b
 // stored: otherwise nobody would miss it when the resource is written.
 func (rd *reading) version(o etagcache.Observed, header http.Header) etagcache.Observed {
 	if rd.storable {
-		if tagged, ok := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch); ok && rd.observe(tagged, header) == nil {
+		tagged, _ := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch)
+		if rd.observe(tagged, header) == nil {
 			return tagged
 		}
 	}
@@ -226,13 +227,14 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) error {
 	}
 	observation, ok := rd.observation(o, header)
 	if !ok {
+		rd.forget(header)
 		return errVaries
 	}
-	known, ok := rd.entry.Variants[observation.Variant]
+	known, ok := rd.known()[observation.Variant]
 	if ok && o.ETag.Valid && !o.Own {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
-	if ok && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
+	if ok && observation.Vary == rd.entry.Vary && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
 		return nil
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)

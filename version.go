@@ -14,11 +14,11 @@ import (
 
 // versioned gives o the tag that the version of the resource has: the one that
 // is known, or that of the epoch. It reports false where the representation
-// can't be told apart from others.
+// can't be told apart from others, or what is stored of it doesn't count yet.
 func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcache.Observed, epoch string) (etagcache.Observed, bool) {
 	observation, ok := x.observation(o, h)
 	switch {
-	case !ok:
+	case !ok || x.newGroups(h):
 		return o, false
 	case known.State == validator.Present && known.ETag.Valid:
 		o.ETag = known.ETag
@@ -37,7 +37,7 @@ func (x *exchange) selected() etagcache.Stored {
 	if !x.h.deriver.Versions() || x.conditions.IfMatch == nil || x.evaluate(own.Representation).Verdict == validator.True {
 		return own
 	}
-	for _, s := range x.entry.Variants {
+	for _, s := range x.known() {
 		if x.evaluate(s.Representation).Verdict == validator.True {
 			return s
 		}

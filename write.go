@@ -122,7 +122,7 @@ func (x *exchange) claim(waiting context.Context) (c claimed, err error) {
 		if !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
 			return c, err
 		}
-		x.entry, err = now, nil // look again
+		x.entry, err = now, x.readGroups(now) // look again
 	}
 	return c, err
 }
@@ -137,7 +137,7 @@ var errTooLively = errors.New("the resource changes all the time")
 // as the claim will tell whether it is current. Otherwise it reads the entry.
 func (x *exchange) recall() (err error) {
 	var ok bool
-	if x.entry, ok = x.h.store.recent.recall(x.key); ok {
+	if x.entry, ok = x.h.store.recent.recall(x.key); ok && x.readGroups(x.entry) == nil {
 		if known := x.selected(); x.evaluate(x.dated(known.Observed, known)).Verdict == validator.True {
 			return nil
 		}
@@ -146,13 +146,22 @@ func (x *exchange) recall() (err error) {
 	return err
 }
 
+// readEntry reads the entry, and the groups that it names.
 func (x *exchange) readEntry() (etagcache.Entry, error) {
-	return x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
+	if err == nil {
+		err = x.readGroups(entry)
+	}
+	return entry, err
 }
 
 // writeClaimed goes on with a conditional write that has the claim.
 func (wr *writing) writeClaimed(c claimed) error {
 	x := wr.exchange
+	if err := x.confirmGroups(&c); err != nil {
+		wr.release()
+		return x.gaveUp(err)
+	}
 	current, res := c.known.Observed, c.res
 	if x.signed {
 		if res.Verdict != validator.True {

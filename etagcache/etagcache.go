@@ -93,8 +93,8 @@ type Entry struct {
 	// one is, the variants tell nothing about the present. Where a Pass was
 	// refused in favour of a claim, it is the time to wait for that.
 	Busy time.Duration
-	// Vary is the request fields that select among the variants, as given by
-	// the last observation that was stored.
+	// Vary is what the variants depend on, as given by the last observation
+	// that was stored. To the store it is a text.
 	Vary string
 	// Variants holds what is known, by the key of the variant.
 	Variants map[string]Stored
@@ -128,9 +128,10 @@ type Observation struct {
 	Observed
 	// Variant is the exact key of the variant, at most 64 bytes.
 	Variant string
-	// Vary is the request fields that went into Variant. An entry has one
-	// Vary: an observation with another one drops the variants stored so far,
-	// and the epoch moves.
+	// Vary is what all variants of the entry depend on: the request fields that
+	// went into Variant, and the groups that the resource was in, each with the
+	// epoch under which it was observed. An entry has one Vary: an observation
+	// with another one drops the variants stored so far, and the epoch moves.
 	Vary string
 }
 

@@ -49,10 +49,10 @@ func Vary(known string, h http.Header) (string, bool) {
 	for _, line := range lines {
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.ToLower(strings.Trim(name, " \t"))
-			switch name {
-			case "*":
+			switch {
+			case name == "*", strings.Contains(name, ";"): // which no field has in its name
 				return known, false
-			case "", "accept-encoding":
+			case name == "", name == "accept-encoding":
 			default:
 				names = append(names, name)
 			}

@@ -26,6 +26,7 @@ func TestVary(t *testing.T) {
 		{"", []string{"Accept-Encoding"}, "", true},
 		{"a", []string{"accept-encoding, Origin"}, "a,origin", true},
 		{"a", []string{"*"}, "a", false},
+		{"a", []string{"b;c"}, "a", false},
 		{"", []string{"b, *"}, "", false},
 		{"", []string{""}, "", true},
 	} {
