@@ -2,8 +2,11 @@ package preconditions
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
@@ -30,11 +33,7 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 	if err != nil {
 		return template
 	}
-	if len(key) > maxKey {
-		sum := sha256.Sum256([]byte(key))
-		key = key[:maxKey] + "#" + hex.EncodeToString(sum[:])
-	}
-	return key
+	return bounded(key)
 }
 
 // keyAt returns the key of the resource that a request for another target of the
@@ -59,6 +58,62 @@ func (x *exchange) keyAt(target *url.URL) string {
 	return resourceKey(x.h.Key, repl)
 }
 
-// maxKey is how many bytes of a key are kept in full, so that clients can't
-// fill the store with long paths. A longer one ends in its digest.
+// keyOfURL returns the key that requests for a URL have, if that is all that
+// their key depends on.
+func keyOfURL(template string, target *url.URL) (string, error) {
+	if !dependsOnURL(template) {
+		return "", fmt.Errorf("the key %s depends on more than the URL", template)
+	}
+	r := &http.Request{
+		Method: http.MethodGet,
+		URL:    &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
+		Host:   target.Host,
+	}
+	r.RequestURI = r.URL.RequestURI()
+	if target.Scheme == "https" {
+		r.TLS = new(tls.ConnectionState)
+	}
+	repl := caddy.NewReplacer()
+	caddyhttp.PrepareRequest(r, repl, nil, nil)
+	return resourceKey(template, repl), nil
+}
+
+// dependsOnURL reports whether a key follows from the URL of a request, as long as
+// nothing rewrites it.
+func dependsOnURL(template string) bool {
+	only := true
+	names := caddy.NewEmptyReplacer()
+	names.Map(func(name string) (any, bool) {
+		only = only && (!strings.HasPrefix(name, "http.") || ofURL(name))
+		return "", true
+	})
+	names.ReplaceAll(template, "")
+	return only
+}
+
+// ofURL reports whether a placeholder is a part of the URL of a request.
+func ofURL(name string) bool {
+	name, ok := strings.CutPrefix(name, "http.request.")
+	switch {
+	case !ok:
+		return false
+	case name == "scheme", name == "host", name == "hostport", strings.HasPrefix(name, "host."):
+		return true
+	default:
+		name = strings.TrimPrefix(name, "orig_")
+		return name == "uri" || strings.HasPrefix(name, "uri.") || strings.HasPrefix(name, "uri_")
+	}
+}
+
+// bounded shortens a key so that clients can't fill the store with long paths. A
+// shortened one ends in its digest.
+func bounded(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+}
+
+// maxKey is how many bytes of a key are kept in full.
 const maxKey = 512
