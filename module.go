@@ -253,7 +253,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		opener = mod.(StoreOpener)
 	}
 	h.store, h.storeKey, err = acquireStore(opener, h.logger)
-	return err
+	if err != nil {
+		return err
+	}
+	h.store.join(h)
+	return nil
 }
 
 func (h *Handler) newDeriver() (proxyhooks.Deriver, error) {
@@ -314,6 +318,7 @@ func (h *Handler) Cleanup() error {
 	if h.storeKey == "" {
 		return nil
 	}
+	h.store.part(h)
 	_, err := stores.Delete(h.storeKey)
 	return err
 }
