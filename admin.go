@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -308,6 +309,11 @@ func (s openStore) keysOfURL(text string) ([]string, error) {
 			return nil, fmt.Errorf("%w: give the key of %s instead", err, text)
 		}
 		keys = append(keys, key)
+		if dir, last := path.Split(target.Path); isPattern(last) && !strings.Contains(key, anything) {
+			// The asterisk may stand for an index, which has the key of its directory.
+			key, _ := keyOfURL(template, &url.URL{Scheme: target.Scheme, Host: target.Host, Path: dir})
+			keys = append(keys, key)
+		}
 	}
 	return keys, nil
 }

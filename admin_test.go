@@ -146,6 +146,21 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// A resource is marked by any of its names, and by a pattern that means one.
+func TestPurgeOfAliases(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	for _, path := range []string{"/docs/index.html", "/docs/", "/docs;a=b"} {
+		for _, name := range []string{"/docs", "/docs/", "/docs/index.html", "/index.php/docs", "/docs/*", "/docs/*.html", "/docs/index.*", "/docs/**", "/d*"} {
+			tag := p.known(t, path)
+			bypass(t, p.docs, "PUT", path, "changed")
+			purge(t, p.admin, `{"urls": ["`+p.url+name+`"]}`).expect(t, 200)
+			if p.believed(t, path, tag) {
+				t.Errorf("%s: not marked by %s", path, name)
+			}
+		}
+	}
+}
+
 // The answer tells what was done in each store.
 func TestPurgeAnswer(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{})

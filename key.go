@@ -6,34 +6,128 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/text/unicode/norm"
 )
 
 // resourceKey expands the key template for a request. Spellings that backends
-// take for one path get one key: to share a key by mistake costs a needless
-// wait, to have two for one resource costs an update. Express and IIS, for two,
-// don't heed the case of a path.
+// take for one resource get one key: to share a key by mistake costs a needless
+// wait, to have two for one resource costs an update.
 func resourceKey(template string, repl *caddy.Replacer) string {
 	key, err := repl.ReplaceFunc(template, func(name string, value any) (any, error) {
 		text := caddy.ToString(value)
 		switch name {
-		case "http.request.host", "http.request.hostport":
-			return strings.TrimSuffix(strings.ToLower(text), "."), nil
+		case "http.request.host":
+			return foldHost(text), nil
+		case "http.request.hostport":
+			scheme, _ := repl.GetString("http.request.scheme")
+			return foldHostPort(scheme, text), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
-			return strings.ToLower(path.Clean("/" + text)), nil
+			return foldPath(text), nil
 		}
 		return text, nil
 	})
 	if err != nil {
 		return template
 	}
-	return bounded(key)
+	return bounded(printable(key))
+}
+
+// foldHost returns what the spellings of a host have in common. An IPv6 address
+// has brackets only where it came without a port.
+func foldHost(host string) string {
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// foldHostPort does the same for a host that may have a port, which says nothing
+// if it is that of the scheme.
+func foldHostPort(scheme, hostport string) string {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return foldHost(hostport)
+	}
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return foldHost(host)
+	}
+	return net.JoinHostPort(foldHost(host), port)
+}
+
+// foldPath returns what the spellings of a path have in common: for most backends,
+// dot segments, empty ones and a slash at the end; for some also the case (IIS,
+// Express), a backslash (IIS), what follows a semicolon (Tomcat), dots and spaces
+// at the end of a name (Windows), how letters are composed (macOS), or what follows
+// a NUL. Segments that name the index of a directory, or a session, are left out.
+func foldPath(p string) string {
+	// First as those take it for whom the rest are letters like others: a `..`
+	// after such a segment is not what it would be otherwise.
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	p = foldCase(p)
+	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
+	for i := range segments {
+		segments[i] = foldSegment(segments[i])
+	}
+	segments = strings.Split(path.Clean("/"+strings.Join(segments, "/")), "/")
+	return "/" + strings.Join(slices.DeleteFunc(segments[1:], implied), "/")
+}
+
+// foldCase has both the case and the composition of letters make no difference.
+func foldCase(s string) string {
+	lower := strings.ToLower(s)
+	if !strings.ContainsFunc(lower, func(c rune) bool { return c > unicode.MaxASCII }) {
+		return lower
+	}
+	return norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is an σ
+}
+
+// foldSegment takes off what some backends don't look at.
+func foldSegment(s string) string {
+	s, _, _ = strings.Cut(s, ";")
+	s = strings.TrimRight(s, " ")
+	if s == "." || s == ".." {
+		return s
+	}
+	return strings.TrimRight(s, " .")
+}
+
+// implied reports whether a backend may find the same without this segment: the
+// name of an index (`/docs/index.html`, `/index.php/docs`), or a session of
+// ASP.NET (`/(S(…))/docs`).
+func implied(segment string) bool {
+	for _, index := range [...]string{"index.", "default."} {
+		if strings.HasPrefix(segment, index) {
+			return true
+		}
+	}
+	return strings.HasSuffix(segment, "))") && len(segment) > 4 &&
+		segment[0] == '(' && strings.IndexByte("asfx", segment[1]) >= 0 && segment[2] == '('
+}
+
+// printable escapes control characters, so that a key can be logged, sent and
+// typed.
+func printable(key string) string {
+	key = strings.ToValidUTF8(key, string(unicode.ReplacementChar))
+	if !strings.ContainsFunc(key, unicode.IsControl) {
+		return key
+	}
+	var b strings.Builder
+	for _, c := range key {
+		if unicode.IsControl(c) {
+			b.WriteString(url.PathEscape(string(c)))
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // keyAt returns the key of the resource that a request for another target of the
