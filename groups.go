@@ -242,10 +242,13 @@ func (x *exchange) groupKey(name string) string {
 	var origin strings.Builder
 	_, _ = x.repl.ReplaceFunc(x.h.Key, func(placeholder string, value any) (any, error) {
 		switch placeholder {
-		case "http.request.scheme", "http.request.host", "http.request.hostport", "http.request.port":
-			origin.WriteString(normalHost(caddy.ToString(value)) + " ")
+		case "http.request.scheme", "http.request.host", "http.request.port":
+			origin.WriteString(foldHost(caddy.ToString(value)) + " ")
+		case "http.request.hostport":
+			scheme, _ := x.repl.GetString("http.request.scheme")
+			origin.WriteString(foldHostPort(scheme, caddy.ToString(value)) + " ")
 		}
 		return "", nil
 	})
-	return shorten(groupPrefix + origin.String() + name)
+	return bounded(groupPrefix + origin.String() + name)
 }

@@ -2,38 +2,48 @@ package preconditions
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
+	"fmt"
 	"maps"
+	"net"
+	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/text/unicode/norm"
 )
 
 // resourceKey expands the key template for a request. Spellings that backends
-// take for one path get one key: to share a key by mistake costs a needless
-// wait, to have two for one resource costs an update. Express and IIS, for two,
-// don't heed the case of a path.
+// take for one resource get one key: to share a key by mistake costs a needless
+// wait, to have two for one resource costs an update.
 func resourceKey(template string, repl *caddy.Replacer) string {
 	key, err := repl.ReplaceFunc(template, func(name string, value any) (any, error) {
 		text := caddy.ToString(value)
 		switch name {
-		case "http.request.host", "http.request.hostport":
-			return normalHost(text), nil
+		case "http.request.host":
+			return foldHost(text), nil
+		case "http.request.hostport":
+			scheme, _ := repl.GetString("http.request.scheme")
+			return foldHostPort(scheme, text), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
-			return strings.ToLower(path.Clean("/" + text)), nil
+			return foldPath(text), nil
 		}
 		return text, nil
 	})
 	if err != nil {
 		return template
 	}
+	key = printable(key)
 	if strings.HasPrefix(key, groupPrefix) {
 		key = "/" + key
 	}
-	return shorten(key)
+	return bounded(key)
 }
 
 // groupPrefix is what the keys of groups begin with, and no key of a resource: no
@@ -41,15 +51,92 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 // by clients.
 const groupPrefix = "group "
 
-func normalHost(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+// foldHost returns what the spellings of a host have in common. An IPv6 address
+// has brackets only where it came without a port.
+func foldHost(host string) string {
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
 
-// shorten returns a key that is no longer than what is kept of one.
-func shorten(key string) string {
-	if len(key) <= maxKey {
+// foldHostPort does the same for a host that may have a port, which says nothing
+// if it is that of the scheme.
+func foldHostPort(scheme, hostport string) string {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return foldHost(hostport)
+	}
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return foldHost(host)
+	}
+	return net.JoinHostPort(foldHost(host), port)
+}
+
+// foldPath returns what the spellings of a path have in common: for most backends,
+// dot segments, empty ones and a slash at the end; for some also the case (IIS,
+// Express), a backslash (IIS), what follows a semicolon (Tomcat), dots and spaces
+// at the end of a name (Windows), how letters are composed (macOS), or what follows
+// a NUL. Segments that name the index of a directory, or a session, are left out.
+func foldPath(p string) string {
+	// First as those take it for whom the rest are letters like others: a `..`
+	// after such a segment is not what it would be otherwise.
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	p = foldCase(p)
+	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
+	for i := range segments {
+		segments[i] = foldSegment(segments[i])
+	}
+	segments = strings.Split(path.Clean("/"+strings.Join(segments, "/")), "/")
+	return "/" + strings.Join(slices.DeleteFunc(segments[1:], implied), "/")
+}
+
+// foldCase has both the case and the composition of letters make no difference.
+func foldCase(s string) string {
+	lower := strings.ToLower(s)
+	if !strings.ContainsFunc(lower, func(c rune) bool { return c > unicode.MaxASCII }) {
+		return lower
+	}
+	return norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is an σ
+}
+
+// foldSegment takes off what some backends don't look at.
+func foldSegment(s string) string {
+	s, _, _ = strings.Cut(s, ";")
+	s = strings.TrimRight(s, " ")
+	if s == "." || s == ".." {
+		return s
+	}
+	return strings.TrimRight(s, " .")
+}
+
+// implied reports whether a backend may find the same without this segment: the
+// name of an index (`/docs/index.html`, `/index.php/docs`), or a session of
+// ASP.NET (`/(S(…))/docs`).
+func implied(segment string) bool {
+	for _, index := range [...]string{"index.", "default."} {
+		if strings.HasPrefix(segment, index) {
+			return true
+		}
+	}
+	return strings.HasSuffix(segment, "))") && len(segment) > 4 &&
+		segment[0] == '(' && strings.IndexByte("asfx", segment[1]) >= 0 && segment[2] == '('
+}
+
+// printable escapes control characters, so that a key can be logged, sent and
+// typed.
+func printable(key string) string {
+	key = strings.ToValidUTF8(key, string(unicode.ReplacementChar))
+	if !strings.ContainsFunc(key, unicode.IsControl) {
 		return key
 	}
-	sum := sha256.Sum256([]byte(key))
-	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+	var b strings.Builder
+	for _, c := range key {
+		if unicode.IsControl(c) {
+			b.WriteString(url.PathEscape(string(c)))
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // keyAt returns the key of the resource that a request for another target of the
@@ -74,6 +161,62 @@ func (x *exchange) keyAt(target *url.URL) string {
 	return resourceKey(x.h.Key, repl)
 }
 
-// maxKey is how many bytes of a key are kept in full, so that clients can't
-// fill the store with long paths. A longer one ends in its digest.
+// keyOfURL returns the key that requests for a URL have, if that is all that
+// their key depends on.
+func keyOfURL(template string, target *url.URL) (string, error) {
+	if !dependsOnURL(template) {
+		return "", fmt.Errorf("the key %s depends on more than the URL", template)
+	}
+	r := &http.Request{
+		Method: http.MethodGet,
+		URL:    &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
+		Host:   target.Host,
+	}
+	r.RequestURI = r.URL.RequestURI()
+	if target.Scheme == "https" {
+		r.TLS = new(tls.ConnectionState)
+	}
+	repl := caddy.NewReplacer()
+	caddyhttp.PrepareRequest(r, repl, nil, nil)
+	return resourceKey(template, repl), nil
+}
+
+// dependsOnURL reports whether a key follows from the URL of a request, as long as
+// nothing rewrites it.
+func dependsOnURL(template string) bool {
+	only := true
+	names := caddy.NewEmptyReplacer()
+	names.Map(func(name string) (any, bool) {
+		only = only && (!strings.HasPrefix(name, "http.") || ofURL(name))
+		return "", true
+	})
+	names.ReplaceAll(template, "")
+	return only
+}
+
+// ofURL reports whether a placeholder is a part of the URL of a request.
+func ofURL(name string) bool {
+	name, ok := strings.CutPrefix(name, "http.request.")
+	switch {
+	case !ok:
+		return false
+	case name == "scheme", name == "host", name == "hostport", strings.HasPrefix(name, "host."):
+		return true
+	default:
+		name = strings.TrimPrefix(name, "orig_")
+		return name == "uri" || strings.HasPrefix(name, "uri.") || strings.HasPrefix(name, "uri_")
+	}
+}
+
+// bounded shortens a key so that clients can't fill the store with long paths. A
+// shortened one ends in its digest.
+func bounded(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+}
+
+// maxKey is how many bytes of a key are kept in full.
 const maxKey = 512

@@ -2,7 +2,10 @@ package preconditions
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -40,6 +43,28 @@ func TestSpellingsShareAKey(t *testing.T) {
 		{"case of the path", "example.com", "/Docs/PLAN"},
 		{"escaped slash", "example.com", "/docs%2Fplan"},
 		{"escaped dot segments", "example.com", "/a/%2e%2E/docs/plan"},
+		{"port of TLS", "example.com:443", "/docs/plan"},
+		{"empty port", "example.com:", "/docs/plan"},
+		{"backslash", "example.com", `/docs%5Cplan`},
+		{"backslash and dot segment", "example.com", `/docs/x%5C..%5Cplan`},
+		{"path parameter", "example.com", "/docs/plan;jsessionid=1A2B"},
+		{"path parameters", "example.com", "/docs;a=b/plan;c;d="},
+		{"path parameter of a dot segment", "example.com", "/docs/x/..;a=b/plan"},
+		{"escaped semicolon", "example.com", "/docs/plan%3Ba=b"},
+		{"dots at the end of a name", "example.com", "/docs/plan.."},
+		{"spaces at the end of a name", "example.com", "/docs%20%20/plan%20"},
+		{"dots and spaces at the end of a name", "example.com", "/docs/plan%20.%20."},
+		{"dot segment with a space", "example.com", "/docs/x/..%20/plan"},
+		{"NUL", "example.com", "/docs/plan%00.html"},
+		{"index of a directory", "example.com", "/docs/plan/index.html"},
+		{"another index", "example.com", "/docs/plan/Index.PHP"},
+		{"index of IIS", "example.com", "/docs/plan/Default.aspx"},
+		{"front controller", "example.com", "/index.php/docs/plan"},
+		{"front controller further down", "example.com", "/docs/index.php/plan"},
+		{"dot segment after an index", "example.com", "/docs/index.html/../plan"},
+		{"dot segment after a path parameter", "example.com", "/docs/;x/../plan"},
+		{"session of ASP.NET", "example.com", "/(S(lit3py55t21z5v55vlm25s55))/docs/plan"},
+		{"sessions of ASP.NET", "example.com", "/(X(1)S(lit3py55t21z5v55vlm25s55))/docs/plan"},
 	}
 	for _, tt := range tests {
 		if got, want := keyOf(defaultKey, tt.host, tt.target), "example.com/docs/plan"; got != want {
@@ -54,13 +79,20 @@ func TestDifferentResourcesHaveDifferentKeys(t *testing.T) {
 		{"example.com", "/"},
 		{"example.com", "/docs"},
 		{"example.com", "/docs/plan"},
-		{"example.com", "/docs/plan%20"}, // space
+		{"example.com", "/docs/%20plan"},
 		{"example.com", "/docs/plan%252F"},
-		{"example.com", "/docs/plan."},
+		{"example.com", "/docs/plan.txt"},
 		{"example.com", "/docs/.plan"},
+		{"example.com", "/docs/...plan"},
 		{"example.com", "/docs/plan%3Fdraft=1"}, // no query
-		{"example.com", "/docs/plan%00"},
+		{"example.com", "/docs/plan%0A"},
+		{"example.com", "/docs/plan%7F"},
 		{"example.com", "/docs/pl%C3%A4n"},
+		{"example.com", "/docs/index"},
+		{"example.com", "/docs/indexes.html"},
+		{"example.com", "/docs/(plan)"},
+		{"example.com", "/docs/(a(plan)"},
+		{"example.com", "/docs/(b(plan))"},
 		{"example.org", "/docs/plan"},
 		{"docs.example.com", "/plan"},
 		{"192.0.2.1", "/"},
@@ -73,6 +105,85 @@ func TestDifferentResourcesHaveDifferentKeys(t *testing.T) {
 		}
 		seen[key] = name
 	}
+}
+
+// Letters are the same in upper and lower case, and however they are composed.
+func TestLettersShareAKey(t *testing.T) {
+	for _, tt := range []struct{ one, other string }{
+		{"/pl%C3%A4n", "/PL%C3%84N"},
+		{"/pl%C3%A4n", "/pla%CC%88n"}, // a and a combining diaeresis
+		{"/pl%C3%84n", "/plA%CC%88N"},
+		{"/%CF%82", "/%CF%83"}, // ς, σ
+		{"/%CF%82", "/%CE%A3"}, // ς, Σ
+		{"/%E4", "/%C4"},       // of ISO 8859-1
+	} {
+		if one, other := keyOf(defaultKey, "h", tt.one), keyOf(defaultKey, "h", tt.other); one != other {
+			t.Errorf("%s has the key %s, and %s has %s", tt.one, one, tt.other, other)
+		}
+	}
+}
+
+// The port of the scheme says nothing, where the port counts.
+func TestHostsShareAKey(t *testing.T) {
+	const http, https = "http", "https"
+	for _, tt := range []struct{ scheme, host, want string }{
+		{http, "Example.com", "example.com"},
+		{http, "example.com.", "example.com"},
+		{http, "example.com:80", "example.com"},
+		{http, "EXAMPLE.com.:80", "example.com"},
+		{http, "example.com:", "example.com"},
+		{https, "example.com:443", "example.com"},
+		{https, "example.com.:443", "example.com"},
+		{https, "example.com:80", "example.com:80"},
+		{http, "example.com:443", "example.com:443"},
+		{http, "Example.com.:8080", "example.com:8080"},
+		{http, "[2001:DB8::1]", "2001:db8::1"},
+		{http, "[2001:db8::1]:80", "2001:db8::1"},
+		{http, "[2001:db8::1]:8080", "[2001:db8::1]:8080"},
+		{http, "192.0.2.1:80", "192.0.2.1"},
+	} {
+		if got := foldHostPort(tt.scheme, tt.host); got != tt.want {
+			t.Errorf("%s://%s: got %s, want %s", tt.scheme, tt.host, got, tt.want)
+		}
+		target := tt.scheme + "://" + tt.host + "/"
+		r := httptest.NewRequest("GET", target, nil)
+		repl := caddy.NewReplacer()
+		caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), nil)
+		if got := resourceKey("{http.request.hostport}", repl); got != tt.want {
+			t.Errorf("%s: got %s, want %s", target, got, tt.want)
+		}
+	}
+	if got, want := keyOf("{http.request.host}", "[2001:DB8::1]", "/"), keyOf("{http.request.host}", "[2001:db8::1]:80", "/"); got != want {
+		t.Errorf("got %s with a port, and %s without", want, got)
+	}
+}
+
+// Nothing in a key can't be printed, wherever it comes from.
+func TestKeysArePrintable(t *testing.T) {
+	for _, target := range []string{"/a%0D%0AX:%20y", "/a%1B%5B31m", "/a%00b", "/%FF%0A%FE", "/a%C2%85", "/?q=%00%0A%FF"} {
+		key := keyOf("{http.request.uri.path}{http.request.uri.query.q}", "h", target)
+		if !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
+			t.Errorf("%s: got %q", target, key)
+		}
+	}
+}
+
+// A spelling of a spelling is one, too.
+func FuzzFoldPath(f *testing.F) {
+	for _, path := range []string{"", "/", "/a/../b", `/a\..\b`, "/a;x/..;y/b", "/index.php/a. ./(S(x))/b", "/a\x00/../b", "/Ä/ς"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		folded := foldPath(path)
+		if again := foldPath(folded); again != folded {
+			t.Errorf("%q: %q, and then %q", path, folded, again)
+		}
+		for _, other := range []string{"//" + path, "/." + "/" + path, "/x/../" + path, path + "/", path + "/."} {
+			if strings.HasPrefix(path, "/") && foldPath(other) != folded {
+				t.Errorf("%q: %q, but %q: %q", path, folded, other, foldPath(other))
+			}
+		}
+	})
 }
 
 // Only host and path are normalised: nobody knows what the rest means.

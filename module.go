@@ -54,9 +54,11 @@ type Handler struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
 
 	// What identifies a resource: a text with placeholders. Requests with
-	// equal keys wait for each other's writes. Host and path are made
-	// lower-case, and the path is cleaned (no empty, `.` and `..` segments, no
-	// slash at the end), so that all spellings of one path share a key. Default:
+	// equal keys wait for each other's writes. Host, hostport and path are made
+	// equal for spellings that backends take for one: case, percent-encoding,
+	// empty, `.` and `..` segments, a slash, dots and spaces at the end, path
+	// parameters, backslashes, the name of a directory's index, a dot at the end
+	// of the host, and the port of the scheme. Default:
 	// `{http.request.host}{http.request.uri.path}`.
 	Key string `json:"key,omitempty"`
 
@@ -265,7 +267,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		opener = mod.(StoreOpener)
 	}
 	h.store, h.storeKey, err = acquireStore(opener, h.logger)
-	return err
+	if err != nil {
+		return err
+	}
+	h.store.join(h)
+	return nil
 }
 
 func (h *Handler) newDeriver() (proxyhooks.Deriver, error) {
@@ -326,6 +332,7 @@ func (h *Handler) Cleanup() error {
 	if h.storeKey == "" {
 		return nil
 	}
+	h.store.part(h)
 	_, err := stores.Delete(h.storeKey)
 	return err
 }

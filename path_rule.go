@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -29,17 +30,20 @@ func parsePattern(text string) (pathPattern, error) {
 	return p, nil
 }
 
-// segments splits a path, which is cleaned as it is for a key.
+// segments splits a path as it is for a key, but leaves each segment as it is
+// written.
 func segments(p string) []string {
-	p = strings.TrimPrefix(path.Clean("/"+p), "/")
-	if p == "" {
-		return nil
-	}
-	return strings.Split(p, "/")
+	p = path.Clean("/" + strings.ReplaceAll(p, `\`, "/"))
+	return slices.DeleteFunc(strings.Split(p, "/"), func(s string) bool {
+		return s == "" || implied(folded(s))
+	})
 }
 
-// match reports whether a path is one that p stands for, and returns what each
-// `*` stood for. As in keys, the case doesn't matter.
+// folded returns what the spellings of a segment have in common.
+func folded(segment string) string { return foldSegment(foldCase(segment)) }
+
+// match reports whether a path is one that p stands for, in any of the spellings
+// that share its key, and returns what each `*` stood for.
 func (p pathPattern) match(path string) (wild []string, ok bool) {
 	given := segments(path)
 	if len(given) != len(p) {
@@ -49,7 +53,7 @@ func (p pathPattern) match(path string) (wild []string, ok bool) {
 		switch {
 		case s == anySegment:
 			wild = append(wild, given[i])
-		case !strings.EqualFold(s, given[i]):
+		case folded(s) != folded(given[i]):
 			return nil, false
 		}
 	}

@@ -24,6 +24,9 @@ func TestPathRule(t *testing.T) {
 		{"/*/x/* /*/y/* /*", "/a/x/b", "/a/y/b /a"},
 		{"/slugs/* / /a", "/slugs/s", "/ /a"},
 		{"/ /index", "/", "/index"},
+		{"/items/* /items", `/items\7;v=1`, "/items"},
+		{"/items/*/a /items/*", "/items/Seven/A.", "/items/Seven"},
+		{"/items/* /items", "/items/index.html", "-"},
 		{"/a%20b/* /c", "/a b/1", "-"},
 	} {
 		words := strings.Fields(tt.rule)

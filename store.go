@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -66,9 +67,10 @@ type sharedStore struct {
 	logger   atomic.Pointer[zap.Logger]
 	away     atomic.Bool // whether the last call found the store out of reach
 
-	mu      sync.Mutex
-	users   int
-	retired bool
+	mu       sync.Mutex
+	handlers map[*Handler]struct{}
+	users    int
+	retired  bool
 }
 
 func newSharedStore(store etagcache.Store) *sharedStore {
@@ -79,7 +81,47 @@ func newSharedStore(store etagcache.Store) *sharedStore {
 		queues:   newQueues(),
 		unstable: newUnstable(),
 		breaker:  newBreaker(),
+		handlers: make(map[*Handler]struct{}),
 	}
+}
+
+// join tells that a handler uses the store, until it parts.
+func (s *sharedStore) join(h *Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers[h] = struct{}{}
+}
+
+func (s *sharedStore) part(h *Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.handlers, h)
+}
+
+// terms returns the longest ones of the handlers, for what comes from none of
+// them.
+func (s *sharedStore) terms() etagcache.Terms {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var t etagcache.Terms
+	for h := range s.handlers {
+		t.Lease = max(t.Lease, h.terms.Lease)
+		t.Retention = max(t.Retention, h.terms.Retention)
+		t.Grace = max(t.Grace, h.terms.Grace)
+	}
+	return t
+}
+
+// templates returns the key templates of the handlers.
+func (s *sharedStore) templates() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var templates []string
+	for h := range s.handlers {
+		templates = append(templates, h.Key)
+	}
+	slices.Sort(templates)
+	return slices.Compact(templates)
 }
 
 // enter keeps the store open until the function that it returns is called.
@@ -176,6 +218,17 @@ func (s *sharedStore) Touch(ctx context.Context, key string, t etagcache.Terms) 
 	return s.guard(func() error { return s.Store.Touch(ctx, key, t) })
 }
 
+// TouchBelow and TouchAll take their time, so that they don't tell whether the
+// store answers within that of a request.
+func (s *sharedStore) TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
+	n, err := s.Store.TouchBelow(ctx, prefix, matches, t)
+	return n, s.note(err)
+}
+
+func (s *sharedStore) TouchAll(ctx context.Context, t etagcache.Terms) error {
+	return s.note(s.Store.TouchAll(ctx, t))
+}
+
 func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
 	idle := s.journal.inFlight(key)
 	if idle == nil {
@@ -195,7 +248,7 @@ func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
 	ctx = context.WithoutCancel(ctx) // it is the node's affair, and not this client's
 	err := s.journal.flush(func(key string) error {
 		if key == allResources {
-			return s.note(s.Store.TouchAll(ctx, t))
+			return s.TouchAll(ctx, t)
 		}
 		return s.Touch(ctx, key, t)
 	})

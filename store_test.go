@@ -66,7 +66,7 @@ func (o *opener) OpenStore() (etagcache.Store, error) {
 // release gives a share of a store back, as Cleanup does.
 func release(t *testing.T, key string) {
 	t.Helper()
-	if err := (&Handler{storeKey: key}).Cleanup(); err != nil {
+	if err := (&Handler{storeKey: key, store: newSharedStore(nil)}).Cleanup(); err != nil {
 		t.Fatal(err)
 	}
 }

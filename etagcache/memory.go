@@ -3,6 +3,7 @@ package etagcache
 import (
 	"container/list"
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -178,6 +179,24 @@ func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
 		m.keep(e, now, t)
 	}
 	return nil
+}
+
+// TouchBelow implements Store.
+func (m *Memory) TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, _ Terms) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	touched := 0
+	for key, e := range m.entries {
+		if strings.HasPrefix(key, prefix) && matches(key, true) {
+			e.drop()
+			e.move(NewToken())
+			touched++
+		}
+	}
+	return touched, nil
 }
 
 // TouchAll implements Store.

@@ -38,8 +38,8 @@ type RedisOptions struct {
 // beside it, timed by the server's clock.
 //
 // A user needs the commands eval, evalsha, time, info, hgetall, hmget, hset,
-// hdel, pttl, pexpire, publish, subscribe and ping, and wait if there are
-// Replicas; the keys that begin with the prefix; and the channel of the prefix
+// hdel, pttl, pexpire, publish, subscribe and ping, wait if there are Replicas,
+// and scan, with Redis 6, for TouchBelow; the keys that begin with the prefix; and the channel of the prefix
 // followed by "handover". Without the channel it works all the same, but those
 // who wait notice up to half a second later.
 //
@@ -104,6 +104,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 type clusterClient interface {
 	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
 	ReloadState(ctx context.Context)
+	ForEachMaster(ctx context.Context, each func(context.Context, *redis.Client) error) error
 }
 
 // Read implements Store.
@@ -275,9 +276,32 @@ const maxKey = 200
 func (r *Redis) key(key string) string {
 	if len(key) > maxKey || strings.HasPrefix(key, markerKey) {
 		sum := sha256.Sum256([]byte(key))
-		key = key[:min(len(key), maxKey-32)] + "#" + base64.RawURLEncoding.EncodeToString(sum[:])
+		key = key[:min(len(key), headOfKey)] + hashMark + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	return r.prefix + key
+}
+
+// What key makes of a key that it hashes.
+const (
+	headOfKey = maxKey - 32
+	hashMark  = "#"
+)
+
+var hashSize = base64.RawURLEncoding.EncodedLen(sha256.Size)
+
+// keyOf returns the key of the entry of that name, or, where whole is false, how
+// it begins. It returns false where the name is no entry's.
+func (r *Redis) keyOf(name string) (key string, whole, ok bool) {
+	key, ok = strings.CutPrefix(name, r.prefix)
+	marker := strings.HasPrefix(key, markerKey)
+	if !ok || len(key) <= maxKey && !marker {
+		return key, true, ok
+	}
+	head := len(key) - hashSize - len(hashMark)
+	if head < 0 || !strings.HasPrefix(key[head:], hashMark) {
+		return "", false, false // a marker
+	}
+	return key[:head], false, true
 }
 
 // lease returns the name of the field that holds the lease of g.

@@ -2,13 +2,9 @@ package etagcache
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // markerKey is what the names of markers begin with, after the prefix.
@@ -119,44 +115,10 @@ func (r *Redis) spread(reply reply, t Terms) {
 
 // everywhere runs a script on all markers, some at a time.
 func (r *Redis) everywhere(ctx context.Context, s *script, t Terms) error {
+	var keys [][]string
+	for _, name := range r.markers.all() {
+		keys = append(keys, []string{name})
+	}
 	argv := []any{NewToken(), milliseconds(t.Grace), "1"}
-	for names := range slices.Chunk(r.markers.all(), 256) {
-		for len(names) > 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			var err error
-			if names, err = r.runOn(ctx, s, names, argv); err != nil {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				return fmt.Errorf("%w: running %s.lua: %w", ErrUnavailable, s.name, err)
-			}
-		}
-	}
-	return nil
-}
-
-// runOn runs a script on some markers and returns those that are left, as their
-// server didn't have the script.
-func (r *Redis) runOn(ctx context.Context, s *script, names []string, argv []any) (left []string, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
-	defer cancel()
-	pipe := r.client.Pipeline()
-	for _, name := range names {
-		s.EvalSha(ctx, pipe, []string{name}, argv...)
-	}
-	replies, _ := pipe.Exec(ctx) // each has its own error
-	for i, reply := range replies {
-		err := reply.Err()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			left = append(left, names[i])
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	if len(left) == 0 {
-		return nil, nil
-	}
-	return left[1:], s.Run(ctx, r.client, left[:1], argv...).Err()
+	return r.runAll(ctx, s, keys, argv, func(any) {})
 }

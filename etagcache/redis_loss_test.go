@@ -351,6 +351,15 @@ func TestRedisClusterLoss(t *testing.T) {
 	same(t, b.TouchAll(ctx, day), nil)
 	for _, key := range keys {
 		unknown(t, b, key, before[key])
+		before[key] = seen(t, a, key)
+	}
+	n, err := b.TouchBelow(ctx, "", func(string, bool) bool { return true }, day)
+	same(t, err, nil)
+	if n != len(keys) {
+		t.Fatalf("touched %d of %d", n, len(keys))
+	}
+	for _, key := range keys {
+		unknown(t, b, key, before[key])
 	}
 
 	grants := map[string]etagcache.Grant{}
@@ -376,6 +385,8 @@ func TestRedisClusterLoss(t *testing.T) {
 	same(t, b.TouchAll(canceled, day), context.Canceled)
 	nodes[2].Kill()
 	same(t, b.TouchAll(ctx, day), etagcache.ErrUnavailable)
+	_, err = b.TouchBelow(ctx, "", func(string, bool) bool { return true }, day)
+	same(t, err, etagcache.ErrUnavailable)
 }
 
 func TestRedisReplicas(t *testing.T) {

@@ -1,8 +1,10 @@
 package etagcache_test
 
 import (
+	"bytes"
 	"context"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -39,7 +41,7 @@ func TestMiniredis(t *testing.T) {
 			open := func() etagcache.Store {
 				return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
 					Addr:       "127.0.0.1:0", // nothing to look up outside the bubble
-					Dialer:     func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
+					Dialer:     func(context.Context, string, string) (net.Conn, error) { return roomy(m.Dial()) },
 					MaxRetries: -1,
 					MaintNotificationsConfig: &maintnotifications.Config{
 						Mode: maintnotifications.ModeDisabled,
@@ -49,6 +51,47 @@ func TestMiniredis(t *testing.T) {
 			return open(), open()
 		},
 	}.Run(t)
+}
+
+// roomy has writes to a connection in memory wait for nobody, as those to a
+// socket, so that a pipeline can be written before the first reply is read.
+func roomy(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	r := &roomyConn{Conn: c, writes: make(chan []byte, 1024), closed: make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case b := <-r.writes:
+				_, _ = c.Write(b)
+			case <-r.closed:
+				return
+			}
+		}
+	}()
+	return r, nil
+}
+
+type roomyConn struct {
+	net.Conn
+	writes chan []byte
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (r *roomyConn) Write(b []byte) (int, error) {
+	select {
+	case r.writes <- bytes.Clone(b):
+		return len(b), nil
+	case <-r.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (r *roomyConn) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return r.Conn.Close()
 }
 
 func TestRedis(t *testing.T) {
@@ -109,8 +152,11 @@ func TestStress(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		s := redistest.Start(t)
-		storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) {
-			return openTwo(t, etagcache.RedisConfig{Addresses: []string{s.Addr}})
-		}}.Stress(t)
+		stress(t, etagcache.RedisConfig{Addresses: []string{s.Addr}})
 	})
+}
+
+func stress(t *testing.T, c etagcache.RedisConfig) {
+	t.Helper()
+	storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) { return openTwo(t, c) }}.Stress(t)
 }

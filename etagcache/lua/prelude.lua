@@ -6,7 +6,9 @@
 --
 -- An entry is a hash:
 --   e            the epoch
---   g            the generation
+--   g            the generation. Who changes the resource without coming through a
+--                gateway deletes it: so every script takes an entry without it for
+--                one of another generation
 --   c:<token>    the ms at which the claim runs out
 --   p:<token>    the ms at which the pass runs out
 --   q            the ms until which passes are refused, because a claim was

@@ -1,4 +1,7 @@
 -- KEYS: 1 the entry, 2 the marker   ARGV: as in prelude.lua
+-- Returns 1 if there was something to touch, and 0 when it is repeated, too.
+
+local touched = entry.e and (lapsed or entry.e ~= fresh)
 
 join()
 if entry.e and entry.e ~= fresh then
@@ -6,4 +9,4 @@ if entry.e and entry.e ~= fresh then
   move(fresh)
   keep()
 end
-return { 'OK' }
+return { 'OK', touched and 1 or 0 }

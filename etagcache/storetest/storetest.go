@@ -35,6 +35,7 @@ func (s Suite) Run(t *testing.T) {
 		{"settle", settleRules},
 		{"pass", passRules},
 		{"wait", waitRules},
+		{"touch below", touchBelowRules},
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules})

@@ -1,0 +1,445 @@
+package preconditions_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+)
+
+// loadWithAdmin is like load, with the admin API at the address it returns.
+func loadWithAdmin(t testing.TB, sites string) (admin string) {
+	t.Helper()
+	address := freeAddress(t)
+	global := strings.Replace(globalOptions, "admin off", "admin "+address, 1)
+	global = strings.Replace(global, "level ERROR", "level PANIC", 1) // refusals are logged as errors
+	if err := caddy.Load(adapt(t, global+sites), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		client.CloseIdleConnections()
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + address
+}
+
+// purge asks an admin API to mark what content says.
+func purge(t testing.TB, admin, content string) answer {
+	t.Helper()
+	return send(t, "POST", admin+"/preconditions/purge", content, "Content-Type", "application/json")
+}
+
+// purgeable is a site with the admin API beside it, in front of documents that
+// can be changed around it.
+type purgeable struct {
+	url, admin string
+	docs       *witness
+}
+
+func loadPurgeable(t testing.TB, options string) *purgeable {
+	t.Helper()
+	docs := anywhere()
+	address := freeAddress(t)
+	admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\n", address, guarded(options, serve(t, docs))))
+	return &purgeable{"http://" + address, admin, docs}
+}
+
+// anywhere is a backend that stores anything anywhere.
+func anywhere() *witness {
+	var contents sync.Map
+	return &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPut:
+			contents.Store(r.URL.Path, rand.Text())
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			content, ok := contents.Load(r.URL.Path)
+			if !ok {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			_, _ = io.WriteString(w, content.(string))
+		}
+	}}
+}
+
+// known has a document be known, and returns its tag.
+func (p *purgeable) known(t testing.TB, path string) (tag string) {
+	t.Helper()
+	bypass(t, p.docs, "PUT", path, "one")
+	return send(t, "GET", p.url+path, "").expect(t, 200).tag(t)
+}
+
+// believed reports whether a tag that was known is enough to write, and the
+// origin isn't asked.
+func (p *purgeable) believed(t testing.TB, path, tag string) bool {
+	t.Helper()
+	var a answer
+	asked := p.docs.asks(func() { a = send(t, "PUT", p.url+path, "two", "If-Match", tag) })
+	switch {
+	case a.StatusCode == 204 && asked == 0:
+		return true
+	case a.StatusCode == 412 && asked == 1:
+		return false
+	}
+	t.Fatalf("%s: %s, and the origin was asked %d times", path, a.Status, asked)
+	return false
+}
+
+// What is named is asked for at the origin, and nothing else is.
+func TestPurge(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	host := "127.0.0.1"
+	paths := []string{"/docs/plan", "/docs/plan2", "/docs/a/plan", "/docs/a/b/plan", "/other/plan"}
+	for _, tt := range []struct {
+		content string
+		marked  []string
+	}{
+		{`{"urls": ["%s/docs/plan"]}`, paths[:1]},
+		{`{"urls": ["%s/Docs/%%70lan/?x=1#y"]}`, paths[:1]},
+		{`{"urls": ["%s/docs/plan", "%s/other/plan"]}`, []string{"/docs/plan", "/other/plan"}},
+		{`{"urls": ["https://127.0.0.1:8443/docs/plan"]}`, paths[:1]},
+		{`{"urls": ["%s/docs/*"]}`, paths[:2]},
+		{`{"urls": ["%s/docs/plan*"]}`, paths[:2]},
+		{`{"urls": ["%s/*/plan"]}`, []string{"/docs/plan", "/other/plan"}},
+		{`{"urls": ["%s/docs/*/plan"]}`, paths[2:3]},
+		{`{"urls": ["%s/docs/**"]}`, paths[:4]},
+		{`{"urls": ["%s/docs/a/plan/**"]}`, paths[2:3]},
+		{`{"urls": ["%s/**"]}`, paths},
+		{`{"urls": ["https://*/docs/a/**"]}`, paths[2:4]},
+		{`{"urls": ["http://127.0.*/docs/a/**"]}`, paths[2:4]},
+		{`{"urls": ["http://other.example/**"]}`, nil},
+		{`{"keys": ["` + host + `/docs/plan"]}`, paths[:1]},
+		{`{"keys": ["` + host + `/docs/plan", "` + host + `/other/*"]}`, []string{"/docs/plan", "/other/plan"}},
+		{`{"keys": ["` + host + `/DOCS/plan"]}`, nil}, // as they are
+		{`{"keys": ["**"]}`, paths},
+		{`{"all": true}`, paths},
+	} {
+		content := strings.ReplaceAll(tt.content, "%s", p.url)
+		content = strings.ReplaceAll(content, "%%", "%")
+		t.Run(content, func(t *testing.T) {
+			tags := map[string]string{}
+			for _, path := range paths {
+				tags[path] = p.known(t, path)
+				bypass(t, p.docs, "PUT", path, "changed")
+			}
+			purge(t, p.admin, content).expect(t, 200)
+			marked := strings.Join(tt.marked, " ") + " "
+			for _, path := range paths {
+				if got, want := !p.believed(t, path, tags[path]), strings.Contains(marked, path+" "); got != want {
+					t.Errorf("%s: marked: %v, want %v", path, got, want)
+				}
+			}
+		})
+	}
+}
+
+// A resource is marked by any of its names, and by a pattern that means one.
+func TestPurgeOfAliases(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	for _, path := range []string{"/docs/index.html", "/docs/", "/docs;a=b"} {
+		for _, name := range []string{"/docs", "/docs/", "/docs/index.html", "/index.php/docs", "/docs/*", "/docs/*.html", "/docs/index.*", "/docs/**", "/d*"} {
+			tag := p.known(t, path)
+			bypass(t, p.docs, "PUT", path, "changed")
+			purge(t, p.admin, `{"urls": ["`+p.url+name+`"]}`).expect(t, 200)
+			if p.believed(t, path, tag) {
+				t.Errorf("%s: not marked by %s", path, name)
+			}
+		}
+	}
+}
+
+// The answer tells what was done in each store.
+func TestPurgeAnswer(t *testing.T) {
+	docs := legacydocs.New(legacydocs.Options{})
+	one, two := freeAddress(t), freeAddress(t)
+	backend := serve(t, docs)
+	admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\nhttp://%s {\n%s\n}\n",
+		one, guarded("", backend), two, guarded("store test answer", backend)))
+	for _, url := range []string{one, one, two} {
+		path := fmt.Sprintf("/docs/%d", len(testStores["answer"].terms()))
+		bypass(t, docs, "PUT", path, "x")
+		send(t, "GET", "http://"+url+path, "").expect(t, 200)
+	}
+	for content, want := range map[string]string{
+		`{"urls": ["http://127.0.0.1/docs/0"]}`: `{"stores":[{"store":"memory","resources":1},{"store":"test","resources":1}]}`,
+		`{"keys": ["**"]}`:                      ``,
+		`{"all": true}`:                         `{"stores":[{"store":"memory","resources":0,"all":true},{"store":"test","resources":0,"all":true}]}`,
+	} {
+		a := purge(t, admin, content).expect(t, 200)
+		if got := strings.TrimSpace(a.Content); want != "" && got != want {
+			t.Errorf("%s: got %s, want %s", content, got, want)
+		}
+		if got := a.Header.Get("Content-Type"); got != "application/json" {
+			t.Errorf("Content-Type %s", got)
+		}
+	}
+}
+
+// URLs mean what they mean with the key of each handler, and one whose key they
+// don't tell is named.
+func TestPurgeWithOtherKeys(t *testing.T) {
+	t.Run("of the URL", func(t *testing.T) {
+		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey docs/{http.request.hostport}{http.request.uri}")
+		tag := p.known(t, "/docs/a")
+		bypass(t, p.docs, "PUT", "/docs/a", "changed")
+		purge(t, p.admin, `{"urls": ["http://127.0.0.1/docs/a"]}`).expect(t, 200) // at another port
+		if !p.believed(t, "/docs/a", tag) {
+			t.Error("another resource was marked")
+		}
+		for _, content := range []string{`{"urls": ["%s/docs/a"]}`, `{"urls": ["%s/docs/**"]}`, `{"urls": ["%s/docs/*"]}`} {
+			tag := p.known(t, "/docs/a")
+			bypass(t, p.docs, "PUT", "/docs/a", "changed")
+			purge(t, p.admin, strings.ReplaceAll(content, "%s", p.url)).expect(t, 200)
+			if p.believed(t, "/docs/a", tag) {
+				t.Errorf("%s: not marked", content)
+			}
+		}
+	})
+	t.Run("of more than that", func(t *testing.T) {
+		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey {http.request.header.X-Tenant}{http.request.local.port}{http.request.uri.path}")
+		tag := p.known(t, "/docs/a")
+		bypass(t, p.docs, "PUT", "/docs/a", "changed")
+		a := purge(t, p.admin, `{"all": false, "urls": ["`+p.url+`/docs/a"]}`).expect(t, 400)
+		if !strings.Contains(a.Content, "give the key of") {
+			t.Errorf("got %s", a.Content)
+		}
+		_, port, _ := strings.Cut(strings.TrimPrefix(p.url, "http://"), ":")
+		purge(t, p.admin, `{"keys": ["`+port+`/docs/a"]}`).expect(t, 200)
+		if p.believed(t, "/docs/a", tag) {
+			t.Error("not marked")
+		}
+	})
+}
+
+// With the source version, nobody else could tell that there was a change.
+func TestPurgeMovesTheVersion(t *testing.T) {
+	p := loadPurgeable(t, "etag version")
+	tag := p.known(t, "/docs/a")
+	purge(t, p.admin, `{"urls": ["`+p.url+`/docs/a"]}`).expect(t, 200)
+	send(t, "PUT", p.url+"/docs/a", "two", "If-Match", tag).expect(t, 412)
+	send(t, "PUT", p.url+"/docs/a", "two", "If-Match", send(t, "GET", p.url+"/docs/a", "").tag(t)).expect(t, 204)
+}
+
+// A write that is under way goes on, and keeps others out; what it shows is not
+// believed, as nobody knows which came last.
+func TestPurgeDuringWrite(t *testing.T) {
+	for _, content := range []string{`{"urls": ["%s/docs/a"]}`, `{"urls": ["%s/docs/**"]}`, `{"all": true}`} {
+		t.Run(content, func(t *testing.T) {
+			g := newGate()
+			docs, seen := watched(legacydocs.Options{Before: g.pass})
+			bypass(t, docs, "PUT", "/docs/a", "a")
+			address := freeAddress(t)
+			admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\n", address, guarded("verify never\nwait 1ms", serve(t, docs))))
+			url := "http://" + address
+			tag := send(t, "GET", url+"/docs/a", "").tag(t)
+			first := g.send(t.Context(), t, "PUT", url+"/docs/a", "b", "If-Match", tag)
+			purge(t, admin, strings.ReplaceAll(content, "%s", url)).expect(t, 200)
+			send(t, "PUT", url+"/docs/a", "c", "If-Match", tag).expect(t, 503)
+			g.open()
+			expectResult(t, first, 204).expectOutcome(t, "passed")
+			if asked := seen.asks(func() { send(t, "PUT", url+"/docs/a", "c", "If-Match", tag).expect(t, 412) }); asked != 1 {
+				t.Errorf("the origin was asked %d times", asked)
+			}
+		})
+	}
+}
+
+// What can't be done as it was said is refused as a whole.
+func TestPurgeRefuses(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	tag := p.known(t, "/docs/a")
+	url := `"` + p.url + `/docs/a"`
+	const purge, resource, asJSON = "/preconditions/purge", "/preconditions/resource", "application/json"
+	for _, tt := range []struct {
+		name, method, path, media, content string
+		status                             int
+		says                               string
+	}{
+		{"another method", "GET", purge, "", "", 405, "must be POST"},
+		{"another method of the same kind", "PUT", purge, asJSON, `{"urls": [` + url + `]}`, 405, "must be POST"},
+		{"another method", "POST", resource, asJSON, "{}", 405, "must be GET"},
+		{"another path", "POST", "/preconditions/all", asJSON, `{"all": true}`, 404, ""},
+		{"what a form can send", "POST", purge, "text/plain", `{"urls": [` + url + `]}`, 415, "application/json"},
+		{"no JSON", "POST", purge, asJSON, `{"urls": [` + url, 400, "reading the content"},
+		{"two values", "POST", purge, asJSON, `{"urls": [` + url + `]} {}`, 400, "one JSON object"},
+		{"another type", "POST", purge, asJSON, `{"urls": ` + url + `}`, 400, "reading the content"},
+		{"nothing", "POST", purge, asJSON, `{}`, 400, "there must be urls"},
+		{"an unknown member", "POST", purge, asJSON, `{"urls": [` + url + `], "url": "x"}`, 400, "unknown field"},
+		{"an empty key", "POST", purge, asJSON, `{"urls": [` + url + `], "keys": [""]}`, 400, "a key is empty"},
+		{"a path", "POST", purge, asJSON, `{"urls": [` + url + `, "/docs/a"]}`, 400, "must begin with http"},
+		{"a host", "POST", purge, asJSON, `{"urls": [` + url + `, "example.com/docs/a"]}`, 400, "must begin with http"},
+		{"no host", "POST", purge, asJSON, `{"urls": [` + url + `, "http:///docs/a"]}`, 400, "must begin with http"},
+		{"another scheme", "POST", purge, asJSON, `{"urls": [` + url + `, "ftp://example.com/"]}`, 400, "must begin with http"},
+		{"a wrong escape", "POST", purge, asJSON, `{"urls": [` + url + `, "http://example.com/%zz"]}`, 400, "invalid URL escape"},
+		{"a host that no request names", "POST", purge, asJSON, `{"urls": [` + url + `, "http://exämple.com/"]}`, 400, "ASCII"},
+		{"too much", "POST", purge, asJSON, `{"urls": [` + url + `, "` + strings.Repeat("x", 1<<20) + `"]}`, 413, "too large"},
+		{"neither", "GET", resource, "", "", 400, "either url or key"},
+		{"both", "GET", resource + "?url=http://a/&key=a", "", "", 400, "either url or key"},
+		{"no URL", "GET", resource + "?url=a", "", "", 400, "must begin with http"},
+	} {
+		a := send(t, tt.method, p.admin+tt.path, tt.content, "Content-Type", tt.media)
+		if a.StatusCode != tt.status || !strings.Contains(a.Content, tt.says) {
+			t.Errorf("%s: %s\n%s", tt.name, a.Status, a.Content)
+		}
+		if allow := a.Header.Get("Allow"); (allow != "") != (tt.status == 405) {
+			t.Errorf("%s: Allow: %s", tt.name, allow)
+		}
+	}
+	if !p.believed(t, "/docs/a", tag) {
+		t.Error("something was marked")
+	}
+	admin := loadWithAdmin(t, "http://"+freeAddress(t)+" {\nrespond content\n}\n")
+	send(t, "POST", admin+purge, `{"all": true}`, "Content-Type", asJSON).expect(t, 404)
+}
+
+// A store that is out of reach is no reason to leave the others as they are, and
+// it is named.
+func TestPurgeWithAStoreAway(t *testing.T) {
+	docs, seen := watched(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	backend := serve(t, docs)
+	one, two := freeAddress(t), freeAddress(t)
+	admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\nhttp://%s {\n%s\n}\n",
+		one, guarded("verify never\nwrite_etag off", backend), two, guarded("store redis redis://:secret@"+freeAddress(t), backend)))
+	for _, content := range []string{`{"urls": ["http://127.0.0.1/docs/a"]}`, `{"urls": ["http://127.0.0.1/**"]}`, `{"all": true}`} {
+		tag := send(t, "GET", "http://"+one+"/docs/a", "").tag(t)
+		a := purge(t, admin, content).expect(t, 503)
+		if !strings.Contains(a.Content, "redis: the store is unavailable") || strings.Contains(a.Content, "secret") || strings.Contains(a.Content, "memory") {
+			t.Errorf("got %s", a.Content)
+		}
+		if got := seen.asks(func() { send(t, "PUT", "http://"+one+"/docs/a", "b", "If-Match", tag).expect(t, 204) }); got != 1 {
+			t.Errorf("%s: the origin was asked %d times", content, got)
+		}
+	}
+	send(t, "GET", admin+"/preconditions/resource?key=a", "").expect(t, 503)
+}
+
+// What is known about a resource can be looked at.
+func TestShowResource(t *testing.T) {
+	p := loadPurgeable(t, "")
+	tag := p.known(t, "/docs/a")
+	for _, query := range []string{"url=" + p.url + "/docs/a", "key=127.0.0.1/docs/a"} {
+		a := send(t, "GET", p.admin+"/preconditions/resource?"+query, "").expect(t, 200)
+		var shown struct {
+			Resources []struct {
+				Store, Key, Epoch string
+				Variants          []struct{ State, ETag string }
+			}
+		}
+		if err := json.Unmarshal([]byte(a.Content), &shown); err != nil {
+			t.Fatal(err)
+		}
+		if len(shown.Resources) != 1 || len(shown.Resources[0].Variants) != 1 {
+			t.Fatalf("got %s", a.Content)
+		}
+		r := shown.Resources[0]
+		if r.Store != "memory" || r.Key != "127.0.0.1/docs/a" || r.Epoch == "" || r.Variants[0].State != "present" || r.Variants[0].ETag != tag {
+			t.Errorf("got %s", a.Content)
+		}
+	}
+	if p.docs.asks(func() { send(t, "PUT", p.url+"/docs/a", "x", "If-Match", `"stale"`).expect(t, 412) }) != 0 {
+		t.Error("what was known is forgotten")
+	}
+}
+
+// runPurge runs caddy preconditions purge in a process of its own.
+func runPurge(t testing.TB, args ...string) (out string, status int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, append([]string{"preconditions", "purge"}, args...)...)
+	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	written, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(written), cmd.ProcessState.ExitCode()
+}
+
+// The command does what the API does, and tells by its exit code whether it was
+// done.
+func TestPurgeCommand(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	address := strings.TrimPrefix(p.admin, "http://")
+	for _, tt := range []struct {
+		args   []string
+		status int
+		marked bool
+		says   string
+	}{
+		{[]string{"--address", address, p.url + "/docs/a"}, 0, true, "memory: marked as changed: 1\n"},
+		{[]string{p.url + "/docs/b", p.url + "/docs/**", "--address", address}, 0, true, "memory: marked as changed: 2\n"},
+		{[]string{"--address", address, "--key", "127.0.0.1/docs/a"}, 0, true, "memory: marked as changed: 1\n"},
+		{[]string{"--address", address, "--all"}, 0, true, "memory: marked everything as changed\n"},
+		{[]string{"--address", address, "--config", "none", p.url + "/docs/a"}, 0, true, "memory"},
+		{[]string{"--address", address, p.url + "/docs/b"}, 0, false, "memory: marked as changed: 1\n"},
+		{[]string{"--address", address}, 1, false, "name URLs"},
+		{[]string{"--address", address, "--all", p.url + "/docs/a"}, 1, false, "--all leaves nothing to name"},
+		{[]string{"--address", address, "/docs/a"}, 1, false, "must begin with http"},
+		{[]string{"--address", freeAddress(t), p.url + "/docs/a"}, 1, false, "connection refused"},
+		{[]string{"--config", "none", p.url + "/docs/a"}, 1, false, "no such file"},
+		{[]string{"--unknown"}, 1, false, "unknown flag"},
+		{[]string{"--help"}, 0, false, "any text without a slash"},
+	} {
+		tag := p.known(t, "/docs/a")
+		bypass(t, p.docs, "PUT", "/docs/a", "changed")
+		out, status := runPurge(t, tt.args...)
+		if status != tt.status || !strings.Contains(out, tt.says) {
+			t.Errorf("%v: exit code %d\n%s", tt.args, status, out)
+		}
+		if marked := !p.believed(t, "/docs/a", tag); marked != tt.marked {
+			t.Errorf("%v: marked: %v\n%s", tt.args, marked, out)
+		}
+	}
+}
+
+// What is marked at one node is marked at all that share its store.
+func TestPurgeAtTwoNodes(t *testing.T) {
+	docs, seen := watched(legacydocs.Options{})
+	directives := guarded("verify never\nwrite_etag off\nstore redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, docs))
+	a, b := newMortal(t, directives), newMortal(t, directives)
+	for _, m := range []*mortal{a, b} {
+		m.await()
+		t.Cleanup(m.interrupt)
+	}
+	t.Cleanup(client.CloseIdleConnections)
+	for _, tt := range [][]string{
+		{"http://127.0.0.1/docs/a"},
+		{"http://127.0.0.1/docs/*"},
+		{"http://127.0.0.1/**"},
+		{"--key", "127.0.0.1/docs/a"},
+		{"--all"},
+	} {
+		path := "/docs/a"
+		bypass(t, docs, "PUT", path, "one")
+		tag := send(t, "GET", b.url+path, "").tag(t)
+		bypass(t, docs, "PUT", path, "changed")
+		if asked := seen.asks(func() { send(t, "PUT", b.url+path, "two", "If-Match", tag).expect(t, 204) }); asked != 0 {
+			t.Fatalf("the origin was asked %d times", asked)
+		}
+		tag = send(t, "GET", b.url+path, "").tag(t)
+		bypass(t, docs, "PUT", path, "changed")
+		out, status := runPurge(t, append(tt, "--address", "unix/"+a.socket())...)
+		if status != 0 {
+			t.Fatalf("%v: exit code %d\n%s", tt, status, out)
+		}
+		if asked := seen.asks(func() { send(t, "PUT", b.url+path, "two", "If-Match", tag).expect(t, 412) }); asked != 1 {
+			t.Errorf("%v: the origin was asked %d times", tt, asked)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package preconditions
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "preconditions",
+		Usage: "purge (<url>... | --key <key>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
+		Short: "Tells a running Caddy what was changed behind its back",
+		Long: `
+Tells a running Caddy, by its admin API, which resources were changed by
+somebody who didn't come through the handler preconditions.`,
+		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(purgeCommand()) },
+	})
+}
+
+func purgeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "purge (<url>... | --key <key>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
+		Short: "Marks resources as changed",
+		Long: `
+Marks resources as changed, at all nodes that share a store with this one: what
+is known about them is forgotten, also by the requests that are under way. Writes
+that are being made go on. Run it after the change, and before it counts as done.
+
+In URLs, * stands for any text without a slash, and ** at the end for any text at
+all: https://example.com/docs/** is everything below /docs, and /docs as well.
+With --key, the arguments are keys as the option key of the handler makes them.
+
+Ends with 0 once everything is marked in every store; else with 1, and has to be
+repeated.`,
+		Example: `  caddy preconditions purge https://example.com/docs/plan
+  caddy preconditions purge 'https://example.com/docs/**' 'https://*/index.json'
+  caddy preconditions purge --key 'tenant1/docs/*'
+  caddy preconditions purge --all --address unix//run/caddy-admin.sock`,
+		Args: cobra.ArbitraryArgs,
+		RunE: caddycmd.WrapCommandFuncForCobra(runPurge),
+	}
+	cmd.Flags().Bool("key", false, "The arguments are keys of resources, not URLs")
+	cmd.Flags().Bool("all", false, "Everything was changed")
+	cmd.Flags().String("address", "", "The address of the admin API, if not that of --config or the default")
+	cmd.Flags().StringP("config", "c", "", "A config file, to find the address in")
+	cmd.Flags().StringP("adapter", "a", "", "The config adapter for it")
+	return cmd
+}
+
+func runPurge(flags caddycmd.Flags) (int, error) {
+	p := purge{All: flags.Bool("all")}
+	switch names := flags.Args(); {
+	case p.All && len(names) > 0:
+		return caddy.ExitCodeFailedStartup, errors.New("--all leaves nothing to name")
+	case !p.All && len(names) == 0:
+		return caddy.ExitCodeFailedStartup, errors.New("name URLs, or keys with --key, or say --all")
+	case flags.Bool("key"):
+		p.Keys = names
+	default:
+		p.URLs = names
+	}
+	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("finding the admin API: %w", err)
+	}
+	content, err := json.Marshal(p)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	resp, err := caddycmd.AdminAPIRequest(address, http.MethodPost, adminPurge, nil, bytes.NewReader(content))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer resp.Body.Close()
+	var done purged
+	if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("reading the answer: %w", err)
+	}
+	for _, s := range done.Stores {
+		if s.All {
+			fmt.Printf("%s: marked everything as changed\n", s.Store)
+		} else {
+			fmt.Printf("%s: marked as changed: %d\n", s.Store, s.Resources)
+		}
+	}
+	return caddy.ExitCodeSuccess, nil
+}

@@ -1,0 +1,173 @@
+package etagcache_test
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+// outside marks an entry as changed, as jobs and triggers do that have nothing
+// but a client of Redis.
+func outside(t *testing.T, s *redistest.Server, key string) {
+	t.Helper()
+	if err := s.Client().HDel(t.Context(), "caddy:preconditions:"+key, "g").Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was known before the field g of an entry was deleted is not known
+// afterwards, wherever that comes in between; and who may write is as before.
+func TestRedisMarkedFromOutside(t *testing.T) {
+	s := redistest.Start(t)
+	a, b := open(t, plain(s), ""), open(t, plain(s), "")
+	ctx := t.Context()
+	o := observation("w")
+	changed := etagcache.Settlement{Observation: &o, Receipt: "r"}
+	unchanged := etagcache.Settlement{Unchanged: true, Observation: &o}
+
+	nothingKnown := func(t *testing.T, key string) {
+		t.Helper()
+		e, err := b.Read(ctx, key, day)
+		if err != nil || len(e.Variants) != 0 || e.Receipt != "" {
+			t.Errorf("got %+v, %v", e, err)
+		}
+	}
+	claimed := func(t *testing.T, key string) {
+		t.Helper()
+		e, err := b.Read(ctx, key, day)
+		same(t, err, nil)
+		if _, _, err = b.Claim(ctx, key, e.Epoch, day); e.Busy <= 0 {
+			t.Errorf("got %+v", e)
+		}
+		same(t, err, etagcache.ErrBusy)
+	}
+
+	t.Run("while nothing happens", func(t *testing.T) {
+		before := seen(t, a, "k1")
+		outside(t, s, "k1")
+		unknown(t, a, "k1", before)
+		nothingKnown(t, "k1")
+	})
+	t.Run("while a response is on its way", func(t *testing.T) {
+		before := seen(t, a, "k2")
+		outside(t, s, "k2")
+		same(t, a.Observe(ctx, "k2", before, o, day), etagcache.ErrStale)
+		nothingKnown(t, "k2")
+	})
+	for name, end := range map[string]etagcache.Settlement{"that changes": changed, "that fails": unchanged} {
+		t.Run("during a write "+name, func(t *testing.T) {
+			key := "k3" + name
+			seen(t, a, key)
+			grant, _ := claim(t, a, key)
+			outside(t, s, key)
+			claimed(t, key)
+			same(t, a.Renew(ctx, grant, day), nil)
+			outside(t, s, key)
+			same(t, a.Settle(ctx, grant, end, day), nil)
+			nothingKnown(t, key)
+		})
+		t.Run("just before the end of a write "+name, func(t *testing.T) {
+			key := "k4" + name
+			seen(t, a, key)
+			grant, _ := claim(t, a, key)
+			outside(t, s, key)
+			same(t, a.Settle(ctx, grant, end, day), nil)
+			nothingKnown(t, key)
+		})
+		t.Run("just after the end of a write "+name, func(t *testing.T) {
+			key := "k5" + name
+			seen(t, a, key)
+			grant, _ := claim(t, a, key)
+			same(t, a.Settle(ctx, grant, end, day), nil)
+			outside(t, s, key)
+			nothingKnown(t, key)
+		})
+	}
+	t.Run("during a pass", func(t *testing.T) {
+		pass, e, err := a.Pass(ctx, "k6", day)
+		same(t, err, nil)
+		outside(t, s, "k6")
+		_, _, err = b.Claim(ctx, "k6", e.Epoch, day)
+		same(t, err, etagcache.ErrBusy)
+		outside(t, s, "k6")
+		same(t, a.Renew(ctx, pass, day), nil)
+		outside(t, s, "k6")
+		same(t, a.Settle(ctx, pass, etagcache.Settlement{}, day), nil)
+		nothingKnown(t, "k6")
+	})
+	t.Run("while somebody waits", func(t *testing.T) {
+		grant, e := claim(t, a, "k7")
+		waited := make(chan error)
+		go func() { waited <- b.Wait(ctx, "k7", e) }()
+		outside(t, s, "k7")
+		same(t, <-waited, nil)
+		same(t, a.Settle(ctx, grant, etagcache.Settlement{}, day), nil)
+	})
+	t.Run("along with a lease that has run out", func(t *testing.T) {
+		seen(t, a, "k8")
+		short := day
+		short.Lease = time.Millisecond
+		e, err := a.Read(ctx, "k8", day)
+		same(t, err, nil)
+		_, e, err = a.Claim(ctx, "k8", e.Epoch, short)
+		same(t, err, nil)
+		outside(t, s, "k8")
+		same(t, b.Wait(ctx, "k8", e), nil)
+		nothingKnown(t, "k8")
+	})
+	t.Run("where there is no entry", func(t *testing.T) {
+		outside(t, s, "k9")
+		if s.Client().Exists(ctx, "caddy:preconditions:k9").Val() != 0 {
+			t.Error("there is one now")
+		}
+	})
+	t.Run("and touched as well", func(t *testing.T) {
+		before := seen(t, a, "k10")
+		outside(t, s, "k10")
+		same(t, a.Touch(ctx, "k10", day), nil)
+		unknown(t, a, "k10", before)
+		before = seen(t, a, "k10")
+		outside(t, s, "k10")
+		n, err := a.TouchBelow(ctx, "k10", func(string, bool) bool { return true }, day)
+		same(t, err, nil)
+		if n != 1 {
+			t.Errorf("touched %d", n)
+		}
+		unknown(t, a, "k10", before)
+	})
+	t.Run("with redis-cli", func(t *testing.T) {
+		if _, err := exec.LookPath("redis-cli"); err != nil {
+			t.Skip("redis-cli isn't installed")
+		}
+		before := seen(t, a, "example.com/docs/plan")
+		cmd := exec.CommandContext(ctx, "redis-cli", "-u", "redis://"+s.Addr, "HDEL", "caddy:preconditions:example.com/docs/plan", "g")
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != "1\n" {
+			t.Fatalf("%v: %s", err, out)
+		}
+		unknown(t, a, "example.com/docs/plan", before)
+	})
+}
+
+// However often it happens beside them, claims exclude each other, and what was
+// read before it is not believed.
+func TestRedisMarkedFromOutsideUnderLoad(t *testing.T) {
+	s := redistest.Start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c := s.Client()
+		for ctx.Err() == nil {
+			for _, name := range c.Keys(ctx, "*&*").Val() {
+				_ = c.HDel(ctx, name, "g").Err()
+			}
+		}
+	}()
+	stress(t, etagcache.RedisConfig{Addresses: []string{s.Addr}})
+	cancel()
+	<-stopped
+}

@@ -1,0 +1,180 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// Keys that a store may have to treat otherwise than others.
+var (
+	longKey    = "example.com/" + strings.Repeat("long/", 100)
+	oddKeys    = []string{"generation", "generation/a", "generation:{1}", longKey + "a", longKey + "b", "a*b", "a?b", "a[b]", `a\b`, "a^b", "a#b"}
+	plainKeys  = []string{"example.com", "example.com/docs", "example.com/docs/a", "example.com/docs/a/b", "example.org/docs/a"}
+	everything = append(append([]string(nil), oddKeys...), plainKeys...)
+)
+
+var touchBelowRules = []rule{
+	{"the entries below a prefix are touched, and no others", func(g *gateways) {
+		before := g.fill(everything)
+		for _, prefix := range append([]string{"", "example.com/", "example.com/docs/a", "nothing", longKey + strings.Repeat("x", 300)}, everything...) {
+			n := g.touchBelow(prefix, func(string, bool) bool { return true })
+			touched := 0
+			for _, key := range everything {
+				after := g.readAt(key)
+				switch below := strings.HasPrefix(key, prefix); {
+				case below:
+					g.moved(before[key], after)
+					g.knows(after)
+					g.seenAt(key)
+					after = g.readAt(key)
+				case len(key) <= 100 && !strings.HasPrefix(key, "generation"):
+					g.unmoved(before[key], after) // others may be touched needlessly
+				}
+				if after.Epoch != before[key].Epoch {
+					touched++
+				}
+				before[key] = after
+			}
+			if n != touched {
+				g.Fatalf("%q: counted %d, touched %d", prefix, n, touched)
+			}
+		}
+	}},
+
+	{"what is not meant is not touched", func(g *gateways) {
+		before := g.fill(everything)
+		asked := map[string]bool{}
+		n := g.touchBelow("example.com/docs", func(key string, whole bool) bool {
+			if !whole {
+				g.Errorf("%s is whole", key)
+			}
+			asked[key] = true
+			return key == "example.com/docs/a"
+		})
+		if n != 1 || len(asked) != 3 {
+			g.Fatalf("touched %d of %v", n, asked)
+		}
+		for _, key := range everything {
+			if after := g.readAt(key); key == "example.com/docs/a" {
+				g.moved(before[key], after)
+			} else {
+				g.unmoved(before[key], after)
+			}
+		}
+	}},
+
+	{"a long key is shown as it begins", func(g *gateways) {
+		g.fill(everything)
+		shown := 0
+		g.touchBelow(longKey, func(key string, whole bool) bool {
+			if !strings.HasPrefix(longKey+"a", key) && !strings.HasPrefix(longKey+"b", key) || whole && len(key) <= len(longKey) {
+				g.Errorf("%s: whole: %v", key, whole)
+			}
+			shown++
+			return false
+		})
+		if shown < 2 {
+			g.Fatalf("asked %d times", shown)
+		}
+	}},
+
+	{"claims and passes go on, but nothing stands after them", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		grant, _ := g.claim(long)
+		g.touchBelow("GET ", func(string, bool) bool { return true })
+		g.refuseClaim()
+		g.check("renew", g.a.Renew(g.ctx, grant, long), nil)
+		o := tagged("w", "2")
+		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
+		g.knows(g.read())
+		pass, _ := g.pass(long)
+		g.touchBelow("GET ", func(string, bool) bool { return true })
+		g.refuseClaim()
+		g.settle(pass, etagcache.Settlement{}, nil)
+		g.idle(g.read())
+	}},
+
+	{"a slow read brings nothing back", func(g *gateways) {
+		before := g.read()
+		g.touchBelow("", func(string, bool) bool { return true })
+		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
+	}},
+
+	{"whoever waits is woken", func(g *gateways) {
+		g.claim(long)
+		g.prompt(func() func() {
+			return func() { g.touchBelow("", func(string, bool) bool { return true }) }
+		})
+	}},
+
+	{"none is left out, whatever happens to others meanwhile", func(g *gateways) {
+		keys := make([]string, 400)
+		for i := range keys {
+			keys[i] = fmt.Sprintf("example.com/%d", i)
+		}
+		before := g.fill(keys)
+		ctx, cancel := context.WithCancel(g.ctx)
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					_, err := g.b.Read(ctx, fmt.Sprintf("example.com/new/%d/%d", worker, i), long)
+					if err != nil && ctx.Err() == nil {
+						g.Errorf("read: %v", err)
+						return
+					}
+				}
+			})
+		}
+		g.touchBelow("example.com/", func(string, bool) bool { return true })
+		cancel()
+		wg.Wait()
+		for _, key := range keys {
+			g.moved(before[key], g.readAt(key))
+		}
+	}},
+
+	{"nothing is touched for whoever has given up", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		before := g.read()
+		ctx, cancel := context.WithCancel(g.ctx)
+		cancel()
+		_, err := g.a.TouchBelow(ctx, "", func(string, bool) bool { return true }, long)
+		g.check("touch below", err, context.Canceled)
+		g.unmoved(before, g.read())
+	}},
+}
+
+// fill has all of the entries know something, and returns them.
+func (g *gateways) fill(keys []string) map[string]etagcache.Entry {
+	g.Helper()
+	entries := make(map[string]etagcache.Entry)
+	for _, key := range keys {
+		g.seenAt(key)
+		entries[key] = g.readAt(key)
+	}
+	return entries
+}
+
+func (g *gateways) seenAt(key string) {
+	g.Helper()
+	g.check("observe", g.a.Observe(g.ctx, key, g.readAt(key), tagged("v", "1"), long), nil)
+}
+
+func (g *gateways) readAt(key string) etagcache.Entry {
+	g.Helper()
+	e, err := g.a.Read(g.ctx, key, long)
+	g.check("read", err, nil)
+	return e
+}
+
+func (g *gateways) touchBelow(prefix string, matches func(key string, whole bool) bool) int {
+	g.Helper()
+	n, err := g.b.TouchBelow(g.ctx, prefix, matches, long)
+	g.check("touch below", err, nil)
+	return n
+}
