@@ -181,4 +181,3 @@ func (x *exchange) journalAll() (end func()) {
 		}
 	}
 }
-

@@ -59,7 +59,7 @@ type exchange struct {
 	subject *http.Request
 	guarded bool
 	others  []string // the keys of the other resources that a write changes, in order
-	entry  etagcache.Entry
+	entry   etagcache.Entry
 
 	groups   memberships // of the entry, with the epochs that they had when they were last read
 	outdated bool        // one of them was invalidated since the variants were stored
