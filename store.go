@@ -71,6 +71,7 @@ type sharedStore struct {
 	handlers map[*Handler]struct{}
 	users    int
 	retired  bool
+	closing  sync.Once
 }
 
 func newSharedStore(store etagcache.Store) *sharedStore {
@@ -153,10 +154,14 @@ func (s *sharedStore) Destruct() error {
 	return nil
 }
 
+// close closes the store, once: a request that was on its way to the old handler
+// may come after the last one has left, and leave again.
 func (s *sharedStore) close() {
-	if err := s.Store.Close(); err != nil {
-		s.logger.Load().Warn("closing the store", zap.Error(err))
-	}
+	s.closing.Do(func() {
+		if err := s.Store.Close(); err != nil {
+			s.logger.Load().Warn("closing the store", zap.Error(err))
+		}
+	})
 }
 
 func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {

@@ -123,6 +123,10 @@ func TestSharedStore(t *testing.T) {
 		if f.closed != 1 {
 			t.Fatalf("closed %d times", f.closed)
 		}
+		s.enter()() // one that was on its way meanwhile
+		if f.closed != 1 {
+			t.Fatalf("closed %d times", f.closed)
+		}
 	})
 
 	t.Run("a retired store is not handed out again", func(t *testing.T) {
