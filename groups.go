@@ -242,8 +242,11 @@ func (x *exchange) groupKey(name string) string {
 	var origin strings.Builder
 	_, _ = x.repl.ReplaceFunc(x.h.Key, func(placeholder string, value any) (any, error) {
 		switch placeholder {
-		case "http.request.scheme", "http.request.host", "http.request.port":
+		case "http.request.scheme", "http.request.host":
 			origin.WriteString(foldHost(caddy.ToString(value)) + " ")
+		case "http.request.port":
+			scheme, _ := x.repl.GetString("http.request.scheme")
+			origin.WriteString(foldPort(scheme, caddy.ToString(value)) + " ")
 		case "http.request.hostport":
 			scheme, _ := x.repl.GetString("http.request.scheme")
 			origin.WriteString(foldHostPort(scheme, caddy.ToString(value)) + " ")

@@ -28,8 +28,11 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 		switch name {
 		case "http.request.host":
 			return foldHost(text), nil
-		case "http.request.hostport":
+		case "http.request.port", "http.request.hostport":
 			scheme, _ := repl.GetString("http.request.scheme")
+			if name == "http.request.port" {
+				return foldPort(scheme, text), nil
+			}
 			return foldHostPort(scheme, text), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
 			return foldPath(text), nil
@@ -65,10 +68,18 @@ func foldHostPort(scheme, hostport string) string {
 	if err != nil {
 		return foldHost(hostport)
 	}
-	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+	if port = foldPort(scheme, port); port == "" {
 		return foldHost(host)
 	}
 	return net.JoinHostPort(foldHost(host), port)
+}
+
+// foldPort does the same for a port alone.
+func foldPort(scheme, port string) string {
+	if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return ""
+	}
+	return port
 }
 
 // foldPath returns what the spellings of a path have in common: for most backends,
@@ -200,7 +211,7 @@ func ofURL(name string) bool {
 	switch {
 	case !ok:
 		return false
-	case name == "scheme", name == "host", name == "hostport", strings.HasPrefix(name, "host."):
+	case name == "scheme", name == "host", name == "port", name == "hostport", strings.HasPrefix(name, "host."):
 		return true
 	default:
 		name = strings.TrimPrefix(name, "orig_")

@@ -1,6 +1,7 @@
 package preconditions
 
 import (
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -151,6 +152,10 @@ func TestHostsShareAKey(t *testing.T) {
 		caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), nil)
 		if got := resourceKey("{http.request.hostport}", repl); got != tt.want {
 			t.Errorf("%s: got %s, want %s", target, got, tt.want)
+		}
+		_, port, _ := net.SplitHostPort(tt.want)
+		if got := resourceKey("{http.request.port}", repl); got != port {
+			t.Errorf("%s: got the port %q, want %q", target, got, port)
 		}
 	}
 	if got, want := keyOf("{http.request.host}", "[2001:DB8::1]", "/"), keyOf("{http.request.host}", "[2001:db8::1]:80", "/"); got != want {
