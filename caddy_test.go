@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,15 +48,31 @@ const globalOptions = `{
 }
 `
 
+// promised holds what freeAddress returned: the system may give such an address
+// to the next who listens, before the one whom it is for.
+var promised sync.Map
+
 // freeAddress returns an address of this host that nobody listens on.
 func freeAddress(t testing.TB) string {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	promised.Store(l.Addr().String(), true)
+	return l.Addr().String()
+}
+
+// listen listens on an address that is promised to nobody else.
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	if _, taken := promised.Load(l.Addr().String()); taken {
+		defer l.Close() // so that it isn't given again
+		return listen(t)
+	}
+	return l
 }
 
 // adapt turns a Caddyfile into JSON.
@@ -95,7 +112,8 @@ func site(t testing.TB, options string, backend http.Handler) (url string) {
 // serve serves a backend and returns its address.
 func serve(t testing.TB, backend http.Handler) (address string) {
 	t.Helper()
-	s := httptest.NewServer(backend)
+	s := &httptest.Server{Listener: listen(t), Config: &http.Server{Handler: backend}}
+	s.Start()
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
 }
