@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
 // witness is a backend that remembers what it was asked, and then answers as
@@ -356,6 +358,21 @@ func TestConnectionAfterRefusal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestConnectionAfterReplay: content that was put into a file doesn't cost the
+// connection either.
+func TestConnectionAfterReplay(t *testing.T) {
+	base := site(t, "replay\nbuffer 1000", legacydocs.New(legacydocs.Options{}))
+	c := dialWire(t, base)
+	content := strings.Repeat("x", 3000)
+	for _, status := range []int{201, 201, 201} { // the first one lands, the others are the same again
+		c.raw(fmt.Sprintf("PUT /docs/a HTTP/1.1\r\nHost: %s\r\nIf-None-Match: *\r\nContent-Length: %d\r\n\r\n%s",
+			c.RemoteAddr(), len(content), content))
+		if a := c.answer("PUT").expect(t, status); a.Close {
+			t.Error("the connection ends")
+		}
 	}
 }
 

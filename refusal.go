@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -195,8 +196,9 @@ func closeAfterAnswer(w http.ResponseWriter) {
 	_, _ = io.Copy(io.Discard, tooLarge)
 }
 
+// hasContent reports whether the client may still send content.
 func hasContent(r *http.Request) bool {
-	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 && !proxyhooks.AtHand(r)
 }
 
 func expectsContinue(r *http.Request) bool {

@@ -57,11 +57,10 @@ func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return sha256.Sum256(nil), true
 	}
-	ahead, ok := r.Body.(aheadBody)
-	if !ok || !ahead.whole {
+	if !AtHand(r) {
 		return sum, false
 	}
-	switch content := ahead.Reader.(type) {
+	switch content := r.Body.(aheadBody).Reader.(type) {
 	case *bytes.Buffer:
 		return sha256.Sum256(content.Bytes()), true
 	case *os.File:
@@ -73,6 +72,13 @@ func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 		return [sha256.Size]byte(h.Sum(nil)), true
 	}
 	return sum, false
+}
+
+// AtHand reports whether ReadAhead has read all of the content, so that nothing
+// more is to come from the client.
+func AtHand(r *http.Request) bool {
+	ahead, ok := r.Body.(aheadBody)
+	return ok && ahead.whole
 }
 
 // trusted is how much memory is taken because of an announced length alone.
@@ -145,7 +151,7 @@ func trackBody(r *http.Request) *trackedBody {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	if ahead, ok := r.Body.(aheadBody); ok && ahead.whole {
+	if AtHand(r) {
 		return nil
 	}
 	b := &trackedBody{ReadCloser: r.Body}
