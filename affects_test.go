@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -196,6 +197,48 @@ func TestGuardsContest(t *testing.T) {
 		wg.Wait()
 		if statuses[200] != 1 || statuses[412] != 15 {
 			t.Errorf("the answers are %v", statuses)
+		}
+	})
+}
+
+// TestClaimAmongPasses: writes without a condition that never pause don't keep a
+// conditional one out.
+func TestClaimAmongPasses(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		var came atomic.Int32
+		s := newShop()
+		s.before = func(r *http.Request) {
+			if r.Method != "POST" {
+				return
+			}
+			// None ends before the next one has come, unless that may not come.
+			mine := came.Add(1)
+			for begun := time.Now(); came.Load() == mine && time.Since(begun) < 200*time.Millisecond; {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		n := deploy(t, "wait 5s\nverify never\nwrite_etag off", s)
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						if a, err := try(context.Background(), "POST", n.first()+"/orders/2", "x"); err != nil || a.StatusCode != 200 {
+							t.Errorf("%v %v", a.Response, err)
+							return
+						}
+					}
+				}
+			})
+		}
+		defer wg.Wait()
+		defer close(done)
+		for range 3 {
+			send(t, "PUT", n.other()+"/orders/2", "y", "If-Match", "*").expect(t, 200)
 		}
 	})
 }

@@ -106,23 +106,27 @@ func (x *exchange) claim(waiting context.Context) (c claimed, err error) {
 		if tries == maxTries {
 			return c, errTooLively
 		}
-		if x.entry.Busy > 0 {
-			if err = x.h.store.Wait(waiting, x.key, x.entry); err == nil {
-				x.entry, err = x.readEntry()
-			}
-			continue
+		c.known = etagcache.Stored{}
+		if x.entry.Busy == 0 {
+			c.known = x.selected()
 		}
-		c.known = x.selected()
 		if c.res = x.evaluate(x.dated(c.known.Observed, c.known)); x.refutes(c.res) {
 			return c, nil
 		}
 		c.taken = time.Now()
 		var now etagcache.Entry
 		c.grant, now, err = x.h.store.Claim(x.detached(), x.key, x.entry.Epoch, x.h.terms)
-		if !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
+		switch {
+		case errors.Is(err, etagcache.ErrBusy):
+			// Having asked, it has its turn before passes that are asked for now.
+			if err = x.h.store.Wait(waiting, x.key, now); err == nil {
+				x.entry, err = x.readEntry()
+			}
+		case errors.Is(err, etagcache.ErrStale):
+			x.entry, err = now, x.readGroups(now) // look again
+		default:
 			return c, err
 		}
-		x.entry, err = now, x.readGroups(now) // look again
 	}
 	return c, err
 }
