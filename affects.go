@@ -1,8 +1,10 @@
 package preconditions
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,7 +22,8 @@ type Affects struct {
 	Path string `json:"path"`
 
 	// The paths of what it changes besides. The first `*` is what the first one
-	// of the path stands for, and so on.
+	// of the path stands for, and so on. One that ends in `/**` stands for what is
+	// at the path before that, and for everything below.
 	Resources []string `json:"resources"`
 }
 
@@ -55,6 +58,9 @@ func guardsRules(options []Guards) ([]pathRule, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.to[0].tree {
+			return nil, fmt.Errorf("%q must be one resource", o.Resource)
+		}
 		rules = append(rules, r)
 	}
 	return rules, nil
@@ -68,45 +74,97 @@ func (x *exchange) guard() {
 		if !ok {
 			continue
 		}
-		subject := &url.URL{Path: to[0]}
+		subject := &url.URL{Path: to[0].path}
 		if key := x.keyAt(subject); key != x.key {
-			x.others = append(x.others, x.key)
+			x.others = append(x.others, other{x.key, changed})
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true
 			x.subject = x.r.Clone(x.r.Context())
 			x.subject.URL.Path, x.subject.URL.RawPath, x.subject.URL.RawQuery = subject.Path, "", ""
 			x.subject.RequestURI = x.target
+			x.above = x.ancestors(subject.Path)
 		}
 		return
 	}
 }
 
-// affect finds out which resources the write changes besides its own.
+// other is what a write takes besides its own resource.
+type other struct {
+	key string
+	as  role
+}
+
+// role is what another one is to a write.
+type role uint8
+
+const (
+	changed role = iota // the write changes it: a pass
+	shared              // a lock that others may share: a pass
+	alone               // a lock that nobody may share: a claim
+)
+
+// affect finds out what the write changes besides its own resource, and who must
+// be out of the way for that.
 func (x *exchange) affect() {
 	for _, rule := range x.h.affects {
 		to, _ := rule.lead(x.r.URL.Path)
-		for _, p := range to {
-			x.others = append(x.others, x.keyAt(&url.URL{Path: p}))
+		for _, t := range to {
+			x.change(&url.URL{Path: t.path}, t.tree)
 		}
 	}
-	if x.r.Method == "MOVE" || x.r.Method == "COPY" { // RFC 4918, section 10.3
+	if x.does("MOVE", "COPY") { // RFC 4918, section 10.3
 		if to, err := url.Parse(x.r.Header.Get("Destination")); err == nil && to.Path != "" &&
 			(to.Host == "" || strings.EqualFold(to.Host, x.r.Host)) {
-			x.others = append(x.others, x.keyAt(to))
+			x.change(to, x.inTree(to.Path))
 		}
 	}
-	slices.Sort(x.others)
-	x.others = slices.Compact(x.others)
-	x.others = slices.DeleteFunc(x.others, func(key string) bool { return key == x.key })
+	if x.does("MOVE", "DELETE") && x.inTree(x.r.URL.Path) {
+		x.change(x.r.URL, true)
+	}
+	if x.conditional() {
+		x.shareLocks()
+	}
+	slices.SortFunc(x.others, func(a, b other) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(b.as, a.as))
+	})
+	x.others = slices.CompactFunc(x.others, func(a, b other) bool { return a.key == b.key })
+	x.others = slices.DeleteFunc(x.others, func(o other) bool { return o.key == x.key })
+}
+
+// does reports whether the method of the write is one of these, or stands for
+// one.
+func (x *exchange) does(methods ...string) bool {
+	return slices.Contains(methods, x.r.Method) || slices.Contains(methods, x.method)
+}
+
+// change notes that the write changes a target, and all that is below it if that
+// is a tree.
+func (x *exchange) change(target *url.URL, tree bool) {
+	key := x.keyAt(target)
+	x.others = append(x.others, other{key, changed})
+	if tree {
+		x.others = append(x.others, other{bounded(lockPrefix + key), alone}, other{bounded(agePrefix + key), changed})
+	}
+}
+
+// changes returns the keys of all that the write changes, its own included.
+func (x *exchange) changes() []string {
+	keys := []string{x.key}
+	for _, o := range x.others {
+		if o.as != shared {
+			keys = append(keys, o.key)
+		}
+	}
+	return keys
 }
 
 // othersBefore and othersAfter are those to take before the write's own resource
 // and after it: whoever takes more than one takes them in the order of their
 // keys, so that no two wait for each other.
-func (x *exchange) othersBefore() []string { return x.others[:x.turn()] }
-func (x *exchange) othersAfter() []string  { return x.others[x.turn():] }
+func (x *exchange) othersBefore() []other { return x.others[:x.turn()] }
+func (x *exchange) othersAfter() []other  { return x.others[x.turn():] }
 
 func (x *exchange) turn() int {
-	n, _ := slices.BinarySearch(x.others, x.key)
+	n, _ := slices.BinarySearchFunc(x.others, x.key, func(o other, key string) int { return cmp.Compare(o.key, key) })
 	return n
 }
 
@@ -123,11 +181,21 @@ func (x *exchange) keepAlive(grant etagcache.Grant, taken time.Time) held {
 	return held{grant, proxyhooks.KeepLease(taken, x.h.terms.Lease, renew, lost)}
 }
 
-// take takes a pass on other resources, so that nobody checks a condition on one
-// of them while the write is in flight.
-func (wr *writing) take(waiting context.Context, keys []string) error {
-	for _, key := range keys {
-		grant, _, taken, err := wr.pass(waiting, key)
+// take takes others, so that nobody checks a condition on one of them, or on what
+// it stands for, while the write is in flight.
+func (wr *writing) take(waiting context.Context, others []other) error {
+	for _, o := range others {
+		var grant etagcache.Grant
+		var taken time.Time
+		var err error
+		switch o.as {
+		case alone:
+			grant, taken, err = wr.exclude(waiting, o.key)
+		case shared:
+			grant, taken, err = wr.share(waiting, o.key)
+		default:
+			grant, _, taken, err = wr.pass(waiting, o.key)
+		}
 		if err != nil {
 			return err
 		}
@@ -172,7 +240,7 @@ func (x *exchange) touch(keys []string) {
 // called, and then until the store has heard of it.
 func (x *exchange) journalAll() (end func()) {
 	var under []string
-	for _, key := range append([]string{x.key}, x.others...) {
+	for _, key := range x.changes() {
 		under = append(under, x.h.store.journal.begin(key))
 	}
 	return func() {

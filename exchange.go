@@ -58,7 +58,8 @@ type exchange struct {
 	// that of r if guarded.
 	subject *http.Request
 	guarded bool
-	others  []string // the keys of the other resources that a write changes, in order
+	others  []other  // what a write takes besides, in the order of the keys
+	above   []string // the keys of what the resource is below in a tree, from the root on
 	entry   etagcache.Entry
 
 	groups   memberships // of the entry, with the epochs that they had when they were last read
@@ -67,7 +68,7 @@ type exchange struct {
 
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, method string) *exchange {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	return &exchange{
+	x := &exchange{
 		h: h, w: w, r: r, next: next, repl: repl,
 		method:     method,
 		conditions: validator.ConditionsFrom(r.Header),
@@ -77,6 +78,8 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 		signed:     signed(r),
 		subject:    r,
 	}
+	x.above = x.ancestors(r.URL.Path)
+	return x
 }
 
 // nested reports whether an outer handler looks after the same resource: to

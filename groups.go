@@ -63,7 +63,7 @@ func parseMemberships(s string) memberships {
 	m := make(memberships)
 	for text := range strings.SplitSeq(s, ";") {
 		name, epoch, _ := strings.Cut(text, "=")
-		if name, err := url.QueryUnescape(name); err == nil {
+		if name, err := url.QueryUnescape(name); err == nil && text != "" {
 			m[name] = epoch
 		}
 	}
@@ -99,25 +99,44 @@ func (m memberships) unread() bool {
 func (x *exchange) readGroups(entry etagcache.Entry) error {
 	x.groups, x.outdated = nil, false
 	_, text := splitVary(entry.Vary)
-	if text == "" {
+	if text == "" && x.above == nil {
 		return nil
 	}
 	stored := parseMemberships(text)
-	current, err := x.epochs(slices.Collect(maps.Keys(stored)))
-	x.groups, x.outdated = current, err != nil || !maps.Equal(stored, current)
+	current, err := x.epochs(x.groupNames(stored))
+	x.groups, x.outdated = current, err != nil || current.unread() || !maps.Equal(stored, current)
 	return err
 }
 
-// epochs returns the current epochs of groups.
+// groupNames returns the names of the groups to be read: those that are stored,
+// and the ages that count for the resource, whatever is stored.
+func (x *exchange) groupNames(stored memberships) []string {
+	names := x.ageNames()
+	for name := range stored {
+		if !strings.HasPrefix(name, ageMark) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// epochs returns the current epochs of groups, and "" for what is changing.
 func (x *exchange) epochs(names []string) (memberships, error) {
 	ctx, cancel := context.WithCancelCause(x.detached())
 	defer cancel(nil)
 	var mu sync.Mutex
 	epochs := make(memberships, len(names))
 	concurrently(groupReads, names, func(name string) {
-		group, err := x.h.store.Read(ctx, x.groupKey(name), x.h.terms)
-		if err != nil {
+		key, ok := x.ageKey(name)
+		if !ok {
+			key = x.groupKey(name)
+		}
+		group, err := x.h.store.Read(ctx, key, x.h.terms)
+		switch {
+		case err != nil:
 			cancel(err) // one that is missing makes the rest worthless
+		case group.Busy > 0:
+			group.Epoch = ""
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -159,6 +178,9 @@ func (x *exchange) memberships(h http.Header) (memberships, bool) {
 		return nil, true
 	}
 	own := make(memberships)
+	for _, name := range x.ageNames() {
+		own[name] = x.groups[name]
+	}
 	for _, name := range proxyhooks.ParseGroups(lines) {
 		if len(name) > maxGroupName {
 			return nil, false

@@ -43,16 +43,21 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 		return template
 	}
 	key = printable(key)
-	if strings.HasPrefix(key, groupPrefix) {
-		key = "/" + key
+	for _, prefix := range [...]string{groupPrefix, lockPrefix, agePrefix} {
+		if strings.HasPrefix(key, prefix) {
+			key = "/" + key
+		}
 	}
 	return bounded(key)
 }
 
-// groupPrefix is what the keys of groups begin with, and no key of a resource: no
-// host and no path does, and what else a template may begin with can be chosen
-// by clients.
-const groupPrefix = "group "
+// What the keys begin with that are not those of resources. No host and no path
+// begins so, but what else a template may begin with can be chosen by clients.
+const (
+	groupPrefix = "group " // groups.go
+	lockPrefix  = "lock "  // trees.go
+	agePrefix   = "age "
+)
 
 // foldHost returns what the spellings of a host have in common. An IPv6 address
 // has brackets only where it came without a port.

@@ -183,6 +183,9 @@ func FuzzFoldPath(f *testing.F) {
 		if again := foldPath(folded); again != folded {
 			t.Errorf("%q: %q, and then %q", path, folded, again)
 		}
+		if spelled := "/" + strings.Join(segments(path), "/"); foldPath(spelled) != folded {
+			t.Errorf("%q: %q, but segment by segment %q", path, folded, foldPath(spelled))
+		}
 		for _, other := range []string{"//" + path, "/." + "/" + path, "/x/../" + path, path + "/", path + "/."} {
 			if strings.HasPrefix(path, "/") && foldPath(other) != folded {
 				t.Errorf("%q: %q, but %q: %q", path, folded, other, foldPath(other))

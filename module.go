@@ -99,7 +99,9 @@ type Handler struct {
 	Verify string `json:"verify,omitempty"`
 
 	// Which other resources a write changes. No condition on one of them is
-	// found true while such a write is in flight.
+	// found true while such a write is in flight. Below a path that is given with
+	// `/**` at its end, DELETE, MOVE and COPY also change all that is below what
+	// they name.
 	Affects []Affects `json:"affects,omitempty"`
 
 	// Which resource the conditions of a write are about, if that is another one
@@ -171,6 +173,7 @@ type Handler struct {
 	terms     etagcache.Terms
 	storeDown StoreDown
 	affects   []pathRule
+	trees     []pathPattern // the roots of what may change as a whole
 	guards    []pathRule
 	logger    *zap.Logger
 }
@@ -254,6 +257,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.storeDown = *h.StoreDown
 	h.affects, _ = affectsRules(h.Affects)
 	h.guards, _ = guardsRules(h.Guards)
+	h.trees = treeRoots(h.affects)
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

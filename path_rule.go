@@ -23,7 +23,11 @@ func parsePattern(text string) (pathPattern, error) {
 	}
 	p := segments(text)
 	for _, s := range p {
-		if strings.Contains(s, "*") && s != anySegment {
+		switch {
+		case s == anySegment:
+		case strings.Contains(s, anySegment+anySegment):
+			return nil, fmt.Errorf("in %q, ** may stand only at the end of what is affected", text)
+		case strings.Contains(s, anySegment):
 			return nil, fmt.Errorf("in %q, * must stand for a whole segment", text)
 		}
 	}
@@ -32,20 +36,26 @@ func parsePattern(text string) (pathPattern, error) {
 
 // segments splits a path as it is for a key, but leaves each segment as it is
 // written.
-func segments(p string) []string {
-	p = path.Clean("/" + strings.ReplaceAll(p, `\`, "/"))
-	return slices.DeleteFunc(strings.Split(p, "/"), func(s string) bool {
-		return s == "" || implied(folded(s))
-	})
+func segments(p string) (kept []string) {
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	for s := range strings.SplitSeq(strings.ReplaceAll(p, `\`, "/"), "/") {
+		switch folded(s) {
+		case "", ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return slices.DeleteFunc(kept, func(s string) bool { return implied(folded(s)) })
 }
 
 // folded returns what the spellings of a segment have in common.
 func folded(segment string) string { return foldSegment(foldCase(segment)) }
 
-// match reports whether a path is one that p stands for, in any of the spellings
-// that share its key, and returns what each `*` stood for.
-func (p pathPattern) match(path string) (wild []string, ok bool) {
-	given := segments(path)
+// match reports whether the segments of a path are those of one that p stands for,
+// in any of the spellings that share its key, and returns what each `*` stood for.
+func (p pathPattern) match(given []string) (wild []string, ok bool) {
 	if len(given) != len(p) {
 		return nil, false
 	}
@@ -85,10 +95,19 @@ func (p pathPattern) wildcards() (n int) {
 	return n
 }
 
+// everythingBelow is how a path ends that stands for all that is below it, too.
+const everythingBelow = "/**"
+
 // pathRule leads from a path to others.
 type pathRule struct {
 	from pathPattern
-	to   []pathPattern
+	to   []destination
+}
+
+// destination is where a rule leads to.
+type destination struct {
+	pathPattern
+	tree bool // with everything below
 }
 
 func parseRule(from string, to ...string) (r pathRule, err error) {
@@ -99,27 +118,37 @@ func parseRule(from string, to ...string) (r pathRule, err error) {
 		return r, errors.New("needs a path, and at least another one")
 	}
 	for _, text := range to {
-		p, err := parsePattern(text)
+		path, tree := strings.CutSuffix(text, everythingBelow)
+		if tree && path == "" {
+			path = "/"
+		}
+		p, err := parsePattern(path)
 		if err != nil {
 			return r, err
 		}
 		if p.wildcards() > r.from.wildcards() {
 			return r, fmt.Errorf("%q has more * than %q", text, from)
 		}
-		r.to = append(r.to, p)
+		r.to = append(r.to, destination{p, tree})
 	}
 	return r, nil
 }
 
+// target is a path that a rule leads to.
+type target struct {
+	path string
+	tree bool // with everything below
+}
+
 // lead returns the paths that the rule leads to from a path, if it is one that
 // the rule is for.
-func (r pathRule) lead(from string) (to []string, ok bool) {
-	wild, ok := r.from.match(from)
+func (r pathRule) lead(from string) (to []target, ok bool) {
+	wild, ok := r.from.match(segments(from))
 	if !ok {
 		return nil, false
 	}
-	for _, p := range r.to {
-		to = append(to, p.fill(wild))
+	for _, d := range r.to {
+		to = append(to, target{d.fill(wild), d.tree})
 	}
 	return to, true
 }

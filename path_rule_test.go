@@ -28,18 +28,27 @@ func TestPathRule(t *testing.T) {
 		{"/items/*/a /items/*", "/items/Seven/A.", "/items/Seven"},
 		{"/items/* /items", "/items/index.html", "-"},
 		{"/a%20b/* /c", "/a b/1", "-"},
+		{"/folders/*/* /folders/*/** /recent", "/folders/7/archive", "/folders/7/** /recent"},
+		{"/import /**", "/import", "//**"},
 	} {
 		words := strings.Fields(tt.rule)
 		rule, err := parseRule(words[0], words[1:]...)
 		if err != nil {
 			t.Fatalf("%s: %v", tt.rule, err)
 		}
-		to, ok := rule.lead(tt.path)
+		targets, ok := rule.lead(tt.path)
+		var to []string
+		for _, target := range targets {
+			if target.tree {
+				target.path += everythingBelow
+			}
+			to = append(to, target.path)
+		}
 		if want := strings.Fields(tt.want); ok != (tt.want != "-") || ok && !slices.Equal(to, want) {
 			t.Errorf("%s: %s leads to %q, %v, want %s", tt.rule, tt.path, to, ok, tt.want)
 		}
 	}
-	for _, rule := range []string{"items /a", "/items a", "/items", "/it*ms /a", "/items/** /a", "/items /a/*", "/a/* /b/*/*", "/a?b /c", "/a /**"} {
+	for _, rule := range []string{"items /a", "/items a", "/items", "/it*ms /a", "/items/** /a", "/items /a/*", "/a/* /b/*/*", "/a?b /c", "/a /**/b", "/a /b**", "/a /b/***", "/a /*/**", "/a b/**"} {
 		words := strings.Fields(rule)
 		if _, err := parseRule(words[0], words[1:]...); err == nil {
 			t.Errorf("%s: no error", rule)

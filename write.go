@@ -371,7 +371,7 @@ func (x *exchange) writeMarked() error {
 	if err := x.h.store.catchUp(x.r.Context(), x.h.terms); err != nil {
 		return x.unconditionalWithoutStore()
 	}
-	for _, key := range append([]string{x.key}, x.others...) {
+	for _, key := range x.changes() {
 		if err := x.h.store.Touch(x.r.Context(), key, x.h.terms); err != nil {
 			return x.unconditionalWithoutStore()
 		}

@@ -108,7 +108,7 @@ func (wr *writing) lost() bool {
 func (wr *writing) settle(fate proxyhooks.Fate) {
 	wr.settled = true
 	if wr.mark {
-		wr.touch(append([]string{wr.key}, wr.others...))
+		wr.touch(wr.changes())
 	}
 	for _, h := range wr.further {
 		wr.end(h, fate, etagcache.Settlement{})

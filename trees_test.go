@@ -1,0 +1,309 @@
+package preconditions_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+)
+
+// folders is a backend with documents by path, of which all below a path can be
+// deleted, moved and copied as a whole.
+type folders struct {
+	mu     sync.Mutex
+	docs   map[string]string
+	reads  int
+	before func(r *http.Request)
+}
+
+func newFolders(paths ...string) *folders {
+	f := &folders{docs: make(map[string]string)}
+	for _, path := range paths {
+		f.docs[path] = "of " + path
+	}
+	return f
+}
+
+func (f *folders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	content, _ := io.ReadAll(r.Body)
+	if f.before != nil {
+		f.before(r)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch r.Method {
+	case "GET":
+		f.reads++
+		doc, ok := f.docs[r.URL.Path]
+		if !ok {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = io.WriteString(w, doc)
+	case "PUT":
+		f.docs[r.URL.Path] = string(content)
+	default: // DELETE, MOVE, COPY, and an import that empties everything
+		to, _ := url.Parse(r.Header.Get("Destination"))
+		from := r.URL.Path
+		if r.Method == "POST" {
+			from = ""
+		}
+		for path, doc := range maps.Clone(f.docs) {
+			if below, ok := strings.CutPrefix(path, from); ok && (below == "" || below[0] == '/') {
+				if r.Method != "COPY" {
+					delete(f.docs, path)
+				}
+				if to.Path != "" {
+					f.docs[to.Path+below] = doc
+				}
+			}
+		}
+	}
+}
+
+// asked returns how many reads there were since it was last called.
+func (f *folders) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.reads
+	f.reads = 0
+	return n
+}
+
+const believing = "verify never\nwrite_etag off\n"
+
+// TestTrees: what is changed with all that is below is known to have changed, and
+// nothing else.
+func TestTrees(t *testing.T) {
+	paths := []string{"/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav/4", "/dav", "/else/a/1", "/dave/1"}
+	for _, tt := range []struct {
+		rule        string
+		method      string
+		path        string
+		destination string
+		changed     []string
+	}{
+		{"/dav /dav/**", "DELETE", "/dav/a", "", []string{"/dav/a/1", "/dav/a/b/2"}},
+		{"/dav /dav/**", "DELETE", "/DAV//a/", "", []string{"/dav/a/1", "/dav/a/b/2"}},
+		{"/dav /dav/**", "DELETE", "/dav/a/b/2", "", []string{"/dav/a/b/2"}},
+		{"/dav /dav/**", "MOVE", "/dav/a", "/dav/c", []string{"/dav/a/1", "/dav/a/b/2", "/dav/c/3"}},
+		{"/dav /dav/**", "COPY", "/dav/a", "/dav/c", []string{"/dav/c/3"}},
+		{"/dav /dav/**", "COPY", "/else/a", "/dav", []string{"/dav", "/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav/4"}},
+		{"/dav /dav/**", "COPY", "/dav/a", "/else", nil},
+		{"/import /**", "POST", "/import", "", paths},
+		{"/import /dav/a/** /dav/4", "POST", "/import", "", []string{"/dav/a/1", "/dav/a/b/2", "/dav/4"}},
+		{"/archive/* /dav/*/**", "POST", "/archive/c", "", []string{"/dav/c/3"}},
+		{"/archive/* /dav/*/**", "POST", "/archive/x", "", nil},
+		{"/import /** /dav/**", "DELETE", "/else", "", []string{"/else/a/1"}},
+		{"/import /dav/a/**", "DELETE", "/dav", "", []string{"/dav"}}, // no tree is declared here
+	} {
+		t.Run(tt.method+" "+tt.path+" with "+tt.rule, func(t *testing.T) {
+			f := newFolders(paths...)
+			url := site(t, believing+"affects "+tt.rule, f)
+			tags := make(map[string]string)
+			for _, path := range paths {
+				tags[path] = send(t, "GET", url+path, "").expect(t, 200).tag(t)
+			}
+			var fields []string
+			if tt.destination != "" {
+				fields = []string{"Destination", url + tt.destination}
+			}
+			send(t, tt.method, url+tt.path, "", fields...).expect(t, 200)
+			f.asked()
+			for _, path := range slices.Backward(slices.Sorted(maps.Keys(tags))) { // /dav last: all below changes with it
+				send(t, "PUT", url+path, "x", "If-Match", tags[path])
+				if believed := f.asked() == 0; believed == slices.Contains(tt.changed, path) {
+					t.Errorf("what was known of %s counts: %v", path, believed)
+				}
+			}
+		})
+	}
+}
+
+// TestTreesKnownAgain: what is read after a change of the whole counts, what was
+// read while it was in flight doesn't.
+func TestTreesKnownAgain(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		f := newFolders("/a/b/1")
+		g := newGate()
+		f.before = func(r *http.Request) { g.pass(r) }
+		n := deploy(t, believing+"affects / /**", f)
+		url := n.first() + "/a/b/1"
+		deletion := g.send(context.Background(), t, "DELETE", n.other()+"/a", "")
+		old := send(t, "GET", url, "").expect(t, 200).tag(t)
+		g.open()
+		expectResult(t, deletion, 200)
+		send(t, "PUT", url, "x", "If-Match", old).expect(t, 412)
+		send(t, "PUT", url, "x", "If-None-Match", "*").expect(t, 200)
+		send(t, "DELETE", n.other()+"/a/c", "").expect(t, 200)
+		tag := send(t, "GET", url, "").tag(t)
+		f.asked()
+		send(t, "DELETE", n.other()+"/a/c", "").expect(t, 200)
+		send(t, "PUT", n.other()+"/a/b/1", "y", "If-Match", tag).expect(t, 200)
+		if got := f.asked(); got != 0 {
+			t.Errorf("%d reads of what is known", got)
+		}
+	})
+}
+
+// TestTreesWhileInFlight: no condition on what is below is found true while a
+// change of the whole is in flight, and the other way round. Others don't wait.
+func TestTreesWhileInFlight(t *testing.T) {
+	change := []string{"DELETE", "/dav/a", ""}
+	edit := func(path string) []string { return []string{"PUT", path, "*"} }
+	for _, tt := range []struct {
+		held, other []string
+		waits       bool
+	}{
+		{change, edit("/dav/a/1"), true},
+		{change, edit("/dav/a/b/2"), true},
+		{change, edit("/dav/a"), true},
+		{change, edit("/dav/c/3"), false},
+		{change, edit("/dav"), false},
+		{change, []string{"PUT", "/dav/a/1", ""}, false}, // nobody was promised anything
+		{change, []string{"DELETE", "/dav/a/b", ""}, false},
+		{change, []string{"DELETE", "/dav/a/b", "*"}, true},
+		{change, []string{"DELETE", "/dav/c", "*"}, false},
+		{edit("/dav/a/1"), change, true},
+		{edit("/dav/a/b/2"), change, true},
+		{edit("/dav/a"), change, true},
+		{edit("/dav/c/3"), change, false},
+		{[]string{"PUT", "/dav/a/1", ""}, change, false},
+		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true}, // its condition is about /dav/a/1
+	} {
+		t.Run(strings.Join(tt.held, " ")+", "+strings.Join(tt.other, " "), func(t *testing.T) {
+			f := newFolders("/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav", "/dav/a", "/dav/c", "/dav/a/b")
+			g := newGate()
+			f.before = func(r *http.Request) { g.pass(r) }
+			url := site(t, believing+"affects /dav /dav/**\nguards /dav/guard/*/* /dav/*/*", f)
+			fields := func(request []string) []string {
+				if request[2] == "" {
+					return nil
+				}
+				return []string{"If-Match", request[2]}
+			}
+			first := g.send(context.Background(), t, tt.held[0], url+tt.held[1], "1", fields(tt.held)...)
+			second := make(chan result, 1)
+			go func() {
+				a, err := try(context.Background(), tt.other[0], url+tt.other[1], "2", fields(tt.other)...)
+				second <- result{a, err}
+			}()
+			if !tt.waits {
+				expectResult(t, second, 200)
+			} else {
+				select {
+				case r := <-second:
+					t.Fatalf("it did not wait: %v %v", r.Response, r.err)
+				case <-time.After(100 * time.Millisecond): // as good as ever
+				}
+			}
+			g.open()
+			expectResult(t, first, 200)
+			if tt.waits {
+				if r := <-second; r.err != nil || r.StatusCode == 503 {
+					t.Errorf("%v %v", r.Response, r.err)
+				}
+			}
+		})
+	}
+}
+
+// TestTreesContest: of edits, and of moves of the whole to and fro, none undoes
+// another: whoever was told that its edit was made has made it where it was.
+func TestTreesContest(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		f := newFolders("/a/1", "/a/b/2")
+		n := deploy(t, "wait 1m\nlease 1m\nretention 2m\nverify never\naffects / /**", f)
+		var wg sync.WaitGroup
+		done := make(chan struct{})
+		var made [2]int
+		for i, doc := range []string{"/1", "/b/2"} {
+			for _, root := range []string{"/a", "/z"} { // where it is, and where it is not, by turns
+				send(t, "GET", n.random()+root+doc, "")
+			}
+			wg.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					for _, root := range []string{"/a", "/z"} {
+						read, err := try(context.Background(), "GET", n.random()+root+doc, "")
+						if err != nil || read.StatusCode == 404 {
+							continue
+						}
+						a, err := try(context.Background(), "PUT", n.random()+root+doc, read.Content+".", "If-Match", read.Header.Get("ETag"))
+						switch {
+						case err != nil || a.StatusCode != 200 && a.StatusCode != 412:
+							t.Errorf("%v %v", a.Response, err)
+						case a.StatusCode == 200:
+							made[i]++
+						}
+					}
+				}
+			})
+		}
+		for i := range 60 {
+			from, to := "/a", "/z"
+			if i%2 == 1 {
+				from, to = to, from
+			}
+			send(t, "MOVE", n.random()+from, "", "Destination", n.first()+to).expect(t, 200)
+		}
+		close(done)
+		wg.Wait()
+		for i, doc := range []string{"/1", "/b/2"} {
+			if got, want := f.docs["/a"+doc], "of /a"+doc+strings.Repeat(".", made[i]); got != want || len(f.docs) != 2 {
+				t.Errorf("of %d edits of %s there are %d; the documents are %v", made[i], doc, strings.Count(got, "."), slices.Sorted(maps.Keys(f.docs)))
+			}
+		}
+	})
+}
+
+// TestRoundTripsOfTrees: trees cost nothing outside of them, and inside for each
+// path that is above.
+func TestRoundTripsOfTrees(t *testing.T) {
+	server := redistest.Start(t)
+	db := server.Client()
+	f := newFolders("/else/1", "/dav/1", "/dav/a/b/2")
+	base := site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+believing+"affects /dav /dav/**", f)
+	for range 2 { // each script was sent once
+		send(t, "DELETE", base+"/dav/x", "").expect(t, 200)
+		send(t, "PUT", base+"/dav/a/b/2", "x", "If-Match", send(t, "GET", base+"/dav/a/b/2", "").tag(t)).expect(t, 200)
+	}
+	for _, tt := range []struct {
+		method, path string
+		conditional  bool
+		want         int
+	}{
+		{"GET", "/else/1", false, 1},
+		{"PUT", "/else/1", true, 2},
+		{"GET", "/dav/1", false, 1 + 1},
+		{"GET", "/dav/a/b/2", false, 1 + 3},
+		{"PUT", "/dav/1", true, 2 + 2*1 + 2*1}, // ages before and under the claim; locks taken and given back
+		{"PUT", "/dav/a/b/2", true, 2 + 2*3 + 2*3},
+		{"PUT", "/dav/a/b/2", false, 2},
+		{"DELETE", "/dav/a", false, 2 + 2 + 3}, // its age; its lock is read, too
+	} {
+		tag := send(t, "GET", base+tt.path, "").Header.Get("ETag")
+		send(t, "GET", base+tt.path, "")
+		before := scriptCalls(t, db)
+		var fields []string
+		if tt.conditional {
+			fields = []string{"If-Match", tag}
+		}
+		send(t, tt.method, base+tt.path, fmt.Sprint("x of ", tt.path), fields...).expect(t, 200)
+		if got := scriptCalls(t, db) - before; got != tt.want {
+			t.Errorf("%s %s took %d calls, want %d", tt.method, tt.path, got, tt.want)
+		}
+	}
+}
