@@ -26,7 +26,7 @@ func init() {
 // without coming through a handler. It acts on all stores that the handlers of
 // the running config use.
 //
-//	POST /preconditions/purge            marks resources as changed
+//	POST /preconditions/purge            marks resources, and groups of them, as changed
 //	GET  /preconditions/resource?url=…   shows what is known about one
 //	GET  /preconditions/resource?key=…
 type adminAPI struct{}
@@ -64,8 +64,22 @@ type purge struct {
 	// more than the URL.
 	Keys []string `json:"keys,omitempty"`
 
+	// Groups of resources (RFC 9875).
+	Groups []originGroups `json:"groups,omitempty"`
+
 	// Everything.
 	All bool `json:"all,omitempty"`
+}
+
+// originGroups names groups of one origin.
+type originGroups struct {
+	// The origin as the handler sees it: a URL of scheme, host and, if that is not
+	// the one of the scheme, port. There are no patterns of it.
+	Origin string `json:"origin"`
+
+	// The names of the groups, as responses have them: 1 to 256 printable ASCII
+	// characters. An asterisk stands for itself.
+	Names []string `json:"names"`
 }
 
 // purged is the answer.
@@ -78,7 +92,9 @@ type purgedStore struct {
 	// How many resources were marked as changed: one for each URL and each key, and
 	// for a pattern as many as were known.
 	Resources int `json:"resources"`
-	// All of them were.
+	// How many groups were marked as changed, known or not.
+	Groups int `json:"groups,omitempty"`
+	// All there is was.
 	All bool `json:"all,omitempty"`
 }
 
@@ -98,16 +114,16 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 	if len(shared) == 0 {
 		return errNoStores
 	}
-	keys := make([][]string, len(shared)) // all are found before any is marked
+	all := make([]meant, len(shared)) // all are found before any is marked
 	for i, s := range shared {
-		if keys[i], err = p.keysIn(s); err != nil {
+		if all[i], err = p.meansIn(s); err != nil {
 			return apiError(http.StatusBadRequest, err)
 		}
 	}
 	var done purged
 	var failed []error
 	for i, s := range shared {
-		marked, err := p.in(r.Context(), s, keys[i])
+		marked, err := p.in(r.Context(), s, all[i])
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 			continue
@@ -138,42 +154,86 @@ func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return p, apiError(http.StatusBadRequest, errors.New("the content must be one JSON object"))
 	}
-	if len(p.URLs)+len(p.Keys) == 0 && !p.All {
-		return p, apiError(http.StatusBadRequest, errors.New("there must be urls, keys, or all"))
+	if len(p.URLs)+len(p.Keys)+len(p.Groups) == 0 && !p.All {
+		return p, apiError(http.StatusBadRequest, errors.New("there must be urls, keys, groups, or all"))
 	}
 	if slices.Contains(p.Keys, "") {
 		return p, apiError(http.StatusBadRequest, errors.New("a key is empty"))
 	}
+	for _, g := range p.Groups {
+		if err := g.check(); err != nil {
+			return p, apiError(http.StatusBadRequest, err)
+		}
+	}
 	return p, nil
 }
 
-// keysIn returns the keys, and patterns of keys, that are meant in a store.
-func (p purge) keysIn(s openStore) ([]string, error) {
-	keys := slices.Clone(p.Keys)
+// check refuses names that no group has of which anything is stored.
+func (g originGroups) check() error {
+	if len(g.Names) == 0 {
+		return fmt.Errorf("there must be names of groups of %q", g.Origin)
+	}
+	for _, name := range g.Names {
+		switch {
+		case name == "":
+			return errors.New("the name of a group is empty")
+		case len(name) > maxGroupName:
+			return fmt.Errorf("the name of a group has %d bytes: nothing is stored of what is in one with more than %d", len(name), maxGroupName)
+		case strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' }):
+			return fmt.Errorf("%q is no name of a group, which is in printable ASCII", name)
+		}
+	}
+	return nil
+}
+
+// meant is what is meant in a store.
+type meant struct {
+	keys   []string // and patterns of keys
+	groups []string // the keys of groups
+}
+
+// meansIn returns what is meant in a store.
+func (p purge) meansIn(s openStore) (m meant, err error) {
+	m.keys = slices.Clone(p.Keys)
 	for _, text := range p.URLs {
 		found, err := s.keysOfURL(text)
 		if err != nil {
-			return nil, err
+			return m, err
 		}
-		keys = append(keys, found...)
+		m.keys = append(m.keys, found...)
 	}
-	slices.Sort(keys)
-	return slices.Compact(keys), nil
+	for _, g := range p.Groups {
+		found, err := s.keysOfGroups(g)
+		if err != nil {
+			return m, err
+		}
+		m.groups = append(m.groups, found...)
+	}
+	slices.Sort(m.keys)
+	slices.Sort(m.groups)
+	m.keys, m.groups = slices.Compact(m.keys), slices.Compact(m.groups)
+	return m, nil
 }
 
 // in marks what is meant in a store.
-func (p purge) in(ctx context.Context, s openStore, keys []string) (purgedStore, error) {
+func (p purge) in(ctx context.Context, s openStore, m meant) (purgedStore, error) {
 	done := purgedStore{Store: s.name}
 	if p.All {
 		done.All = true
 		return done, s.TouchAll(ctx, s.terms)
 	}
-	for _, key := range keys {
+	for _, key := range m.keys {
 		n, err := s.touch(ctx, key)
 		if err != nil {
 			return done, err
 		}
 		done.Resources += n
+	}
+	for _, key := range m.groups {
+		if err := s.Touch(ctx, key, s.terms); err != nil {
+			return done, err
+		}
+		done.Groups++
 	}
 	return done, nil
 }
@@ -316,6 +376,39 @@ func (s openStore) keysOfURL(text string) ([]string, error) {
 		}
 	}
 	return keys, nil
+}
+
+// keysOfGroups returns the keys that groups of an origin have, with each of the
+// handlers.
+func (s openStore) keysOfGroups(g originGroups) ([]string, error) {
+	origin, err := parseOrigin(g.Origin)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	repl := replacerFor(origin)
+	for _, template := range s.templates {
+		for _, name := range g.Names {
+			keys = append(keys, groupKey(template, repl, name))
+		}
+	}
+	return keys, nil
+}
+
+// parseOrigin returns a URL of which there is only the origin.
+func parseOrigin(text string) (*url.URL, error) {
+	target, err := parseURL(text)
+	if err != nil {
+		return nil, err
+	}
+	target.Path = strings.TrimSuffix(target.Path, "/")
+	switch {
+	case *target != url.URL{Scheme: target.Scheme, Host: target.Host}:
+		return nil, fmt.Errorf("%q must be an origin, such as %s://%s: groups have no path", text, target.Scheme, target.Host)
+	case isPattern(target.Host):
+		return nil, fmt.Errorf("%q must be one origin, without an asterisk", text)
+	}
+	return target, nil
 }
 
 // parseURL returns a URL that a client could ask for.

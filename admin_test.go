@@ -279,6 +279,16 @@ func TestPurgeRefuses(t *testing.T) {
 		{"nothing", "POST", purge, asJSON, `{}`, 400, "there must be urls"},
 		{"an unknown member", "POST", purge, asJSON, `{"urls": [` + url + `], "url": "x"}`, 400, "unknown field"},
 		{"an empty key", "POST", purge, asJSON, `{"urls": [` + url + `], "keys": [""]}`, 400, "a key is empty"},
+		{"a group without names", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1"}]}`, 400, "there must be names of groups of"},
+		{"a group without an origin", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"names": ["cars"]}]}`, 400, "must begin with http"},
+		{"an unknown member of a group", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1", "name": "cars"}]}`, 400, "unknown field"},
+		{"an empty name", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1", "names": ["cars", ""]}]}`, 400, "is empty"},
+		{"a name that is too long", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1", "names": ["` + strings.Repeat("x", 257) + `"]}]}`, 400, "257 bytes"},
+		{"a name that no field can have", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1", "names": ["ä"]}]}`, 400, "printable ASCII"},
+		{"an origin with a path", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1/docs/a", "names": ["cars"]}]}`, 400, "such as http://127.0.0.1:"},
+		{"an origin with a query", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1?a", "names": ["cars"]}]}`, 400, "must be an origin"},
+		{"an origin with a user", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://a@127.0.0.1", "names": ["cars"]}]}`, 400, "must be an origin"},
+		{"a pattern of origins", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://*", "names": ["cars"]}]}`, 400, "without an asterisk"},
 		{"a path", "POST", purge, asJSON, `{"urls": [` + url + `, "/docs/a"]}`, 400, "must begin with http"},
 		{"a host", "POST", purge, asJSON, `{"urls": [` + url + `, "example.com/docs/a"]}`, 400, "must begin with http"},
 		{"no host", "POST", purge, asJSON, `{"urls": [` + url + `, "http:///docs/a"]}`, 400, "must begin with http"},
@@ -303,6 +313,117 @@ func TestPurgeRefuses(t *testing.T) {
 	}
 	admin := loadWithAdmin(t, "http://"+freeAddress(t)+" {\nrespond content\n}\n")
 	send(t, "POST", admin+purge, `{"all": true}`, "Content-Type", asJSON).expect(t, 404)
+}
+
+// What is stored of the members of a group counts no more once the group is named
+// with its origin, as far as the keys of the handler tell origins apart; what is
+// stored of others does.
+func TestPurgeOfGroups(t *testing.T) {
+	redis := "store redis redis://" + usedRedis(t) + " {\ntimeout 5s\n}\n"
+	b, _ := grouped(map[string]string{"/cars/1": `"cars", "red"`, "/vans/1": `"vans"`})
+	backend := serve(t, b)
+	for _, tt := range []struct {
+		key, host   string
+		reach, miss []string // origins
+	}{
+		{
+			"{http.request.host}{http.request.uri.path}", "Docs.example.com.:8080",
+			[]string{"http://docs.example.com", "https://DOCS.example.com:8443/", "http://docs.example.com."},
+			[]string{"http://example.com", "http://docs.example.com.cars"},
+		}, {
+			"{http.request.hostport}{http.request.uri.path}", "docs.example.com:80",
+			[]string{"http://docs.example.com", "http://docs.example.com:80"},
+			[]string{"http://docs.example.com:8080", "https://docs.example.com:80"},
+		}, {
+			"{http.request.hostport}{http.request.uri.path}", "[::1]:8080",
+			[]string{"http://[::1]:8080"}, []string{"http://[::1]"},
+		}, {
+			"{http.request.scheme}://{http.request.host}:{http.request.port}{http.request.uri.path}", "docs.example.com:8080",
+			[]string{"http://docs.example.com:8080"},
+			[]string{"https://docs.example.com:8080", "http://docs.example.com"},
+		}, {
+			"docs{http.request.uri.path}", "docs.example.com",
+			[]string{"http://docs.example.com", "https://elsewhere.example"}, nil,
+		}, {
+			"{http.request.header.X-Tenant} {http.request.host}{http.request.uri.path}", "docs.example.com",
+			[]string{"http://docs.example.com"}, []string{"http://example.com"},
+		},
+	} {
+		for _, store := range []string{"", redis} {
+			t.Run(tt.key+" of "+tt.host+" "+strings.TrimSpace(store[:min(len(store), 11)]), func(t *testing.T) {
+				address := freeAddress(t)
+				_, port, _ := strings.Cut(address, ":")
+				admin := loadWithAdmin(t, fmt.Sprintf("http://:%s {\n%s\n}\n", port, guarded(store+withoutProbes+"key \""+tt.key+"\"", backend)))
+				expect := func(content, path string, marked bool) {
+					t.Helper()
+					url := "http://" + address + path
+					send(t, "GET", url, "", "Host", tt.host).expect(t, 200)
+					tag := send(t, "GET", url, "", "Host", tt.host).expect(t, 200).tag(t)
+					purge(t, admin, content).expect(t, 200)
+					asked := b.asks(func() { send(t, "PUT", url, "x", "If-Match", tag, "Host", tt.host).expect(t, 200) })
+					if (asked == 1) != marked || asked > 1 {
+						t.Errorf("%s: the origin was asked %d times about %s", content, asked, path)
+					}
+				}
+				for _, origin := range tt.reach {
+					expect(`{"groups": [{"origin": "`+origin+`", "names": ["cars"]}]}`, "/cars/1", true)
+					expect(`{"groups": [{"origin": "`+origin+`", "names": ["blue", "red"]}]}`, "/cars/1", true)
+					expect(`{"groups": [{"origin": "`+origin+`", "names": ["cars"]}]}`, "/vans/1", false)
+					expect(`{"groups": [{"origin": "`+origin+`", "names": ["car", "cars ", "CARS", "*", "c**"]}]}`, "/cars/1", false)
+				}
+				for _, origin := range tt.miss {
+					expect(`{"groups": [{"origin": "`+origin+`", "names": ["cars"]}]}`, "/cars/1", false)
+				}
+			})
+		}
+	}
+}
+
+// A name is that of a group with each of the handlers, and what it is made of stands
+// for itself. A group that nobody knows of is no error.
+func TestPurgeOfGroupsByName(t *testing.T) {
+	odd, long := `a \"*\" %2A=;~`, strings.Repeat("x", 256)
+	b, _ := grouped(map[string]string{"/docs/odd": `"` + odd + `"`, "/docs/long": `"` + long + `"`, "/docs/star": `"*"`})
+	backend := serve(t, b)
+	one, two := freeAddress(t), freeAddress(t)
+	admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\nhttp://%s {\n%s\n}\n", one, guarded(withoutProbes, backend),
+		two, guarded(withoutProbes+"key {http.request.hostport}{http.request.uri.path}", backend)))
+	paths := map[string]string{"/docs/odd": odd, "/docs/long": long, "/docs/star": "*", "/docs/none": "nothing"}
+	for named, name := range paths {
+		tags := map[string]string{}
+		for _, site := range []string{one, two} {
+			for path := range paths {
+				tags[site+path] = readTwice(t, "http://"+site+path)
+			}
+		}
+		a := purge(t, admin, `{"groups": [{"origin": "http://`+two+`", "names": ["`+name+`", "`+name+`"]}], "keys": ["x"]}`).expect(t, 200)
+		if want := `{"stores":[{"store":"memory","resources":1,"groups":2}]}`; strings.TrimSpace(a.Content) != want {
+			t.Errorf("%s: got %s, want %s", name, a.Content, want)
+		}
+		for at, tag := range tags {
+			expectMarked(t, b, "http://"+at, tag, strings.HasSuffix(at, named) && name != "nothing")
+		}
+	}
+}
+
+// A group that is marked at one node is marked at all that share its store.
+func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
+	b, _ := grouped(map[string]string{"/cars/1": `"cars"`, "/vans/1": `"vans"`, "/red": `"red"`})
+	directives := guarded(withoutProbes+"store redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, b))
+	one, two := newMortal(t, directives), newMortal(t, directives)
+	for _, m := range []*mortal{one, two} {
+		m.await()
+		t.Cleanup(m.interrupt)
+	}
+	t.Cleanup(client.CloseIdleConnections)
+	car, van, red := readTwice(t, two.url+"/cars/1"), readTwice(t, two.url+"/vans/1"), readTwice(t, two.url+"/red")
+	out, status := runPurge(t, "--group", "cars", "--group", "vans", "http://127.0.0.1", "--address", "unix/"+one.socket())
+	if want := "redis: marked as changed: 2\n"; status != 0 || !strings.Contains(out, want) {
+		t.Errorf("exit code %d\n%s", status, out)
+	}
+	expectMarked(t, b, two.url+"/cars/1", car, true)
+	expectMarked(t, b, two.url+"/vans/1", van, true)
+	expectMarked(t, b, two.url+"/red", red, false)
 }
 
 // A store that is out of reach is no reason to leave the others as they are, and
@@ -388,7 +509,14 @@ func TestPurgeCommand(t *testing.T) {
 		{[]string{"--address", address, "--all"}, 0, true, "memory: marked everything as changed\n"},
 		{[]string{"--address", address, "--config", "none", p.url + "/docs/a"}, 0, true, "memory"},
 		{[]string{"--address", address, p.url + "/docs/b"}, 0, false, "memory: marked as changed: 1\n"},
+		{[]string{"--address", address, "--group", "cars", "--group", "a, b", p.url}, 0, false, "memory: marked as changed: 2\n"},
 		{[]string{"--address", address}, 1, false, "name URLs"},
+		{[]string{"--address", address, "--group", "cars"}, 1, false, "name the origins"},
+		{[]string{"--address", address, "--group", "cars", "--key", p.url}, 1, false, "either keys"},
+		{[]string{"--address", address, "--group", "cars", "--all"}, 1, false, "--all leaves nothing to name"},
+		{[]string{"--address", address, "--group", "", p.url}, 1, false, "there must be names of groups"},
+		{[]string{"--address", address, "--group", "", "--group", "cars", p.url}, 1, false, "the name of a group is empty"},
+		{[]string{"--address", address, "--group", "cars", p.url + "/docs/a"}, 1, false, "must be an origin"},
 		{[]string{"--address", address, "--all", p.url + "/docs/a"}, 1, false, "--all leaves nothing to name"},
 		{[]string{"--address", address, "/docs/a"}, 1, false, "must begin with http"},
 		{[]string{"--address", freeAddress(t), p.url + "/docs/a"}, 1, false, "connection refused"},

@@ -15,7 +15,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "preconditions",
-		Usage: "purge (<url>... | --key <key>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
+		Usage: "purge (<url>... | --key <key>... | --group <name>... <origin>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
 		Short: "Tells a running Caddy what was changed behind its back",
 		Long: `
 Tells a running Caddy, by its admin API, which resources were changed by
@@ -26,7 +26,7 @@ somebody who didn't come through the handler preconditions.`,
 
 func purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "purge (<url>... | --key <key>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
+		Use:   "purge (<url>... | --key <key>... | --group <name>... <origin>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
 		Short: "Marks resources as changed",
 		Long: `
 Marks resources as changed, at all nodes that share a store with this one: what
@@ -36,17 +36,21 @@ that are being made go on. Run it after the change, and before it counts as done
 In URLs, * stands for any text without a slash, and ** at the end for any text at
 all: https://example.com/docs/** is everything below /docs, and /docs as well.
 With --key, the arguments are keys as the option key of the handler makes them.
+With --group, they are origins such as https://example.com, and every resource in
+the groups of that name (RFC 9875) was changed. It may be given several times.
 
 Ends with 0 once everything is marked in every store; else with 1, and has to be
 repeated.`,
 		Example: `  caddy preconditions purge https://example.com/docs/plan
   caddy preconditions purge 'https://example.com/docs/**' 'https://*/index.json'
   caddy preconditions purge --key 'tenant1/docs/*'
+  caddy preconditions purge --group cars --group vans https://example.com
   caddy preconditions purge --all --address unix//run/caddy-admin.sock`,
 		Args: cobra.ArbitraryArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(runPurge),
 	}
 	cmd.Flags().Bool("key", false, "The arguments are keys of resources, not URLs")
+	cmd.Flags().StringArray("group", nil, "The name of a group that was changed; the arguments are its origins")
 	cmd.Flags().Bool("all", false, "Everything was changed")
 	cmd.Flags().String("address", "", "The address of the admin API, if not that of --config or the default")
 	cmd.Flags().StringP("config", "c", "", "A config file, to find the address in")
@@ -56,13 +60,26 @@ repeated.`,
 
 func runPurge(flags caddycmd.Flags) (int, error) {
 	p := purge{All: flags.Bool("all")}
+	groups, err := flags.GetStringArray("group")
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	ofGroups := flags.Changed("group")
 	switch names := flags.Args(); {
-	case p.All && len(names) > 0:
+	case p.All && (len(names) > 0 || ofGroups):
 		return caddy.ExitCodeFailedStartup, errors.New("--all leaves nothing to name")
-	case !p.All && len(names) == 0:
-		return caddy.ExitCodeFailedStartup, errors.New("name URLs, or keys with --key, or say --all")
+	case flags.Bool("key") && ofGroups:
+		return caddy.ExitCodeFailedStartup, errors.New("the arguments are either keys (--key) or the origins of groups (--group)")
+	case len(names) == 0 && ofGroups:
+		return caddy.ExitCodeFailedStartup, errors.New("name the origins of the groups, such as https://example.com")
+	case len(names) == 0 && !p.All:
+		return caddy.ExitCodeFailedStartup, errors.New("name URLs, keys with --key, or groups with --group, or say --all")
 	case flags.Bool("key"):
 		p.Keys = names
+	case ofGroups:
+		for _, origin := range names {
+			p.Groups = append(p.Groups, originGroups{Origin: origin, Names: groups})
+		}
 	default:
 		p.URLs = names
 	}
@@ -87,7 +104,7 @@ func runPurge(flags caddycmd.Flags) (int, error) {
 		if s.All {
 			fmt.Printf("%s: marked everything as changed\n", s.Store)
 		} else {
-			fmt.Printf("%s: marked as changed: %d\n", s.Store, s.Resources)
+			fmt.Printf("%s: marked as changed: %d\n", s.Store, s.Resources+s.Groups)
 		}
 	}
 	return caddy.ExitCodeSuccess, nil

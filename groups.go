@@ -257,20 +257,23 @@ func (wr *writing) invalidatedGroups(h http.Header) (keys []string) {
 	return keys
 }
 
-// groupKey returns the key of the entry of a group of the request's origin. Of
-// scheme, host and port it has what the keys of resources have: where these don't
-// tell two origins apart, what is stored is about both.
-func (x *exchange) groupKey(name string) string {
+// groupKey returns the key of the entry of a group of the request's origin.
+func (x *exchange) groupKey(name string) string { return groupKey(x.h.Key, x.repl, name) }
+
+// groupKey returns the key of the entry of a group. Of scheme, host and port it
+// has what the keys of resources have, of which this is the template: where these
+// don't tell two origins apart, what is stored is about both.
+func groupKey(template string, repl *caddy.Replacer, name string) string {
 	var origin strings.Builder
-	_, _ = x.repl.ReplaceFunc(x.h.Key, func(placeholder string, value any) (any, error) {
+	_, _ = repl.ReplaceFunc(template, func(placeholder string, value any) (any, error) {
 		switch placeholder {
 		case "http.request.scheme", "http.request.host":
 			origin.WriteString(foldHost(caddy.ToString(value)) + " ")
 		case "http.request.port":
-			scheme, _ := x.repl.GetString("http.request.scheme")
+			scheme, _ := repl.GetString("http.request.scheme")
 			origin.WriteString(foldPort(scheme, caddy.ToString(value)) + " ")
 		case "http.request.hostport":
-			scheme, _ := x.repl.GetString("http.request.scheme")
+			scheme, _ := repl.GetString("http.request.scheme")
 			origin.WriteString(foldHostPort(scheme, caddy.ToString(value)) + " ")
 		}
 		return "", nil

@@ -183,6 +183,11 @@ func keyOfURL(template string, target *url.URL) (string, error) {
 	if !dependsOnURL(template) {
 		return "", fmt.Errorf("the key %s depends on more than the URL", template)
 	}
+	return resourceKey(template, replacerFor(target)), nil
+}
+
+// replacerFor returns the replacer that a request for a URL has.
+func replacerFor(target *url.URL) *caddy.Replacer {
 	r := &http.Request{
 		Method: http.MethodGet,
 		URL:    &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
@@ -194,7 +199,7 @@ func keyOfURL(template string, target *url.URL) (string, error) {
 	}
 	repl := caddy.NewReplacer()
 	caddyhttp.PrepareRequest(r, repl, nil, nil)
-	return resourceKey(template, repl), nil
+	return repl
 }
 
 // dependsOnURL reports whether a key follows from the URL of a request, as long as
