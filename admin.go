@@ -334,9 +334,12 @@ func openStores() (shared []openStore, leave func()) {
 		s := openStore{sharedStore: value.(*sharedStore)}
 		s.name, _, _ = strings.Cut(key.(string), ":")
 		s.terms, s.templates = s.sharedStore.terms(), s.sharedStore.templates()
-		if len(s.templates) > 0 { // or else its last handler is being cleaned up
+		if len(s.templates) == 0 { // its last handler is being cleaned up
+			return true
+		}
+		if leave, open := s.enter(); open {
 			byKey[key.(string)] = s
-			leaves = append(leaves, s.enter())
+			leaves = append(leaves, leave)
 		}
 		return true
 	})

@@ -164,6 +164,7 @@ type Handler struct {
 	// What to do while the store is out of reach.
 	StoreDown *StoreDown `json:"store_down,omitempty"`
 
+	opener    StoreOpener
 	store     *sharedStore
 	storeKey  string
 	deriver   proxyhooks.Deriver
@@ -262,15 +263,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 
-	var opener StoreOpener = &MemoryStore{MaxEntries: defaultMaxEntries}
+	h.opener = &MemoryStore{MaxEntries: defaultMaxEntries}
 	if h.StoreRaw != nil {
 		mod, err := ctx.LoadModule(h, "StoreRaw")
 		if err != nil {
 			return fmt.Errorf("loading the store: %w", err)
 		}
-		opener = mod.(StoreOpener)
+		h.opener = mod.(StoreOpener)
 	}
-	h.store, h.storeKey, err = acquireStore(opener, h.logger)
+	h.store, h.storeKey, err = acquireStore(h.opener, h.logger)
 	if err != nil {
 		return err
 	}
@@ -341,6 +342,21 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
+// enter has the handler's store stay open until the function that it returns is
+// called. To those who come when it is closed already, it returns a handler that
+// has opened it again: when Caddy cleans a handler up, requests may still be on
+// their way to it, such as those that it authenticates.
+func (h *Handler) enter() (entered *Handler, leave func(), err error) {
+	if leave, open := h.store.enter(); open {
+		return h, leave, nil
+	}
+	late := new(*h)
+	if late.store, late.storeKey, err = shareStore(h.opener, h.logger); err != nil {
+		return nil, nil, fmt.Errorf("opening the store again: %w", err)
+	}
+	return late, func() { _ = late.Cleanup() }, nil
+}
+
 // ServeHTTP enforces the preconditions of r.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	// Methods that neither select nor modify a representation have no
@@ -353,7 +369,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 
 	// The store outlives the handler while requests use it.
-	defer h.store.enter()()
+	entered, leave, err := h.enter()
+	if err != nil {
+		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+	}
+	defer leave()
+	x.h = entered
 
 	// More conditions than any honest client sends are not even looked at.
 	if err := x.conditions.CheckSize(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
@@ -270,6 +272,66 @@ func TestReloadToAnotherPrefix(t *testing.T) {
 			t.Errorf("there is nothing with the prefix %s", prefix)
 		}
 	}
+}
+
+// A request that is on its way to a handler, such as at an authentication that takes
+// its time, goes on when the last handler of its store is cleaned up. It opens the
+// store again.
+func TestReloadBeforeEntry(t *testing.T) {
+	for _, conditional := range []bool{true, false} {
+		t.Run(fmt.Sprintf("conditional: %v", conditional), func(t *testing.T) {
+			server := redistest.Start(t)
+			count := server.Client()
+			g := newGate()
+			auth := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { g.pass(r) }))
+			docs := legacydocs.New(legacydocs.Options{})
+			bypass(t, docs, "PUT", "/docs/a", "a")
+			redis := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\n%s", server.Addr, withoutProbes)
+			r := loadReloadable(t, redis, serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n}")
+			send(t, "PUT", r.URL+"/docs/b", "b").expect(t, 201) // once the grace is over
+			tag := send(t, "GET", r.URL+"/docs/a", "").tag(t)
+			closed := func() bool { return connectionsOf(t, count) == 0 }
+
+			fields, outcome := []string{"If-Match", tag}, "passed"
+			if !conditional {
+				fields, outcome = nil, "unconditional"
+			}
+			late := g.sendHolding(t.Context(), t, "GET", "PUT", r.URL+"/docs/a", "b", fields...)
+			r.reload(t, "store memory")
+			eventually(t, "the store is closed", closed)
+			g.open()
+			expectResult(t, late, 204).expectOutcome(t, outcome)
+			eventually(t, "the store is closed again", closed)
+			r.reload(t, redis)
+			send(t, "PUT", r.URL+"/docs/a", "c", "If-Match", tag).expect(t, 412)
+		})
+	}
+}
+
+// What was written while the store was out of reach is marked as changed before it
+// is trusted again, also where a reload has it used in another way by then.
+func TestReloadWhileStoreIsAway(t *testing.T) {
+	server := redistest.Start(t)
+	db := server.Client()
+	docs := legacydocs.New(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	with := func(timeout string) string {
+		return fmt.Sprintf("store redis redis://%s {\ntimeout %s\n}\ngrace 1ms\n%s", server.Addr, timeout, withoutProbes)
+	}
+	r := loadReloadable(t, with("5s"), serve(t, docs))
+	send(t, "PUT", r.URL+"/docs/b", "b").expect(t, 201) // once the grace is over
+	tag := send(t, "GET", r.URL+"/docs/a", "").tag(t)
+	permit := func(scripts string) {
+		t.Helper()
+		if err := db.Do(t.Context(), "ACL", "SETUSER", "default", scripts).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	permit("-@scripting") // of which every call to the store is one
+	send(t, "PUT", r.URL+"/docs/a", "b").expect(t, 204)
+	r.reload(t, with("6s"))
+	permit("+@scripting")
+	send(t, "PUT", r.URL+"/docs/a", "c", "If-Match", tag).expect(t, 412)
 }
 
 // eventually waits until a condition holds that something in the background

@@ -33,25 +33,40 @@ type StoreOpener interface {
 // stores holds the open stores, by key, so that they outlive config reloads.
 var stores = caddy.NewUsagePool()
 
-// acquireStore opens the store, or takes a share of it if it is open.
+// acquireStore opens the store, or takes a share of it if it is open, for a handler
+// of the newest config.
 func acquireStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string, error) {
+	s, key, err := shareStore(opener, logger)
+	if err == nil {
+		s.configure(opener, logger)
+	}
+	return s, key, err
+}
+
+// shareStore is acquireStore for a handler of an old config, which has no say in a
+// store that is open.
+func shareStore(opener StoreOpener, logger *zap.Logger) (*sharedStore, string, error) {
 	key := opener.StoreKey()
 	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
 		store, err := opener.OpenStore()
 		if err != nil {
 			return nil, err
 		}
-		return newSharedStore(store), nil
+		s := newSharedStore(store)
+		s.configure(opener, logger)
+		return s, nil
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	s := value.(*sharedStore)
+	return value.(*sharedStore), key, nil
+}
+
+func (s *sharedStore) configure(opener StoreOpener, logger *zap.Logger) {
 	s.logger.Store(logger)
 	if r, ok := opener.(interface{ Reconfigure(etagcache.Store) }); ok {
 		r.Reconfigure(s.Store)
 	}
-	return s, key, nil
 }
 
 // sharedStore is a store that handlers share, with what this node keeps beside
@@ -71,7 +86,6 @@ type sharedStore struct {
 	handlers map[*Handler]struct{}
 	users    int
 	retired  bool
-	closing  sync.Once
 }
 
 func newSharedStore(store etagcache.Store) *sharedStore {
@@ -125,19 +139,25 @@ func (s *sharedStore) templates() []string {
 	return slices.Compact(templates)
 }
 
-// enter keeps the store open until the function that it returns is called.
-func (s *sharedStore) enter() (leave func()) {
+// enter keeps the store open until the function that it returns is called. It
+// reports false if the store is closed already.
+func (s *sharedStore) enter() (leave func(), open bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retired && s.users == 0 {
+		return nil, false
+	}
 	s.users++
+	return s.leave, true
+}
+
+func (s *sharedStore) leave() {
+	s.mu.Lock()
+	s.users--
+	last := s.retired && s.users == 0
 	s.mu.Unlock()
-	return func() {
-		s.mu.Lock()
-		s.users--
-		last := s.retired && s.users == 0
-		s.mu.Unlock()
-		if last {
-			s.close()
-		}
+	if last {
+		s.close()
 	}
 }
 
@@ -154,14 +174,20 @@ func (s *sharedStore) Destruct() error {
 	return nil
 }
 
-// close closes the store, once: a request that was on its way to the old handler
-// may come after the last one has left, and leave again.
+// close closes the store. What was written while it was out of reach, the stores
+// that are open are told in its place: one of them may be the same, with other
+// options, and to none does it do harm.
 func (s *sharedStore) close() {
-	s.closing.Do(func() {
-		if err := s.Store.Close(); err != nil {
-			s.logger.Load().Warn("closing the store", zap.Error(err))
-		}
+	_ = s.journal.flush(func(key string) error {
+		stores.Range(func(_, other any) bool {
+			other.(*sharedStore).journal.once(key)
+			return true
+		})
+		return nil
 	})
+	if err := s.Store.Close(); err != nil {
+		s.logger.Load().Warn("closing the store", zap.Error(err))
+	}
 }
 
 func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {

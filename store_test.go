@@ -113,7 +113,11 @@ func TestSharedStore(t *testing.T) {
 	t.Run("a request keeps the store open beyond the last handler", func(t *testing.T) {
 		f := newFakeStore()
 		s, key := acquire(t, &opener{key: t.Name(), store: f})
-		leave1, leave2 := s.enter(), s.enter()
+		leave1, open1 := s.enter()
+		leave2, open2 := s.enter()
+		if !open1 || !open2 {
+			t.Fatal("not open")
+		}
 		release(t, key)
 		leave1()
 		if f.closed != 0 {
@@ -123,16 +127,49 @@ func TestSharedStore(t *testing.T) {
 		if f.closed != 1 {
 			t.Fatalf("closed %d times", f.closed)
 		}
-		s.enter()() // one that was on its way meanwhile
+		if _, open := s.enter(); open { // one that was on its way meanwhile
+			t.Error("entered a closed store")
+		}
+	})
+
+	t.Run("a request that comes too late opens the store again, and shares it with the newest config", func(t *testing.T) {
+		f, old, newest := newFakeStore(), zap.NewNop(), zap.NewNop()
+		o := &opener{key: t.Name(), store: f}
+		h := &Handler{opener: o, logger: old}
+		var err error
+		if h.store, h.storeKey, err = acquireStore(o, old); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+		first, leave1, err := h.enter()
+		if err != nil || first.store == h.store || o.opened != 2 || f.closed != 1 {
+			t.Fatalf("%v, opened %d times, closed %d times", err, o.opened, f.closed)
+		}
+		s, key, err := acquireStore(o, newest)
+		if err != nil || s != first.store {
+			t.Fatalf("%v, shared: %v", err, s == first.store)
+		}
+		second, leave2, err := h.enter()
+		if err != nil || second.store != s || s.logger.Load() != newest {
+			t.Errorf("%v, shared: %v, logger of the newest config: %v", err, second.store == s, s.logger.Load() == newest)
+		}
+		leave1()
+		release(t, key)
 		if f.closed != 1 {
-			t.Fatalf("closed %d times", f.closed)
+			t.Error("closed under a running request")
+		}
+		leave2()
+		if f.closed != 2 {
+			t.Errorf("closed %d times", f.closed)
 		}
 	})
 
 	t.Run("a retired store is not handed out again", func(t *testing.T) {
 		f := newFakeStore()
 		old, key := acquire(t, &opener{key: t.Name(), store: f})
-		leave := old.enter()
+		leave, _ := old.enter()
 		release(t, key)
 		again, key := acquire(t, &opener{key: key, store: newFakeStore()})
 		if again == old {
