@@ -1,0 +1,171 @@
+package preconditions_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// verdict is what the record of the application says about what its customers
+// were told.
+type verdict struct {
+	application *application
+	writes      map[string]attempt // by name
+
+	lost     map[string][]string // what replaced a state that its client hadn't seen, by work
+	needless []string            // what was refused for no reason
+	wrong    []string            // what was told otherwise than it is
+	excepted map[string]int      // what would be lost, but for a known limit
+}
+
+// judge compares the record of the application with what its customers were told.
+// All have come to an end.
+func judge(a *application, attempts []attempt) *verdict {
+	v := &verdict{
+		application: a, writes: make(map[string]attempt),
+		lost: make(map[string][]string), excepted: make(map[string]int),
+	}
+	for _, at := range attempts {
+		if at.name != "" {
+			v.writes[at.name] = at
+		}
+	}
+	for _, at := range attempts {
+		c, applied := a.record[at.name]
+		if at.name != "" && at.succeeded() != applied {
+			v.wrong = append(v.wrong, fmt.Sprintf("%s; applied: %v", at, applied))
+		}
+		if c.seen != "" && c.seen != c.replaced {
+			v.judgeLoss(at, c)
+		}
+		if at.alone && !at.undisturbed(c) || !at.alone && at.name != "" && !at.succeeded() && !v.justified(at) {
+			v.needless = append(v.needless, at.String())
+		}
+	}
+	return v
+}
+
+// undisturbed reports whether somebody who is alone on what an attempt is about has
+// noticed nothing of others: the write passed, without a question to the origin
+// where what it is about is known, and has not to be confirmed; and what was read
+// again is as it was.
+func (at attempt) undisturbed(c change) bool {
+	switch {
+	case at.revalidates:
+		return at.status == http.StatusNotModified
+	case !at.succeeded():
+		return false
+	default:
+		return c.asked.IsZero() || c.seen == absent || strings.HasPrefix(c.subject, "/stock/")
+	}
+}
+
+// judgeLoss judges a conditional write that replaced another state than the one
+// that its client had seen. Two limits are documented, and excepted here where it
+// can be proved that nothing else was changed in between:
+//
+//   - what the job wrote after the origin was asked, and before the write;
+//   - a change of the price list, which the products only hear of from its answer,
+//     and which had none yet when the write was sent. The edit of a product doesn't
+//     undo it.
+func (v *verdict) judgeLoss(at attempt, c change) {
+	since := v.since(c)
+	all := func(holds func(s state) bool) bool {
+		return len(since) > 0 && !slices.ContainsFunc(since, func(s state) bool { return !holds(s) })
+	}
+	byJob := func(s state) bool {
+		return strings.HasPrefix(s.cause, jobName) && !c.asked.IsZero() && s.from.After(c.asked)
+	}
+	byPrices := func(s state) bool {
+		return v.application.record[s.cause].subject == "/prices" && v.writes[s.cause].back.After(at.call)
+	}
+	switch {
+	case all(byJob):
+		v.excepted["the job came between probe and write"]++
+	case all(byPrices):
+		v.excepted["the prices were being changed"]++
+	default:
+		v.lost[at.work] = append(v.lost[at.work], fmt.Sprintf("%s; applied %+v, after %+v", at, c, since))
+	}
+}
+
+// since returns the states that the subject of a change had after the one that its
+// client had seen, and before the change.
+func (v *verdict) since(c change) []state {
+	states := v.application.states[c.subject]
+	before := slices.IndexFunc(states, func(s state) bool { return !s.from.Before(c.at) })
+	if before >= 0 {
+		states = states[:before]
+	}
+	for i, s := range slices.Backward(states) {
+		if s.digest == c.seen {
+			return states[i+1:]
+		}
+	}
+	return nil
+}
+
+// justified reports whether there was a reason to refuse what is contested: at some
+// time while it was under way, the state was another one than it asked for. Of what
+// the job changes, the store may know less than a client that has read it since.
+func (v *verdict) justified(at attempt) bool {
+	switch {
+	case at.status == http.StatusNotFound && at.seen == "":
+		return at.subject == fleetingOrder
+	case at.status != http.StatusPreconditionFailed && at.status != http.StatusNotFound:
+		return false
+	case slices.Contains(jobStock, at.subject):
+		return true
+	}
+	states := v.application.states[canonical(at.subject)]
+	for i, s := range states {
+		last := i == len(states)-1
+		if s.digest != at.seen && s.from.Before(at.back) && (last || states[i+1].from.After(at.call)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (at attempt) String() string {
+	return fmt.Sprintf("%s: %s (%s) was answered %d %s %v after %v",
+		at.work, at.what, at.name, at.status, at.outcome, at.err, at.back.Sub(at.call).Round(time.Millisecond))
+}
+
+// expectSound fails the test where something was lost, refused for no reason or
+// wrongly told.
+func (v *verdict) expectSound(t *testing.T) {
+	t.Helper()
+	lost := slices.Concat(slices.Collect(maps.Values(v.lost))...)
+	for what, found := range map[string][]string{"lost": lost, "disturbed": v.needless, "wrongly told": v.wrong} {
+		for i, f := range found {
+			if i == 5 {
+				t.Errorf("%s: %d more", what, len(found)-i)
+				break
+			}
+			t.Errorf("%s: %s", what, f)
+		}
+	}
+}
+
+// figures sums up.
+func (v *verdict) figures(attempts []attempt) string {
+	told, slowest := make(map[string]map[string]int), time.Duration(0)
+	for _, at := range attempts {
+		if told[at.work] == nil {
+			told[at.work] = make(map[string]int)
+		}
+		told[at.work][fmt.Sprint(at.status, " ", at.outcome)]++
+		slowest = max(slowest, at.back.Sub(at.call))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d writes applied; excepted: %v; slowest answer %v", len(v.application.record), v.excepted, slowest.Round(time.Millisecond))
+	for _, work := range slices.Sorted(maps.Keys(told)) {
+		fmt.Fprintf(&b, "\n\t%s: %v, %d lost", work, told[work], len(v.lost[work]))
+	}
+	return b.String()
+}
