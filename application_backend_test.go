@@ -31,14 +31,20 @@ import (
 // states are alike. Its record tells of each write what its client had seen
 // (X-Seen), and what it replaced.
 type application struct {
+	stopwatch
 	mu       sync.Mutex
 	things   map[string]*thing // by path
 	revision int               // of what was changed last
 	created  int
-	record   map[string]change    // by the name of the write (X-Write)
-	asked    map[string]time.Time // when the origin was last asked before a write
-	states   map[string][]state   // of the targets that are contested
+	record   map[string]change        // by the name of the write (X-Write)
+	asked    map[string]time.Duration // when the origin was last asked before a write
+	states   map[string][]state       // of the targets that are contested
 }
+
+// stopwatch tells how long ago it was started.
+type stopwatch struct{ begun time.Time }
+
+func (s stopwatch) now() time.Duration { return time.Since(s.begun) }
 
 // thing is what has a state of its own.
 type thing struct {
@@ -48,17 +54,17 @@ type thing struct {
 
 // change is a write that was applied.
 type change struct {
-	subject  string    // the target that its condition is about
-	seen     string    // the state of it that the client had seen; "" if it didn't say
-	replaced string    // the state that was there
-	asked    time.Time // when the origin was asked before, if it was
-	at       time.Time
+	subject  string        // the target that its condition is about
+	seen     string        // the state of it that the client had seen; "" if it didn't say
+	replaced string        // the state that was there
+	asked    time.Duration // when the origin was asked before, if it was
+	at       time.Duration
 }
 
 // state is what a target showed from some moment on.
 type state struct {
 	digest string
-	from   time.Time
+	from   time.Duration
 	cause  string // the write
 }
 
@@ -75,15 +81,16 @@ var productNames = map[string]string{"/products/blue-mug": "/products/17", "/pro
 // contested targets are recorded.
 func newApplication(things, contested []string) *application {
 	a := &application{
-		things: make(map[string]*thing),
-		record: make(map[string]change), asked: make(map[string]time.Time), states: make(map[string][]state),
+		stopwatch: stopwatch{time.Now()},
+		things:    make(map[string]*thing),
+		record:    make(map[string]change), asked: make(map[string]time.Duration), states: make(map[string][]state),
 	}
 	for _, path := range things {
 		a.revision++
 		a.things[path] = &thing{"at first", "new", a.revision}
 	}
 	for _, target := range contested {
-		a.states[target] = []state{{digest: a.state(target), from: time.Now()}}
+		a.states[target] = []state{{digest: a.state(target)}}
 	}
 	return a
 }
@@ -108,7 +115,7 @@ func (a *application) perform(header http.Header, r *http.Request, content strin
 	target, name := r.URL.RequestURI(), r.Header.Get("X-Write")
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		if _, done := a.record[name]; name != "" && !done {
-			a.asked[name] = time.Now()
+			a.asked[name] = a.now()
 		}
 		return a.show(header, target)
 	}
@@ -116,7 +123,7 @@ func (a *application) perform(header http.Header, r *http.Request, content strin
 	if order, _, ok := action(r.URL.Path); ok {
 		subject = order
 	}
-	c := change{subject: subject, seen: r.Header.Get("X-Seen"), replaced: a.state(subject), asked: a.asked[name], at: time.Now()}
+	c := change{subject: subject, seen: r.Header.Get("X-Seen"), replaced: a.state(subject), asked: a.asked[name], at: a.now()}
 	status = a.change(header, r, content)
 	if status < 300 {
 		a.record[name] = c
@@ -126,7 +133,7 @@ func (a *application) perform(header http.Header, r *http.Request, content strin
 }
 
 // observe records which contested targets have changed.
-func (a *application) observe(cause string, at time.Time) {
+func (a *application) observe(cause string, at time.Duration) {
 	for target, states := range a.states {
 		if now := a.state(target); now != states[len(states)-1].digest {
 			a.states[target] = append(states, state{now, at, cause})

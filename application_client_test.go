@@ -19,7 +19,7 @@ type attempt struct {
 	what        string
 	subject     string // what its condition is about
 	seen        string // the state that the condition asks for; "" if there is none
-	call, back  time.Time
+	call, back  time.Duration
 	status      int
 	outcome     string
 	revalidates bool // whether it is a read with the tag of what is there
@@ -181,9 +181,9 @@ func (c *customer) write(method, target, subject, seen string, fields ...string)
 
 // send sends a request to some node, and takes down what came of it.
 func (c *customer) send(at attempt, method, target, content string, fields ...string) answer {
-	at.work, at.alone, at.call = c.work.name, c.work.alone, time.Now()
+	at.work, at.alone, at.call = c.work.name, c.work.alone, c.now()
 	a, err := try(context.Background(), method, c.nodes.random()+target, content, fields...)
-	at.back, at.err = time.Now(), err
+	at.back, at.err = c.now(), err
 	if err == nil {
 		at.status, at.outcome = a.StatusCode, a.Header.Get("X-Outcome")
 	} else {
@@ -197,8 +197,9 @@ func (c *customer) send(at attempt, method, target, content string, fields ...st
 
 // business is all that goes on.
 type business struct {
-	nodes  nodes
-	direct string // the URL of the application itself
+	stopwatch // of the application
+	nodes     nodes
+	direct    string // the URL of the application itself
 
 	mu       sync.Mutex
 	attempts []attempt

@@ -60,7 +60,7 @@ func (at attempt) undisturbed(c change) bool {
 	case !at.succeeded():
 		return false
 	default:
-		return c.asked.IsZero() || c.seen == absent || strings.HasPrefix(c.subject, "/stock/")
+		return c.asked == 0 || c.seen == absent || strings.HasPrefix(c.subject, "/stock/")
 	}
 }
 
@@ -77,12 +77,8 @@ func (v *verdict) judgeLoss(at attempt, c change) {
 	all := func(holds func(s state) bool) bool {
 		return len(since) > 0 && !slices.ContainsFunc(since, func(s state) bool { return !holds(s) })
 	}
-	byJob := func(s state) bool {
-		return strings.HasPrefix(s.cause, jobName) && !c.asked.IsZero() && s.from.After(c.asked)
-	}
-	byPrices := func(s state) bool {
-		return v.application.record[s.cause].subject == "/prices" && v.writes[s.cause].back.After(at.call)
-	}
+	byJob := func(s state) bool { return s.byJob() && c.asked > 0 && s.from > c.asked }
+	byPrices := func(s state) bool { return v.unannounced(s, at) }
 	switch {
 	case all(byJob):
 		v.excepted["the job came between probe and write"]++
@@ -93,11 +89,20 @@ func (v *verdict) judgeLoss(at attempt, c change) {
 	}
 }
 
+// byJob reports whether a state comes from the job.
+func (s state) byJob() bool { return strings.HasPrefix(s.cause, jobName) }
+
+// unannounced reports whether a state comes from a change of the price list that had
+// no answer yet when an attempt was made.
+func (v *verdict) unannounced(s state, at attempt) bool {
+	return v.application.record[s.cause].subject == "/prices" && v.writes[s.cause].back > at.call
+}
+
 // since returns the states that the subject of a change had after the one that its
 // client had seen, and before the change.
 func (v *verdict) since(c change) []state {
 	states := v.application.states[c.subject]
-	before := slices.IndexFunc(states, func(s state) bool { return !s.from.Before(c.at) })
+	before := slices.IndexFunc(states, func(s state) bool { return s.from >= c.at })
 	if before >= 0 {
 		states = states[:before]
 	}
@@ -110,21 +115,18 @@ func (v *verdict) since(c change) []state {
 }
 
 // justified reports whether there was a reason to refuse what is contested: at some
-// time while it was under way, the state was another one than it asked for. Of what
-// the job changes, the store may know less than a client that has read it since.
+// time while it was under way, the state was another one than it asked for. Or the
+// store couldn't know of that one yet: it comes from the job, or from a change of the
+// price list that wasn't answered.
 func (v *verdict) justified(at attempt) bool {
-	switch {
-	case at.status == http.StatusNotFound && at.seen == "":
-		return at.subject == fleetingOrder
-	case at.status != http.StatusPreconditionFailed && at.status != http.StatusNotFound:
+	if at.status != http.StatusPreconditionFailed && at.status != http.StatusNotFound {
 		return false
-	case slices.Contains(jobStock, at.subject):
-		return true
 	}
 	states := v.application.states[canonical(at.subject)]
 	for i, s := range states {
 		last := i == len(states)-1
-		if s.digest != at.seen && s.from.Before(at.back) && (last || states[i+1].from.After(at.call)) {
+		current := s.from < at.back && (last || states[i+1].from > at.call)
+		if s.digest != at.seen && current || s.digest == at.seen && (s.byJob() || v.unannounced(s, at)) {
 			return true
 		}
 	}
@@ -133,7 +135,7 @@ func (v *verdict) justified(at attempt) bool {
 
 func (at attempt) String() string {
 	return fmt.Sprintf("%s: %s (%s) was answered %d %s %v after %v",
-		at.work, at.what, at.name, at.status, at.outcome, at.err, at.back.Sub(at.call).Round(time.Millisecond))
+		at.work, at.what, at.name, at.status, at.outcome, at.err, (at.back - at.call).Round(time.Millisecond))
 }
 
 // expectSound fails the test where something was lost, refused for no reason or
@@ -160,7 +162,7 @@ func (v *verdict) figures(attempts []attempt) string {
 			told[at.work] = make(map[string]int)
 		}
 		told[at.work][fmt.Sprint(at.status, " ", at.outcome)]++
-		slowest = max(slowest, at.back.Sub(at.call))
+		slowest = max(slowest, at.back-at.call)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d writes applied; excepted: %v; slowest answer %v", len(v.application.record), v.excepted, slowest.Round(time.Millisecond))

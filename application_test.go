@@ -68,7 +68,7 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 		slices.Concat(own, contestedLists, contestedSearches),
 	)
 	address := serve(t, a)
-	b := &business{direct: "http://" + address}
+	b := &business{stopwatch: a.stopwatch, direct: "http://" + address}
 	config = strings.NewReplacer("{store}", store, "{backend}", address).Replace(config)
 	for range 2 {
 		b.nodes = append(b.nodes, startNode(t, config).URL)
