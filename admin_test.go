@@ -571,3 +571,12 @@ func TestPurgeAtTwoNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestPurgeMappedKey: a key that a map makes of the path doesn't follow from a URL.
+// To purge by that would be to mark another resource, and to say that all is well.
+func TestPurgeMappedKey(t *testing.T) {
+	address := freeAddress(t)
+	admin := loadWithAdmin(t, fmt.Sprintf("http://%s {\nmap {path} {thing} {\n/products/blue-mug /products/17\ndefault {path}\n}\n"+
+		"preconditions {\nkey {http.request.host}{thing}\n}\nreverse_proxy %s\n}\n", address, serve(t, anywhere())))
+	purge(t, admin, `{"urls": ["http://`+address+`/products/17"]}`).expect(t, 400)
+}

@@ -205,14 +205,38 @@ func replacerFor(target *url.URL) *caddy.Replacer {
 // dependsOnURL reports whether a key follows from the URL of a request, as long as
 // nothing rewrites it.
 func dependsOnURL(template string) bool {
-	only := true
-	names := caddy.NewEmptyReplacer()
-	names.Map(func(name string) (any, bool) {
-		only = only && (!strings.HasPrefix(name, "http.") || ofURL(name))
+	return !slices.ContainsFunc(placeholders(template), func(name string) bool { return !ofURL(name) && !global(name) })
+}
+
+// ofOthers returns an error where the keys of other resources than that of a
+// request can't be told: what a map or a matcher makes of the path of the request
+// stays as it is.
+func ofOthers(template string) error {
+	for _, name := range placeholders(template) {
+		prefix, rest, _ := strings.Cut(name, ".")
+		kind, _, _ := strings.Cut(rest, ".")
+		if known := prefix == "http" && slices.Contains([]string{"request", "vars", "auth"}, kind); !known && !global(name) {
+			return fmt.Errorf("the keys of other resources can't be told: {%s} in the option key is that of the request", name)
+		}
+	}
+	return nil
+}
+
+// placeholders returns the names of the placeholders of a template.
+func placeholders(template string) (names []string) {
+	repl := caddy.NewEmptyReplacer()
+	repl.Map(func(name string) (any, bool) {
+		names = append(names, name)
 		return "", true
 	})
-	names.ReplaceAll(template, "")
-	return only
+	repl.ReplaceAll(template, "")
+	return names
+}
+
+// global reports whether a placeholder has nothing to do with the request.
+func global(name string) bool {
+	_, ok := caddy.NewReplacer().Get(name)
+	return ok
 }
 
 // ofURL reports whether a placeholder is a part of the URL of a request.

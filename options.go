@@ -80,6 +80,8 @@ func (h *Handler) check() error {
 		{"verify", h.checkVerify()},
 		{"affects", second(affectsRules(h.Affects))},
 		{"guards", second(guardsRules(h.Guards))},
+		{"affects", h.checkOthers(len(h.Affects))},
+		{"guards", h.checkOthers(len(h.Guards))},
 		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
@@ -205,6 +207,14 @@ func (h *Handler) checkVerify() error {
 		return errors.New("there is nothing to verify at the origin with etag version: must be never")
 	}
 	return second(parseVerification(h.Verify))
+}
+
+// checkOthers refuses rules about other resources where nobody knows their keys.
+func (h *Handler) checkOthers(rules int) error {
+	if rules == 0 {
+		return nil
+	}
+	return ofOthers(h.Key)
 }
 
 // varyNames returns the field names of the option vary, in the form in which
