@@ -306,3 +306,57 @@ func TestRangesAreOfOneVersion(t *testing.T) {
 		t.Errorf("%d were whole, %d interrupted", whole, interrupted)
 	}
 }
+
+// TestRangesOfOtherBytes: a tag that two contents may share is no reason to send a
+// part of one of them, whatever the conditions (RFC 9110, section 14.4).
+func TestRangesOfOtherBytes(t *testing.T) {
+	pages, _ := restless()
+	reads := 0
+	inJSON := func(content func(n int) string) *witness {
+		return &witness{answer: func(w http.ResponseWriter, _ *http.Request) {
+			reads++
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, content(reads))
+		}}
+	}
+	for _, tt := range []struct {
+		options string
+		backend *witness
+	}{
+		{"etag version", pages},
+		{"etag json /version\netag body", inJSON(func(n int) string { return fmt.Sprintf(`{"version": 1, "reads": %d}`, n) })},
+		{"etag json \"\"", inJSON(func(n int) string { return `{"version":` + strings.Repeat(" ", n) + `1}` })},
+		{"etag json /none\netag version", inJSON(func(n int) string { return fmt.Sprintf(`{"version": %d}`, n) })},
+	} {
+		t.Run(tt.options, func(t *testing.T) {
+			url := site(t, tt.options, tt.backend) + "/page"
+			tag := send(t, "GET", url, "").expect(t, 200).tag(t)
+			for _, conditions := range [][]string{{"If-Range", tag}, {"If-Match", tag}, {"If-Match", tag, "If-Range", tag}, {"If-None-Match", `"stale"`}} {
+				a := send(t, "GET", url, "", append(conditions, "Range", "bytes=2-4")...).expect(t, 200)
+				if len(a.Content) < 6 || a.tag(t) != tag {
+					t.Errorf("%q with %s, want the whole with %s", a.Content, a.tag(t), tag)
+				}
+			}
+		})
+	}
+}
+
+// TestRangeAcrossWrite: who asks for the rest of an old version gets no part of the
+// new one, also if that is written while the request is under way.
+func TestRangeAcrossWrite(t *testing.T) {
+	for _, options := range []string{"etag version", "etag body"} {
+		t.Run(options, func(t *testing.T) {
+			g := newGate()
+			docs := legacydocs.New(legacydocs.Options{Before: g.pass})
+			bypass(t, docs, "PUT", "/docs/a", "old content")
+			url := site(t, options, docs) + "/docs/a"
+			tag := send(t, "GET", url, "").tag(t)
+			rest := g.send(t.Context(), t, "GET", url, "", "If-Range", tag, "Range", "bytes=4-")
+			send(t, "PUT", url, "new content", "If-Match", tag).expect(t, 204)
+			g.open()
+			if a := expectResult(t, rest, 200); a.Content != "new content" {
+				t.Errorf("got %q", a.Content)
+			}
+		})
+	}
+}

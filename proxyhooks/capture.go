@@ -41,7 +41,8 @@ type Shown struct {
 	Untagged bool
 	// Versioned tells that the tag is the store's own version.
 	Versioned bool
-	// Content is the whole content, if it was held back.
+	// Content is the whole content, if it was held back and parts of it may be
+	// sent: no other content has its tag.
 	Content []byte
 }
 
@@ -167,7 +168,7 @@ func (c *Capture) WriteHeader(status int) {
 // mayCut reports whether content is held back for the sake of its parts.
 func (c *Capture) mayCut() bool {
 	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.tooLarge(c.Header()) &&
-		!c.derived.Own && (c.derived.ETag.Valid || c.derived.Need == NeedVersion)
+		!c.derived.Own && c.derived.ETag.Valid
 }
 
 // shown returns what the response has shown so far.
@@ -289,7 +290,9 @@ func (c *Capture) finish() error {
 		return nil
 	}
 	s := c.shown(true)
-	s.Content = c.held.Bytes()
+	if c.derived.exact() {
+		s.Content = c.held.Bytes()
+	}
 	c.label(s)
 	if c.mode == dropping {
 		return nil

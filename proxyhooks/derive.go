@@ -133,6 +133,9 @@ type Derivation struct {
 	after  etagcache.Observed
 	orNeed Need // what comes of it if none of these yields, with after
 
+	// values tells that the tag is made of values in the content.
+	values bool
+
 	// getOnly tells that GET may have header fields that count and that HEAD
 	// may leave out (RFC 9110, section 9.3.2).
 	getOnly bool
@@ -229,7 +232,7 @@ func (x *Derivation) end(content []byte) {
 	if len(x.json) > 0 && utf8.Valid(content) && json.Valid(content) {
 		for _, j := range x.json {
 			if tag, ok := j.tag(content); ok {
-				x.ETag, x.Need = tag, NeedNothing
+				x.ETag, x.Need, x.values = tag, NeedNothing, true
 				return
 			}
 		}
@@ -239,6 +242,12 @@ func (x *Derivation) end(content []byte) {
 		x.ETag, x.Need = x.body.tag(), NeedNothing
 	}
 }
+
+// exact reports whether content with other bytes has another tag, as far as the
+// backend tells. Values in JSON, and the store's version, can be the same where the
+// rest differs on every read. And a version that is known goes with content that
+// came just after it was current.
+func (x *Derivation) exact() bool { return !x.values && x.Need != NeedVersion }
 
 func (x *Derivation) fallBack() {
 	x.Observed, x.Need = x.after, x.orNeed

@@ -199,10 +199,15 @@ func TestSendParts(t *testing.T) {
 	})
 }
 
-// TestHoldParts: whatever has a tag of ours is held back, if it may be, for
-// parts to be cut out of it.
+// TestHoldParts: whatever has a tag of ours that no other content has is held back,
+// if it may be, for parts to be cut out of it.
 func TestHoldParts(t *testing.T) {
 	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
+	pointer, err := ParsePointer("/v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
 	for _, test := range []struct {
 		name    string
 		sources []Source
@@ -223,8 +228,11 @@ func TestHoldParts(t *testing.T) {
 		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
 		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
 		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
-		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, true, false},
+		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
+		{"the store's version, for want of a value", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
+		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
 		{"the content counts", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
+		{"the content counts, for want of a value", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, hold := range []bool{true, false} {
@@ -236,7 +244,7 @@ func TestHoldParts(t *testing.T) {
 				}
 				s := d.only(t)
 				want := ""
-				if test.held && (hold || test.sources[0].Kind == Body) {
+				if test.held && (hold || test.sources[len(test.sources)-1].Kind == Body) {
 					want = test.content
 				}
 				if string(s.Content) != want || d.content.String() != test.content || len(d.late) > 0 {
