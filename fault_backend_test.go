@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"time"
 )
@@ -59,6 +60,10 @@ func answers(status int) mood {
 		w.WriteHeader(status)
 	}}
 }
+
+// saving is what the URL of an action ends in, that of a document before: what is
+// sent there becomes the content of the document.
+const saving = "/save"
 
 // moody is a backend whose moods change.
 type moody struct {
@@ -136,6 +141,7 @@ func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mood.treat(w, func() *httptest.ResponseRecorder {
 		<-time.After(delay)
 		r.Body = io.NopCloser(bytes.NewReader(content))
+		r.URL.Path = strings.TrimSuffix(r.URL.Path, saving)
 		answer := httptest.NewRecorder()
 		docs.ServeHTTP(answer, r)
 		if r.Method == "PUT" && answer.Code < 300 {

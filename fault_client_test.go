@@ -123,9 +123,13 @@ func (c *author) edit() {
 	case !c.over.Load() && rand.Float64() < c.leaves:
 		limit = rand.N(50 * time.Millisecond)
 	}
+	target := path
+	if rand.Float64() < c.actions {
+		target += saving
+	}
 	after := c.over.Load()
-	a, d, err = c.send("PUT", path, content, limit, fields...)
-	d.content, d.basedOn, d.came = content, basedOn, came(a, err)
+	a, d, err = c.send("PUT", target, content, limit, fields...)
+	d.path, d.content, d.basedOn, d.came = path, content, basedOn, came(a, err)
 	c.history.add(d)
 	switch {
 	case d.came != written:

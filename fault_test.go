@@ -87,6 +87,9 @@ type faultScenario struct {
 	leaves float64       // how many of the conditional writes their clients don't wait for
 	blind  float64       // how many writes have no condition
 
+	// How many writes of a document go to another URL, that of an action.
+	actions float64
+
 	// Whether writes without a condition are forwarded while the store is out of
 	// reach. Other nodes don't know of them at first: a conditional write may
 	// overwrite one, or be refused though its condition holds.
@@ -98,6 +101,8 @@ const (
 	slowly        = 300 * time.Millisecond // so that there are always writes in flight
 	refuseAll     = "store_down {\nunconditional refuse\n}\n"
 	headerTimeout = "transport http {\nresponse_header_timeout 500ms\n}\n"
+	affectsDoc    = "affects /docs/*" + saving + " /docs/*\n"
+	guardsDoc     = "guards /docs/*" + saving + " /docs/*\n"
 	retryWrites   = "lb_policy round_robin\nlb_retries 1\nlb_retry_match method PUT\nrequest_buffers 64KiB\n"
 )
 
@@ -137,6 +142,11 @@ var faultScenarios = []faultScenario{
 	{name: "unconditional writers", blind: 0.2, calm: true},
 	{name: "unconditional writers, redis frozen", blind: 0.4, forwards: true, delay: slowly, faults: []fault{freezeRedis}},
 	{name: "unconditional writers refused, redis frozen", options: refuseAll, blind: 0.4, delay: slowly, faults: []fault{freezeRedis}},
+	{name: "actions, verify never", options: "verify never\n" + affectsDoc + guardsDoc, actions: 0.5, blind: 0.2, calm: true},
+	{
+		name: "actions, verify never, node killed, redis flushed, config reloaded", options: "verify never\n" + affectsDoc + guardsDoc + fullGrace,
+		actions: 0.5, blind: 0.2, delay: slowly, inProcess: true, faults: []fault{killNode, flushRedis, reloadConfig},
+	},
 	{name: "config reloaded", faults: []fault{reloadConfig}, inProcess: true, calm: true},
 	{name: "config reloaded, memory", faults: []fault{reloadConfig}, store: ownMemory, inProcess: true, alone: true, calm: true},
 	{
@@ -173,20 +183,28 @@ func TestFaults(t *testing.T) {
 }
 
 // TestFaultsCanBeFound: two nodes that know nothing of each other lose updates,
-// though both ask the origin. The checks tell.
+// though both ask the origin; and so do two that know nothing of what an action
+// changes. The checks tell.
 func TestFaultsCanBeFound(t *testing.T) {
-	t.Parallel()
-	s := newStage(t, faultScenario{name: "two stores", store: ownMemory})
-	s.run(func() {
-		lost := s.lost()
-		t.Logf("%d updates were lost", len(lost))
-		if len(lost) == 0 {
-			t.Error("no update was lost")
-		}
-		if s.history.linearizable(s.contents, s.applied) {
-			t.Error("all histories are linearizable")
-		}
-	})
+	for _, sc := range []faultScenario{
+		{name: "two stores", store: ownMemory},
+		{name: "no declaration of an action", options: "verify never", actions: 0.5, blind: 0.2},
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, sc)
+			s.run(func() {
+				lost := s.lost()
+				t.Logf("%d updates were lost", len(lost))
+				if len(lost) == 0 {
+					t.Error("no update was lost")
+				}
+				if s.history.linearizable(s.contents, s.applied) {
+					t.Error("all histories are linearizable")
+				}
+			})
+		})
+	}
 }
 
 // fault is something that goes wrong.
