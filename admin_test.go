@@ -336,17 +336,20 @@ func TestPurgeOfGroups(t *testing.T) {
 			[]string{"http://docs.example.com:8080", "https://docs.example.com:80"},
 		}, {
 			"{http.request.hostport}{http.request.uri.path}", "[::1]:8080",
-			[]string{"http://[::1]:8080"}, []string{"http://[::1]"},
+			[]string{"http://[::1]:8080"},
+			[]string{"http://[::1]"},
 		}, {
 			"{http.request.scheme}://{http.request.host}:{http.request.port}{http.request.uri.path}", "docs.example.com:8080",
 			[]string{"http://docs.example.com:8080"},
 			[]string{"https://docs.example.com:8080", "http://docs.example.com"},
 		}, {
 			"docs{http.request.uri.path}", "docs.example.com",
-			[]string{"http://docs.example.com", "https://elsewhere.example"}, nil,
+			[]string{"http://docs.example.com", "https://elsewhere.example"},
+			nil,
 		}, {
 			"{http.request.header.X-Tenant} {http.request.host}{http.request.uri.path}", "docs.example.com",
-			[]string{"http://docs.example.com"}, []string{"http://example.com"},
+			[]string{"http://docs.example.com"},
+			[]string{"http://example.com"},
 		},
 	} {
 		for _, store := range []string{"", redis} {
