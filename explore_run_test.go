@@ -39,7 +39,7 @@ type run struct {
 	content  string // of the resource; none if it is absent
 	pending  []*put
 	holders  map[string]*actor // by the token of the claim or pass
-	key      string
+	belief   *exchange         // a look at the store
 	trace    []string
 	violated *violation
 }
@@ -147,6 +147,10 @@ func newRun(sc *scenario) *run {
 		n.handler.store.logger.Store(n.handler.logger)
 		r.nodes = append(r.nodes, n)
 	}
+	last := r.nodes[sc.nodes()]
+	w := httptest.NewRecorder()
+	look := caddyhttp.PrepareRequest(sc.request(request{method: "GET"}, ""), caddy.NewReplacer(), w, nil)
+	r.belief = newExchange(&last.handler, w, look, nil, look.Method)
 	for i := range sc.parts {
 		r.actors = append(r.actors, r.newActor(&sc.parts[i], i))
 	}
@@ -421,19 +425,8 @@ const none = "*"
 
 // send has the node's handler serve a request.
 func (n *node) send(ctx context.Context, q request, tag string) reply {
-	var body io.Reader
-	if q.content != "" {
-		body = strings.NewReader(q.content)
-	}
-	r := httptest.NewRequest(q.method, "http://example.com/doc", body).WithContext(ctx)
-	switch {
-	case q.method == "GET", q.unconditional:
-	case tag == none:
-		r.Header.Set("If-None-Match", "*")
-	default:
-		r.Header.Set("If-Match", tag)
-	}
 	w := httptest.NewRecorder()
+	r := n.run.scenario.request(q, tag).WithContext(ctx)
 	repl := caddy.NewReplacer()
 	err := n.handler.ServeHTTP(w, caddyhttp.PrepareRequest(r, repl, w, nil), caddyhttp.HandlerFunc(n.run.origin))
 	reason, _ := repl.GetString("http.preconditions.reason")
@@ -447,6 +440,27 @@ func (n *node) send(ctx context.Context, q request, tag string) reply {
 		got.status = http.StatusInternalServerError
 	}
 	return got
+}
+
+// request makes a request of somebody who has read what the tag is of.
+func (sc *scenario) request(q request, tag string) *http.Request {
+	var body io.Reader
+	if q.content != "" {
+		body = strings.NewReader(q.content)
+	}
+	target := "http://example.com/tree/doc"
+	if q.whole {
+		target = "http://example.com/tree"
+	}
+	r := httptest.NewRequest(q.method, target, body)
+	switch {
+	case q.method == "GET", q.unconditional:
+	case tag == none:
+		r.Header.Set("If-None-Match", "*")
+	default:
+		r.Header.Set("If-Match", tag)
+	}
+	return r
 }
 
 // origin is the backend. It knows no conditions.
@@ -623,7 +637,8 @@ func (r *run) checkBelief() {
 	if r.memory.Len() == 0 {
 		return
 	}
-	e, err := r.memory.Read(context.Background(), r.key, r.scenario.handler.terms)
+	e, err := r.belief.readEntry()
+	e.Variants = r.belief.known()
 	if err != nil {
 		r.violate(trueBelief, "reading the store: %v", err)
 		return
@@ -683,9 +698,9 @@ var errCut = fmt.Errorf("%w: cut off", etagcache.ErrUnavailable)
 
 // call makes a call when it is picked. A lease is renewed on nobody's behalf,
 // and at once.
-func (s *nodeStore) call(ctx context.Context, op string, writes bool, f func() (string, error)) error {
+func (s *nodeStore) call(ctx context.Context, op, key string, writes bool, f func() (string, error)) error {
 	a, _ := ctx.Value(actorKey{}).(*actor)
-	what := await(ctx, stop{name: op, object: theStore, writes: writes, faults: []fault{requestLost, replyLost}})
+	what := await(ctx, stop{name: op, object: object(key), writes: writes, faults: []fault{requestLost, replyLost}})
 	if what == vanished || what == requestLost || !s.node.connected() {
 		if a != nil && !a.dead {
 			s.node.run.tell("%s: %s does not reach the store", a.name, op)
@@ -722,10 +737,7 @@ func (s *nodeStore) held(ctx context.Context, g etagcache.Grant, lease time.Dura
 }
 
 func (s *nodeStore) Read(ctx context.Context, key string, t etagcache.Terms) (e etagcache.Entry, err error) {
-	s.node.run.mu.Lock()
-	s.node.run.key = key
-	s.node.run.mu.Unlock()
-	err = s.call(ctx, "Read", false, func() (string, error) {
+	err = s.call(ctx, "Read", key, false, func() (string, error) {
 		e, err = s.Store.Read(ctx, key, t)
 		return s.node.run.scenario.describe(e), err
 	})
@@ -733,13 +745,13 @@ func (s *nodeStore) Read(ctx context.Context, key string, t etagcache.Terms) (e 
 }
 
 func (s *nodeStore) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
-	return s.call(ctx, "Observe", true, func() (string, error) {
+	return s.call(ctx, "Observe", key, true, func() (string, error) {
 		return s.node.run.scenario.show(o.Observed), s.Store.Observe(ctx, key, before, o, t)
 	})
 }
 
 func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (g etagcache.Grant, e etagcache.Entry, err error) {
-	err = s.call(ctx, "Claim", true, func() (string, error) {
+	err = s.call(ctx, "Claim", key, true, func() (string, error) {
 		g, e, err = s.Store.Claim(ctx, key, epoch, t)
 		if err == nil {
 			s.held(ctx, g, t.Lease)
@@ -750,10 +762,7 @@ func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Te
 }
 
 func (s *nodeStore) Pass(ctx context.Context, key string, t etagcache.Terms) (g etagcache.Grant, e etagcache.Entry, err error) {
-	s.node.run.mu.Lock()
-	s.node.run.key = key
-	s.node.run.mu.Unlock()
-	err = s.call(ctx, "Pass", true, func() (string, error) {
+	err = s.call(ctx, "Pass", key, true, func() (string, error) {
 		g, e, err = s.Store.Pass(ctx, key, t)
 		if err == nil {
 			s.held(ctx, g, t.Lease)
@@ -764,7 +773,7 @@ func (s *nodeStore) Pass(ctx context.Context, key string, t etagcache.Terms) (g 
 }
 
 func (s *nodeStore) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Terms) error {
-	return s.call(ctx, "Renew", true, func() (string, error) {
+	return s.call(ctx, "Renew", g.Key, true, func() (string, error) {
 		err := s.Store.Renew(ctx, g, t)
 		if err == nil {
 			s.held(ctx, g, t.Lease)
@@ -778,18 +787,18 @@ func (s *nodeStore) Settle(ctx context.Context, g etagcache.Grant, settlement et
 	if settlement.Unchanged {
 		what = "as unchanged"
 	}
-	return s.call(ctx, "Settle", true, func() (string, error) {
+	return s.call(ctx, "Settle", g.Key, true, func() (string, error) {
 		return what, s.Store.Settle(ctx, g, settlement, t)
 	})
 }
 
 func (s *nodeStore) Touch(ctx context.Context, key string, t etagcache.Terms) error {
-	return s.call(ctx, "Touch", true, func() (string, error) { return "", s.Store.Touch(ctx, key, t) })
+	return s.call(ctx, "Touch", key, true, func() (string, error) { return "", s.Store.Touch(ctx, key, t) })
 }
 
 func (s *nodeStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
 	// Only its beginning is a stop: whoever waits is not to be picked.
-	what := await(ctx, stop{name: "Wait", object: theStore, writes: true})
+	what := await(ctx, stop{name: "Wait", object: object(key), writes: true})
 	if what == vanished || !s.node.connected() {
 		return errCut
 	}

@@ -19,14 +19,14 @@ type move struct {
 // nobody stands for an actor or a node where there is none.
 const nobody = -1
 
-// object is what a move touches outside its node.
-type object uint8
+// object is what a move touches outside its node: the origin, or an entry of the
+// store, by its key.
+type object string
 
 const (
-	nothing object = iota
-	theStore
-	theOrigin
-	everything
+	nothing    object = ""
+	theOrigin  object = "the origin"
+	everything object = "everything"
 )
 
 // independent reports whether two moves lead to the same state in either order.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,7 @@ type scenario struct {
 	promise   promise // the only one that is looked at, if given
 	winners   int     // how many writers succeed if none happens; zero if it depends
 	replies   bool    // the replies of the store take their time, too
+	tree      bool    // the resource is in a tree
 	floor     int     // how many schedules there are at least, with all settings
 
 	setting
@@ -92,6 +94,7 @@ type request struct {
 	method        string
 	content       string // a different one in every request
 	unconditional bool
+	whole         bool // whether it is about the tree that the resource is in
 }
 
 // fault is something that goes wrong.
@@ -128,6 +131,11 @@ func reader(name string, node int, faults ...fault) part {
 // blindWriter has no condition.
 func blindWriter(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "PUT", content: name + "'s", unconditional: true}}, faults}
+}
+
+// remover deletes the tree that the resource is in.
+func remover(name string, node int, faults ...fault) part {
+	return part{name, node, []request{{method: "DELETE", unconditional: true, whole: true}}, faults}
 }
 
 // nodes is the number of nodes.
@@ -250,6 +258,22 @@ var scenarios = []scenario{
 			blindWriter("Una", 1, goesAway, crashes, isSlow, refuses, failsBefore, failsAfter, noAnswerBefore, noAnswerAfter),
 		},
 	},
+	{
+		name: "a tree is deleted", content: "old", floor: 160, tree: true,
+		parts: []part{writer("Ann", 0), remover("Tim", 1)},
+	},
+	{
+		name: "a tree is deleted, and read", content: "old", floor: 3700, tree: true,
+		parts: []part{writer("Ann", 0), remover("Tim", 1), reader("Rob", 2)},
+	},
+	{
+		name: "the deletion of a tree goes wrong", content: "old", floor: 1000, accidents: 1, tree: true,
+		parts: []part{writer("Ann", 0), remover("Tim", 1, crashes, refuses, failsBefore, failsAfter, noAnswerBefore, noAnswerAfter)},
+	},
+	{
+		name: "a write in a tree that is deleted goes wrong", content: "old", floor: 1300, accidents: 1, tree: true,
+		parts: []part{writer("Ann", 0, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), remover("Tim", 1)},
+	},
 }
 
 func TestEverySchedule(t *testing.T) {
@@ -365,6 +389,9 @@ func (sc *scenario) provision(t *testing.T) {
 		WriteETag: writeETagOff,
 		Wait:      caddy.Duration(125 * time.Second), // longer than any write lasts
 	}
+	if sc.tree {
+		sc.handler.Affects = []Affects{{Path: "/tree", Resources: []string{"/tree/**"}}}
+	}
 	if sc.after {
 		sc.handler.WriteETag, sc.handler.Replay = writeETagVerbatim, true
 	}
@@ -413,6 +440,8 @@ var mutants = []struct {
 	{"a claim ends when there is no answer", func(s etagcache.Store) etagcache.Store { return impatient{s} }, "the backend gives no answer", setting{verifyPassing, true, false}},
 	{"a pass keeps no claim out", func(s etagcache.Store) etagcache.Store { return careless{s} }, "writer and blind writer", setting{verifyPassing, true, false}},
 	{"a lease is half as long", func(s etagcache.Store) etagcache.Store { return brief{s} }, "a node crashes", setting{verifyPassing, true, false}},
+	{"a lock is shared", func(s etagcache.Store) etagcache.Store { return without{s, lockPrefix} }, "a tree is deleted", setting{verifyPassing, true, false}},
+	{"an age never changes", func(s etagcache.Store) etagcache.Store { return without{s, agePrefix} }, "a tree is deleted", setting{verifyNever, true, false}},
 	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{verifyPassing, true, false}},
 }
 
@@ -496,6 +525,26 @@ func (s careless) Pass(ctx context.Context, key string, t etagcache.Terms) (etag
 func (s careless) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
 	if g.Pass {
 		return s.Touch(ctx, g.Key, t)
+	}
+	return s.Store.Settle(ctx, g, settlement, t)
+}
+
+// without has passes on some keys mean nothing.
+type without struct {
+	etagcache.Store
+	prefix string
+}
+
+func (s without) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	if strings.HasPrefix(key, s.prefix) {
+		return etagcache.Grant{Key: key, Token: etagcache.NewToken(), Pass: true}, etagcache.Entry{}, nil
+	}
+	return s.Store.Pass(ctx, key, t)
+}
+
+func (s without) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
+	if g.Pass && strings.HasPrefix(g.Key, s.prefix) {
+		return nil
 	}
 	return s.Store.Settle(ctx, g, settlement, t)
 }

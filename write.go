@@ -319,10 +319,12 @@ func (x *exchange) writeUnconditional() error {
 	wr := &writing{exchange: x, outcome: outcomeUnconditional}
 	defer wr.release()
 	switch err := wr.passAll(); {
+	case err == nil && x.gone():
+		return errGone
+	case err == nil && wr.lost():
+		wr.release()
+		return x.refuse(x.unavailable("the pass was lost before the request was forwarded"))
 	case err == nil:
-		if x.gone() {
-			return errGone
-		}
 		return wr.forward()
 	case x.gone() || !errors.Is(err, etagcache.ErrUnavailable):
 		return x.gaveUp(err)
