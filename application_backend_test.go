@@ -27,8 +27,8 @@ import (
 //	/prices                GET, PUT; products show the price list that is in force
 //	/stock/{id}            GET, PUT
 //
-// Whatever it shows has the revisions of all that it is made of, so that no two
-// states are alike. Its record tells of each write what its client had seen
+// Whatever it shows has the revisions of all that it is made of, so that nothing
+// that was changed shows as it was before. Its record tells of each write what its client had seen
 // (X-Seen), and what it replaced.
 type application struct {
 	stopwatch
@@ -119,7 +119,7 @@ func (a *application) perform(header http.Header, r *http.Request, content strin
 		}
 		return a.show(header, target)
 	}
-	subject := target
+	subject := canonical(target)
 	if order, _, ok := action(r.URL.Path); ok {
 		subject = order
 	}

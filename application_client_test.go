@@ -26,7 +26,7 @@ type attempt struct {
 	err         error
 }
 
-func (a attempt) succeeded() bool { return a.status/100 == 2 }
+func (at attempt) succeeded() bool { return at.status/100 == 2 }
 
 // customer is a client of the application. It goes on whatever happens.
 type customer struct {
@@ -265,7 +265,7 @@ func (b *business) job(ctx context.Context) {
 		select {
 		case <-tick.C:
 			name := fmt.Sprint(jobName, i)
-			_, _ = try(ctx, "PUT", b.direct+pick(jobStock), name, "X-Write", name)
+			_, _ = try(context.Background(), "PUT", b.direct+pick(jobStock), name, "X-Write", name)
 		case <-ctx.Done():
 			return
 		}
