@@ -26,6 +26,8 @@ import (
 //	/products/{id}         GET, PUT; also by the name of the product
 //	/prices                GET, PUT; products show the price list that is in force
 //	/stock/{id}            GET, PUT
+//	/folders/{id}          GET lists what is in it; PUT; DELETE and MOVE take that along
+//	/folders/{id}/{id}     GET, PUT, DELETE
 //
 // Whatever it shows has the revisions of all that it is made of, so that nothing
 // that was changed shows as it was before. Its record tells of each write what its client had seen
@@ -162,9 +164,9 @@ func (a *application) change(header http.Header, r *http.Request, content string
 	case r.Method == http.MethodPatch:
 		return a.update(path, func(t *thing) { t.text = content })
 	case r.Method == http.MethodDelete:
-		status = a.update(path, func(*thing) {})
-		delete(a.things, path)
-		return status
+		return a.move(path, "")
+	case r.Method == "MOVE":
+		return a.move(path, r.Header.Get("Destination"))
 	default:
 		return http.StatusMethodNotAllowed
 	}
@@ -207,6 +209,35 @@ func (a *application) update(path string, change func(t *thing)) (status int) {
 	return http.StatusNoContent
 }
 
+// move moves something, with what is in it, to where nothing else is then. It is
+// gone if that is nowhere.
+func (a *application) move(from, to string) (status int) {
+	if _, ok := a.things[from]; !ok {
+		return http.StatusNotFound
+	}
+	moved := a.take(from)
+	if to != "" {
+		a.take(to)
+		for path, t := range moved {
+			a.revision++
+			a.things[to+strings.TrimPrefix(path, from)] = &thing{t.text, t.status, a.revision}
+		}
+	}
+	return http.StatusNoContent
+}
+
+// take takes something away, with what is in it.
+func (a *application) take(folder string) (taken map[string]*thing) {
+	taken = make(map[string]*thing)
+	for path, t := range a.things {
+		if path == folder || strings.HasPrefix(path, folder+"/") {
+			taken[path] = t
+			delete(a.things, path)
+		}
+	}
+	return taken
+}
+
 // show answers a GET.
 func (a *application) show(header http.Header, target string) (status int, content string) {
 	u, err := url.ParseRequestURI(target)
@@ -223,7 +254,9 @@ func (a *application) show(header http.Header, target string) (status int, conte
 	case path == "/orders":
 		content += a.page(query.Get("status"), query.Get("page"))
 	case path == "/search":
-		content += strings.Join(a.find(func(t *thing) bool { return strings.Contains(t.text, query.Get("q")) }), "")
+		content += strings.Join(a.find("/orders", func(t *thing) bool { return strings.Contains(t.text, query.Get("q")) }), "")
+	case strings.HasPrefix(path, "/folders/"):
+		content += strings.Join(a.find(path, func(*thing) bool { return true }), "")
 	case priced(path):
 		header.Set("Cache-Groups", `"priced"`)
 		content += a.things["/prices"].line("/prices")
@@ -244,16 +277,16 @@ func (t *thing) line(path string) string {
 
 // page returns a page of the list of orders.
 func (a *application) page(status, page string) string {
-	rows := a.find(func(t *thing) bool { return status == "" || t.status == status })
+	rows := a.find("/orders", func(t *thing) bool { return status == "" || t.status == status })
 	number, _ := strconv.Atoi(page)
 	from := min(max(number-1, 0)*pageSize, len(rows))
 	return strings.Join(rows[from:min(from+pageSize, len(rows))], "") + fmt.Sprintf("%d in all\n", len(rows))
 }
 
-// find returns the orders that match.
-func (a *application) find(match func(t *thing) bool) (rows []string) {
+// find returns what matches in a folder.
+func (a *application) find(folder string, match func(t *thing) bool) (rows []string) {
 	for _, path := range slices.Sorted(maps.Keys(a.things)) {
-		if t := a.things[path]; strings.HasPrefix(path, "/orders/") && match(t) {
+		if t := a.things[path]; strings.HasPrefix(path, folder+"/") && match(t) {
 			rows = append(rows, t.line(path))
 		}
 	}

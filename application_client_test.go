@@ -40,6 +40,7 @@ type customer struct {
 type work struct {
 	name  string
 	alone bool // whether nobody else touches what it is about
+	slow  bool // whether much happens between what is read and what is written
 	many  int  // customers
 	turn  func(c *customer)
 }
@@ -74,7 +75,7 @@ var works = []work{
 		c.edit("/products/blue-mug", "PUT", "/products/blue-mug")
 		c.edit("/products/red-mug", "PUT", "/products/red-mug")
 	}},
-	{name: "edit a product that nobody else edits", many: 1, turn: func(c *customer) {
+	{name: "edit a product that nobody else edits", slow: true, many: 1, turn: func(c *customer) {
 		c.edit("/products/19", "PUT", "/products/19")
 	}},
 	{name: "change the prices", many: 2, turn: func(c *customer) {
@@ -83,6 +84,20 @@ var works = []work{
 	{name: "count the stock", many: 3, turn: func(c *customer) {
 		stock := pick(jobStock)
 		c.edit(stock, "PUT", stock)
+	}},
+	{name: "edit a document", many: 3, turn: func(c *customer) {
+		document := pick(sharedDocuments)
+		c.edit(document, "PUT", document)
+		c.make(document)
+	}},
+	{name: "delete a folder", many: 1, turn: func(c *customer) {
+		folder := pick(sharedFolders)
+		c.edit(folder, "DELETE", folder)
+		c.make(folder)
+	}},
+	{name: "move a folder", many: 1, turn: func(c *customer) {
+		from := rand.IntN(len(sharedFolders))
+		c.edit(sharedFolders[from], "MOVE", sharedFolders[from], "Destination", sharedFolders[1-from])
 	}},
 	{name: "own an order", alone: true, many: 2, turn: func(c *customer) {
 		order := fmt.Sprintf("/orders/own%d", c.id)
@@ -103,6 +118,13 @@ var works = []work{
 		}
 		c.edit(product, "PUT", product)
 	}},
+	{name: "own a folder", alone: true, many: 1, turn: func(c *customer) {
+		folder := fmt.Sprintf("/folders/own%d", c.id)
+		c.make(folder)
+		c.make(folder + "/1")
+		c.edit(folder+"/1", "PUT", folder+"/1")
+		c.edit(folder, "DELETE", folder)
+	}},
 	{name: "own some stock", alone: true, many: 1, turn: func(c *customer) {
 		stock := fmt.Sprintf("/stock/own%d", c.id)
 		if c.n == 0 {
@@ -120,6 +142,8 @@ var (
 	contestedSearches = []string{"/search?q=edit", "/search?q=1"}
 	jobStock          = []string{"/stock/1", "/stock/2"}
 	products          = []string{"/products/17", "/products/18", "/products/19"}
+	sharedFolders     = []string{"/folders/a", "/folders/b"}
+	sharedDocuments   = []string{"/folders/a/1", "/folders/a/2", "/folders/b/1", "/folders/b/2"}
 )
 
 func pick(from []string) string { return from[rand.IntN(len(from))] }
@@ -134,7 +158,7 @@ const blind = 0.1
 
 // edit reads something, and changes it as it was seen: by a write of itself, or
 // of what acts on it.
-func (c *customer) edit(subject, method, target string) {
+func (c *customer) edit(subject, method, target string, fields ...string) {
 	shown := c.read(subject)
 	if shown.StatusCode != http.StatusOK {
 		return
@@ -143,14 +167,17 @@ func (c *customer) edit(subject, method, target string) {
 	if c.work.alone {
 		c.revalidate(subject, tag)
 	}
-	if rand.IntN(2) == 0 { // some think before they write
+	switch {
+	case c.work.slow:
+		<-time.After(rand.N(leisure))
+	case rand.IntN(2) == 0: // some think before they write
 		<-time.After(rand.N(thought))
 	}
 	if !c.work.alone && rand.Float64() < blind {
-		c.write(method, target, subject, "")
+		c.write(method, target, subject, "", fields...)
 		return
 	}
-	c.write(method, target, subject, seen, "If-Match", tag)
+	c.write(method, target, subject, seen, append(fields, "If-Match", tag)...)
 }
 
 // make makes something that isn't there.
@@ -173,7 +200,7 @@ func (c *customer) write(method, target, subject, seen string, fields ...string)
 	c.n++
 	at := attempt{name: fmt.Sprintf("edit %d.%d", c.id, c.n), what: method + " " + target, subject: subject, seen: seen}
 	content := ""
-	if method != "DELETE" {
+	if method != "DELETE" && method != "MOVE" {
 		content = at.name
 	}
 	return c.send(at, method, target, content, append(fields, "X-Write", at.name, "X-Seen", seen)...)

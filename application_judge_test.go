@@ -156,18 +156,18 @@ func (v *verdict) expectSound(t *testing.T) {
 
 // figures sums up.
 func (v *verdict) figures(attempts []attempt) string {
-	told, slowest := make(map[string]map[string]int), time.Duration(0)
+	told, slowest := make(map[string]map[string]int), make(map[string]time.Duration)
 	for _, at := range attempts {
 		if told[at.work] == nil {
 			told[at.work] = make(map[string]int)
 		}
 		told[at.work][fmt.Sprint(at.status, " ", at.outcome)]++
-		slowest = max(slowest, at.back-at.call)
+		slowest[at.work] = max(slowest[at.work], at.back-at.call)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d writes applied; excepted: %v; slowest answer %v", len(v.application.record), v.excepted, slowest.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%d writes applied; excepted: %v", len(v.application.record), v.excepted)
 	for _, work := range slices.Sorted(maps.Keys(told)) {
-		fmt.Fprintf(&b, "\n\t%s: %v, %d lost", work, told[work], len(v.lost[work]))
+		fmt.Fprintf(&b, "\n\t%s: %v, %d lost, slowest answer %v", work, told[work], len(v.lost[work]), slowest[work].Round(time.Millisecond))
 	}
 	return b.String()
 }

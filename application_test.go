@@ -10,8 +10,8 @@ import (
 
 // A reference application, of which hardly anything is changed through its own
 // URL only: there are actions, lists with pages and filters, a search, products
-// with two names, a price list that products show, and a job that changes the
-// stock behind everybody's back. See application_backend_test.go.
+// with two names, a price list that products show, folders that are moved as a
+// whole, and a job that changes the stock behind everybody's back. See application_backend_test.go.
 //
 // Customers change all of it at the same time, through two nodes that share a
 // Redis. Afterwards, by the record of the application,
@@ -49,10 +49,12 @@ const applicationConfig = `
 	preconditions @else {
 		{store}
 		verify never
-		guards  /orders/*/* /orders/*
-		affects /orders/*/* /orders/* /orders /search
-		affects /orders/*   /orders /search
-		affects /orders     /search
+		guards  /orders/*/*  /orders/*
+		affects /orders/*/*  /orders/* /orders /search
+		affects /orders/*    /orders /search
+		affects /orders      /search
+		affects /folders/*/* /folders/*
+		affects /folders     /folders/**
 	}
 	header >X-Outcome {http.preconditions.outcome}
 	reverse_proxy {backend}
@@ -62,7 +64,7 @@ const applicationConfig = `
 // while and, if it is to be complete, until something was shown of all their works.
 func playApplication(t *testing.T, config, store string, duration time.Duration, complete bool) *verdict {
 	t.Helper()
-	own := slices.Concat(sharedOrders, products, jobStock, []string{fleetingOrder, "/prices"})
+	own := slices.Concat(sharedOrders, products, jobStock, sharedFolders, sharedDocuments, []string{fleetingOrder, "/prices"})
 	a := newApplication(
 		slices.Concat(own, []string{"/orders", "/search"}),
 		slices.Concat(own, contestedLists, contestedSearches),
@@ -127,6 +129,7 @@ func TestApplicationCanFail(t *testing.T) {
 	}{
 		{"a store for each node", applicationConfig, func(*testing.T) string { return "store memory\n" }, "edit an order"},
 		{"without affects", without("affects"), sharedRedis, "name "},
+		{"without trees", strings.Replace(applicationConfig, "/folders/**", "/folders/none", 1), sharedRedis, "edit a document"},
 		{"without rewrite", without("rewrite"), sharedRedis, "edit a product"},
 		{
 			"without groups",
