@@ -24,7 +24,7 @@ import (
 //     what they change: they never see a 412 or a 5xx, and what they read again is
 //     304, whatever goes on beside them.
 //
-// Two limits are documented, see judgeLoss: these, and only these, are excepted.
+// Two limits are documented, see judgeLoss and justified: only these are excepted.
 // There is more to find in more time:
 //
 //	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestApplication -v .
