@@ -139,6 +139,40 @@ func TestWithoutCoding(t *testing.T) {
 	}
 }
 
+// TestUnmarked: one mark of items, one of a coding, or both in this order are taken
+// off, and nothing else.
+func TestUnmarked(t *testing.T) {
+	type unmarked = [2]ETag
+	for in, want := range map[ETag]unmarked{
+		strong("a-items0123456v"):                {{}, strong("a")},
+		weak("a-items0123456v"):                  {{}, weak("a")},
+		strong("a-itemsgggggggggggggggggg"):      {{}, strong("a")},
+		strong("a-items0123456v-gzip"):           {strong("a-items0123456v"), strong("a")},
+		strong("a-gzip-items0123456v"):           {{}, strong("a-gzip")},
+		strong("a-items0123456v-items01234"):     {},
+		strong("a-items0123456v-items012345678"): {{}, strong("a-items0123456v")},
+		strong("a-gzip"):                         {strong("a"), {}},
+		strong("a-gzip-br"):                      {strong("a-gzip"), {}},
+		strong("a"):                              {},
+		strong("a-items"):                        {},
+		strong("a-items0123456"):                 {}, // too short
+		strong("a-items0123456w"):                {},
+		strong("a-items0123456V"):                {},
+		strong("a-ITEMS0123456v"):                {},
+		strong("a-items0123-456"):                {},
+		strong("-items0123456v"):                 {}, // nothing in front of it
+		strong("-items0123456v-gzip"):            {strong("-items0123456v"), {}},
+		{Opaque: "a-items0123456v"}:              {},
+	} {
+		if got := in.Unmarked(); got != want {
+			t.Errorf("%+v.Unmarked() = %+v, want %+v", in, got, want)
+		}
+	}
+	if marked := strong("a").WithItems("0123456v"); marked != strong("a-items0123456v") {
+		t.Errorf("got %s", marked)
+	}
+}
+
 func TestParseETagDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 64)
 	for _, tc := range etagTests {
@@ -146,6 +180,7 @@ func TestParseETagDoesNotAllocate(t *testing.T) {
 			tag, _ := ParseETag(tc.in)
 			tag, _ = tag.WithoutCoding()
 			buf = tag.AppendTo(buf[:0])
+			buf = tag.Unmarked()[1].AppendTo(buf)
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", tc.name, n)
 		}
@@ -156,6 +191,7 @@ func FuzzParseETag(f *testing.F) {
 	for _, tc := range etagTests {
 		f.Add(tc.in)
 	}
+	f.Add(`"a-items0123456v-gzip"`)
 	f.Fuzz(func(t *testing.T, s string) {
 		tag, ok := ParseETag(s)
 		if ok != tag.Valid {
@@ -179,6 +215,20 @@ func FuzzParseETag(f *testing.F) {
 			}
 			if _, ok := ParseETag(uncoded.String()); !ok {
 				t.Errorf("%q without coding is no tag: %q", s, uncoded)
+			}
+		}
+		for _, unmarked := range tag.Unmarked() {
+			if !unmarked.Valid {
+				continue
+			}
+			if _, ok := ParseETag(unmarked.String()); !ok || unmarked.Opaque == "" || unmarked.Weak != tag.Weak ||
+				!strings.HasPrefix(tag.Opaque, unmarked.Opaque+"-") {
+				t.Errorf("%q is a marked %q", s, unmarked)
+			}
+		}
+		for marked, at := range map[ETag]int{tag.WithItems("0123456v"): 1, {tag.Opaque + "-gzip", tag.Weak, true}: 0} {
+			if unmarked := marked.Unmarked()[at]; tag.Opaque != "" && unmarked != tag {
+				t.Errorf("%q is a marked %q", marked, unmarked)
 			}
 		}
 	})

@@ -16,7 +16,7 @@ import (
 // A field's lines are one list. A member that is no entity tag matches nothing
 // and doesn't end the list. A write whose If-None-Match has such a member, or
 // has "*" among others, is refused: to ignore it would be to overwrite. A tag
-// that response compression has marked matches too, see [ETag.WithoutCoding].
+// that was marked on its way to the client matches too, see [ETag.Unmarked].
 //
 // If several conditions are sent, the first that doesn't hold or can't be
 // verified decides.
@@ -92,8 +92,7 @@ func ifNoneMatch(lines []string, r Representation, read bool) Result {
 	if uncoded, coded := r.ETag.WithoutCoding(); read && coded && !t.matched.Valid {
 		// The response compression in front may have taken the mark of a coding
 		// off a tag that has it of its own.
-		listed := compareTags(lines, uncoded, WeakMatch).matched
-		if _, other := listed.WithoutCoding(); listed.Valid && !other {
+		if listed := compareTags(lines, uncoded, WeakMatch).matched; WeakMatch(listed, uncoded) {
 			t.matched = r.ETag
 		}
 	}
@@ -207,8 +206,8 @@ func compareTags(lines []string, current ETag, match func(a, b ETag) bool) compa
 		default:
 			c.fault, c.offset = Malformed, offset
 		}
-		uncoded, _ := tag.WithoutCoding()
-		if match(tag, current) || match(uncoded, current) {
+		unmarked := tag.Unmarked()
+		if match(tag, current) || match(unmarked[0], current) || match(unmarked[1], current) {
 			c.matched = tag
 			return c
 		}

@@ -10,7 +10,7 @@ import "time"
 // One strong tag must match in a strong comparison, or one date be exactly that
 // of the last modification, unless another change may share it (section
 // 8.8.2.2). Whatever else the field may say doesn't hold. Neither does a tag
-// that response compression has marked: the client holds a part of another
+// that was marked, unless r has the mark, too: the client holds a part of another
 // representation.
 func IfRange(lines []string, r Representation, now time.Time) bool {
 	if lines == nil {
