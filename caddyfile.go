@@ -45,6 +45,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		verify        passing|all|never|<duration>
 //		affects       <path> <paths…>
 //		guards        <path> <path>
+//		items         <pointer> <pointer or template> [<member>]
 //		write_etag    verbatim|always|off
 //		replay
 //		lease         <duration>
@@ -62,14 +63,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //	}
 //
-// All options but etag, affects and guards may be given once; etag is given once per source, in the
+// All options but etag, affects, guards and items may be given once; etag is given once per source, in the
 // order in which they are tried.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	at, err := eachOption(d, h.unmarshalOption, "etag", "affects", "guards")
+	at, err := eachOption(d, h.unmarshalOption, "etag", "affects", "guards", "items")
 	if err != nil {
 		return err
 	}
@@ -119,6 +120,20 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return d.Errf("guards: %v", err)
 		}
 		h.Guards = append(h.Guards, g)
+		return nil
+	case "items":
+		args := d.RemainingArgs()
+		if len(args) < 2 || len(args) > 3 || args[len(args)-1] == "" {
+			return d.ArgErr()
+		}
+		items := Items{Array: args[0], Path: args[1]}
+		if len(args) == 3 {
+			items.Member = args[2]
+		}
+		if _, err := items.rule(); err != nil {
+			return d.Errf("items: %v", err)
+		}
+		h.Items = append(h.Items, items)
 		return nil
 	case "write_etag":
 		return oneArg(d, &h.WriteETag)

@@ -145,15 +145,15 @@ func (x *exchange) epochs(names []string) (memberships, error) {
 	return epochs, context.Cause(ctx)
 }
 
-// concurrently calls f for each name, at most so many at once.
-func concurrently(most int, names []string, f func(name string)) {
+// concurrently calls f for each one, at most so many at once.
+func concurrently[T any](most int, each []T, f func(T)) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, most)
-	for _, name := range names {
+	for _, one := range each {
 		free <- struct{}{}
 		all.Go(func() {
 			defer func() { <-free }()
-			f(name)
+			f(one)
 		})
 	}
 	all.Wait()

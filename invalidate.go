@@ -130,17 +130,24 @@ func (x *exchange) keysAt(target *url.URL) []string {
 // rewritten returns what becomes of a path that is rewritten as that of this
 // request was.
 func (x *exchange) rewritten(path string) (string, bool) {
+	from, to := x.replaced()
+	rest, ok := strings.CutPrefix(path, from)
+	return to + rest, ok && from != to
+}
+
+// replaced returns the beginning of the path that was replaced on the way here, and
+// what by. Both are empty where nothing was.
+func (x *exchange) replaced() (from, to string) {
 	original, failed := url.ParseRequestURI(x.original())
 	current, err := url.ParseRequestURI(x.target)
-	if failed != nil || err != nil || original.Path == current.Path {
-		return "", false
+	if failed != nil || err != nil {
+		return "", ""
 	}
-	from, to := original.Path, current.Path
+	from, to = original.Path, current.Path
 	for from != "" && to != "" && from[len(from)-1] == to[len(to)-1] {
 		from, to = from[:len(from)-1], to[:len(to)-1]
 	}
-	rest, ok := strings.CutPrefix(path, from)
-	return to + rest, ok
+	return from, to
 }
 
 // touches is how many resources are marked at once.

@@ -108,6 +108,12 @@ type Handler struct {
 	// than its target: they are evaluated for it, and it is claimed.
 	Guards []Guards `json:"guards,omitempty"`
 
+	// Where lists show resources of their own: on GET, each gets its current tag
+	// as a member, which is good for If-Match. Needs the source `json` or `body`,
+	// and JSON content of at most `buffer` bytes. The tag of such a list has a mark
+	// at its end, without which it is as good in conditions.
+	Items []Items `json:"items,omitempty"`
+
 	// The new ETag on the answer to a conditional write that succeeded:
 	// `verbatim` (default) sends it if a PUT was stored exactly as it was sent,
 	// of which another GET to the origin makes sure; `always` sends the one that
@@ -176,6 +182,7 @@ type Handler struct {
 	affects   []pathRule
 	trees     []pathPattern // the roots of what may change as a whole
 	guards    []pathRule
+	items     []itemRule
 	logger    *zap.Logger
 }
 
@@ -259,6 +266,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.affects, _ = affectsRules(h.Affects)
 	h.guards, _ = guardsRules(h.Guards)
 	h.trees = treeRoots(h.affects)
+	h.items, _ = itemRules(h.Items)
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

@@ -82,6 +82,8 @@ func (h *Handler) check() error {
 		{"guards", second(guardsRules(h.Guards))},
 		{"affects", h.checkOthers(len(h.Affects))},
 		{"guards", h.checkOthers(len(h.Guards))},
+		{"items", h.checkItems()},
+		{"items", h.checkOthers(len(h.Items))},
 		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},

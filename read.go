@@ -16,12 +16,12 @@ import (
 // reading is a GET or HEAD.
 type reading struct {
 	*exchange
-	before    etagcache.Stored // what was known of the variant
-	storable  bool             // whether what the response shows may be stored
-	vary      http.Header      // the response's header, once it is there
-	probeBase *http.Request    // for HEAD: the request as it was before next
-	ranges    []string         // the Range that the backend doesn't get, and the client may
-	instead   func() error     // answers in place of the response
+	before   etagcache.Stored // what was known of the variant
+	storable bool             // whether what the response shows may be stored
+	vary     http.Header      // the response's header, once it is there
+	base     *http.Request    // the request as it was before next, if others may be made of it
+	ranges   []string         // the Range that the backend doesn't get, and the client may
+	instead  func() error     // answers in place of the response
 }
 
 // read forwards a GET or HEAD, labels the response with its validators, and
@@ -30,12 +30,12 @@ func (x *exchange) read() error {
 	entry, err := x.readEntry()
 	x.entry = entry
 	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && entry.Busy == 0}
-	if x.r.Method == http.MethodHead && !x.signed {
-		rd.probeBase = x.r.Clone(x.r.Context())
+	if x.r.Method == http.MethodHead && !x.signed || rd.lists() {
+		rd.base = x.r.Clone(x.r.Context())
 	}
 	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
 	capture := proxyhooks.NewCapture(x.w, x.h.deriver, rd)
-	capture.HoldParts = rd.ranges != nil
+	capture.HoldParts, capture.HoldItems = rd.ranges != nil, rd.lists()
 	err = capture.Serve(x.next, x.r)
 	restore()
 	if rd.instead != nil {
@@ -76,22 +76,22 @@ func (rd *reading) forwarded() map[string][]string {
 	return changes
 }
 
-// marked reports whether an If-Range has a tag as response compression marks
-// it. A backend that ignores the mark would send a part of another
+// marked reports whether an If-Range has a tag with a mark that it got on its way
+// to the client. A backend that ignores the mark would send a part of another
 // representation than the client has.
 func marked(ifRange []string, tag validator.ETag) bool {
 	if len(ifRange) != 1 {
 		return false
 	}
 	sent, _ := validator.ParseETag(ifRange[0])
-	uncoded, _ := sent.WithoutCoding()
-	return uncoded.Valid && validator.StrongMatch(uncoded, tag)
+	unmarked := sent.Unmarked()
+	return validator.StrongMatch(unmarked[0], tag) || validator.StrongMatch(unmarked[1], tag)
 }
 
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
 	o := s.Observed
-	if s.Untagged && rd.probeBase != nil {
+	if s.Untagged && rd.r.Method == http.MethodHead && !rd.signed {
 		o, s.Untagged = rd.tagOfHead(header, o)
 	}
 	if s.Versioned {
@@ -121,17 +121,18 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	} else if !rd.decide(status, header, r) {
 		return false
 	}
-	return !rd.cut(status, r, s.Content)
+	r, content := rd.extend(status, header, r, s.Content)
+	rd.cut(status, r, content)
+	return rd.instead == nil
 }
 
 // cut has the part sent that the client asks for, in place of the whole, where
-// the backend was not asked for it. It reports false where the whole is to be
-// sent. What an If-Range says counts only now that the conditions hold (RFC
-// 9110, section 13.2.2).
-func (rd *reading) cut(status int, r validator.Representation, content []byte) bool {
+// the backend was not asked for it. What an If-Range says counts only now that
+// the conditions hold (RFC 9110, section 13.2.2).
+func (rd *reading) cut(status int, r validator.Representation, content []byte) {
 	if status != http.StatusOK || rd.ranges == nil || content == nil || !r.ETag.Valid ||
 		!validator.IfRange(rd.header["If-Range"], r, time.Now()) {
-		return false
+		return
 	}
 	parts, ok := proxyhooks.ParseRange(rd.ranges, int64(len(content)))
 	if ok {
@@ -140,7 +141,6 @@ func (rd *reading) cut(status int, r validator.Representation, content []byte) b
 			return nil
 		}
 	}
-	return ok
 }
 
 // version gives o the tag that the version of the resource has, once that is
@@ -212,7 +212,7 @@ func (rd *reading) tagOfHead(header http.Header, o etagcache.Observed) (etagcach
 	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n > rd.h.Buffer {
 		return o, true
 	}
-	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.probeBase, rd.h.deriver, rd.h.Buffer)
+	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.h.deriver, rd.h.Buffer)
 	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid {
 		return o, true
 	}

@@ -57,6 +57,10 @@ type Capture struct {
 	// tag, if the tag isn't the backend's own, so that parts can be sent of it.
 	HoldParts bool
 
+	// HoldItems has the content of a response to GET held back, also where that
+	// isn't needed to know the tag, if members may be put into it.
+	HoldItems bool
+
 	deriver Deriver
 	reading Reading
 	head    bool
@@ -155,7 +159,7 @@ func (c *Capture) WriteHeader(status int) {
 	case c.head && (needsContent || c.derived.getOnly), needsContent && streams(header):
 		c.derived = Derivation{Observed: untagged(c.derived.Observed)}
 		c.label(Shown{Observed: c.derived.Observed, Known: true, Untagged: true})
-	case !needsContent && !c.mayCut():
+	case !needsContent && !c.mayCut() && !c.mayExtend():
 		c.label(c.shown(known))
 	case c.tooLarge(header):
 		c.derived.passJSON()
@@ -169,6 +173,11 @@ func (c *Capture) WriteHeader(status int) {
 func (c *Capture) mayCut() bool {
 	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.tooLarge(c.Header()) &&
 		!c.derived.Own && c.derived.ETag.Valid
+}
+
+// mayExtend reports whether content is held back for the sake of its items.
+func (c *Capture) mayExtend() bool {
+	return c.HoldItems && !c.head && Extensible(c.status, c.Header()) && !streams(c.Header()) && !c.tooLarge(c.Header())
 }
 
 // shown returns what the response has shown so far.

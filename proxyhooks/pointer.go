@@ -42,48 +42,43 @@ func ParsePointer(text string) (Pointer, error) {
 // String returns the pointer as it was parsed.
 func (p Pointer) String() string { return p.text }
 
+// whole reports whether the pointer points at all there is.
+func (p Pointer) whole() bool { return p.text == "" }
+
 // find returns the value that the pointer points at (RFC 6901, section 4), in a
 // value that is well-formed.
 func (p Pointer) find(value json.RawMessage) (json.RawMessage, bool) {
+	at, ok := p.locate(value)
+	return at.of(value), ok
+}
+
+// locate returns where that value stands. Of members of one name the last one
+// counts, as it does for most readers.
+func (p Pointer) locate(text []byte) (at span, ok bool) {
+	at = trimmed(text)
 	for _, token := range p.tokens {
-		var ok bool
-		switch firstByte(value) {
-		case '{':
-			var members map[string]json.RawMessage
-			if json.Unmarshal(value, &members) != nil {
-				return nil, false
+		if at, ok = child(text, at, token); !ok {
+			return span{}, false
+		}
+	}
+	return at, true
+}
+
+// child returns the member or element of a value that a token names.
+func child(text []byte, value span, token string) (at span, ok bool) {
+	index := 0
+	for name, child := range children(text, value) {
+		switch {
+		case name == span{}:
+			if strconv.Itoa(index) == token { // without leading zeros (RFC 6901, section 4)
+				return child, true
 			}
-			value, ok = members[token]
-		case '[':
-			value, ok = element(value, token)
-		}
-		if !ok {
-			return nil, false
+			index++
+		case isName(name.of(text), token):
+			at, ok = child, true
 		}
 	}
-	return value, true
-}
-
-// element returns the element of an array that a token names: by digits without
-// leading zeros (RFC 6901, section 4).
-func element(array json.RawMessage, token string) (json.RawMessage, bool) {
-	index, err := strconv.ParseUint(token, 10, 31)
-	if err != nil || token != strconv.FormatUint(index, 10) {
-		return nil, false
-	}
-	var elements []json.RawMessage
-	if json.Unmarshal(array, &elements) != nil || index >= uint64(len(elements)) {
-		return nil, false
-	}
-	return elements[index], true
-}
-
-func firstByte(value json.RawMessage) byte {
-	value = bytes.TrimLeft(value, " \t\r\n")
-	if len(value) == 0 {
-		return 0
-	}
-	return value[0]
+	return at, ok
 }
 
 // canonical returns one spelling for all that differ in nothing but white space,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestPointer holds the examples of RFC 6901, section 5, and what its section 4
@@ -123,9 +124,10 @@ func FuzzPointer(f *testing.F) {
 	f.Add(`[[1,2],{"a":null}]`, "/1/a")
 	f.Add(`{"a":1,"a":[2]}`, "/a/0")
 	f.Add(`"x"`, "")
+	f.Add(` { "\u0061" : 1 , "a\"}" : [ -1.5e3 , "]" ] } `, "/a\"}/1")
 	f.Fuzz(func(t *testing.T, document, pointer string) {
 		p, err := ParsePointer(pointer)
-		valid := json.Valid([]byte(document))
+		valid := json.Valid([]byte(document)) && utf8.ValidString(document) // as for whoever calls find
 		if err == nil && valid {
 			value, ok := p.find(json.RawMessage(document))
 			if ok && !json.Valid(value) {
