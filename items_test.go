@@ -616,8 +616,8 @@ func TestItemsOfSomebody(t *testing.T) {
 // is one as the client does. The origin is asked as for a request of the client's.
 func TestItemsBehindRewrites(t *testing.T) {
 	b := newOrders(map[string]string{"1": `{"id":1,"self":"/api/orders/1"}`, "2": `{"id":2,"self":"../api/orders/2"}`, "3": `{"id":3,"self":"/orders/3"}`})
-	address := freeAddress(t)
 	for path, ids := range map[string][]string{"/orders/{id}": {"1", "2", "3"}, "/self": {"1", "2"}} {
+		address := freeAddress(t)
 		load(t, fmt.Sprintf("http://%s {\nhandle_path /api/* {\npreconditions {\nitems \"\" %s\n}\nreverse_proxy %s {\nheader_up X-Original {http.request.orig_uri.path}\n}\n}\n}\n", address, path, serve(t, b)))
 		base := "http://" + address + "/api"
 		expectTags(t, send(t, "GET", base+"/orders", "").expect(t, 200), base, ids...)
