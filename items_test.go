@@ -173,12 +173,43 @@ func TestItemsAsked(t *testing.T) {
 					if got := b.asks(func() { list = send(t, "GET", n.random()+"/orders", "").expect(t, 200) }) - 1; got != asked {
 						t.Errorf("list %d: the origin was asked %d times, want %d", i+1, got, asked)
 					}
-					if i == 0 && len(itemTags(t, list)) != 2 {
+					if len(itemTags(t, list)) != 2 {
 						t.Error(list.Content)
 					}
-					expectTags(t, list, n.first(), "1", "2")
 				}
+				expectTags(t, send(t, "GET", n.first()+"/orders", "").expect(t, 200), n.first(), "1", "2")
 			})
+		})
+	}
+}
+
+// TestItemsAskedAgain: an answer that shows no tag says nothing about the item, so
+// that nothing is stored.
+func TestItemsAskedAgain(t *testing.T) {
+	for name, serve := range map[string]http.HandlerFunc{
+		"over the buffer": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(" ", 100)+`{"id":1}`)
+		},
+		"an error":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"not permitted": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newOrders(map[string]string{"1": `{"id":1}`})
+			list := b.answer
+			b.answer = func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/orders" {
+					list(w, r)
+				} else {
+					serve(w, r)
+				}
+			}
+			base := site(t, "buffer 100\n"+ordersItems, b)
+			for range 2 {
+				asked := b.asks(func() { expectTags(t, send(t, "GET", base+"/orders", "").expect(t, 200), base) }) - 1
+				if asked != 1 {
+					t.Errorf("the origin was asked %d times", asked)
+				}
+			}
 		})
 	}
 }
@@ -643,6 +674,23 @@ func TestItemsOddPaths(t *testing.T) {
 		if want := send(t, "GET", base+"/orders/"+path, "").expect(t, 200).tag(t); tags[ids[i]] != want {
 			t.Errorf("%s: got %q, want %s", ids[i], tags[ids[i]], want)
 		}
+	}
+}
+
+// TestItemsByQuery: a reference may have a query.
+func TestItemsByQuery(t *testing.T) {
+	b := newOrders(map[string]string{"1": `{"id":1,"self":"/order?id=1"}`, "2": `{"id":2,"self":"/order?id=3"}`})
+	serve := b.answer
+	b.answer = func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/order" {
+			r.URL.Path = "/orders/" + r.URL.Query().Get("id")
+		}
+		serve(w, r)
+	}
+	base := site(t, "items \"\" /self", b)
+	tags := itemTags(t, send(t, "GET", base+"/orders", "").expect(t, 200))
+	if want := send(t, "GET", base+"/order?id=1", "").tag(t); len(tags) != 1 || tags["1"] != want {
+		t.Errorf("got %v, want %s", tags, want)
 	}
 }
 
