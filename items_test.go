@@ -677,6 +677,27 @@ func TestItemsOddPaths(t *testing.T) {
 	}
 }
 
+// TestItemsInTrees: what is known of an item counts until all that is below a path
+// has changed.
+func TestItemsInTrees(t *testing.T) {
+	b := twoOrders()
+	base := site(t, withoutProbes+"affects /reset /orders/**\n"+ordersItems, b)
+	var tags map[string]string
+	list := func(asked int) {
+		t.Helper()
+		if got := b.asks(func() { tags = itemTags(t, send(t, "GET", base+"/orders", "").expect(t, 200)) }) - 1; got != asked || len(tags) != 2 {
+			t.Errorf("the origin was asked %d times for %v, want %d", got, tags, asked)
+		}
+	}
+	list(2)
+	list(0)
+	if got := b.asks(func() { store(t, base+"/orders/1", `{"id":1}`, "If-Match", tags["1"]).expect(t, 204) }); got != 0 {
+		t.Errorf("the origin was asked %d times for what is known", got)
+	}
+	send(t, "PUT", base+"/reset", "x").expect(t, 204)
+	list(2)
+}
+
 // TestItemsByQuery: a reference may have a query.
 func TestItemsByQuery(t *testing.T) {
 	b := newOrders(map[string]string{"1": `{"id":1,"self":"/order?id=1"}`, "2": `{"id":2,"self":"/order?id=3"}`})
