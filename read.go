@@ -122,7 +122,9 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		return false
 	}
 	r, content := rd.extend(status, header, r, s.Content)
-	rd.cut(status, r, content)
+	if s.Exact {
+		rd.cut(status, r, content)
+	}
 	return rd.instead == nil
 }
 

@@ -41,9 +41,11 @@ type Shown struct {
 	Untagged bool
 	// Versioned tells that the tag is the store's own version.
 	Versioned bool
-	// Content is the whole content, if it was held back and parts of it may be
-	// sent: no other content has its tag.
+	// Content is the whole content, if it was held back, and parts of it may be
+	// sent or members put into it.
 	Content []byte
+	// Exact tells that parts of it may be sent: no other content has its tag.
+	Exact bool
 }
 
 // Capture is the response writer of a read. It holds content back, up to a
@@ -299,7 +301,7 @@ func (c *Capture) finish() error {
 		return nil
 	}
 	s := c.shown(true)
-	if c.derived.exact() {
+	if s.Exact = c.derived.exact(); s.Exact || c.mayExtend() {
 		s.Content = c.held.Bytes()
 	}
 	c.label(s)
