@@ -77,10 +77,12 @@ func (x *exchange) guard() {
 		subject := &url.URL{Path: to[0].path}
 		if key := x.keyAt(subject); key != x.key {
 			x.others = append(x.others, other{x.key, changed})
+			asked, ok := x.askedAs(subject)
+			if !ok {
+				asked = subject
+			}
+			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true
-			x.subject = x.r.Clone(x.r.Context())
-			x.subject.URL.Path, x.subject.URL.RawPath, x.subject.URL.RawQuery = subject.Path, "", ""
-			x.subject.RequestURI = x.target
 			x.above = x.ancestors(subject.Path)
 		}
 		return

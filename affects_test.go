@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -241,4 +242,31 @@ func TestClaimAmongPasses(t *testing.T) {
 			send(t, "PUT", n.other()+"/orders/2", "y", "If-Match", "*").expect(t, 200)
 		}
 	})
+}
+
+// TestGuardsAfterRewrite: the origin is asked for what the conditions are about also
+// where the backend goes by what the client asked for, as with php_fastcgi.
+func TestGuardsAfterRewrite(t *testing.T) {
+	s := newShop()
+	byOriginal := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		original, err := url.ParseRequestURI(r.Header.Get("X-Original"))
+		if err != nil || original.RequestURI() != r.Header.Get("X-Original-Path") {
+			t.Errorf("the client asked for %q, or %q", r.Header.Get("X-Original"), r.Header.Get("X-Original-Path"))
+			return
+		}
+		r.URL = original
+		s.ServeHTTP(w, r)
+	})
+	for _, options := range []string{"", "replay\n"} {
+		address := freeAddress(t)
+		load(t, fmt.Sprintf("http://%s {\nrewrite * /app{uri}\npreconditions {\nguards /app/orders/*/ship /app/orders/*\n%s}\nreverse_proxy %s {\n"+
+			"header_up X-Original {http.request.orig_uri}\nheader_up X-Original-Path {http.request.orig_uri.path}\n}\n}\n", address, options, serve(t, byOriginal)))
+		order := "http://" + address + "/orders/1"
+		tag := send(t, "GET", order, "").expect(t, 200).tag(t)
+		send(t, "POST", order+"/ship", "", "If-Match", `"stale"`).expect(t, 412)
+		send(t, "POST", order+"/ship", "", "If-Match", tag).expect(t, 200)
+		if options != "" {
+			send(t, "POST", order+"/ship", "", "If-Match", tag).expect(t, 200) // the same again
+		}
+	}
 }

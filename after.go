@@ -23,7 +23,7 @@ func (wr *writing) lookAfter() {
 	if wr.lease == nil || wr.grant.Pass || wr.signed || !verbatim && !replay && !always {
 		return
 	}
-	wr.base = wr.subject.Clone(wr.detached())
+	wr.base = wr.subject.Clone(context.WithoutCancel(wr.subject.Context()))
 	if sum, ok := proxyhooks.Digest(wr.r); ok {
 		wr.content, wr.size = &sum, wr.r.ContentLength
 	}

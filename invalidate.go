@@ -1,13 +1,9 @@
 package preconditions
 
 import (
-	"cmp"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -62,92 +58,6 @@ func changedReferences(h http.Header) []string {
 		return nil
 	}
 	return slices.Concat(location, content, proxyhooks.Links(link, "invalidates"))
-}
-
-// sameOrigin resolves a reference in an answer against the target as the client
-// asked for it. It reports false if that leads to another origin (RFC 9110,
-// section 4.3.1), or nowhere.
-func (x *exchange) sameOrigin(reference string) (*url.URL, bool) {
-	base, err := url.ParseRequestURI(x.original())
-	if err != nil {
-		return nil, false
-	}
-	base.Scheme, base.Host = x.origin()
-	target, err := base.Parse(reference)
-	if err != nil || target.Opaque != "" {
-		return nil, false
-	}
-	return target, target.Scheme == base.Scheme && authority(target) == authority(base)
-}
-
-// origin returns the scheme and the authority by which the client knows the
-// target. What a proxy in front says about that counts if Caddy trusts it.
-func (x *exchange) origin() (scheme, host string) {
-	scheme, host = "http", x.r.Host
-	if x.r.TLS != nil {
-		scheme = "https"
-	}
-	if trusted, _ := caddyhttp.GetVar(x.r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
-		scheme = cmp.Or(strings.ToLower(first(x.header["X-Forwarded-Proto"])), scheme)
-		host = cmp.Or(first(x.header["X-Forwarded-Host"]), host)
-	}
-	return scheme, host
-}
-
-// first returns the first member of a list, which is that of the proxy next to
-// the client.
-func first(lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	member, _, _ := strings.Cut(lines[0], ",")
-	return strings.TrimSpace(member)
-}
-
-// authority returns host and port in the one way to write them.
-func authority(u *url.URL) string {
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return host + ":" + port
-}
-
-// keysAt returns the keys of the resources that a target may be. Where the target
-// of this request was rewritten on its way here, that of the other one would be,
-// too: the same beginning of the path is replaced.
-func (x *exchange) keysAt(target *url.URL) []string {
-	keys := []string{x.keyAt(target)}
-	if rewritten, ok := x.rewritten(target.Path); ok {
-		u := *target
-		u.Path, u.RawPath = rewritten, ""
-		keys = append(keys, x.keyAt(&u))
-	}
-	return keys
-}
-
-// rewritten returns what becomes of a path that is rewritten as that of this
-// request was.
-func (x *exchange) rewritten(path string) (string, bool) {
-	from, to := x.replaced()
-	rest, ok := strings.CutPrefix(path, from)
-	return to + rest, ok && from != to
-}
-
-// replaced returns the beginning of the path that was replaced on the way here, and
-// what by. Both are empty where nothing was.
-func (x *exchange) replaced() (from, to string) {
-	original, failed := url.ParseRequestURI(x.original())
-	current, err := url.ParseRequestURI(x.target)
-	if failed != nil || err != nil {
-		return "", ""
-	}
-	from, to = original.Path, current.Path
-	for from != "" && to != "" && from[len(from)-1] == to[len(to)-1] {
-		from, to = from[:len(from)-1], to[:len(to)-1]
-	}
-	return from, to
 }
 
 // touches is how many resources are marked at once.

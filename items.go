@@ -2,7 +2,6 @@ package preconditions
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +12,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -224,31 +221,17 @@ func (i *listed) find(path proxyhooks.ItemPath) bool {
 	if !ok {
 		return false
 	}
-	from, to := i.replaced()
 	if path.Template() {
 		var err error
 		if i.here, err = url.ParseRequestURI(reference); err != nil {
 			return false
 		}
-		i.asked, ok = moved(i.here, to, from)
+		i.asked, ok = i.askedAs(i.here)
 	} else if i.asked, ok = i.sameOrigin(reference); ok {
+		from, to := i.replaced()
 		i.here, ok = moved(i.asked, from, to)
 	}
 	return ok && !hasDots(i.asked.Path) && !hasDots(i.here.Path)
-}
-
-// moved returns a target with another beginning of its path.
-func moved(target *url.URL, from, to string) (*url.URL, bool) {
-	rest, ok := strings.CutPrefix(target.EscapedPath(), (&url.URL{Path: from}).EscapedPath())
-	if !ok {
-		return nil, false
-	}
-	u, err := url.ParseRequestURI((&url.URL{Path: to}).EscapedPath() + rest)
-	if err != nil {
-		return nil, false
-	}
-	u.RawQuery = target.RawQuery
-	return u, true
 }
 
 // hasDots reports whether a path has a segment that stands for another one: what it
@@ -294,22 +277,4 @@ func (i *listed) probe(base *http.Request) {
 		_ = i.h.store.Observe(i.detached(), i.key, i.entry, o, i.h.terms)
 	}
 	i.take(p.Observed)
-}
-
-// requestFor returns a request like r for another target.
-func requestFor(r *http.Request, original, current *url.URL) *http.Request {
-	first, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	first.URL = at(cmp.Or(first.URL, r.URL), original)
-	first.RequestURI = first.URL.RequestURI()
-	r = r.Clone(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, first))
-	r.URL = at(r.URL, current)
-	r.RequestURI = r.URL.RequestURI()
-	return r
-}
-
-// at returns u with another path and query.
-func at(u, target *url.URL) *url.URL {
-	u = new(*u)
-	u.Path, u.RawPath, u.RawQuery = target.Path, target.RawPath, target.RawQuery
-	return u
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -86,7 +85,7 @@ func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *
 	outer, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	original, _ := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 
 	pr := r.Clone(ctx)
 	pr.Method = http.MethodGet
@@ -96,14 +95,13 @@ func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *
 
 	// The placeholders of the original target must name the original target,
 	// which PrepareRequest takes from the request.
-	current := pr.URL
+	current, requestURI := pr.URL, pr.RequestURI
 	if original.URL != nil {
-		pr.URL = new(url.URL)
-		*pr.URL = *original.URL
+		pr.URL, pr.RequestURI = new(*original.URL), original.RequestURI
 	}
 	repl := caddy.NewReplacer()
 	pr = caddyhttp.PrepareRequest(pr, repl, w, server)
-	pr.URL = current
+	pr.URL, pr.RequestURI = current, requestURI
 	maps.Copy(pr.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
 	if outer != nil {
 		// What outer handlers found out (the user, what a matcher captured)
