@@ -394,6 +394,13 @@ func TestGroupsWithVersion(t *testing.T) {
 			}
 			send(t, "PUT", two, "x", "If-Match", tag).expect(t, status)
 		}
+		// Nor does it come back for a representation that is the second to be known.
+		send(t, "GET", two, "")
+		tag = send(t, "GET", two+"?part", "").tag(t)
+		send(t, "POST", n.first()+"/cars", "x", invalidating...).expect(t, 200)
+		if got := send(t, "GET", two+"?part", "").tag(t); got == tag {
+			t.Errorf("the version is %s again", tag)
+		}
 	})
 }
 

@@ -269,6 +269,26 @@ func TestTreesContest(t *testing.T) {
 	})
 }
 
+// TestTreesWithVersion: the version of what is below moves with the whole, also for
+// those who read it before they write.
+func TestTreesWithVersion(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		n := deploy(t, "etag version\naffects / /**", newFolders("/a/1", "/b/1"))
+		url := n.first() + "/b/1"
+		seen := make(map[string]bool)
+		for range 3 {
+			tag := send(t, "GET", url, "").expect(t, 200).tag(t)
+			if seen[tag] {
+				t.Errorf("the version is %s again", tag)
+			}
+			seen[tag] = true
+			send(t, "COPY", n.other()+"/a", "", "Destination", n.other()+"/b").expect(t, 200)
+			send(t, "GET", url, "").expect(t, 200)
+			send(t, "PUT", url, "x", "If-Match", tag).expect(t, 412)
+		}
+	})
+}
+
 // TestRoundTripsOfTrees: trees cost nothing outside of them, and inside for each
 // path that is above.
 func TestRoundTripsOfTrees(t *testing.T) {

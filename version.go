@@ -9,8 +9,9 @@ import (
 
 // With the source version, a tag doesn't tell what a representation is like, but
 // that nobody has written the resource since. It is made of the epoch in which
-// the representation is first seen, and then stored with it: it goes when
-// whatever is stored goes, and never comes back, as no epoch does.
+// the representation is first seen, and of those of the groups and ages under
+// which it is, and then stored with it: it goes when whatever is stored goes or
+// counts no more, and never comes back, as no epoch does.
 
 // versioned gives o the tag that the version of the resource has: the one that
 // is known, or that of the epoch. It reports false where the representation
@@ -23,7 +24,8 @@ func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcach
 	case known.State == validator.Present && known.ETag.Valid:
 		o.ETag = known.ETag
 	default:
-		o.ETag = x.h.deriver.VersionTag(epoch, observation.Variant)
+		_, groups := splitVary(observation.Vary)
+		o.ETag = x.h.deriver.VersionTag(epoch+groups, observation.Variant)
 	}
 	return o, true
 }
