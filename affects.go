@@ -141,9 +141,9 @@ func (x *exchange) does(methods ...string) bool {
 // change notes that the write changes a target, and all that is below it if that
 // is a tree.
 func (x *exchange) change(target *url.URL, tree bool) {
-	key := x.keyAt(target)
-	x.others = append(x.others, other{key, changed})
+	x.others = append(x.others, other{x.keyAt(target), changed})
 	if tree {
+		key := x.keyOfTree(segments(target.Path))
 		x.others = append(x.others, other{bounded(lockPrefix + key), alone}, other{bounded(agePrefix + key), changed})
 	}
 }

@@ -1,6 +1,7 @@
 package preconditions
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -42,9 +43,20 @@ func (x *exchange) ancestors(path string) (keys []string) {
 	given := segments(path)
 	depth, ok := x.h.rootOf(given)
 	for ; ok && depth < len(given); depth++ {
-		keys = append(keys, x.keyAt(&url.URL{Path: "/" + strings.Join(given[:depth], "/")}))
+		keys = append(keys, x.keyOfTree(given[:depth]))
 	}
 	return keys
+}
+
+// keyOfTree returns the key by which the lock and the age of a path are known. It
+// is the same for all spellings, also where that of the resource isn't: with the
+// query in it, or with the path as it was sent.
+func (x *exchange) keyOfTree(given []string) string {
+	var path strings.Builder
+	for _, s := range given {
+		path.WriteString("/" + folded(s))
+	}
+	return x.keyAt(&url.URL{Path: cmp.Or(path.String(), "/")})
 }
 
 // rootOf returns how many segments the root of the largest tree has that a path is

@@ -128,6 +128,32 @@ func TestTrees(t *testing.T) {
 	}
 }
 
+// TestTreesSpellings: a change of the whole is one of all below in whatever way
+// either is spelled, also where the key tells spellings and queries apart.
+func TestTreesSpellings(t *testing.T) {
+	for _, key := range []string{
+		"{http.request.host}{http.request.uri.path}",
+		"{http.request.uri}",
+		"{http.request.uri.path}?{http.request.uri.query}",
+		"{http.request.header.Tenant}{http.request.orig_uri}",
+		"{http.request.host}",
+	} {
+		for _, target := range []string{"/dav/a", "/dav/a/", "/dav/a?all", "/dav//a", "/else/../dav/a", "/DAV/%61", "/dav/a/index.html"} {
+			t.Run(key+" "+target, func(t *testing.T) {
+				f := newFolders("/dav/a/1")
+				url := site(t, "key "+key+"\n"+believing+"affects /dav /dav/**", f)
+				tag := send(t, "GET", url+"/dav/a/1?part", "").tag(t)
+				send(t, "DELETE", url+target, "").expect(t, 200)
+				f.asked()
+				send(t, "PUT", url+"/dav/a/1?part", "x", "If-Match", tag)
+				if f.asked() == 0 {
+					t.Error("what was known counts")
+				}
+			})
+		}
+	}
+}
+
 // TestTreesKnownAgain: what is read after a change of the whole counts, what was
 // read while it was in flight doesn't.
 func TestTreesKnownAgain(t *testing.T) {
