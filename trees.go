@@ -34,6 +34,11 @@ import (
 // those it is that the resource is below.
 const ageMark = "\x7f"
 
+// maxAbove is how many paths of a tree a resource is known to be below, so that
+// nobody has the store called any number of times by a long path, and there are
+// enough groups left (maxGroups). All below the last of them changes as a whole.
+const maxAbove = 32
+
 // ancestors returns the keys of all that a path is below within a tree, from the
 // root on.
 func (x *exchange) ancestors(path string) (keys []string) {
@@ -42,7 +47,10 @@ func (x *exchange) ancestors(path string) (keys []string) {
 	}
 	given := segments(path)
 	depth, ok := x.h.rootOf(given)
-	for ; ok && depth < len(given); depth++ {
+	if !ok {
+		return nil
+	}
+	for end := min(len(given), depth+maxAbove); depth < end; depth++ {
 		keys = append(keys, x.keyOfTree(given[:depth]))
 	}
 	return keys
@@ -52,6 +60,9 @@ func (x *exchange) ancestors(path string) (keys []string) {
 // is the same for all spellings, also where that of the resource isn't: with the
 // query in it, or with the path as it was sent.
 func (x *exchange) keyOfTree(given []string) string {
+	if root, ok := x.h.rootOf(given); ok {
+		given = given[:min(len(given), root+maxAbove-1)]
+	}
 	var path strings.Builder
 	for _, s := range given {
 		path.WriteString("/" + folded(s))

@@ -154,6 +154,48 @@ func TestTreesSpellings(t *testing.T) {
 	}
 }
 
+// TestTreesDepth: however deep a path is, it costs so many calls of the store at
+// most, and a change of what is above it, or further below, is known.
+func TestTreesDepth(t *testing.T) {
+	path := func(depth int) string { return "/dav" + strings.Repeat("/a", depth) }
+	server := redistest.Start(t)
+	for _, tt := range []struct {
+		depth, deleted int
+		counts         bool
+	}{
+		{31, 1, false},
+		{32, 31, false},
+		{32, 32, false}, // itself
+		{31, 32, true},
+		{33, 32, false},
+		{60, 31, false},
+		{60, 59, false},
+		{1000, 31, false},
+		{1000, 999, false},
+		{30, 1000, true},
+	} {
+		t.Run(fmt.Sprintf("%d of %d", tt.deleted, tt.depth), func(t *testing.T) {
+			f := newFolders(path(tt.depth))
+			url := site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+believing+"affects /dav /dav/**", f)
+			for range 2 { // each script was sent once
+				send(t, "GET", url+path(tt.depth), "").expect(t, 200)
+			}
+			tag := send(t, "GET", url+path(tt.depth), "").expect(t, 200).tag(t)
+			before := scriptCalls(t, server.Client())
+			send(t, "GET", url+path(tt.depth), "").expect(t, 200)
+			if got := scriptCalls(t, server.Client()) - before; got > 1+32 {
+				t.Errorf("a read took %d calls", got)
+			}
+			send(t, "DELETE", url+path(tt.deleted), "").expect(t, 200)
+			f.asked()
+			send(t, "PUT", url+path(tt.depth), "x", "If-Match", tag)
+			if counts := f.asked() == 0; counts != tt.counts {
+				t.Errorf("what was known counts: %v", counts)
+			}
+		})
+	}
+}
+
 // TestTreesKnownAgain: what is read after a change of the whole counts, what was
 // read while it was in flight doesn't.
 func TestTreesKnownAgain(t *testing.T) {
