@@ -113,9 +113,8 @@ func (x *exchange) affect() {
 			x.change(&url.URL{Path: t.path}, t.tree)
 		}
 	}
-	if x.does("MOVE", "COPY") { // RFC 4918, section 10.3
-		if to, err := url.Parse(x.r.Header.Get("Destination")); err == nil && to.Path != "" &&
-			(to.Host == "" || strings.EqualFold(to.Host, x.r.Host)) {
+	if x.does("MOVE", "COPY") {
+		for _, to := range x.destinations() {
 			x.change(to, x.inTree(to.Path))
 		}
 	}
@@ -130,6 +129,36 @@ func (x *exchange) affect() {
 	})
 	x.others = slices.CompactFunc(x.others, func(a, b other) bool { return a.key == b.key })
 	x.others = slices.DeleteFunc(x.others, func(o other) bool { return o.key == x.key })
+}
+
+// destinations returns what a MOVE or COPY may lead to (RFC 4918, section 10.3),
+// if that is on this host: as it is sent, and as it is if it is rewritten like the
+// target. Neither the scheme nor the port counts, which not all backends look at.
+func (x *exchange) destinations() []*url.URL {
+	parse, given := url.Parse, x.r.Header.Get("Destination")
+	if strings.HasPrefix(given, "/") {
+		parse = url.ParseRequestURI // two slashes don't begin a host (section 8.3)
+	}
+	to, err := parse(given)
+	if err != nil || to.Path == "" || to.Host != "" && !x.onHost(to) {
+		return nil
+	}
+	if rewritten, ok := x.rewritten(to.Path); ok {
+		return []*url.URL{to, {Path: rewritten}}
+	}
+	return []*url.URL{to}
+}
+
+// onHost reports whether a URL is on the host of the request, by the name that it
+// has here or for the client.
+func (x *exchange) onHost(u *url.URL) bool {
+	_, known := x.origin()
+	for _, host := range []string{x.r.Host, known} {
+		if foldHost((&url.URL{Host: host}).Hostname()) == foldHost(u.Hostname()) {
+			return true
+		}
+	}
+	return false
 }
 
 // does reports whether the method of the write is one of these, or stands for

@@ -196,6 +196,33 @@ func TestTreesDepth(t *testing.T) {
 	}
 }
 
+// TestTreesDestinations: in whatever way a destination on this host is written, it
+// is known what is changed there.
+func TestTreesDestinations(t *testing.T) {
+	for _, destination := range []string{
+		"http://127.0.0.1:{port}/dav/a", "https://127.0.0.1:{port}/dav/a/", "HTTP://127.0.0.1.:{port}/DAV/%61?x#y",
+		"http://127.0.0.1/dav/a", "http://127.0.0.1:80/dav/a", "http://ann@127.0.0.1:{port}/dav/a", // nginx takes any port
+		"/dav/a", "//dav/a", "dav/a",
+		"http://127.0.0.1:{port}/files/dav/a", "/files/dav/a", // as the client knows it
+		"https://dav.example/files/dav/a",
+	} {
+		t.Run(destination, func(t *testing.T) {
+			f := newFolders("/dav/a/1", "/x")
+			url := "http://" + freeAddress(t)
+			loadWith(t, "trusted_proxies static private_ranges",
+				url+" {\nhandle_path /files/* {\n"+guarded(believing+"affects /dav /dav/**", serve(t, f))+"\n}\n}\n")
+			tag := send(t, "GET", url+"/files/dav/a/1", "").tag(t)
+			to := strings.ReplaceAll(destination, "{port}", url[strings.LastIndex(url, ":")+1:])
+			send(t, "COPY", url+"/files/x", "", "Destination", to, "X-Forwarded-Host", "dav.example")
+			f.asked()
+			send(t, "PUT", url+"/files/dav/a/1", "x", "If-Match", tag)
+			if f.asked() == 0 {
+				t.Error("what was known counts")
+			}
+		})
+	}
+}
+
 // TestTreesKnownAgain: what is read after a change of the whole counts, what was
 // read while it was in flight doesn't.
 func TestTreesKnownAgain(t *testing.T) {
