@@ -161,10 +161,12 @@ func (x *exchange) onHost(u *url.URL) bool {
 	return false
 }
 
-// does reports whether the method of the write is one of these, or stands for
-// one.
+// does reports whether the method of the write is one of these, or may stand for
+// one: where several override it, which of them counts is not known.
 func (x *exchange) does(methods ...string) bool {
-	return slices.Contains(methods, x.r.Method) || slices.Contains(methods, x.method)
+	return slices.ContainsFunc(append(overriding(x.r), x.r.Method), func(method string) bool {
+		return slices.Contains(methods, method)
+	})
 }
 
 // change notes that the write changes a target, and all that is below it if that

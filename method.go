@@ -40,12 +40,9 @@ var overrides = [...]string{"X-Http-Method-Override", "X-Method-Override", "X-Ht
 // request that either method makes a write is one: which of them the backend
 // goes by is not known.
 func classify(r *http.Request) (class, string) {
-	for _, name := range overrides {
-		for _, value := range r.Header[name] {
-			method := strings.ToUpper(strings.TrimSpace(value))
-			if method != "" && methodClass(method) == classWrite {
-				return classWrite, method
-			}
+	for _, method := range overriding(r) {
+		if method != "" && methodClass(method) == classWrite {
+			return classWrite, method
 		}
 	}
 	c := methodClass(r.Method)
@@ -53,4 +50,14 @@ func classify(r *http.Request) (class, string) {
 		return classOther, r.Method
 	}
 	return c, r.Method
+}
+
+// overriding returns the methods that the override fields of a request name.
+func overriding(r *http.Request) (methods []string) {
+	for _, name := range overrides {
+		for _, value := range r.Header[name] {
+			methods = append(methods, strings.ToUpper(strings.TrimSpace(value)))
+		}
+	}
+	return methods
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -417,7 +416,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // mustBeConditional reports whether the request's method needs a condition.
 func (x *exchange) mustBeConditional() bool {
-	return slices.Contains(x.h.Require, x.method) || slices.Contains(x.h.Require, x.r.Method)
+	return x.does(x.h.Require...)
 }
 
 // Interface guards

@@ -223,6 +223,28 @@ func TestTreesDestinations(t *testing.T) {
 	}
 }
 
+// TestTreesOverrides: of several fields that override the method, any may be the
+// one that the backend goes by.
+func TestTreesOverrides(t *testing.T) {
+	for _, fields := range [][]string{
+		{"X-Method-Override", "delete"},
+		{"X-HTTP-Method-Override", "PUT", "X-Method-Override", "DELETE"},
+		{"X-HTTP-Method-Override", "POST", "X-HTTP-Method-Override", "DELETE"},
+	} {
+		f := newFolders("/a/1")
+		url := site(t, believing+"affects / /**\nrequire DELETE", f)
+		send(t, "POST", url+"/a", "", fields...).expect(t, 428)
+		tag := send(t, "GET", url+"/a/1", "").tag(t)
+		send(t, "PUT", url+"/a", "").expect(t, 200)
+		send(t, "POST", url+"/a", "", append(fields, "If-Match", "*")...).expect(t, 200)
+		f.asked()
+		send(t, "PUT", url+"/a/1", "x", "If-Match", tag)
+		if f.asked() == 0 {
+			t.Errorf("what was known counts after %v", fields)
+		}
+	}
+}
+
 // TestTreesKnownAgain: what is read after a change of the whole counts, what was
 // read while it was in flight doesn't.
 func TestTreesKnownAgain(t *testing.T) {
