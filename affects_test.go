@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -269,4 +270,25 @@ func TestGuardsAfterRewrite(t *testing.T) {
 			send(t, "POST", order+"/ship", "", "If-Match", tag).expect(t, 200) // the same again
 		}
 	}
+}
+
+// TestGuardsAndLocation: what the answer to a guarded action names is found as if
+// there were no guard.
+func TestGuardsAndLocation(t *testing.T) {
+	s := newShop()
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/app")
+		if r.Method == "POST" {
+			bypass(t, s, "PUT", "/orders/2", "made by the action")
+			w.Header().Set("Location", "/orders/2")
+		}
+		s.ServeHTTP(w, r)
+	})
+	address := freeAddress(t)
+	load(t, fmt.Sprintf("http://%s {\nrewrite * /app{uri}\npreconditions {\nverify never\nguards /app/orders/*/ship /app/orders/*\n}\n"+
+		"reverse_proxy %s\n}\n", address, serve(t, backend)))
+	url := "http://" + address
+	tag := send(t, "GET", url+"/orders/2", "").expect(t, 200).tag(t)
+	send(t, "POST", url+"/orders/1/ship", "", "If-Match", "*").expect(t, 200)
+	send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).expect(t, 412)
 }

@@ -50,7 +50,8 @@ type exchange struct {
 	conditions validator.Conditions
 
 	key    string
-	target string      // path and query as the backend receives them
+	here   string      // path and query of r, as they come here
+	target string      // those that the conditions are about
 	header http.Header // the request's, before anything was changed
 	signed bool
 
@@ -73,6 +74,7 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 		method:     method,
 		conditions: validator.ConditionsFrom(r.Header),
 		key:        resourceKey(h.Key, repl),
+		here:       r.URL.RequestURI(),
 		target:     r.URL.RequestURI(),
 		header:     r.Header.Clone(),
 		signed:     signed(r),
@@ -125,7 +127,7 @@ func (x *exchange) original() string {
 	if o, ok := x.r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
 		return o.URL.RequestURI()
 	}
-	return x.target
+	return x.here
 }
 
 // subjectTarget returns the path and query that the conditions are about.

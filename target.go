@@ -88,7 +88,7 @@ func (x *exchange) rewritten(path string) (string, bool) {
 // what by. Both are empty where nothing was.
 func (x *exchange) replaced() (from, to string) {
 	original, failed := url.ParseRequestURI(x.original())
-	current, err := url.ParseRequestURI(x.target)
+	current, err := url.ParseRequestURI(x.here)
 	if failed != nil || err != nil {
 		return "", ""
 	}
