@@ -133,20 +133,24 @@ func (x *exchange) affect() {
 
 // destinations returns what a MOVE or COPY may lead to (RFC 4918, section 10.3),
 // if that is on this host: as it is sent, and as it is if it is rewritten like the
-// target. Neither the scheme nor the port counts, which not all backends look at.
-func (x *exchange) destinations() []*url.URL {
-	parse, given := url.Parse, x.r.Header.Get("Destination")
-	if strings.HasPrefix(given, "/") {
-		parse = url.ParseRequestURI // two slashes don't begin a host (section 8.3)
+// target. Neither the scheme nor the port counts, which not all backends look at,
+// and of several fields any may.
+func (x *exchange) destinations() (all []*url.URL) {
+	for _, given := range x.r.Header["Destination"] {
+		parse := url.Parse
+		if strings.HasPrefix(given, "/") {
+			parse = url.ParseRequestURI // two slashes don't begin a host (section 8.3)
+		}
+		to, err := parse(given)
+		if err != nil || to.Path == "" || to.Host != "" && !x.onHost(to) {
+			continue
+		}
+		all = append(all, to)
+		if rewritten, ok := x.rewritten(to.Path); ok {
+			all = append(all, &url.URL{Path: rewritten})
+		}
 	}
-	to, err := parse(given)
-	if err != nil || to.Path == "" || to.Host != "" && !x.onHost(to) {
-		return nil
-	}
-	if rewritten, ok := x.rewritten(to.Path); ok {
-		return []*url.URL{to, {Path: rewritten}}
-	}
-	return []*url.URL{to}
+	return all
 }
 
 // onHost reports whether a URL is on the host of the request, by the name that it
