@@ -241,11 +241,20 @@ func (p purge) in(ctx context.Context, s openStore, m meant) (purgedStore, error
 // touch marks what a key or a pattern means, and returns how many these are.
 func (s openStore) touch(ctx context.Context, key string) (int, error) {
 	if !isPattern(key) {
-		return 1, s.Touch(ctx, bounded(key), s.terms)
+		return 1, s.Touch(ctx, storedKey(key), s.terms)
 	}
 	return s.TouchBelow(ctx, patternPrefix(key), func(other string, whole bool) bool {
 		return patternMatches(key, other, whole)
 	}, s.terms)
+}
+
+// storedKey returns a key as it is stored. It may have been given so, as logs and
+// placeholders have it.
+func storedKey(key string) string {
+	if isBounded(key) {
+		return key
+	}
+	return bounded(key)
 }
 
 // shownResource is what a store knows about one resource.
@@ -289,7 +298,8 @@ func serveResource(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		for _, key := range keys {
-			entry, err := s.Read(r.Context(), bounded(key), s.terms)
+			key = storedKey(key)
+			entry, err := s.Read(r.Context(), key, s.terms)
 			if err != nil {
 				return apiError(http.StatusServiceUnavailable, fmt.Errorf("%s: %w", s.name, err))
 			}

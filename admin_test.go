@@ -2,10 +2,13 @@ package preconditions_test
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -157,6 +160,34 @@ func TestPurgeOfAliases(t *testing.T) {
 			if p.believed(t, path, tag) {
 				t.Errorf("%s: not marked by %s", path, name)
 			}
+		}
+	}
+}
+
+// So is one whose key is shortened, and it is shown by the same names.
+func TestPurgeOfLongNames(t *testing.T) {
+	p := loadPurgeable(t, "verify never\nwrite_etag off")
+	dir := "/docs/" + strings.Repeat("x", 600)
+	path := dir + "/plan"
+	whole := "127.0.0.1" + path
+	sum := sha256.Sum256([]byte(whole))
+	logged := whole[:512] + "#" + hex.EncodeToString(sum[:])
+	for _, names := range []string{
+		`"urls": ["%s` + path + `"]`, `"urls": ["%s` + dir + `/*"]`, `"urls": ["%s` + dir + `/**"]`, `"urls": ["%s` + dir + `*/plan"]`,
+		`"keys": ["` + whole + `"]`, `"keys": ["` + logged + `"]`,
+	} {
+		tag := p.known(t, path)
+		bypass(t, p.docs, "PUT", path, "changed")
+		purge(t, p.admin, "{"+strings.ReplaceAll(names, "%s", p.url)+"}").expect(t, 200)
+		if p.believed(t, path, tag) {
+			t.Errorf("not marked by %s", names)
+		}
+	}
+	tag, _ := json.Marshal(p.known(t, path))
+	for _, query := range []string{"url=" + url.QueryEscape(p.url+path), "key=" + whole, "key=" + url.QueryEscape(logged)} {
+		a := send(t, "GET", p.admin+"/preconditions/resource?"+query, "").expect(t, 200)
+		if !strings.Contains(a.Content, string(tag)) {
+			t.Errorf("%s: got %s", query, a.Content)
 		}
 	}
 }

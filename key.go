@@ -23,6 +23,11 @@ import (
 // take for one resource get one key: to share a key by mistake costs a needless
 // wait, to have two for one resource costs an update.
 func resourceKey(template string, repl *caddy.Replacer) string {
+	return bounded(wholeKey(template, repl))
+}
+
+// wholeKey returns the key before it is shortened.
+func wholeKey(template string, repl *caddy.Replacer) string {
 	key, err := repl.ReplaceFunc(template, func(name string, value any) (any, error) {
 		text := caddy.ToString(value)
 		switch name {
@@ -48,7 +53,7 @@ func resourceKey(template string, repl *caddy.Replacer) string {
 			key = "/" + key
 		}
 	}
-	return bounded(key)
+	return key
 }
 
 // What the keys begin with that are not those of resources. No host and no path
@@ -177,13 +182,13 @@ func (x *exchange) keyAt(target *url.URL) string {
 	return resourceKey(x.h.Key, repl)
 }
 
-// keyOfURL returns the key that requests for a URL have, if that is all that
-// their key depends on.
+// keyOfURL returns the key that requests for a URL have, before it is shortened,
+// if that is all that their key depends on.
 func keyOfURL(template string, target *url.URL) (string, error) {
 	if !dependsOnURL(template) {
 		return "", fmt.Errorf("the key %s depends on more than the URL", template)
 	}
-	return resourceKey(template, replacerFor(target)), nil
+	return wholeKey(template, replacerFor(target)), nil
 }
 
 // replacerFor returns the replacer that a request for a URL has.
@@ -261,6 +266,15 @@ func bounded(key string) string {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
+}
+
+// isBounded reports whether a key looks like one that was shortened.
+func isBounded(key string) bool {
+	if len(key) != maxKey+len("#")+hex.EncodedLen(sha256.Size) || key[maxKey] != '#' {
+		return false
+	}
+	_, err := hex.DecodeString(key[maxKey+1:])
+	return err == nil
 }
 
 // maxKey is how many bytes of a key are kept in full.
