@@ -131,26 +131,25 @@ func (x *exchange) affect() {
 	x.others = slices.DeleteFunc(x.others, func(o other) bool { return o.key == x.key })
 }
 
-// destinations returns what a MOVE or COPY may lead to (RFC 4918, section 10.3),
-// if that is on this host: as it is sent, and as it is if it is rewritten like the
-// target. Neither the scheme nor the port counts, which not all backends look at,
-// and of several fields any may.
-func (x *exchange) destinations() (all []*url.URL) {
-	for _, given := range x.r.Header["Destination"] {
-		parse := url.Parse
-		if strings.HasPrefix(given, "/") {
-			parse = url.ParseRequestURI // two slashes don't begin a host (section 8.3)
+// destinations returns the targets that a MOVE or COPY may lead to (RFC 4918,
+// section 10.3), if they are on this host. Neither the scheme nor the port counts,
+// which not all backends look at, and of several fields the first or the last does.
+func (x *exchange) destinations() (targets []*url.URL) {
+	lines := x.r.Header["Destination"]
+	if len(lines) > 2 {
+		lines = []string{lines[0], lines[len(lines)-1]}
+	}
+	for _, line := range lines {
+		to, ok := x.resolved(line)
+		if strings.HasPrefix(line, "//") { // which doesn't begin a host here (section 8.3)
+			path, err := url.ParseRequestURI(line)
+			to, ok = path, err == nil
 		}
-		to, err := parse(given)
-		if err != nil || to.Path == "" || to.Host != "" && !x.onHost(to) {
-			continue
-		}
-		all = append(all, to)
-		if rewritten, ok := x.rewritten(to.Path); ok {
-			all = append(all, &url.URL{Path: rewritten})
+		if ok && (to.Host == "" || x.onHost(to)) {
+			targets = append(targets, x.targetsAt(to)...)
 		}
 	}
-	return all
+	return targets
 }
 
 // onHost reports whether a URL is on the host of the request, by the name that it

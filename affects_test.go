@@ -142,6 +142,46 @@ func TestAffectsDestination(t *testing.T) {
 	}
 }
 
+// TestAffectsDestinationByAnyName: so they do by whatever reference it is that leads
+// to this host, and after a rewrite.
+func TestAffectsDestinationByAnyName(t *testing.T) {
+	for _, tt := range []struct {
+		directive, before, host string
+		destination             []string
+		marked                  bool
+	}{
+		{"", "", "a.example", []string{"http://a.example:80/cars/2"}, true},
+		{"", "", "a.example:80", []string{"http://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"https://A.example:443/cars/2"}, true}, // TLS ends before
+		{"", "", "a.example", []string{"https://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://a.example./cars/%32"}, true},
+		{"", "", "a.example", []string{"http://user@a.example/cars/2"}, true},
+		{"", "", "[::1]", []string{"http://[::1]:80/cars/2"}, true},
+		{"", "", "a.example", []string{"/cars/2"}, true},
+		{"", "", "a.example", []string{"2"}, true},
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, true},
+		{"uri strip_prefix /api", "/api", "a.example", []string{"http://a.example/api/cars/2"}, true},
+		{"rewrite * /v1{uri}", "", "a.example", []string{"http://a.example/cars/2"}, true},
+		{"request_header Host inner.example", "", "a.example", []string{"http://inner.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://b.example/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a.example:8080/cars/2"}, true}, // as nginx takes it
+		{"", "", "a.example", []string{"mailto:cars/2"}, false},
+	} {
+		b := obedient()
+		address := freeAddress(t)
+		load(t, fmt.Sprintf("http://:%s {\n%s\npreconditions {\nkey {path}\n%s}\nreverse_proxy %s\n}\n",
+			address[strings.LastIndex(address, ":")+1:], tt.directive, withoutProbes, serve(t, b)))
+		base := "http://" + address + tt.before
+		tag := send(t, "GET", base+"/cars/2", "").tag(t)
+		fields := []string{"Host", tt.host}
+		for _, line := range tt.destination {
+			fields = append(fields, "Destination", line)
+		}
+		send(t, "MOVE", base+"/cars/1", "", fields...).expect(t, 200)
+		expectMarked(t, b, base+"/cars/2", tag, tt.marked)
+	}
+}
+
 // TestGuards: the conditions of an action are about what it acts on.
 func TestGuards(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, deploy deployment) {

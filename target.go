@@ -17,16 +17,25 @@ import (
 // asked for it. It reports false if that leads to another origin (RFC 9110,
 // section 4.3.1), or nowhere.
 func (x *exchange) sameOrigin(reference string) (*url.URL, bool) {
+	target, ok := x.resolved(reference)
+	if !ok {
+		return nil, false
+	}
+	var base url.URL
+	base.Scheme, base.Host = x.origin()
+	return target, target.Scheme == base.Scheme && authority(target) == authority(&base)
+}
+
+// resolved resolves a reference against the target as the client asked for it. It
+// reports false if that leads nowhere.
+func (x *exchange) resolved(reference string) (*url.URL, bool) {
 	base, err := url.ParseRequestURI(x.original())
 	if err != nil {
 		return nil, false
 	}
 	base.Scheme, base.Host = x.origin()
 	target, err := base.Parse(reference)
-	if err != nil || target.Opaque != "" {
-		return nil, false
-	}
-	return target, target.Scheme == base.Scheme && authority(target) == authority(base)
+	return target, err == nil && target.Opaque == ""
 }
 
 // origin returns the scheme and the authority by which the client knows the
@@ -63,17 +72,25 @@ func authority(u *url.URL) string {
 	return host + ":" + port
 }
 
-// keysAt returns the keys of the resources that a target may be. Where the target
-// of this request was rewritten on its way here, that of the other one would be,
-// too: the same beginning of the path is replaced.
-func (x *exchange) keysAt(target *url.URL) []string {
-	keys := []string{x.keyAt(target)}
+// keysAt returns the keys of the resources that a target may be.
+func (x *exchange) keysAt(target *url.URL) (keys []string) {
+	for _, t := range x.targetsAt(target) {
+		keys = append(keys, x.keyAt(t))
+	}
+	return keys
+}
+
+// targetsAt returns what a target may be here. Where that of this request was
+// rewritten on its way, that of the other one would be, too: the same beginning of
+// the path is replaced.
+func (x *exchange) targetsAt(target *url.URL) []*url.URL {
+	targets := []*url.URL{target}
 	if rewritten, ok := x.rewritten(target.Path); ok {
 		u := *target
 		u.Path, u.RawPath = rewritten, ""
-		keys = append(keys, x.keyAt(&u))
+		targets = append(targets, &u)
 	}
-	return keys
+	return targets
 }
 
 // rewritten returns what becomes of a path that is rewritten as that of this
