@@ -145,18 +145,31 @@ func (x *exchange) epochs(names []string) (memberships, error) {
 	return epochs, context.Cause(ctx)
 }
 
-// concurrently calls f for each one, at most so many at once.
+// concurrently calls f for each one, at most so many at once. A panic of f is one of
+// the caller: a handler that is asked may panic, and in a goroutine of its own
+// nobody would recover.
 func concurrently[T any](most int, each []T, f func(T)) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, most)
+	panics := make(chan any, len(each))
 	for _, one := range each {
 		free <- struct{}{}
 		all.Go(func() {
-			defer func() { <-free }()
+			defer func() {
+				if v := recover(); v != nil {
+					panics <- v
+				}
+				<-free
+			}()
 			f(one)
 		})
 	}
 	all.Wait()
+	select {
+	case v := <-panics:
+		panic(v)
+	default:
+	}
 }
 
 // known returns the variants of the entry, unless one of their groups was

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -132,4 +133,21 @@ func TestInvalidatedGroups(t *testing.T) {
 			t.Errorf("%d lines invalidate %d groups, want %d", len(tt.lines), got, tt.want)
 		}
 	}
+}
+
+// TestConcurrentlyPanics: what panics in a goroutine of a request does so in the
+// request, where the server recovers, and not before the others have ended.
+func TestConcurrentlyPanics(t *testing.T) {
+	var ended atomic.Int32
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler || ended.Load() != 9 {
+			t.Errorf("recovered %v when %d had ended", v, ended.Load())
+		}
+	}()
+	concurrently(4, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, func(i int) {
+		if i == 3 {
+			panic(http.ErrAbortHandler)
+		}
+		ended.Add(1)
+	})
 }
