@@ -70,11 +70,11 @@ func guardsRules(options []Guards) ([]pathRule, error) {
 // target of the write is then one of those that it affects.
 func (x *exchange) guard() {
 	for _, rule := range x.h.guards {
-		to, ok := rule.lead(x.r.URL.Path)
-		if !ok {
+		to := rule.leadFrom(x.r.URL)
+		if len(to) == 0 {
 			continue
 		}
-		subject := &url.URL{Path: to[0].path}
+		subject := to[0].url()
 		if key := x.keyAt(subject); key != x.key {
 			x.others = append(x.others, other{x.key, changed})
 			asked, ok := x.askedAs(subject)
@@ -108,9 +108,8 @@ const (
 // be out of the way for that.
 func (x *exchange) affect() {
 	for _, rule := range x.h.affects {
-		to, _ := rule.lead(x.r.URL.Path)
-		for _, t := range to {
-			x.change(&url.URL{Path: t.path}, t.tree)
+		for _, t := range rule.leadFrom(x.r.URL) {
+			x.change(t.url(), t.tree)
 		}
 	}
 	if x.does("MOVE", "COPY") {

@@ -182,6 +182,20 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 	}
 }
 
+// TestEscapedSlash: a slash that is escaped belongs to the segment for which `*`
+// stands, as in the names of projects, for those who go by that.
+func TestEscapedSlash(t *testing.T) {
+	b := obedient()
+	base := site(t, withoutProbes+"affects /orders/*/ship /orders/*\nguards /orders/*/bill /orders/*", b)
+	for _, order := range []string{"/orders/a%2Fb", "/orders/a%2fb", "/orders/a%252Fb", "/orders/a%2Fb%252Fc%25%20d"} {
+		tag := send(t, "GET", base+order, "").tag(t)
+		send(t, "POST", base+order+"/ship", "").expect(t, 200)
+		expectMarked(t, b, base+order, tag, true)
+		send(t, "POST", base+order+"/bill", "", "If-Match", tag).expect(t, 200)
+		send(t, "POST", base+order+"/bill", "", "If-Match", `"other"`).expect(t, 412)
+	}
+}
+
 // TestGuards: the conditions of an action are about what it acts on.
 func TestGuards(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, deploy deployment) {

@@ -3,6 +3,7 @@ package preconditions
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -136,8 +137,43 @@ func parseRule(from string, to ...string) (r pathRule, err error) {
 
 // target is a path that a rule leads to.
 type target struct {
-	path string
-	tree bool // with everything below
+	path    string
+	tree    bool // with everything below
+	slashes bool // some are within segments, and still escaped
+}
+
+// url returns the target as that of a request.
+func (t target) url() *url.URL {
+	u := &url.URL{Path: t.path}
+	if t.slashes {
+		u.RawPath = escapedOnce.Replace(u.EscapedPath())
+		u.Path = unescaped.Replace(t.path)
+	}
+	return u
+}
+
+// A slash within a segment stays escaped, and so that it is known from others, so
+// does a percent sign.
+var (
+	escapedTwice = strings.NewReplacer("%2F", "%252F", "%2f", "%252F", "%25", "%2525")
+	escapedOnce  = strings.NewReplacer("%252F", "%2F", "%2525", "%25")
+	unescaped    = strings.NewReplacer("%2F", "/", "%25", "%")
+)
+
+// leadFrom does what lead does for the path of a URL. One in which slashes are
+// escaped is matched with these between segments and within: backends do either.
+func (r pathRule) leadFrom(u *url.URL) (to []target) {
+	to, _ = r.lead(u.Path)
+	kept, err := url.PathUnescape(escapedTwice.Replace(u.EscapedPath()))
+	if err != nil || !strings.Contains(kept, "%2F") {
+		return to
+	}
+	within, _ := r.lead(kept)
+	for _, t := range within {
+		t.slashes = true
+		to = append(to, t)
+	}
+	return to
 }
 
 // lead returns the paths that the rule leads to from a path, if it is one that
@@ -148,7 +184,7 @@ func (r pathRule) lead(from string) (to []target, ok bool) {
 		return nil, false
 	}
 	for _, d := range r.to {
-		to = append(to, target{d.fill(wild), d.tree})
+		to = append(to, target{path: d.fill(wild), tree: d.tree})
 	}
 	return to, true
 }
