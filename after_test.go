@@ -228,6 +228,7 @@ func TestReplay(t *testing.T) {
 				"another key":       {"If-Match", tag, "Idempotency-Key", `"b"`, "Authorization", "Basic x"},
 				"no key":            {"If-Match", tag, "Authorization", "Basic x"},
 				"another user":      {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic y"},
+				"another session":   {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic x", "Cookie", "s=1"},
 			} {
 				t.Run(what, func(t *testing.T) { send(t, "PUT", n.other()+path, content, other...).expect(t, 412) })
 			}

@@ -22,6 +22,9 @@ func parsePattern(text string) (pathPattern, error) {
 	if strings.ContainsAny(text, "?#") {
 		return nil, fmt.Errorf("%q must be a path, without a query", text)
 	}
+	if plain, err := url.PathUnescape(text); err == nil && plain != text {
+		return nil, fmt.Errorf("%q must be written without percent-encoding: %q", text, plain)
+	}
 	p := segments(text)
 	for _, s := range p {
 		switch {

@@ -32,6 +32,7 @@ func (x *exchange) requestDigest() string {
 	for _, part := range [...][]string{
 		{x.r.Method, x.method, x.target, x.original()},
 		x.header["Authorization"],
+		x.header["Cookie"],
 		x.header["Idempotency-Key"],
 		x.conditions.IfMatch,
 		x.conditions.IfNoneMatch,
