@@ -463,7 +463,7 @@ func TestLongPaths(t *testing.T) {
 		}
 	})
 	t.Run("memory", func(t *testing.T) {
-		base := abused(t, "", backend)
+		base := abused(t, withoutProbes, backend)
 		use(t, base, resources)
 		before := takeFootprint()
 		for i := range resources {

@@ -9,8 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -513,12 +511,7 @@ func TestShowResource(t *testing.T) {
 // runPurge runs caddy preconditions purge in a process of its own.
 func runPurge(t testing.TB, args ...string) (out string, status int) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, append([]string{"preconditions", "purge"}, args...)...)
-	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	cmd := caddyCommand(t, t.TempDir(), append([]string{"preconditions", "purge"}, args...)...)
 	written, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)

@@ -394,7 +394,7 @@ func edit(t *testing.T, n nodes, docs *legacydocs.Service, editors []*editor) (r
 		}
 	}
 	seeds := len(docs.Writes())
-	ctx, cancel := context.WithTimeout(context.Background(), editing())
+	ctx, cancel := context.WithTimeout(context.Background(), fromEnv(t, "PRECONDITIONS_FAULT_SECONDS", time.Second, 5*time.Second))
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, e := range editors {
@@ -409,14 +409,6 @@ func edit(t *testing.T, n nodes, docs *legacydocs.Service, editors []*editor) (r
 	}
 	wg.Wait()
 	return docs.Writes()[seeds:]
-}
-
-// editing is for how long editors work.
-func editing() time.Duration {
-	if testing.Short() {
-		return 5 * time.Second
-	}
-	return 15 * time.Second
 }
 
 // expectNoneLost fails the test if a write replaced anything but the version

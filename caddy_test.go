@@ -3,6 +3,7 @@ package preconditions_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +36,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runCaddy) != "" {
 		caddycmd.Main()
 		return
+	}
+	// What runs in parallel mostly waits, as for a lease to run out.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = flag.Set(f.Name, strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	}
 	os.Exit(m.Run())
 }
@@ -118,6 +126,21 @@ func serve(t testing.TB, backend http.Handler) (address string) {
 	return s.Listener.Addr().String()
 }
 
+// caddyCommand returns a Caddy, with the given home and arguments, that is a
+// process of its own. It is of this very test binary.
+func caddyCommand(t testing.TB, home string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...) // not t.Context(): that ends before the clean-up
+	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home,
+		// The race detector would have each process wait for a second at its end.
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	return cmd
+}
+
 // node is a Caddy in a process of its own.
 type node struct {
 	URL     string
@@ -134,13 +157,8 @@ func startNode(t testing.TB, directives string) *node {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := &node{URL: "http://" + address, log: new(bytes.Buffer)}
-	cmd := exec.Command(self, "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	cmd := caddyCommand(t, t.TempDir(), "run", "--config", file, "--adapter", "caddyfile")
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -69,13 +69,8 @@ func (m *mortal) await() {
 
 func (m *mortal) launch() {
 	m.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		m.t.Fatal(err)
-	}
 	log := new(bytes.Buffer)
-	cmd := exec.Command(self, "run", "--config", m.file(), "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+m.dir, "XDG_CONFIG_HOME="+m.dir)
+	cmd := caddyCommand(m.t, m.dir, "run", "--config", m.file(), "--adapter", "caddyfile")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)

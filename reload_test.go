@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -514,15 +513,9 @@ func expectNobody(t testing.TB, l *net.TCPListener) {
 // runValidate runs caddy validate in a process of its own.
 func runValidate(t testing.TB, config string) ([]byte, error) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "validate", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), runCaddy+"=1", "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
-	return cmd.CombinedOutput()
+	return caddyCommand(t, t.TempDir(), "validate", "--config", file, "--adapter", "caddyfile").CombinedOutput()
 }
