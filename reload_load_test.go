@@ -180,7 +180,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 				}
 				var enough []int64
 				for _, u := range users {
-					enough = append(enough, u.answered.Load()+5)
+					enough = append(enough, u.answered.Load()+2)
 				}
 				for i, u := range users {
 					eventually(t, u.name+" goes on", func() bool { return u.answered.Load() >= enough[i] || t.Failed() })
