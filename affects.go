@@ -75,12 +75,9 @@ func (x *exchange) guard() {
 			continue
 		}
 		subject := to[0].url()
-		if key := x.keyAt(subject); key != x.key {
+		asked := x.askedFor(subject)
+		if key := x.keyOf(asked, subject); key != x.key {
 			x.others = append(x.others, other{x.key, changed})
-			asked, ok := x.askedAs(subject)
-			if !ok {
-				asked = subject
-			}
 			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true
 			x.above = x.ancestors(subject.Path)
@@ -109,16 +106,17 @@ const (
 func (x *exchange) affect() {
 	for _, rule := range x.h.affects {
 		for _, t := range rule.leadFrom(x.r.URL) {
-			x.change(t.url(), t.tree)
+			target := t.url()
+			x.change(x.askedFor(target), target, t.tree)
 		}
 	}
 	if x.does("MOVE", "COPY") {
 		for _, to := range x.destinations() {
-			x.change(to, x.inTree(to.Path))
+			x.change(to, to, x.inTree(to.Path))
 		}
 	}
 	if x.does("MOVE", "DELETE") && x.inTree(x.r.URL.Path) {
-		x.change(x.r.URL, true)
+		x.change(x.askedFor(x.r.URL), x.r.URL, true)
 	}
 	if x.conditional() {
 		x.shareLocks()
@@ -171,10 +169,10 @@ func (x *exchange) does(methods ...string) bool {
 	})
 }
 
-// change notes that the write changes a target, and all that is below it if that
-// is a tree.
-func (x *exchange) change(target *url.URL, tree bool) {
-	x.others = append(x.others, other{x.keyAt(target), changed})
+// change notes that the write changes a target, which the client would ask for as
+// given, and all that is below it if that is a tree.
+func (x *exchange) change(asked, target *url.URL, tree bool) {
+	x.others = append(x.others, other{x.keyOf(asked, target), changed})
 	if tree {
 		key := x.keyOfTree(segments(target.Path))
 		x.others = append(x.others, other{bounded(lockPrefix + key), alone}, other{bounded(agePrefix + key), changed})

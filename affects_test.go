@@ -346,3 +346,22 @@ func TestGuardsAndLocation(t *testing.T) {
 	send(t, "POST", url+"/orders/1/ship", "", "If-Match", "*").expect(t, 200)
 	send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).expect(t, 412)
 }
+
+// TestRulesAndOriginalPath: what a rule leads to is found where the key has the path
+// that the client asked for, of which a rewrite has replaced the beginning.
+func TestRulesAndOriginalPath(t *testing.T) {
+	for _, key := range []string{"{http.request.orig_uri.path}", "{http.request.orig_uri}", "{http.request.orig_uri.path} {path}", "{path}"} {
+		t.Run(key, func(t *testing.T) {
+			address := freeAddress(t)
+			load(t, fmt.Sprintf("http://%s {\nhandle_path /api/* {\npreconditions {\nkey %q\nverify never\n"+
+				"guards /orders/*/ship /orders/*\naffects /orders/*/ship /orders/*\n}\nreverse_proxy %s\n}\n}\n", address, key, serve(t, newShop())))
+			order := "http://" + address + "/api/orders/"
+			tag := send(t, "GET", order+"1", "").expect(t, 200).tag(t)
+			send(t, "POST", order+"1/ship", "", "If-Match", tag).expect(t, 200)
+			send(t, "PUT", order+"1", "x", "If-Match", tag).expect(t, 412)
+			tag = send(t, "GET", order+"2", "").expect(t, 200).tag(t)
+			send(t, "POST", order+"2/ship", "").expect(t, 200)
+			send(t, "PUT", order+"2", "x", "If-Match", tag).expect(t, 412)
+		})
+	}
+}

@@ -161,17 +161,22 @@ func printable(key string) string {
 }
 
 // keyAt returns the key of the resource that a request for another target of the
-// same host would be for. Of what the key is made of, all that doesn't follow
-// from the target is taken from this request.
-func (x *exchange) keyAt(target *url.URL) string {
+// same host would be for, if nothing rewrites it.
+func (x *exchange) keyAt(target *url.URL) string { return x.keyOf(target, target) }
+
+// keyOf returns the key of the resource that a request would be for which asks for
+// a target of the same host and comes here with another one. Of what the key is
+// made of, all that doesn't follow from these is taken from this request.
+func (x *exchange) keyOf(asked, target *url.URL) string {
 	r := x.r.Clone(x.r.Context())
-	r.URL = new(*x.r.URL)
-	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = target.Path, target.RawPath, target.RawQuery
+	r.URL = at(x.r.URL, asked)
 	r.RequestURI = r.URL.RequestURI()
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, x.w, server)
+	r.URL = at(r.URL, target)
+	r.RequestURI = r.URL.RequestURI()
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
 	repl.Map(func(name string) (any, bool) {
 		if strings.HasPrefix(name, "http.request.uri") || strings.HasPrefix(name, "http.request.orig_uri") {

@@ -123,6 +123,14 @@ func (x *exchange) askedAs(target *url.URL) (*url.URL, bool) {
 	return moved(target, to, from)
 }
 
+// askedFor does the same, but returns the target itself where it can't be told.
+func (x *exchange) askedFor(target *url.URL) *url.URL {
+	if asked, ok := x.askedAs(target); ok {
+		return asked
+	}
+	return target
+}
+
 // moved returns a target with another beginning of its path.
 func moved(target *url.URL, from, to string) (*url.URL, bool) {
 	rest, ok := strings.CutPrefix(target.EscapedPath(), (&url.URL{Path: from}).EscapedPath())
