@@ -175,14 +175,17 @@ func (x *exchange) change(asked, target *url.URL, tree bool) {
 	x.others = append(x.others, other{x.keyOf(asked, target), changed})
 	if tree {
 		key := x.keyOfTree(segments(target.Path))
-		x.others = append(x.others, other{bounded(lockPrefix + key), alone}, other{bounded(agePrefix + key), changed})
+		x.others = append(x.others, other{bounded(lockPrefix + key), alone})
+		if age := (other{bounded(agePrefix + key), changed}); !slices.Contains(x.ages, age) {
+			x.ages = append(x.ages, age)
+		}
 	}
 }
 
 // changes returns the keys of all that the write changes, its own included.
 func (x *exchange) changes() []string {
 	keys := []string{x.key}
-	for _, o := range x.others {
+	for _, o := range slices.Concat(x.others, x.ages) {
 		if o.as != shared {
 			keys = append(keys, o.key)
 		}

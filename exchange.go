@@ -60,6 +60,7 @@ type exchange struct {
 	subject *http.Request
 	guarded bool
 	others  []other  // what a write takes besides, in the order of the keys
+	ages    []other  // and last, as its own resource may be below them
 	above   []string // the keys of what the resource is below in a tree, from the root on
 	entry   etagcache.Entry
 

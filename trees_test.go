@@ -444,3 +444,27 @@ func TestRoundTripsOfTrees(t *testing.T) {
 		}
 	}
 }
+
+// TestTreesAround: a write that changes all that is below what it is below itself
+// passes for what is known, of which alone a version and a signed request can tell.
+func TestTreesAround(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, deploy deployment) {
+		for _, tt := range []struct{ options, authorization string }{
+			{"etag version\n", ""},
+			{"etag version\nkey all\n", ""},
+			{believing, "Signature x"},
+		} {
+			n := deploy(t, tt.options+"affects /a/* /a/**", newFolders("/a/1", "/a/2"))
+			tag := func(path string) string {
+				return send(t, "GET", n.first()+path, "", "Authorization", tt.authorization).expect(t, 200).tag(t)
+			}
+			edit := func(path, tag string) answer {
+				return send(t, "PUT", n.other()+path, "x", "If-Match", tag, "Authorization", tt.authorization)
+			}
+			one, two := tag("/a/1"), tag("/a/2")
+			edit("/a/1", one).expect(t, 200)
+			edit("/a/2", two).expect(t, 412)
+			edit("/a/2", tag("/a/2")).expect(t, 200)
+		}
+	})
+}

@@ -72,6 +72,15 @@ func (wr *writing) takeAll() (c claimed, err error) {
 	return c, wr.take(waiting, wr.othersAfter())
 }
 
+// takeAges has what is known about anything below what the write changes count for
+// nothing. Its own resource may be below that, too, so that it comes when its
+// condition was found true. Nobody has an age alone: there is nobody to wait for.
+func (wr *writing) takeAges() error {
+	waiting, cancel := wr.waiting()
+	defer cancel()
+	return wr.take(waiting, wr.ages)
+}
+
 // waiting returns the context of all that a write waits for.
 func (x *exchange) waiting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(x.r.Context(), time.Duration(x.h.Wait))
@@ -204,6 +213,10 @@ func (wr *writing) writeClaimed(c claimed) error {
 	}
 	if x.gone() {
 		return errGone
+	}
+	if err := wr.takeAges(); err != nil {
+		wr.release()
+		return x.gaveUp(err)
 	}
 	if wr.lost() {
 		wr.release()
@@ -345,7 +358,10 @@ func (wr *writing) passAll() error {
 		return err
 	}
 	wr.held = wr.keepAlive(grant, taken)
-	return wr.take(waiting, wr.othersAfter())
+	if err := wr.take(waiting, wr.othersAfter()); err != nil {
+		return err
+	}
+	return wr.take(waiting, wr.ages)
 }
 
 // pass takes a pass as soon as no conditional write is in flight.

@@ -110,7 +110,7 @@ func (wr *writing) settle(fate proxyhooks.Fate) {
 	if wr.mark {
 		wr.touch(wr.changes())
 	}
-	for _, h := range wr.further {
+	for _, h := range slices.Backward(wr.further) { // ages before locks
 		wr.end(h, fate, etagcache.Settlement{})
 	}
 	if wr.lease != nil {
