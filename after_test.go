@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -229,6 +230,10 @@ func TestReplay(t *testing.T) {
 				"no key":            {"If-Match", tag, "Authorization", "Basic x"},
 				"another user":      {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic y"},
 				"another session":   {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic x", "Cookie", "s=1"},
+				"another type":      append(slices.Clone(fields), "Content-Type", "text/x"),
+				"another part":      append(slices.Clone(fields), "Content-Range", "bytes 0-2/6"),
+				"another target":    append(slices.Clone(fields), "Destination", n.first()+"/docs/elsewhere"),
+				"another method":    append(slices.Clone(fields), "X-HTTP-Method-Override", "PATCH"),
 			} {
 				t.Run(what, func(t *testing.T) { send(t, "PUT", n.other()+path, content, other...).expect(t, 412) })
 			}

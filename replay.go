@@ -24,20 +24,28 @@ func newReceipt(request string, content *[sha256.Size]byte, status int) string {
 	return request + "." + base64.RawURLEncoding.EncodeToString(content[:12]) + "." + strconv.Itoa(status)
 }
 
-// requestDigest identifies a request but for its content: who sends it, to what
-// it is, under which conditions, and the key by which the client itself tells
-// its requests apart.
+// identifying are the fields, beside conditions and overrides, that tell a request
+// from another one: who sends it, by which key the client itself tells its requests
+// apart, what its content is, and what WebDAV is to do (RFC 4918, section 10).
+var identifying = [...]string{
+	"Authorization", "Cookie", "Idempotency-Key",
+	"Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
+	"Depth", "Destination", "Overwrite",
+}
+
+// requestDigest identifies a request but for its content.
 func (x *exchange) requestDigest() string {
 	h := sha256.New()
-	for _, part := range [...][]string{
-		{x.r.Method, x.method, x.target, x.original()},
-		x.header["Authorization"],
-		x.header["Cookie"],
-		x.header["Idempotency-Key"],
+	parts := [][]string{
+		append(overriding(x.r), x.r.Method, x.target, x.original()),
 		x.conditions.IfMatch,
 		x.conditions.IfNoneMatch,
 		x.conditions.IfUnmodifiedSince,
-	} {
+	}
+	for _, name := range identifying {
+		parts = append(parts, x.header[name])
+	}
+	for _, part := range parts {
 		for _, s := range part {
 			h.Write([]byte(s))
 			h.Write([]byte{0})
