@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -77,6 +78,7 @@ func (x *exchange) guard() {
 		subject := to[0].url()
 		asked := x.askedFor(subject)
 		if key := x.keyOf(asked, subject); key != x.key {
+			caddyhttp.SetVar(x.r.Context(), lookedAfter, []string{x.key, key})
 			x.others = append(x.others, other{x.key, changed})
 			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true

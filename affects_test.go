@@ -365,3 +365,16 @@ func TestRulesAndOriginalPath(t *testing.T) {
 		})
 	}
 }
+
+// TestGuardsAroundAnother: an action that is rewritten to what it acts on comes to
+// another handler there, which doesn't wait for the one around it.
+func TestGuardsAroundAnother(t *testing.T) {
+	address := freeAddress(t)
+	load(t, fmt.Sprintf("http://%s {\npreconditions {\nguards /orders/*/ship /orders/*\n}\n"+
+		"handle {\nrewrite /orders/1/ship /orders/1\npreconditions {\nwait 1s\n}\nreverse_proxy %s\n}\n}\n", address, serve(t, newShop())))
+	order := "http://" + address + "/orders/1"
+	tag := send(t, "GET", order, "").expect(t, 200).tag(t)
+	send(t, "POST", order+"/ship", "shipped", "If-Match", `"stale"`).expect(t, 412)
+	send(t, "POST", order+"/ship", "shipped", "If-Match", tag).expect(t, 200)
+	send(t, "POST", order+"/ship", "shipped", "If-Match", tag).expect(t, 412)
+}

@@ -3,6 +3,7 @@ package preconditions
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -88,12 +89,13 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 // nested reports whether an outer handler looks after the same resource: to
 // wait for it would be to wait forever. It also tells inner ones.
 func (x *exchange) nested() bool {
-	const name = "preconditions.resource"
-	ctx := x.r.Context()
-	outer, _ := caddyhttp.GetVar(ctx, name).(string)
-	caddyhttp.SetVar(ctx, name, x.key)
-	return outer == x.key
+	outer, _ := caddyhttp.GetVar(x.r.Context(), lookedAfter).([]string)
+	caddyhttp.SetVar(x.r.Context(), lookedAfter, []string{x.key})
+	return slices.Contains(outer, x.key)
 }
+
+// lookedAfter is the variable that tells inner handlers the keys.
+const lookedAfter = "preconditions.resources"
 
 // variant returns the key of the representation that the request selects, if
 // responses vary by the given request fields.
