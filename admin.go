@@ -377,18 +377,37 @@ func (s openStore) keysOfURL(text string) ([]string, error) {
 	}
 	var keys []string
 	for _, template := range s.templates {
-		key, err := keyOfURL(template, target)
+		meant, err := keysMeant(template, *target)
 		if err != nil {
 			return nil, fmt.Errorf("%w: give the key of %s instead", err, text)
 		}
-		keys = append(keys, key)
-		if dir, last := path.Split(target.Path); isPattern(last) && !strings.Contains(key, anything) {
-			// The asterisk may stand for an index, which has the key of its directory.
-			key, _ := keyOfURL(template, &url.URL{Scheme: target.Scheme, Host: target.Host, Path: dir})
-			keys = append(keys, key)
-		}
+		keys = append(keys, meant...)
 	}
 	return keys, nil
+}
+
+// keysMeant returns the key of a URL, or the patterns of keys if it is a pattern. One
+// asterisk at its end may stand for an index, which has the key of its directory; two
+// stand for the directory too, and for any query.
+func keysMeant(template string, target url.URL) ([]string, error) {
+	head, _, two := strings.Cut(target.Path, anything)
+	if two {
+		if hasPartsOfPath(template) {
+			return nil, fmt.Errorf("the key %s has only parts of the path, so that %s could be anywhere in it", template, anything)
+		}
+		target.RawQuery = anyQuery(template)
+	}
+	key, err := keyOfURL(template, &target)
+	dir, last := path.Split(head)
+	if err != nil || !two && !isPattern(last) {
+		return []string{key}, err
+	}
+	target.Path, target.RawPath = strings.TrimSuffix(dir, "/"), ""
+	of, err := keyOfURL(template, &target)
+	if patternMatches(key, of, true) {
+		return []string{key}, err
+	}
+	return []string{key, of}, err
 }
 
 // keysOfGroups returns the keys that groups of an origin have, with each of the

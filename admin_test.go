@@ -237,6 +237,55 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 			}
 		}
 	})
+	for _, key := range []string{
+		"{http.request.host}{http.request.uri.path}?{http.request.uri.query}",
+		"{http.request.host}{http.request.uri}",
+		"{http.request.uri.path}@{http.request.host}",
+		"{http.request.uri.path}?{http.request.uri.query.page}",
+	} {
+		t.Run("in which more follows the path: "+key, func(t *testing.T) {
+			p := loadPurgeable(t, "verify never\nwrite_etag off\nkey "+key)
+			for _, pattern := range []string{"/docs/**", "/docs/**/", "/docs/**?*"} {
+				for _, path := range []string{"/docs", "/docs/", "/docs/index.html", "/docs?page=2", "/docs/a/b?page=2"} {
+					tag := p.known(t, path)
+					bypass(t, p.docs, "PUT", path, "changed")
+					purge(t, p.admin, `{"urls": ["`+p.url+pattern+`"]}`).expect(t, 200)
+					if p.believed(t, path, tag) {
+						t.Errorf("%s: not marked by %s", path, pattern)
+					}
+				}
+				tag := p.known(t, "/docs2")
+				purge(t, p.admin, `{"urls": ["`+p.url+pattern+`"]}`).expect(t, 200)
+				if !p.believed(t, "/docs2", tag) {
+					t.Errorf("%s: another resource was marked", pattern)
+				}
+			}
+		})
+	}
+	t.Run("in which something of the query comes first", func(t *testing.T) {
+		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey {http.request.uri.query.tenant}{http.request.uri.path}")
+		for _, path := range []string{"/docs?tenant=1", "/docs/a?tenant=1", "/docs/a"} {
+			tag := p.known(t, path)
+			bypass(t, p.docs, "PUT", path, "changed")
+			purge(t, p.admin, `{"urls": ["`+p.url+`/docs/**"]}`).expect(t, 200)
+			if p.believed(t, path, tag) {
+				t.Errorf("%s: not marked", path)
+			}
+		}
+	})
+	t.Run("in which there are parts of the path", func(t *testing.T) {
+		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey docs/{http.request.uri.path.1}")
+		tag := p.known(t, "/docs/a")
+		a := purge(t, p.admin, `{"urls": ["`+p.url+`/**"]}`).expect(t, 400)
+		if !strings.Contains(a.Content, "give the key of") {
+			t.Errorf("got %s", a.Content)
+		}
+		bypass(t, p.docs, "PUT", "/docs/a", "changed")
+		purge(t, p.admin, `{"urls": ["`+p.url+`/docs/*"]}`).expect(t, 200)
+		if p.believed(t, "/docs/a", tag) {
+			t.Error("not marked")
+		}
+	})
 	t.Run("of more than that", func(t *testing.T) {
 		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey {http.request.header.X-Tenant}{http.request.local.port}{http.request.uri.path}")
 		tag := p.known(t, "/docs/a")

@@ -218,6 +218,24 @@ func dependsOnURL(template string) bool {
 	return !slices.ContainsFunc(placeholders(template), func(name string) bool { return !ofURL(name) && !global(name) })
 }
 
+// hasPartsOfPath reports whether a key has only some segments of the path, or the
+// like, so that it doesn't follow from the beginning of the path.
+func hasPartsOfPath(template string) bool {
+	return slices.ContainsFunc(placeholders(template), func(name string) bool { return strings.Contains(name, "uri.path.") })
+}
+
+// anyQuery returns a pattern of queries that gives a pattern of all that a key may
+// have of one.
+func anyQuery(template string) string {
+	query := anything
+	for _, name := range placeholders(template) {
+		if _, field, ok := strings.Cut(name, "uri.query."); ok {
+			query += "&" + url.QueryEscape(field) + "=" + anything
+		}
+	}
+	return query
+}
+
 // ofOthers returns an error where the keys of other resources than that of a
 // request can't be told: what a map or a matcher makes of the path of the request
 // stays as it is.

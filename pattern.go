@@ -36,7 +36,7 @@ func patternMatches(pattern, key string, whole bool) bool {
 	for {
 		left := pattern[p:]
 		switch {
-		case strings.HasPrefix(left, anything), left == "/"+anything && k == len(key):
+		case strings.HasPrefix(left, anything), strings.HasPrefix(left, "/"+anything) && k == len(key):
 			return true
 		case k == len(key) && !whole:
 			return true
