@@ -612,6 +612,17 @@ func TestPurgeCommand(t *testing.T) {
 	}
 }
 
+// Nobody may take for done what was spelled wrong.
+func TestNoPurgeCommand(t *testing.T) {
+	for _, args := range [][]string{{"prge", "https://example.com/docs/a"}, {"https://example.com/docs/a"}} {
+		cmd := caddyCommand(t, t.TempDir(), append([]string{"preconditions"}, args...)...)
+		out, _ := cmd.CombinedOutput()
+		if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.Contains(string(out), "unknown command") {
+			t.Errorf("%v: exit code %d\n%s", args, status, out)
+		}
+	}
+}
+
 // What is marked at one node is marked at all that share its store.
 func TestPurgeAtTwoNodes(t *testing.T) {
 	docs, seen := watched(legacydocs.Options{})

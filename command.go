@@ -20,7 +20,11 @@ func init() {
 		Long: `
 Tells a running Caddy, by its admin API, which resources were changed by
 somebody who didn't come through the handler preconditions.`,
-		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(purgeCommand()) },
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(purgeCommand())
+			cmd.Args = cobra.NoArgs // or else a word that is no command would end with 0
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		},
 	})
 }
 
