@@ -2,7 +2,10 @@ package etagcache_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +141,14 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 			t.Errorf("touched %d", n)
 		}
 		unknown(t, a, "k10", before)
+	})
+	t.Run("by a name that ends in a digest", func(t *testing.T) {
+		for _, key := range []string{"generation.example.com/docs/plan", "example.com/" + strings.Repeat("x", 200)} {
+			before := seen(t, a, key)
+			sum := sha256.Sum256([]byte(key))
+			outside(t, s, key[:min(len(key), 168)]+"#"+base64.RawURLEncoding.EncodeToString(sum[:]))
+			unknown(t, a, key, before)
+		}
 	})
 	t.Run("with redis-cli", func(t *testing.T) {
 		if _, err := exec.LookPath("redis-cli"); err != nil {
