@@ -85,9 +85,14 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return oneArg(d, &h.Key)
 	case "etag":
 		var source ETagSource
-		err := source.unmarshal(d)
+		if err := source.unmarshal(d); err != nil {
+			return err
+		}
 		h.ETag = append(h.ETag, source)
-		return err
+		if _, err := sources(h.ETag); err != nil {
+			return d.Errf("etag: %v", err)
+		}
+		return nil
 	case "vary":
 		return someArgs(d, &h.Vary)
 	case "secret":
@@ -116,10 +121,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		if !d.AllArgs(&g.Path, &g.Resource) {
 			return d.ArgErr()
 		}
-		if _, err := parseRule(g.Path, g.Resource); err != nil {
+		h.Guards = append(h.Guards, g)
+		if _, err := guardsRules(h.Guards); err != nil {
 			return d.Errf("guards: %v", err)
 		}
-		h.Guards = append(h.Guards, g)
 		return nil
 	case "items":
 		args := d.RemainingArgs()
@@ -130,10 +135,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		if len(args) == 3 {
 			items.Member = args[2]
 		}
-		if _, err := items.rule(); err != nil {
+		h.Items = append(h.Items, items)
+		if _, err := itemRules(h.Items); err != nil {
 			return d.Errf("items: %v", err)
 		}
-		h.Items = append(h.Items, items)
 		return nil
 	case "write_etag":
 		return oneArg(d, &h.WriteETag)
@@ -217,7 +222,7 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	return nil // an unknown source is for check to refuse
+	return nil // an unknown source is for sources to refuse
 }
 
 func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {
