@@ -384,7 +384,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.h = entered
 
 	// More conditions than any honest client sends are not even looked at.
-	if err := x.conditions.CheckSize(); err != nil {
+	if x.tooMany() && h.Mode != modeReport {
 		return x.refuse(x.tooLarge())
 	}
 

@@ -548,6 +548,7 @@ func TestOptionModeReport(t *testing.T) {
 	sites, url, metrics := withMetrics(t, guarded("mode report\nrequire", serve(t, backend)))
 	load(t, sites)
 	tag := send(t, "GET", url, "").tag(t)
+	many := strings.Repeat(`"stale",`, 257) + tag
 	bypassed := counted(t, metrics, "bypassed", "report") // by other tests of this process
 	for _, tt := range []struct {
 		method  string
@@ -561,6 +562,9 @@ func TestOptionModeReport(t *testing.T) {
 		{"POST", nil, "unconditional"},
 		{"GET", []string{"If-Match", `"stale"`}, "failed"},
 		{"GET", []string{"If-None-Match", tag}, "unmodified"},
+		{"PUT", []string{"If-Match", many}, "unverifiable"},
+		{"GET", []string{"If-Match", many}, "unverifiable"},
+		{"GET", []string{"If-None-Match", many}, "unverifiable"},
 	} {
 		writes, before := len(backend.all("PUT", "POST")), counted(t, metrics, tt.outcome, "report")
 		a := send(t, tt.method, url, "", tt.fields...).expectOutcome(t, tt.outcome)

@@ -116,9 +116,13 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		sendDate(header, r, time.Now())
 	}
 	rd.vary = header
-	if o.State != validator.Present || rd.conditions.Empty() {
+	switch {
+	case rd.tooMany(): // as the mode is report
+		f := rd.tooLarge()
+		rd.report(f.outcome, f.reason)
+	case o.State != validator.Present || rd.conditions.Empty():
 		rd.report(outcomeRead, "")
-	} else if !rd.decide(status, header, r) {
+	case !rd.decide(status, header, r):
 		return false
 	}
 	r, content := rd.extend(status, header, r, s.Content)

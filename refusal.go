@@ -205,6 +205,9 @@ func expectsContinue(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 }
 
+// tooMany reports whether there are more conditions than any honest client sends.
+func (x *exchange) tooMany() bool { return x.conditions.CheckSize() != nil }
+
 // tooLarge refuses more conditions than any honest client sends (RFC 6585,
 // section 5).
 func (x *exchange) tooLarge() refusal {

@@ -40,6 +40,9 @@ func (x *exchange) reportWrite() error {
 // foresee returns the refusal that the request would get, or one without a
 // status but with the outcome, and what is current.
 func (x *exchange) foresee() (refusal, etagcache.Observed) {
+	if x.tooMany() {
+		return x.tooLarge(), etagcache.Observed{}
+	}
 	if !x.conditional() {
 		if x.mustBeConditional() {
 			return x.required(), etagcache.Observed{}
