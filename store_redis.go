@@ -157,15 +157,24 @@ func (s *RedisStore) Validate() error {
 	return client.Close()
 }
 
-// StoreKey implements StoreOpener. It is a digest of every field, so that a
-// reload that changes any of them opens another store.
+// StoreKey implements StoreOpener. It is a digest of every field, and of the files
+// that they name, so that a reload after any of them has changed opens another
+// store.
 func (s *RedisStore) StoreKey() string {
 	fields, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // only texts and numbers
 	}
-	sum := sha256.Sum256(fields)
-	return "redis:" + hex.EncodeToString(sum[:])
+	h := sha256.New()
+	h.Write(fields)
+	if s.TLS != nil {
+		for _, file := range [...]string{s.TLS.CA, s.TLS.Certificate, s.TLS.Key} {
+			content, _ := os.ReadFile(file) // it is for OpenStore to fail
+			sum := sha256.Sum256(content)
+			h.Write(sum[:])
+		}
+	}
+	return "redis:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // OpenStore implements StoreOpener.

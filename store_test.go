@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -326,6 +328,26 @@ func TestRedisStoreKey(t *testing.T) {
 	})
 	if again := base().StoreKey(); keys[again] != "nothing" {
 		t.Error("the key of the same configuration differs")
+	}
+}
+
+// So does one after a file has changed that a field names: certificates are
+// renewed in place.
+func TestRedisStoreKeyOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	ca, certificate, key := filepath.Join(dir, "ca"), filepath.Join(dir, "certificate"), filepath.Join(dir, "key")
+	s := &RedisStore{TLS: &RedisTLS{CA: ca, Certificate: certificate, Key: key}}
+	seen := map[string]bool{s.StoreKey(): true} // OpenStore says what is wrong with files that aren't there
+	for _, file := range []string{ca, certificate, key} {
+		for _, content := range []string{"old", "new"} {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if seen[s.StoreKey()] {
+				t.Errorf("the key is as before, though %s is %s", filepath.Base(file), content)
+			}
+			seen[s.StoreKey()] = true
+		}
 	}
 }
 
