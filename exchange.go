@@ -162,6 +162,11 @@ func (x *exchange) report(o outcome, reason string) {
 	x.repl.Set("http.preconditions.outcome", string(o))
 	x.repl.Set("http.preconditions.reason", reason)
 	x.repl.Set("http.preconditions.resource", x.key)
+	for _, name := range valueless {
+		if _, set := x.repl.Get(name); !set {
+			x.repl.Set(name, "") // or else it would stand there in braces
+		}
+	}
 	if fields, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		fields.Set(zap.String("preconditions", string(o)))
 		if reason != "" {
@@ -173,6 +178,12 @@ func (x *exchange) report(o outcome, reason string) {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", x.r.Method), zap.String("resource", x.key))
 	}
+}
+
+// valueless are the placeholders that not every request has a value for.
+var valueless = [...]string{
+	"http.preconditions.condition", "http.preconditions.provided_etag",
+	"http.preconditions.current_etag", "http.preconditions.problem",
 }
 
 // reportCondition makes known which condition decided, and against what.

@@ -626,6 +626,19 @@ handle_errors {
 	})
 }
 
+// Placeholders that have no value are empty, as in an error that is not ours.
+func TestPlaceholdersWithoutValue(t *testing.T) {
+	url := oneNodeAt(t, guarded("errors caddy", freeAddress(t))+`
+handle_errors {
+	respond "[{http.preconditions.condition}{http.preconditions.provided_etag}{http.preconditions.current_etag}{http.preconditions.problem}]"
+}`).first()
+	for _, method := range []string{"GET", "PUT", "OPTIONS"} {
+		if a := send(t, method, url, "").expect(t, 502); a.Content != "[]" {
+			t.Errorf("%s: got %q", method, a.Content)
+		}
+	}
+}
+
 // Disclose off keeps the current validators out of refusals.
 func TestOptionDisclose(t *testing.T) {
 	const date = "Thu, 01 Jan 2026 00:00:00 GMT"
