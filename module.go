@@ -33,9 +33,10 @@ func init() {
 // (Service Unavailable) and Retry-After.
 //
 // All writers of a resource must come through handlers that share a store, or
-// else `verify` must be left at `passing`.
+// else `verify` must be `passing`, which it is by default, or `all`.
 //
-// Placeholders, set once the request's outcome is known:
+// Placeholders, set once the request's outcome is known, and empty where there is
+// no such thing:
 //
 // Placeholder | Description
 // ------------|------------

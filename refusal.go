@@ -231,13 +231,14 @@ func (x *exchange) required() refusal {
 	}
 }
 
-// conflict refuses a write that waited in vain for another one.
+// conflict refuses a write that waited in vain for another one, or for the time in
+// which the store, having lost its data, can't know of one.
 func (x *exchange) conflict() refusal {
 	return refusal{
 		status:     http.StatusServiceUnavailable,
 		outcome:    outcomeConflict,
 		reason:     "another write is in flight",
-		detail:     "Another write of this resource is still being made. Nothing was changed; try again later.",
+		detail:     "Another write of this resource may still be under way. Nothing was changed; try again later.",
 		retryAfter: time.Second,
 	}
 }

@@ -18,7 +18,8 @@ func init() {
 type MemoryStore struct {
 	// How many resources are kept. The one that was used least recently gives
 	// way; the origin is asked again for it. One number holds for the process:
-	// the last one configured. Default: 1000000.
+	// the last one configured, defaults included, so that all handlers should have
+	// the same. Default: 1000000.
 	MaxEntries int `json:"max_entries,omitempty"`
 }
 
