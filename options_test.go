@@ -331,6 +331,11 @@ func TestOptionETag(t *testing.T) {
 				send(t, "PUT", url, "new", "If-Match", `"own"`).expect(t, 412)
 				send(t, "PUT", url, "new", "If-Match", `W/"own"`).expect(t, 412)
 				send(t, "GET", url, "", "If-None-Match", `"other"`).expect(t, 200)
+				if got != "" { // weak comparison (RFC 9110, section 13.1.2)
+					if a := send(t, "GET", url, "", "If-None-Match", got).expect(t, 304); a.Header.Get("ETag") != got {
+						t.Errorf("ETag: %s", a.Header.Get("ETag"))
+					}
+				}
 				backend.unwritten(t)
 				return
 			}

@@ -122,7 +122,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		rd.report(f.outcome, f.reason)
 	case o.State != validator.Present || rd.conditions.Empty():
 		rd.report(outcomeRead, "")
-	case !rd.decide(status, header, r):
+	case !rd.decide(status, header, labelled(r, header)):
 		return false
 	}
 	r, content := rd.extend(status, header, r, s.Content)
@@ -130,6 +130,14 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		rd.cut(status, r, content)
 	}
 	return rd.instead == nil
+}
+
+// labelled returns r with the weak tag that a response keeps where it has no other.
+func labelled(r validator.Representation, header http.Header) validator.Representation {
+	if tag, ok := validator.ParseETag(header.Get("ETag")); ok && tag.Weak && !r.ETag.Valid {
+		r.ETag = tag
+	}
+	return r
 }
 
 // cut has the part sent that the client asks for, in place of the whole, where
