@@ -2,6 +2,7 @@ package preconditions
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,8 +176,7 @@ func (rd *reading) insertions(header http.Header, content []byte) (insertions []
 	}
 	items := rd.items(header, content)
 	concurrently(itemReads, items, (*listed).decide)
-	asked := slices.DeleteFunc(slices.Clone(items), func(i *listed) bool { return !i.open })
-	concurrently(itemProbes, asked[:min(len(asked), maxItemProbes)], func(i *listed) { i.probe(rd.base) })
+	rd.probe(slices.DeleteFunc(slices.Clone(items), func(i *listed) bool { return !i.open }))
 	for _, i := range items {
 		if i.tag.Valid {
 			insertions = append(insertions, i.Insertion(i.member, i.tag))
@@ -263,6 +263,17 @@ func (i *listed) take(current etagcache.Observed) {
 	if slices.Contains(i.tags, current.ETag) {
 		i.tag = current.ETag
 	}
+}
+
+// probe asks the origin for items, for as long as others wait for a write: the list
+// is there, and must not be kept back by an item that isn't. The end is that of a
+// client that goes away, which no proxy holds against its backend.
+func (rd *reading) probe(items []*listed) {
+	ctx, cancel := context.WithCancel(rd.base.Context())
+	defer cancel()
+	defer time.AfterFunc(time.Duration(rd.h.Wait), cancel).Stop()
+	base := rd.base.WithContext(ctx)
+	concurrently(itemProbes, items[:min(len(items), maxItemProbes)], func(i *listed) { i.probe(base) })
 }
 
 // probe asks the origin, and stores what it shows. The request is that for the

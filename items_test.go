@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // orders is a backend that shows JSON documents by themselves, at /orders/{id},
@@ -212,6 +213,28 @@ func TestItemsAskedAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestItemsUnanswered: an item that the origin doesn't answer for keeps the list back
+// for the option wait, and no longer.
+func TestItemsUnanswered(t *testing.T) {
+	b := twoOrders()
+	serve := b.answer
+	b.answer = func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/orders/1" {
+			<-r.Context().Done()
+			return
+		}
+		serve(w, r)
+	}
+	base := site(t, "wait 1s\n"+ordersItems, b)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	list, err := try(ctx, "GET", base+"/orders", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectTags(t, list.expect(t, 200), base, "2")
 }
 
 // TestItemsInPart: what a list shows a part of gets a tag only if that is made of

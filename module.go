@@ -136,7 +136,8 @@ type Handler struct {
 	Lease caddy.Duration `json:"lease,omitempty"`
 
 	// How long a write waits for the one before it, until it is refused with
-	// 503. Default: 10s.
+	// 503, and a list for what the origin says of its items, until it is sent
+	// without their tags. Default: 10s.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
 	// How long no write is let through after the store has lost data, as when it
