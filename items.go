@@ -276,12 +276,13 @@ func (rd *reading) probe(items []*listed) {
 	concurrently(itemProbes, items[:min(len(items), maxItemProbes)], func(i *listed) { i.probe(base) })
 }
 
-// probe asks the origin, and stores what it shows. The request is that for the
-// list as it was before next.
+// probe asks the origin, and stores what it shows, but not that it shows nothing: what
+// is in a list is somewhere, if not for this client, or behind these handlers. The
+// request is that for the list as it was before next.
 func (i *listed) probe(base *http.Request) {
 	r := requestFor(base, i.asked, i.here)
 	p := proxyhooks.Probe(r.Context(), i.next, r, i.h.deriver, i.h.Buffer)
-	if !p.Known || p.Observed.State == validator.Present && !p.Observed.ETag.Valid {
+	if !p.Observed.ETag.Valid {
 		return
 	}
 	if o, ok := i.observation(p.Observed, p.Header); ok && i.told {

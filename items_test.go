@@ -193,6 +193,7 @@ func TestItemsAskedAgain(t *testing.T) {
 		},
 		"an error":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"not permitted": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+		"not found":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newOrders(map[string]string{"1": `{"id":1}`})
@@ -213,6 +214,22 @@ func TestItemsAskedAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestItemsElsewhere: what a list shows isn't taken to be absent where the handlers
+// behind the list don't find it.
+func TestItemsElsewhere(t *testing.T) {
+	const content = `{"id":1}`
+	lists := newOrders(nil)
+	lists.list = func([]string) string { return "[" + content + "]" }
+	orders := newOrders(map[string]string{"1": content})
+	address := freeAddress(t)
+	load(t, fmt.Sprintf("http://%s {\nhandle /orders {\npreconditions {\n%s}\nreverse_proxy %s\n}\n"+
+		"handle {\npreconditions {\nverify never\n}\nreverse_proxy %s\n}\n}\n", address, ordersItems, serve(t, lists), serve(t, orders)))
+	base := "http://" + address
+	expectTags(t, send(t, "GET", base+"/orders", "").expect(t, 200), base)
+	store(t, base+"/orders/1", `{"id":2}`, "If-None-Match", "*").expect(t, 412)
+	orders.unwritten(t)
 }
 
 // TestItemsUnanswered: an item that the origin doesn't answer for keeps the list back
