@@ -498,6 +498,9 @@ func TestItemsTagOfTheList(t *testing.T) {
 					if got := read("If-None-Match", tag).expect(t, 304).tag(t); got != tag {
 						t.Errorf("304 with %s, want %s", got, tag)
 					}
+					if got := read("If-None-Match", "W/"+tag).expect(t, 304).tag(t); strings.TrimPrefix(got, "W/") != tag {
+						t.Errorf("304 with %s, want %s", got, tag)
+					}
 					read("If-Match", tag).expect(t, 200)
 					send(t, "PUT", n.random()+"/orders", "[]", "If-Match", tag).expect(t, 204)
 					send(t, "PUT", n.random()+"/orders", "[]", "If-None-Match", tag).expect(t, 412)

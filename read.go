@@ -208,8 +208,11 @@ func (rd *reading) notModified(res validator.Result, current validator.Represent
 	if location != nil {
 		header["Content-Location"] = location
 	}
+	// A weak one stays so if the current one is that of a list without the tags of
+	// its items, which is not what the client has.
+	withItems := res.Matched.Unmarked()[1].Valid
 	switch {
-	case res.Matched.Valid && !res.Matched.Weak:
+	case res.Matched.Valid && (!res.Matched.Weak || withItems):
 		header["Etag"] = []string{res.Matched.String()}
 	case current.ETag.Valid:
 		header["Etag"] = []string{current.ETag.String()}
