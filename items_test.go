@@ -603,7 +603,14 @@ func TestItemsRange(t *testing.T) {
 				t.Errorf("%v %s", a.Header, a.Content)
 			}
 			plain, _, _ := strings.Cut(both.tag(t), "-items")
-			if plain += `"`; own != "" {
+			plain += `"`
+			for _, tag := range []string{both.tag(t), plain} { // of other bytes (RFC 9110, section 13.1.1)
+				a := send(t, "GET", base+"/orders", "", "Range", "bytes=20-50", "If-Match", tag).expect(t, 200)
+				if a.Content != one.Content || a.tag(t) != one.tag(t) {
+					t.Errorf("%v %s", a.Header, a.Content)
+				}
+			}
+			if own != "" {
 				if a := part(plain).expect(t, 206); a.Content != b.list(nil)[1:4] { // of the bytes that have this tag
 					t.Errorf("%v %s", a.Header, a.Content)
 				}

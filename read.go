@@ -21,6 +21,7 @@ type reading struct {
 	vary     http.Header      // the response's header, once it is there
 	base     *http.Request    // the request as it was before next, if others may be made of it
 	ranges   []string         // the Range that the backend doesn't get, and the client may
+	matched  validator.ETag   // what an If-Match lists of what is current
 	instead  func() error     // answers in place of the response
 }
 
@@ -142,9 +143,12 @@ func labelled(r validator.Representation, header http.Header) validator.Represen
 
 // cut has the part sent that the client asks for, in place of the whole, where
 // the backend was not asked for it. What an If-Range says counts only now that
-// the conditions hold (RFC 9110, section 13.2.2).
+// the conditions hold (RFC 9110, section 13.2.2). An If-Match may ask for the rest of
+// what its tag is of (section 13.1.1): one that matches but for its mark is of other
+// bytes.
 func (rd *reading) cut(status int, r validator.Representation, content []byte) {
 	if status != http.StatusOK || rd.ranges == nil || content == nil || !r.ETag.Valid ||
+		rd.matched.Valid && rd.matched != r.ETag ||
 		!validator.IfRange(rd.header["If-Range"], r, time.Now()) {
 		return
 	}
@@ -188,6 +192,7 @@ func (rd *reading) decide(status int, header http.Header, current validator.Repr
 		rd.instead = func() error { return rd.sendRefusal(f) }
 	default:
 		rd.report(outcomeRead, "")
+		rd.matched = res.Matched
 		return true
 	}
 	return false
