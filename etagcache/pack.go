@@ -32,16 +32,7 @@ func pack(o Observed) string {
 	} else {
 		b = strconv.AppendInt(b, o.LastModified.Unix(), 10)
 	}
-	b = append(b, ' ')
-	if o.ETag.Valid {
-		if o.ETag.Weak {
-			b = append(b, "W/"...)
-		}
-		b = append(b, '"')
-		b = append(b, o.ETag.Opaque...)
-		b = append(b, '"')
-	}
-	return string(b)
+	return string(o.ETag.AppendTo(append(b, ' ')))
 }
 
 var errPacked = errors.New("not a packed representation")

@@ -96,7 +96,7 @@ func TestTagForm(t *testing.T) {
 		if parsed, ok := validator.ParseETag(tag.String()); !ok || parsed != tag || tag.Weak {
 			t.Fatalf("%s", tag)
 		}
-		if validator.EndsInCoding(tag.Opaque) {
+		if _, coded := tag.WithoutCoding(); coded {
 			t.Fatalf("%s ends in a coding", tag)
 		}
 		for _, c := range []byte(tag.Opaque) {

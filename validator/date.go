@@ -154,14 +154,9 @@ func (p *dateParser) end() (time.Time, bool) {
 	return p.time(), true
 }
 
-// AppendDate appends t as an IMF-fixdate, the only format to send (RFC 9110,
+// FormatDate returns t as an IMF-fixdate, the only format to send (RFC 9110,
 // section 5.6.7). Fractions of a second are cut off. The year must have four
 // digits.
-func AppendDate(b []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(b, http.TimeFormat)
-}
-
-// FormatDate returns what AppendDate appends.
 func FormatDate(t time.Time) string {
 	return t.UTC().Format(http.TimeFormat)
 }

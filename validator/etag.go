@@ -91,12 +91,6 @@ func (t ETag) WithoutCoding() (ETag, bool) {
 	return t, true
 }
 
-// EndsInCoding reports whether a tag with these octets could be mistaken for
-// that of a compressed response, so that WithoutCoding would shorten it.
-func EndsInCoding(opaque string) bool {
-	return codingSuffix(opaque) > 0
-}
-
 // codingSuffix returns the length of the suffix that names a content coding,
 // or 0.
 func codingSuffix(opaque string) int {

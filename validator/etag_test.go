@@ -133,9 +133,6 @@ func TestWithoutCoding(t *testing.T) {
 		if got != tc.want || ok != tc.want.Valid {
 			t.Errorf("8.8.3.3: %+v.WithoutCoding() = %+v, %v, want %+v", tc.in, got, ok, tc.want)
 		}
-		if tc.in.Valid && EndsInCoding(tc.in.Opaque) != ok {
-			t.Errorf("8.8.3.3: EndsInCoding(%q) = %v, want %v", tc.in.Opaque, !ok, ok)
-		}
 	}
 }
 
