@@ -21,9 +21,8 @@ func (x *exchange) sameOrigin(reference string) (*url.URL, bool) {
 	if !ok {
 		return nil, false
 	}
-	var base url.URL
-	base.Scheme, base.Host = x.origin()
-	return target, target.Scheme == base.Scheme && authority(target) == authority(&base)
+	scheme, host := x.origin()
+	return target, target.Scheme == scheme && foldHostPort(scheme, target.Host) == foldHostPort(scheme, host)
 }
 
 // resolved resolves a reference against the target as the client asked for it. It
@@ -60,16 +59,6 @@ func first(lines []string) string {
 	}
 	member, _, _ := strings.Cut(lines[0], ",")
 	return strings.TrimSpace(member)
-}
-
-// authority returns host and port in the one way to write them.
-func authority(u *url.URL) string {
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return host + ":" + port
 }
 
 // keysAt returns the keys of the resources that a target may be.
