@@ -171,20 +171,19 @@ type Handler struct {
 	// What to do while the store is out of reach.
 	StoreDown *StoreDown `json:"store_down,omitempty"`
 
-	opener    StoreOpener
-	store     *sharedStore
-	storeKey  string
-	deriver   proxyhooks.Deriver
-	scheme    string
-	vary      string // as it is stored
-	verify    verification
-	terms     etagcache.Terms
-	storeDown StoreDown
-	affects   []pathRule
-	trees     []pathPattern // the roots of what may change as a whole
-	guards    []pathRule
-	items     []itemRule
-	logger    *zap.Logger
+	opener   StoreOpener
+	store    *sharedStore
+	storeKey string
+	deriver  proxyhooks.Deriver
+	scheme   string
+	vary     string // as it is stored
+	verify   verification
+	terms    etagcache.Terms
+	affects  []pathRule
+	trees    []pathPattern // the roots of what may change as a whole
+	guards   []pathRule
+	items    []itemRule
+	logger   *zap.Logger
 }
 
 // ETagSource is one place where entity tags come from.
@@ -263,7 +262,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Retention: time.Duration(h.Retention),
 		Grace:     time.Duration(h.Grace),
 	}
-	h.storeDown = *h.StoreDown
 	h.affects, _ = affectsRules(h.Affects)
 	h.guards, _ = guardsRules(h.Guards)
 	h.trees = treeRoots(h.affects)

@@ -250,7 +250,7 @@ func (x *exchange) unavailable(reason string) refusal {
 		outcome:    outcomeUnavailable,
 		reason:     reason,
 		detail:     "It can't be told now whether this request may be performed: " + reason + ". Nothing was changed; try again later.",
-		retryAfter: time.Duration(x.h.storeDown.RetryAfter),
+		retryAfter: time.Duration(x.h.StoreDown.RetryAfter),
 	}
 }
 

@@ -299,7 +299,7 @@ func (x *exchange) withoutStore(err error) error {
 	if x.gone() {
 		return errGone
 	}
-	if x.h.storeDown.Conditional != storeDownForward || x.signed {
+	if x.h.StoreDown.Conditional != storeDownForward || x.signed {
 		return x.refuse(x.unavailable("the store is out of reach"))
 	}
 	// The user prefers a check that another write can slip past to none.
@@ -399,7 +399,7 @@ func (x *exchange) writeMarked() error {
 }
 
 func (x *exchange) unconditionalWithoutStore() error {
-	if x.h.storeDown.Unconditional != storeDownForward {
+	if x.h.StoreDown.Unconditional != storeDownForward {
 		return x.refuse(x.unavailable("the store is out of reach"))
 	}
 	return x.writeJournaled(outcomeUnconditional)
