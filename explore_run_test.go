@@ -638,6 +638,7 @@ func (r *run) checkBelief() {
 		return
 	}
 	e, err := r.belief.readEntry()
+	r.belief.entry = e
 	e.Variants = r.belief.known()
 	if err != nil {
 		r.violate(trueBelief, "reading the store: %v", err)

@@ -465,6 +465,18 @@ func TestExplorationFindsLostUpdates(t *testing.T) {
 	}
 }
 
+// TestExplorationFindsWrongBeliefs: what the store says is looked at by itself, and
+// not only what comes of it.
+func TestExplorationFindsWrongBeliefs(t *testing.T) {
+	t.Parallel()
+	sc := scenarioNamed("two writers and a reader")
+	sc.setting, sc.promise = setting{verifyPassing, false, false}, trueBelief
+	sc.mutate = func(s etagcache.Store) etagcache.Store { return anyTime{s} }
+	if found := sc.explore(t); found.violation == nil {
+		t.Fatalf("not found in %d schedules", found.schedules)
+	}
+}
+
 // anyEpoch claims whatever the epoch.
 type anyEpoch struct{ etagcache.Store }
 
