@@ -72,7 +72,7 @@ func (wr *writing) represents(status int, h http.Header) bool {
 // look asks the origin, under the claim, what the write has led to. It keeps
 // that for the settlement, and puts the tag on the answer, if it may be there.
 func (wr *writing) look(a proxyhooks.Answer) {
-	if wr.readGroups(wr.entry) != nil { // which the write itself may have invalidated
+	if wr.readGroups() != nil { // which the write itself may have invalidated
 		return
 	}
 	ctx, cancel := context.WithTimeout(wr.detached(), wr.h.terms.Lease)

@@ -637,13 +637,12 @@ func (r *run) checkBelief() {
 	if r.memory.Len() == 0 {
 		return
 	}
-	e, err := r.belief.readEntry()
-	r.belief.entry = e
-	e.Variants = r.belief.known()
-	if err != nil {
+	if err := r.belief.readEntry(); err != nil {
 		r.violate(trueBelief, "reading the store: %v", err)
 		return
 	}
+	e := r.belief.entry
+	e.Variants = r.belief.known()
 	if e.Busy == 0 && len(e.Variants) > 0 && r.scenario.describe(e) != r.scenario.knows(r.content) {
 		r.violate(trueBelief, "the store %s, but the origin has %q", r.scenario.describe(e), r.content)
 	}

@@ -94,11 +94,11 @@ func (m memberships) unread() bool {
 	return false
 }
 
-// readGroups reads the groups that an entry names, in one round trip for all of
+// readGroups reads the groups that the entry names, in one round trip for all of
 // them, and none where it names none. Where it fails, nothing in the entry counts.
-func (x *exchange) readGroups(entry etagcache.Entry) error {
+func (x *exchange) readGroups() error {
 	x.groups, x.outdated = nil, false
-	_, text := splitVary(entry.Vary)
+	_, text := splitVary(x.entry.Vary)
 	if text == "" && x.above == nil {
 		return nil
 	}
@@ -245,7 +245,7 @@ func (x *exchange) confirmGroups(c *claimed) error {
 	if x.groups == nil || c.res.Verdict != validator.True || !x.signed && x.h.verify.needed(c.known.Age) {
 		return nil // there are none, or the origin is asked in any case
 	}
-	err := x.readGroups(x.entry)
+	err := x.readGroups()
 	if x.outdated {
 		c.known = etagcache.Stored{}
 		c.res = x.evaluate(validator.Representation{})

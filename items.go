@@ -243,17 +243,16 @@ func hasDots(path string) bool {
 
 // decide gives the item its tag, or not, or leaves that to the origin to say.
 func (i *listed) decide() {
-	entry, err := i.readEntry()
-	i.entry, i.told = entry, err == nil
+	i.told = i.readEntry() == nil
 	switch known := i.stored(); {
-	case i.told && entry.Busy == 0 && known.State != validator.Unknown:
+	case i.told && i.entry.Busy == 0 && known.State != validator.Unknown:
 		i.take(known.Observed)
 	case i.certain:
 		i.tag = i.tags[0]
 	default:
 		// While a write is in flight, what the origin shows may be over before the
 		// client has it.
-		i.open = entry.Busy == 0
+		i.open = i.entry.Busy == 0
 	}
 }
 

@@ -28,9 +28,8 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
-	entry, err := x.readEntry()
-	x.entry = entry
-	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && entry.Busy == 0}
+	err := x.readEntry()
+	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && x.entry.Busy == 0}
 	if x.r.Method == http.MethodHead && !x.signed || rd.lists() {
 		rd.base = x.r.Clone(x.r.Context())
 	}

@@ -49,21 +49,19 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 		}
 		return refusal{outcome: outcomeUnconditional}, etagcache.Observed{}
 	}
-	entry, err := x.readEntry()
-	if err != nil {
+	if x.readEntry() != nil {
 		return x.unavailable("the store is out of reach"), etagcache.Observed{}
 	}
-	x.entry = entry
 	known := x.selected()
 	current := known.Observed
 	res := x.evaluate(x.dated(current, known))
-	if !x.signed && (entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age)) {
+	if !x.signed && (x.entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age)) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.subject, x.h.deriver, 0)
 		if !p.Known {
 			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
 		}
 		if current = p.Observed; p.Versioned {
-			current, _ = x.versioned(current, p.Header, known.Observed, entry.Epoch)
+			current, _ = x.versioned(current, p.Header, known.Observed, x.entry.Epoch)
 		}
 		res = x.evaluate(x.dated(current, known))
 	}

@@ -109,7 +109,7 @@ func (x *exchange) claim(waiting context.Context) (c claimed, err error) {
 	}
 	defer leave()
 	if waited {
-		x.entry, err = x.readEntry()
+		err = x.readEntry()
 	}
 	for tries := 0; err == nil; tries++ {
 		if tries == maxTries {
@@ -129,10 +129,11 @@ func (x *exchange) claim(waiting context.Context) (c claimed, err error) {
 		case errors.Is(err, etagcache.ErrBusy):
 			// Having asked, it has its turn before passes that are asked for now.
 			if err = x.h.store.Wait(waiting, x.key, now); err == nil {
-				x.entry, err = x.readEntry()
+				err = x.readEntry()
 			}
 		case errors.Is(err, etagcache.ErrStale):
-			x.entry, err = now, x.readGroups(now) // look again
+			x.entry = now // look again
+			err = x.readGroups()
 		default:
 			return c, err
 		}
@@ -148,24 +149,22 @@ var errTooLively = errors.New("the resource changes all the time")
 
 // recall takes the entry that this node saw last if the condition holds for it,
 // as the claim will tell whether it is current. Otherwise it reads the entry.
-func (x *exchange) recall() (err error) {
+func (x *exchange) recall() error {
 	var ok bool
-	if x.entry, ok = x.h.store.recent.recall(x.key); ok && x.readGroups(x.entry) == nil {
+	if x.entry, ok = x.h.store.recent.recall(x.key); ok && x.readGroups() == nil {
 		if known := x.selected(); x.evaluate(x.dated(known.Observed, known)).Verdict == validator.True {
 			return nil
 		}
 	}
-	x.entry, err = x.readEntry()
-	return err
+	return x.readEntry()
 }
 
 // readEntry reads the entry, and the groups that it names.
-func (x *exchange) readEntry() (etagcache.Entry, error) {
-	entry, err := x.h.store.Read(x.r.Context(), x.key, x.h.terms)
-	if err == nil {
-		err = x.readGroups(entry)
+func (x *exchange) readEntry() (err error) {
+	if x.entry, err = x.h.store.Read(x.r.Context(), x.key, x.h.terms); err != nil {
+		return err
 	}
-	return entry, err
+	return x.readGroups()
 }
 
 // writeClaimed goes on with a conditional write that has the claim.
