@@ -85,7 +85,7 @@ func (wr *writing) look(a proxyhooks.Answer) {
 	}
 	led := p.Observed
 	if p.Versioned {
-		led, _ = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
+		led = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
 	}
 	wr.keep(led, proxyhooks.Answer{Status: a.Status, Header: p.Header})
 	if wr.h.WriteETag == writeETagAlways && !wr.guarded && !wr.elsewhere(a) || wr.verbatim() && same.with(wr.content) {

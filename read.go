@@ -109,7 +109,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	}
 	proxyhooks.SendVary(rd.h.vary, header)
 	if s.Known && !s.Untagged && !s.Versioned {
-		_ = rd.observe(o, header)
+		rd.observe(o, header)
 	}
 	r := rd.dated(o, rd.before)
 	if status == http.StatusOK {
@@ -164,8 +164,8 @@ func (rd *reading) cut(status int, r validator.Representation, content []byte) {
 // stored: otherwise nobody would miss it when the resource is written.
 func (rd *reading) version(o etagcache.Observed, header http.Header) etagcache.Observed {
 	if rd.storable {
-		tagged, _ := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch)
-		if rd.observe(tagged, header) == nil {
+		tagged := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch)
+		if rd.observe(tagged, header) {
 			return tagged
 		}
 	}
@@ -199,7 +199,7 @@ func (rd *reading) decide(status int, header http.Header, current validator.Repr
 
 // Late implements proxyhooks.Reading.
 func (rd *reading) Late(o etagcache.Observed) {
-	_ = rd.observe(o, rd.vary)
+	rd.observe(o, rd.vary)
 }
 
 // notModified sends 304 with the fields of the response that it stands for (RFC
@@ -241,31 +241,29 @@ func (rd *reading) tagOfHead(header http.Header, o etagcache.Observed) (etagcach
 }
 
 // observe stores what a response showed, unless that is what the store knows. It
-// fails where the store doesn't know it then.
-func (rd *reading) observe(o etagcache.Observed, header http.Header) error {
+// reports whether the store knows it then.
+func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
 	if !rd.storable {
-		return etagcache.ErrUnavailable
+		return false
 	}
 	observation, ok := rd.observation(o, header)
 	if !ok {
 		rd.forget(header)
-		return errVaries
+		return false
 	}
 	known, ok := rd.known()[observation.Variant]
 	if ok && o.ETag.Valid && !o.Own {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
 	if ok && observation.Vary == rd.entry.Vary && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
-		return nil
+		return true
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
 	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) {
 		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
 	}
-	return err
+	return err == nil
 }
-
-var errVaries = errors.New("the response varies by what can't be told")
 
 // sameValidators compares what two responses showed. That a date has become
 // strong is no change.

@@ -61,7 +61,7 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
 		}
 		if current = p.Observed; p.Versioned {
-			current, _ = x.versioned(current, p.Header, known.Observed, x.entry.Epoch)
+			current = x.versioned(current, p.Header, known.Observed, x.entry.Epoch)
 		}
 		res = x.evaluate(x.dated(current, known))
 	}

@@ -14,20 +14,19 @@ import (
 // counts no more, and never comes back, as no epoch does.
 
 // versioned gives o the tag that the version of the resource has: the one that
-// is known, or that of the epoch. It reports false where the representation
-// can't be told apart from others, or what is stored of it doesn't count yet.
-func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcache.Observed, epoch string) (etagcache.Observed, bool) {
+// is known, or that of the epoch. There is none where the representation can't be
+// told apart from others, or what is stored of it doesn't count yet.
+func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcache.Observed, epoch string) etagcache.Observed {
 	observation, ok := x.observation(o, h)
 	switch {
-	case !ok || x.newGroups(h):
-		return o, false
+	case !ok, x.newGroups(h):
 	case known.State == validator.Present && known.ETag.Valid:
 		o.ETag = known.ETag
 	default:
 		_, groups := splitVary(observation.Vary)
 		o.ETag = x.h.deriver.VersionTag(epoch+groups, observation.Variant)
 	}
-	return o, true
+	return o
 }
 
 // selected returns what is known of the representation that a write's condition

@@ -188,7 +188,7 @@ func (wr *writing) writeClaimed(c claimed) error {
 		}
 		current = p.Observed
 		if p.Versioned {
-			current, _ = x.versioned(current, p.Header, c.known.Observed, c.grant.Token)
+			current = x.versioned(current, p.Header, c.known.Observed, c.grant.Token)
 		}
 		if o, ok := x.observation(current, p.Header); ok {
 			wr.seen = &o
@@ -289,15 +289,12 @@ func (x *exchange) gaveUp(err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errQueueFull), errors.Is(err, errTooLively):
 		return x.refuse(x.conflict())
 	default:
-		return x.withoutStore(err)
+		return x.withoutStore()
 	}
 }
 
 // withoutStore answers a conditional write that the store can't be asked about.
-func (x *exchange) withoutStore(err error) error {
-	if x.gone() {
-		return errGone
-	}
+func (x *exchange) withoutStore() error {
 	if x.h.StoreDown.Conditional != storeDownForward || x.signed {
 		return x.refuse(x.unavailable("the store is out of reach"))
 	}
