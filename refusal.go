@@ -150,7 +150,7 @@ const (
 // see to the content; where that isn't called or can't end, the connection must,
 // lest what is left be taken for another request (RFC 9112, section 9.3).
 func (x *exchange) answerBeforeContent() {
-	if x.r.ProtoMajor != 1 || !hasContent(x.r) {
+	if x.r.ProtoMajor != 1 || !proxyhooks.Awaited(x.r) {
 		return
 	}
 	_ = http.NewResponseController(x.w).EnableFullDuplex() // without it, the answer is late
@@ -162,7 +162,7 @@ func (x *exchange) answerBeforeContent() {
 // readOff sends what was written and discards what the client still sends,
 // within bounds.
 func readOff(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 || !hasContent(r) {
+	if r.ProtoMajor != 1 || !proxyhooks.Awaited(r) {
 		return
 	}
 	c := http.NewResponseController(w)
@@ -194,11 +194,6 @@ func closeAfterAnswer(w http.ResponseWriter) {
 	}
 	tooLarge := http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0)
 	_, _ = io.Copy(io.Discard, tooLarge)
-}
-
-// hasContent reports whether the client may still send content.
-func hasContent(r *http.Request) bool {
-	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 && !proxyhooks.AtHand(r)
 }
 
 func expectsContinue(r *http.Request) bool {

@@ -21,7 +21,7 @@ var ErrSpool = errors.New("keeping the request content in a temporary file")
 // client later. Content that must be forwarded piece by piece isn't read ahead.
 func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error) {
 	done = func() {}
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 || incremental(r.Header) {
+	if !hasContent(r) || incremental(r.Header) {
 		return done, nil
 	}
 	var head bytes.Buffer
@@ -54,10 +54,10 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 
 // Digest returns the SHA-256 of the request content, if all of it is at hand.
 func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	if !hasContent(r) {
 		return sha256.Sum256(nil), true
 	}
-	if !AtHand(r) {
+	if Awaited(r) {
 		return sum, false
 	}
 	switch content := r.Body.(aheadBody).Reader.(type) {
@@ -74,11 +74,15 @@ func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	return sum, false
 }
 
-// AtHand reports whether ReadAhead has read all of the content, so that nothing
-// more is to come from the client.
-func AtHand(r *http.Request) bool {
-	ahead, ok := r.Body.(aheadBody)
-	return ok && ahead.whole
+// Awaited reports whether content may still come from the client: there is some,
+// and ReadAhead hasn't read all of it.
+func Awaited(r *http.Request) bool {
+	ahead, _ := r.Body.(aheadBody)
+	return hasContent(r) && !ahead.whole
+}
+
+func hasContent(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
 // trusted is how much memory is taken because of an announced length alone.
@@ -148,10 +152,7 @@ func (b *trackedBody) complete() bool { return b == nil || b.eof.Load() }
 
 // trackBody wraps the request's body; it returns nil if all of it is at hand.
 func trackBody(r *http.Request) *trackedBody {
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil
-	}
-	if AtHand(r) {
+	if !Awaited(r) {
 		return nil
 	}
 	b := &trackedBody{ReadCloser: r.Body}
