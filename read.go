@@ -18,7 +18,7 @@ type reading struct {
 	*exchange
 	before   etagcache.Stored // what was known of the variant
 	storable bool             // whether what the response shows may be stored
-	vary     http.Header      // the response's header, once it is there
+	response http.Header      // its header, once it is there
 	base     *http.Request    // the request as it was before next, if others may be made of it
 	ranges   []string         // the Range that the backend doesn't get, and the client may
 	matched  validator.ETag   // what an If-Match lists of what is current
@@ -41,7 +41,7 @@ func (x *exchange) read() error {
 	if rd.instead != nil {
 		return rd.instead()
 	}
-	if rd.vary == nil { // no response
+	if rd.response == nil { // no response
 		rd.report(outcomeRead, "")
 	}
 	return err
@@ -115,7 +115,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if status == http.StatusOK {
 		sendDate(header, r, time.Now())
 	}
-	rd.vary = header
+	rd.response = header
 	switch {
 	case rd.tooMany(): // as the mode is report
 		f := rd.tooLarge()
@@ -199,7 +199,7 @@ func (rd *reading) decide(status int, header http.Header, current validator.Repr
 
 // Late implements proxyhooks.Reading.
 func (rd *reading) Late(o etagcache.Observed) {
-	rd.observe(o, rd.vary)
+	rd.observe(o, rd.response)
 }
 
 // notModified sends 304 with the fields of the response that it stands for (RFC
