@@ -3,7 +3,6 @@ package preconditions_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	osuser "os/user"
@@ -298,28 +297,14 @@ func startBackends(t testing.TB, all ...backend) map[string]string {
 	t.Helper()
 	addresses := make(map[string]string)
 	exits := make(map[string]<-chan struct{})
-	for i, address := range freeAddresses(t, len(all)) {
+	for i := range all {
 		if b := &all[i]; b.missing() == nil {
+			address := freeAddress(t)
 			addresses[b.name], exits[b.name] = address, b.run(t, address)
 		}
 	}
 	for name, address := range addresses {
 		waitForListener(t, address, exits[name])
-	}
-	return addresses
-}
-
-// freeAddresses returns different addresses of this host that nobody listens on.
-func freeAddresses(t testing.TB, n int) []string {
-	t.Helper()
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // once all are chosen
-		addresses[i] = l.Addr().String()
 	}
 	return addresses
 }
@@ -389,9 +374,9 @@ func standsBefore(t testing.TB, addresses map[string]string, options func(*backe
 		}
 	}
 	var sites strings.Builder
-	for i, at := range freeAddresses(t, len(stands)) {
+	for i := range stands {
 		s := &stands[i]
-		s.url = "http://" + at
+		s.url = "http://" + freeAddress(t)
 		if address := addresses[s.name]; address != "" {
 			// All sites are of one host and share a store.
 			all := "key {http.request.hostport}{http.request.uri.path}\nrequire\n" + s.options

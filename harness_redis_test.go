@@ -90,10 +90,7 @@ func onEveryStore(t *testing.T, test func(t *testing.T, deploy deployment)) {
 // waits up to the given time.
 func delayed(t testing.TB, address string, most time.Duration) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t)
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/fcgi"
 	"net/http/httptest"
@@ -267,10 +266,7 @@ func TestRetriedByTransport(t *testing.T) {
 func TestRetriedFastCGI(t *testing.T) {
 	backend := newAttempts()
 	address := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := listen(t)
 		t.Cleanup(func() { l.Close() })
 		go fcgi.Serve(l, backend) //nolint:errcheck // ends with the listener
 		return l.Addr().String()

@@ -124,10 +124,7 @@ func TestReloadWithOtherTags(t *testing.T) {
 
 // A config that can't be loaded leaves the old one serving, with its state.
 func TestFailedReload(t *testing.T) {
-	occupied, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	occupied := listen(t)
 	defer occupied.Close()
 	address, broken := freeAddress(t), "http://127.0.0.1:1 {\nroute {\npreconditions\n}\n%s\n}\n"
 
