@@ -491,12 +491,8 @@ func TestPurgeOfGroupsByName(t *testing.T) {
 func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
 	b, _ := grouped(map[string]string{"/cars/1": `"cars"`, "/vans/1": `"vans"`, "/red": `"red"`})
 	directives := guarded(withoutProbes+"store redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, b))
-	one, two := newMortal(t, directives), newMortal(t, directives)
-	for _, m := range []*mortal{one, two} {
-		m.await()
-		t.Cleanup(m.interrupt)
-	}
-	t.Cleanup(client.CloseIdleConnections)
+	nodes := startNodes(t, 2, directives)
+	one, two := nodes[0], nodes[1]
 	car, van, red := readTwice(t, two.url+"/cars/1"), readTwice(t, two.url+"/vans/1"), readTwice(t, two.url+"/red")
 	out, status := runPurge(t, "--group", "cars", "--group", "vans", "http://127.0.0.1", "--address", "unix/"+one.socket())
 	if want := "redis: marked as changed: 2\n"; status != 0 || !strings.Contains(out, want) {
@@ -627,12 +623,8 @@ func TestNoPurgeCommand(t *testing.T) {
 func TestPurgeAtTwoNodes(t *testing.T) {
 	docs, seen := watched(legacydocs.Options{})
 	directives := guarded("verify never\nwrite_etag off\nstore redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, docs))
-	a, b := newMortal(t, directives), newMortal(t, directives)
-	for _, m := range []*mortal{a, b} {
-		m.await()
-		t.Cleanup(m.interrupt)
-	}
-	t.Cleanup(client.CloseIdleConnections)
+	nodes := startNodes(t, 2, directives)
+	a, b := nodes[0], nodes[1]
 	for _, tt := range [][]string{
 		{"http://127.0.0.1/docs/a"},
 		{"http://127.0.0.1/docs/*"},

@@ -72,7 +72,9 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 	address := serve(t, a)
 	b := &business{stopwatch: a.stopwatch, direct: "http://" + address}
 	config = strings.NewReplacer("{store}", store, "{backend}", address).Replace(config)
-	startTwo(t, b, config)
+	for _, m := range startNodes(t, 2, config) {
+		b.nodes = append(b.nodes, m.url)
+	}
 	b.run(duration, complete)
 	if works := b.unfinished(); complete && works != nil {
 		t.Errorf("nothing was shown of: %q", works)
@@ -80,22 +82,6 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 	v := judge(a, b.attempts)
 	t.Log(v.figures(b.attempts))
 	return v
-}
-
-// startTwo starts the nodes through which a business is done.
-func startTwo(t *testing.T, b *business, config string) {
-	t.Helper()
-	two := []*mortal{newMortal(t, config), newMortal(t, config)}
-	t.Cleanup(func() {
-		client.CloseIdleConnections() // a node would wait for those that were never used
-		for _, m := range two {
-			m.interrupt()
-		}
-	})
-	for _, m := range two {
-		m.await()
-		b.nodes = append(b.nodes, m.url)
-	}
 }
 
 // sharedRedis is the store of all nodes. A busy machine must not decide the test.

@@ -1,7 +1,6 @@
 package preconditions_test
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -139,50 +137,6 @@ func caddyCommand(t testing.TB, home string, args ...string) *exec.Cmd {
 		// The race detector would have each process wait for a second at its end.
 		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	return cmd
-}
-
-// node is a Caddy in a process of its own.
-type node struct {
-	URL     string
-	Process *os.Process
-	log     *bytes.Buffer
-}
-
-// startNode starts a Caddy that serves the site with the given directives.
-func startNode(t testing.TB, directives string) *node {
-	t.Helper()
-	address := freeAddress(t)
-	file := filepath.Join(t.TempDir(), "Caddyfile")
-	config := fmt.Sprintf("%shttp://%s {\n%s\n}\n", globalOptions, address, directives)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	n := &node{URL: "http://" + address, log: new(bytes.Buffer)}
-	cmd := caddyCommand(t, t.TempDir(), "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Stdout, cmd.Stderr = n.log, n.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	n.Process = cmd.Process
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-exited:
-		case <-time.After(10 * time.Second):
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-		if t.Failed() {
-			t.Logf("log of node %s:\n%s", n.URL, n.log)
-		}
-	})
-	waitForListener(t, address, exited)
-	return n
 }
 
 // waitForListener returns once somebody listens on address.

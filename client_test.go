@@ -321,7 +321,7 @@ func TestRefusedContentIsNoRequest(t *testing.T) {
 // any more finds the connection closed.
 func TestRefusedContentThatComesLater(t *testing.T) {
 	t.Parallel()
-	url := startNode(t, guarded("", serve(t, page("content")))).URL
+	url := startNode(t, guarded("", serve(t, page("content")))).url
 	send(t, "GET", url+"/page", "").expect(t, 200)
 	for _, framing := range []string{"Content-Length: 5", "Content-Length: 5000000", "Transfer-Encoding: chunked"} {
 		t.Run(framing, func(t *testing.T) {

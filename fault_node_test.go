@@ -29,6 +29,30 @@ type mortal struct {
 	logs    []*bytes.Buffer // of all its lives
 }
 
+// startNodes starts nodes, which end with the test.
+func startNodes(t testing.TB, n int, directives string) (all []*mortal) {
+	t.Helper()
+	for range n {
+		all = append(all, newMortal(t, directives))
+	}
+	t.Cleanup(func() { // all at once
+		client.CloseIdleConnections() // a node would wait for those that were never used
+		for _, m := range all {
+			m.interrupt()
+		}
+	})
+	for _, m := range all {
+		m.await()
+	}
+	return all
+}
+
+// startNode starts one.
+func startNode(t testing.TB, directives string) *mortal {
+	t.Helper()
+	return startNodes(t, 1, directives)[0]
+}
+
 // newMortal launches a node.
 func newMortal(t testing.TB, directives string) *mortal {
 	t.Helper()

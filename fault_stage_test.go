@@ -97,19 +97,9 @@ func (s *stage) start(directives string) {
 	if s.alone {
 		processes--
 	}
-	for range processes {
-		m := newMortal(s, directives)
-		s.mortals = append(s.mortals, m)
-		s.nodes = append(s.nodes, m.url)
-	}
-	s.Cleanup(func() { // all at once
-		client.CloseIdleConnections() // a node would wait for those that were never used
-		for _, m := range s.mortals {
-			m.interrupt()
-		}
-	})
+	s.mortals = startNodes(s, processes, directives)
 	for _, m := range s.mortals {
-		m.await()
+		s.nodes = append(s.nodes, m.url)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,22 +58,10 @@ func twoNodesAt(t testing.TB, redis, options string, backend http.Handler) nodes
 	t.Helper()
 	// The time that Redis is given must not decide a test on a busy machine.
 	store := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n", redis)
-	directives := guarded(store+options, serve(t, backend))
-
 	var urls nodes
-	for range 2 {
-		var n *node
-		t.Cleanup(func() { // once the process has ended
-			if n != nil && strings.Contains(n.log.String(), "DATA RACE") {
-				t.Errorf("node %s:\n%s", n.URL, n.log)
-			}
-		})
-		n = startNode(t, directives)
-		urls = append(urls, n.URL)
+	for _, m := range startNodes(t, 2, guarded(store+options, serve(t, backend))) {
+		urls = append(urls, m.url)
 	}
-	// One that was never used, because its request was called off, would keep
-	// its node from ending at once.
-	t.Cleanup(client.CloseIdleConnections)
 	return urls
 }
 

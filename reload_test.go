@@ -485,10 +485,10 @@ func TestRedisAwayAtStart(t *testing.T) {
 
 	t.Run("caddy run", func(t *testing.T) {
 		n := startNode(t, guarded("store redis redis://"+freeAddress(t), serve(t, page("content"))))
-		tag := send(t, "GET", n.URL, "").expect(t, 200).tag(t)
-		send(t, "GET", n.URL, "", "If-None-Match", tag).expect(t, 304)
-		send(t, "PUT", n.URL, "x", "If-Match", tag).expect(t, 503)
-		send(t, "PUT", n.URL, "x").expect(t, 204)
+		tag := send(t, "GET", n.url, "").expect(t, 200).tag(t)
+		send(t, "GET", n.url, "", "If-None-Match", tag).expect(t, 304)
+		send(t, "PUT", n.url, "x", "If-Match", tag).expect(t, 503)
+		send(t, "PUT", n.url, "x").expect(t, 204)
 	})
 }
 

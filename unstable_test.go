@@ -11,13 +11,13 @@ import (
 // TestUnstable: a resource of which every read shows another content is counted
 // once. One that is written isn't, even if that is around the handler.
 func TestUnstable(t *testing.T) {
-	unstable := func(node *node) string {
-		return grep(send(t, "GET", node.URL+"/metrics", "").expect(t, 200).Content, "caddy_preconditions_unstable_resources_total ")
+	unstable := func(node *mortal) string {
+		return grep(send(t, "GET", node.url+"/metrics", "").expect(t, 200).Content, "caddy_preconditions_unstable_resources_total ")
 	}
 	backend, _ := restless()
 	n := startNode(t, "metrics /metrics\n"+guarded("", serve(t, backend)))
 	for range 20 {
-		send(t, "GET", n.URL+"/page", "").expect(t, 200)
+		send(t, "GET", n.url+"/page", "").expect(t, 200)
 	}
 	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 1\n" {
 		t.Errorf("one resource: %s", got)
@@ -32,12 +32,12 @@ func TestUnstable(t *testing.T) {
 		_, _ = io.WriteString(w, strconv.Itoa(content))
 	}})))
 	for i := range 20 {
-		send(t, "GET", n.URL+"/page", "").expect(t, 200)
-		send(t, "GET", n.URL+"/page", "").expect(t, 200)
+		send(t, "GET", n.url+"/page", "").expect(t, 200)
+		send(t, "GET", n.url+"/page", "").expect(t, 200)
 		if i%2 == 0 {
 			content++
 		} else {
-			send(t, "POST", n.URL+"/page", "").expect(t, 200)
+			send(t, "POST", n.url+"/page", "").expect(t, 200)
 		}
 	}
 	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 0\n" {
