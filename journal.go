@@ -21,8 +21,9 @@ var errCatchingUp = errors.New("the store is being told what was written while i
 type journal struct {
 	max      int
 	flushing sync.Mutex
-	size     atomic.Int64 // len(writes), to be read without the lock
-	due      atomic.Int64 // how many of them are to be marked, likewise
+	size     atomic.Int64  // len(writes), to be read without the lock
+	due      atomic.Int64  // how many of them are to be marked, likewise
+	news     chan struct{} // has something in it when any is
 
 	mu     sync.Mutex
 	writes map[string]journaled
@@ -37,7 +38,7 @@ type journaled struct {
 }
 
 func newJournal(size int) *journal {
-	return &journal{max: size, writes: make(map[string]journaled)}
+	return &journal{max: size, writes: make(map[string]journaled), news: make(chan struct{}, 1)}
 }
 
 // begin remembers that a write of key is in flight, and returns what it is
@@ -80,6 +81,10 @@ func (j *journal) put(key string, w journaled) {
 	w.marked = false
 	j.writes[key] = w
 	j.size.Store(int64(len(j.writes)))
+	select {
+	case j.news <- struct{}{}:
+	default:
+	}
 }
 
 // flush calls touch for every key, or for allResources, of which a write has

@@ -330,6 +330,50 @@ func TestReloadWhileStoreIsAway(t *testing.T) {
 	send(t, "PUT", r.URL+"/docs/a", "c", "If-Match", tag).expect(t, 412)
 }
 
+// What a node has written while the store was out of its reach, others get to know
+// soon after it is back, though nobody asks that node for anything.
+func TestOthersAreTold(t *testing.T) {
+	server := redistest.Start(t)
+	db := server.Client()
+	cutOff := func(rights string) {
+		t.Helper()
+		if err := db.Do(t.Context(), "ACL", "SETUSER", "one", "on", ">one", "~*", "&*", "+@all", rights).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cutOff("+@scripting")
+	docs := legacydocs.New(legacydocs.Options{})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	var urls []string
+	var sites strings.Builder
+	for _, user := range []string{"username one\npassword one\n", ""} {
+		address := freeAddress(t)
+		urls = append(urls, "http://"+address)
+		fmt.Fprintf(&sites, "http://%s {\n%s\n}\n", address, guarded(fmt.Sprintf(
+			"store redis redis://%s {\ntimeout 5s\n%s}\ngrace 1ms\n%s", server.Addr, user, withoutProbes), serve(t, docs)))
+	}
+	load(t, sites.String())
+	one, two := urls[0], urls[1]
+	for _, url := range urls {
+		send(t, "PUT", url+"/docs/b", "b") // once the grace is over
+	}
+	tag := send(t, "GET", two+"/docs/a", "").tag(t)
+	entry := func() string {
+		t.Helper()
+		fields, err := db.HGetAll(t.Context(), "caddy:preconditions:127.0.0.1/docs/a").Result()
+		if err != nil || len(fields) == 0 {
+			t.Fatal(fields, err)
+		}
+		return fmt.Sprint(fields)
+	}
+	before := entry()
+	cutOff("-@scripting") // of which every call to the store is one
+	send(t, "PUT", one+"/docs/a", "b").expect(t, 204)
+	cutOff("+@scripting")
+	eventually(t, "the document is marked as changed", func() bool { return entry() != before })
+	send(t, "PUT", two+"/docs/a", "c", "If-Match", tag).expect(t, 412)
+}
+
 // eventually waits until a condition holds that something in the background
 // brings about.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -82,6 +83,10 @@ type sharedStore struct {
 	logger   atomic.Pointer[zap.Logger]
 	away     atomic.Bool // whether the last call found the store out of reach
 
+	begin   sync.Once // to tell
+	telling sync.WaitGroup
+	closing chan struct{}
+
 	mu       sync.Mutex
 	handlers map[*Handler]struct{}
 	users    int
@@ -96,12 +101,14 @@ func newSharedStore(store etagcache.Store) *sharedStore {
 		queues:   newQueues(),
 		unstable: newUnstable(),
 		breaker:  newBreaker(),
+		closing:  make(chan struct{}),
 		handlers: make(map[*Handler]struct{}),
 	}
 }
 
 // join tells that a handler uses the store, until it parts.
 func (s *sharedStore) join(h *Handler) {
+	s.begin.Do(func() { s.telling.Go(func() { s.tell(h.terms) }) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handlers[h] = struct{}{}
@@ -178,6 +185,8 @@ func (s *sharedStore) Destruct() error {
 // that are open are told in its place: one of them may be the same, with other
 // options, and to none does it do harm.
 func (s *sharedStore) close() {
+	close(s.closing)
+	s.telling.Wait()
 	_ = s.journal.flush(func(key string) error {
 		stores.Range(func(_, other any) bool {
 			other.(*sharedStore).journal.once(key)
@@ -287,6 +296,30 @@ func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
 		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, err)
 	}
 	return err
+}
+
+// tell has the store catch up though no request may come that would do it: until
+// then, other nodes go by what they know. Terms are what goes for the time when
+// there is no handler.
+func (s *sharedStore) tell(terms etagcache.Terms) {
+	for {
+		select {
+		case <-s.journal.news:
+		case <-s.closing:
+			return
+		}
+		for s.journal.due.Load() > 0 {
+			select {
+			case <-time.After(breakerRest):
+			case <-s.closing:
+				return
+			}
+			if t := s.terms(); t.Lease > 0 {
+				terms = t
+			}
+			_ = s.catchUp(context.Background(), terms)
+		}
+	}
 }
 
 // guard calls the store, unless it is known to be out of reach. The end of what
