@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -78,7 +77,7 @@ func (x *exchange) guard() {
 		subject := to[0].url()
 		asked := x.askedFor(subject)
 		if key := x.keyOf(asked, subject); key != x.key {
-			caddyhttp.SetVar(x.r.Context(), lookedAfter, []string{x.key, key})
+			x.lookAfter(key)
 			x.others = append(x.others, other{x.key, changed})
 			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true

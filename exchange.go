@@ -89,13 +89,16 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 // nested reports whether an outer handler looks after the same resource: to
 // wait for it would be to wait forever. It also tells inner ones.
 func (x *exchange) nested() bool {
-	outer, _ := caddyhttp.GetVar(x.r.Context(), lookedAfter).([]string)
-	caddyhttp.SetVar(x.r.Context(), lookedAfter, []string{x.key})
-	return slices.Contains(outer, x.key)
+	return slices.Contains(x.lookAfter(x.key), x.key)
 }
 
-// lookedAfter is the variable that tells inner handlers the keys.
-const lookedAfter = "preconditions.resources"
+// lookAfter tells inner handlers a key, and returns those that outer ones told.
+func (x *exchange) lookAfter(key string) (outer []string) {
+	const name = "preconditions.resources"
+	outer, _ = caddyhttp.GetVar(x.r.Context(), name).([]string)
+	caddyhttp.SetVar(x.r.Context(), name, append(slices.Clip(outer), key))
+	return outer
+}
 
 // variant returns the key of the representation that the request selects, if
 // responses vary by the given request fields.

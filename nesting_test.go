@@ -469,3 +469,21 @@ func TestNestedAroundFileServer(t *testing.T) {
 	send(t, "PUT", url+"/none.txt", "x", "If-Match", tag).expect(t, 412)
 	send(t, "DELETE", url+"/none.txt", "", "If-Match", tag).expect(t, 404)
 }
+
+// TestNestedInEachOther: who has claimed a resource doesn't wait for itself further
+// in, however many handlers are in between.
+func TestNestedInEachOther(t *testing.T) {
+	for _, keys := range []string{"aa", "ab", "aba", "abcb"} {
+		t.Run(keys, func(t *testing.T) {
+			directives := "reverse_proxy " + serve(t, legacydocs.New(legacydocs.Options{}))
+			for _, key := range slices.Backward([]rune(keys)) {
+				directives = fmt.Sprintf("route {\npreconditions {\nkey %c{path}\nwait 1s\n}\n%s\n}", key, directives)
+			}
+			url := oneNodeAt(t, directives).first() + "/docs/a"
+			send(t, "PUT", url, "old", "If-None-Match", "*").expect(t, 201)
+			tag := send(t, "GET", url, "").expect(t, 200).tag(t)
+			send(t, "PUT", url, "new", "If-Match", tag).expect(t, 204)
+			send(t, "PUT", url, "lost", "If-Match", tag).expect(t, 412)
+		})
+	}
+}
