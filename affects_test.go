@@ -224,6 +224,15 @@ func TestGuards(t *testing.T) {
 	})
 }
 
+// TestGuardsAndTarget: an action has changed what its own URL shows, too.
+func TestGuardsAndTarget(t *testing.T) {
+	action := site(t, "etag version\nguards /orders/*/ship /orders/*", newShop()) + "/orders/1/ship"
+	tag := send(t, "GET", action, "").expect(t, 200).tag(t)
+	send(t, "GET", action, "", "If-None-Match", tag).expect(t, 304)
+	send(t, "POST", action, "", "If-Match", "*").expect(t, 200)
+	send(t, "GET", action, "", "If-None-Match", tag).expect(t, 200)
+}
+
 // TestGuardsContest: of many who act on one state, one does, and an edit of the
 // same state doesn't come between.
 func TestGuardsContest(t *testing.T) {

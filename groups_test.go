@@ -315,6 +315,7 @@ func TestGroupInvalidatedBeforeClaim(t *testing.T) {
 			{"etag version\n", nil, `"cars"`, 412, 1},
 			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"vans"`, 200, 0},
 			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 412, 0},
+			{"verify passing\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 412, 0},
 		} {
 			b, _ := grouped(map[string]string{"/cars/2": `"cars"`})
 			options := withoutProbes

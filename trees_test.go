@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
@@ -295,12 +297,14 @@ func TestTreesWhileInFlight(t *testing.T) {
 		{edit("/dav/c/3"), change, false},
 		{[]string{"PUT", "/dav/a/1", ""}, change, false},
 		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true}, // its condition is about /dav/a/1
+		{[]string{"POST", "/dav/import", "*"}, edit("/dav/c/3"), true}, // it is below what it changes
+		{edit("/dav/c/3"), []string{"POST", "/dav/import", "*"}, true},
 	} {
 		t.Run(strings.Join(tt.held, " ")+", "+strings.Join(tt.other, " "), func(t *testing.T) {
-			f := newFolders("/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav", "/dav/a", "/dav/c", "/dav/a/b")
+			f := newFolders("/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav", "/dav/a", "/dav/c", "/dav/a/b", "/dav/import")
 			g := newGate()
 			f.before = func(r *http.Request) { g.pass(r) }
-			url := site(t, believing+"affects /dav /dav/**\nguards /dav/guard/*/* /dav/*/*", f)
+			url := site(t, believing+"affects /dav /dav/**\naffects /dav/import /dav/**\nguards /dav/guard/*/* /dav/*/*", f)
 			fields := func(request []string) []string {
 				if request[2] == "" {
 					return nil
@@ -329,6 +333,64 @@ func TestTreesWhileInFlight(t *testing.T) {
 					t.Errorf("%v %v", r.Response, r.err)
 				}
 			}
+		})
+	}
+}
+
+// TestTreesForwarded: a change of the whole that waits for nobody, or of which the
+// store hears only when it is back, is one of all that is below.
+func TestTreesForwarded(t *testing.T) {
+	for _, options := range []string{"unconditional forward\n", ""} {
+		m := miniredis.RunT(t)
+		f := newFolders("/dav/a/1", "/dav/c/3")
+		url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\n", m.Addr())+believing+options+"affects /dav /dav/**", f)
+		send(t, "PUT", url+"/x", "").expect(t, 200) // once the grace is over
+		below, beside := send(t, "GET", url+"/dav/a/1", "").tag(t), send(t, "GET", url+"/dav/c/3", "").tag(t)
+		back := func() {}
+		if options == "" {
+			back = leave(t, m)
+		}
+		send(t, "DELETE", url+"/dav/a", "").expect(t, 200)
+		back()
+		send(t, "PUT", url+"/dav/a/1", "x", "If-Match", below).expect(t, 412)
+		f.asked()
+		send(t, "PUT", url+"/dav/c/3", "x", "If-Match", beside).expect(t, 200)
+		if f.asked() != 0 {
+			t.Errorf("with %q, what was known of what is beside it doesn't count", options)
+		}
+	}
+}
+
+// TestTreesWhileForwarded: while a write is in flight of which the store hears only
+// when it is back, its node knows what it keeps out, and what not.
+func TestTreesWhileForwarded(t *testing.T) {
+	for _, tt := range []struct {
+		method, path, tag string // of what was forwarded
+		other             string
+		status            int
+	}{
+		{"DELETE", "/dav/a", "", "/dav/a/1", 503},
+		{"DELETE", "/dav/a", "", "/dav/c/3", 200},
+		{"PUT", "/dav/a/1", "*", "/dav/a/2", 200},
+	} {
+		t.Run(tt.method+" "+tt.path+", PUT "+tt.other, func(t *testing.T) {
+			m := miniredis.RunT(t)
+			f := newFolders("/dav/a/1", "/dav/a/2", "/dav/c/3")
+			g := newGate()
+			f.before = func(r *http.Request) { g.pass(r) }
+			url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nwait 100ms\n"+
+				"store_down {\nconditional forward\n}\n", m.Addr())+believing+"affects /dav /dav/**", f)
+			send(t, "PUT", url+"/x", "").expect(t, 200) // once the grace is over
+			var fields []string
+			if tt.tag != "" {
+				fields = []string{"If-Match", tt.tag}
+			}
+			back := leave(t, m)
+			first := g.send(t.Context(), t, tt.method, url+tt.path, "1", fields...)
+			back()
+			send(t, "PUT", url+tt.other, "2", "If-Match", "*").expect(t, tt.status)
+			g.open()
+			expectResult(t, first, 200)
 		})
 	}
 }
