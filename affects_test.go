@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/alicebob/miniredis/v2"
 )
 
 // shop is a backend with orders, of which each has an action and a place in a
@@ -100,6 +102,26 @@ func TestAffectsWhileInFlight(t *testing.T) {
 	}
 }
 
+// TestAffectsLost: a write is cut off that has lost what it holds, also if that is a
+// pass on what it changes besides, as where another master of a cluster had it.
+func TestAffectsLost(t *testing.T) {
+	for _, lost := range []string{"/orders/1", "/orders/2"} {
+		m := miniredis.RunT(t)
+		g := newGate()
+		s := &shop{orders: map[string]string{}, before: func(r *http.Request) { g.pass(r) }}
+		url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1s\naffects /orders/1 /orders/2", m.Addr()), s)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		write := g.send(ctx, t, "PUT", url+"/orders/1", "x", "If-Match", "*")
+		m.Del("caddy:preconditions:127.0.0.1" + lost)
+		r := <-write
+		g.open()
+		if r.err != nil || r.StatusCode != 503 || !strings.Contains(r.Content, "whether the request was performed is unknown") {
+			t.Errorf("without what it held on %s: %v %v %s", lost, r.Response, r.err, r.Content)
+		}
+	}
+}
+
 // TestAffectsEachOther: writes that change each other's resources don't wait for
 // each other forever.
 func TestAffectsEachOther(t *testing.T) {
@@ -160,6 +182,7 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 		{"", "", "a.example", []string{"/cars/2"}, true},
 		{"", "", "a.example", []string{"2"}, true},
 		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // but for the first and the last
 		{"uri strip_prefix /api", "/api", "a.example", []string{"http://a.example/api/cars/2"}, true},
 		{"rewrite * /v1{uri}", "", "a.example", []string{"http://a.example/cars/2"}, true},
 		{"request_header Host inner.example", "", "a.example", []string{"http://inner.example/cars/2"}, true},
@@ -306,6 +329,14 @@ func TestClaimAmongPasses(t *testing.T) {
 			send(t, "PUT", n.other()+"/orders/2", "y", "If-Match", "*").expect(t, 200)
 		}
 	})
+}
+
+// TestGuardsWithinASegment: the origin is asked for what the conditions are about as it
+// is written, with the slash in it escaped.
+func TestGuardsWithinASegment(t *testing.T) {
+	shows := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.EscapedPath()) })
+	order := site(t, "verify all\nguards /orders/*/ship /orders/*", shows) + "/orders/a%2Fb"
+	send(t, "POST", order+"/ship", "", "If-Match", send(t, "GET", order, "").tag(t)).expect(t, 200)
 }
 
 // TestGuardsAfterRewrite: the origin is asked for what the conditions are about also

@@ -842,6 +842,28 @@ func TestStoreBackDuringWrite(t *testing.T) {
 	send(t, "PUT", url+"/docs/0", "newer", "If-Match", tag).expect(t, 412)
 }
 
+// TestForwardedEnds: what was read while a write was in flight that waited for nobody
+// counts no more once that has ended, also if the store was away by then.
+func TestForwardedEnds(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		m := miniredis.RunT(t)
+		g := newGate()
+		docs := legacydocs.New(legacydocs.Options{Before: g.pass})
+		url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\nunconditional forward", m.Addr()), docs) + "/docs/a"
+		send(t, "PUT", url, "old", "If-None-Match", "*").expect(t, 201) // once the grace is over
+		first := g.send(t.Context(), t, "PUT", url, "new")
+		tag := send(t, "GET", url, "").expect(t, 200).tag(t)
+		back := func() {}
+		if away {
+			back = leave(t, m)
+		}
+		g.open()
+		expectResult(t, first, 204)
+		back()
+		send(t, "PUT", url, "newer", "If-Match", tag).expect(t, 412)
+	}
+}
+
 // testStore is a store of somebody else's. It keeps validators in memory, by
 // the name that the option gives it.
 type testStore struct {

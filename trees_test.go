@@ -105,6 +105,8 @@ func TestTrees(t *testing.T) {
 		{"/archive/* /dav/*/**", "POST", "/archive/c", "", []string{"/dav/c/3"}},
 		{"/archive/* /dav/*/**", "POST", "/archive/x", "", nil},
 		{"/import /** /dav/**", "DELETE", "/else", "", []string{"/else/a/1"}},
+		{"/import /**\naffects /dav /dav/**", "POST", "/import", "", paths}, // the largest tree counts
+		{"/import /else/** /dav/a/**", "POST", "/import", "", []string{"/else/a/1", "/dav/a/1", "/dav/a/b/2"}},
 		{"/import /dav/a/**", "DELETE", "/dav", "", []string{"/dav"}}, // no tree is declared here
 	} {
 		t.Run(tt.method+" "+tt.path+" with "+tt.rule, func(t *testing.T) {
@@ -296,7 +298,7 @@ func TestTreesWhileInFlight(t *testing.T) {
 		{edit("/dav/a"), change, true},
 		{edit("/dav/c/3"), change, false},
 		{[]string{"PUT", "/dav/a/1", ""}, change, false},
-		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true}, // its condition is about /dav/a/1
+		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true},        // its condition is about /dav/a/1
 		{[]string{"POST", "/dav/import", "*"}, edit("/dav/c/3"), true}, // it is below what it changes
 		{edit("/dav/c/3"), []string{"POST", "/dav/import", "*"}, true},
 	} {
