@@ -207,7 +207,7 @@ func (rd *reading) item(rule itemRule, item proxyhooks.Item, header http.Header)
 	if len(i.tags) == 0 || item.Has(rule.member) || !i.find(rule.path) {
 		return nil
 	}
-	i.key, i.target, i.conditions = rd.keyOf(i.asked, i.here), i.here.RequestURI(), validator.Conditions{}
+	i.key, i.target = rd.keyOf(i.asked, i.here), i.here.RequestURI()
 	if i.key == rd.key {
 		return nil
 	}
