@@ -523,6 +523,32 @@ func TestOptionLease(t *testing.T) {
 	})
 }
 
+// TestLeaseOfTheUnanswered: a write that got no answer may land for a whole lease from
+// then on, whatever is left of the one that it had.
+func TestLeaseOfTheUnanswered(t *testing.T) {
+	m := miniredis.RunT(t)
+	begun := time.Now()
+	g := newGate()
+	docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
+		g.pass(r)
+		if r.Header.Get("X-Abort") == r.Method {
+			panic(http.ErrAbortHandler)
+		}
+		return 0
+	}})
+	bypass(t, docs, "PUT", "/docs/a", "a")
+	url := site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1h\nwait 100ms", m.Addr()), docs) + "/docs/a"
+	send(t, "PUT", url, "a").expect(t, 204) // once the grace is over
+	first := g.send(t.Context(), t, "PUT", url, "b", "If-Match", "*", "X-Abort", "PUT")
+	m.SetTime(begun.Add(50 * time.Minute))
+	g.open()
+	expectResult(t, first, 502)
+	m.SetTime(begun.Add(100 * time.Minute))
+	send(t, "PUT", url, "c", "If-Match", "*").expect(t, 503)
+	m.SetTime(begun.Add(2 * time.Hour))
+	send(t, "PUT", url, "c", "If-Match", "*").expect(t, 204)
+}
+
 // counted reads the counter of requests with an outcome.
 func counted(t testing.TB, metrics, outcome, mode string) int {
 	t.Helper()
