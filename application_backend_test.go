@@ -73,7 +73,7 @@ type state struct {
 const (
 	applicationLatency = 5 * time.Millisecond // at most, before a request is performed, and after it
 	absent             = "absent"             // the state of what isn't there
-	pageSize           = 3
+	pageSize           = 2                    // so that the second page has orders that everybody changes
 )
 
 // productNames are other names of products.

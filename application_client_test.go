@@ -17,7 +17,7 @@ type attempt struct {
 	alone       bool   // whether nobody else touches what it is about
 	name        string // of the write; "" for a read
 	what        string
-	subject     string // what its condition is about
+	subject     string // what it is about, or its condition
 	seen        string // the state that the condition asks for; "" if there is none
 	call, back  time.Duration
 	status      int
@@ -59,11 +59,15 @@ var works = []work{
 		c.edit(fleetingOrder, "DELETE", fleetingOrder)
 		c.make(fleetingOrder)
 	}},
-	{name: "name the list", many: 2, turn: func(c *customer) {
-		list := pick(contestedLists)
+	{name: "name a page of the list", many: 2, turn: func(c *customer) {
+		page := pick(contestedPages)
+		c.edit(page, "PUT", page)
+	}},
+	{name: "name a filtered list", many: 2, turn: func(c *customer) {
+		list := pick(contestedFilters)
 		c.edit(list, "PUT", list)
 	}},
-	{name: "name a search", many: 1, turn: func(c *customer) {
+	{name: "name a search", many: 2, turn: func(c *customer) {
 		search := pick(contestedSearches)
 		c.edit(search, "PUT", search)
 	}},
@@ -138,7 +142,8 @@ var works = []work{
 var (
 	sharedOrders      = []string{"/orders/1", "/orders/2", "/orders/3", "/orders/4"}
 	fleetingOrder     = "/orders/5"
-	contestedLists    = []string{"/orders", "/orders?page=2", "/orders?status=new", "/orders?page=1&status=ship"}
+	contestedPages    = []string{"/orders", "/orders?page=2"}
+	contestedFilters  = []string{"/orders?status=new", "/orders?page=1&status=ship"}
 	contestedSearches = []string{"/search?q=edit", "/search?q=1"}
 	jobStock          = []string{"/stock/1", "/stock/2"}
 	products          = []string{"/products/17", "/products/18", "/products/19"}
@@ -187,7 +192,7 @@ func (c *customer) make(path string) {
 
 // read reads something at some node.
 func (c *customer) read(target string) answer {
-	return c.send(attempt{what: "GET " + target}, "GET", target, "")
+	return c.send(attempt{what: "GET " + target, subject: target}, "GET", target, "")
 }
 
 // revalidate reads what can't have changed.

@@ -17,7 +17,7 @@ type verdict struct {
 	writes      map[string]attempt // by name
 
 	lost     map[string][]string // what replaced a state that its client hadn't seen, by work
-	needless []string            // what was refused for no reason
+	needless map[string][]string // what was refused for no reason, likewise
 	wrong    []string            // what was told otherwise than it is
 	excepted map[string]int      // what would be lost, but for a known limit
 }
@@ -27,7 +27,7 @@ type verdict struct {
 func judge(a *application, attempts []attempt) *verdict {
 	v := &verdict{
 		application: a, writes: make(map[string]attempt),
-		lost: make(map[string][]string), excepted: make(map[string]int),
+		lost: make(map[string][]string), needless: make(map[string][]string), excepted: make(map[string]int),
 	}
 	for _, at := range attempts {
 		if at.name != "" {
@@ -42,8 +42,8 @@ func judge(a *application, attempts []attempt) *verdict {
 		if c.seen != "" && c.seen != c.replaced {
 			v.judgeLoss(at, c)
 		}
-		if at.alone && !at.undisturbed(c) || !at.alone && at.name != "" && !at.succeeded() && !v.justified(at) {
-			v.needless = append(v.needless, at.String())
+		if at.alone && !at.undisturbed(c) || !at.alone && !at.succeeded() && !v.justified(at) {
+			v.needless[at.work] = append(v.needless[at.work], at.String())
 		}
 	}
 	return v
@@ -115,18 +115,23 @@ func (v *verdict) since(c change) []state {
 }
 
 // justified reports whether there was a reason to refuse what is contested: at some
-// time while it was under way, the state was another one than it asked for. Or the
-// store couldn't know of that one yet: it comes from the job, or from a change of the
-// price list that wasn't answered.
+// time while it was under way, nothing was there or, if it is the condition that was
+// found false, another state than it asks for. Or the store couldn't know of that
+// state yet: it comes from the job, or from a change of the price list that wasn't
+// answered.
 func (v *verdict) justified(at attempt) bool {
-	if at.status != http.StatusPreconditionFailed && at.status != http.StatusNotFound {
+	failed := at.status == http.StatusPreconditionFailed && at.seen != ""
+	if !failed && at.status != http.StatusNotFound {
 		return false
 	}
 	states := v.application.states[canonical(at.subject)]
 	for i, s := range states {
 		last := i == len(states)-1
 		current := s.from < at.back && (last || states[i+1].from > at.call)
-		if s.digest != at.seen && current || s.digest == at.seen && (s.byJob() || v.unannounced(s, at)) {
+		switch {
+		case !failed && s.digest == absent && current,
+			failed && s.digest != at.seen && current,
+			failed && s.digest == at.seen && (s.byJob() || v.unannounced(s, at)):
 			return true
 		}
 	}
@@ -142,8 +147,10 @@ func (at attempt) String() string {
 // wrongly told.
 func (v *verdict) expectSound(t *testing.T) {
 	t.Helper()
-	lost := slices.Concat(slices.Collect(maps.Values(v.lost))...)
-	for what, found := range map[string][]string{"lost": lost, "disturbed": v.needless, "wrongly told": v.wrong} {
+	all := func(byWork map[string][]string) []string {
+		return slices.Concat(slices.Collect(maps.Values(byWork))...)
+	}
+	for what, found := range map[string][]string{"lost": all(v.lost), "disturbed": all(v.needless), "wrongly told": v.wrong} {
 		for i, f := range found {
 			if i == 5 {
 				t.Errorf("%s: %d more", what, len(found)-i)

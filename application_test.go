@@ -2,6 +2,7 @@ package preconditions_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,7 +68,7 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 	own := slices.Concat(sharedOrders, products, jobStock, sharedFolders, sharedDocuments, []string{fleetingOrder, "/prices"})
 	a := newApplication(
 		slices.Concat(own, []string{"/orders", "/search"}),
-		slices.Concat(own, contestedLists, contestedSearches),
+		slices.Concat(own, contestedPages, contestedFilters, contestedSearches),
 	)
 	address := serve(t, a)
 	b := &business{stopwatch: a.stopwatch, direct: "http://" + address}
@@ -99,7 +100,8 @@ func TestApplication(t *testing.T) {
 }
 
 // TestApplicationCanFail: without what the config of TestApplication says, updates
-// are lost, and found to be.
+// are lost, or people refused for no reason, and found to be: those who needed it,
+// and nobody else.
 func TestApplicationCanFail(t *testing.T) {
 	without := func(directive string) string {
 		lines := slices.Collect(strings.Lines(applicationConfig))
@@ -108,32 +110,41 @@ func TestApplicationCanFail(t *testing.T) {
 		}), "")
 	}
 	for _, tt := range []struct {
-		name   string
-		config string
-		store  func(t *testing.T) string
-		losers string // what the works begin with of which updates are lost
+		name    string
+		config  string
+		store   func(t *testing.T) string
+		works   string // that suffer
+		refused bool   // rather than that they lose updates
 	}{
-		{"a store for each node", applicationConfig, func(*testing.T) string { return "store memory\n" }, "edit an order"},
-		{"without affects", without("affects"), sharedRedis, "name "},
-		{"without trees", strings.Replace(applicationConfig, "/folders/**", "/folders/none", 1), sharedRedis, "edit a document"},
-		{"without rewrite", without("rewrite"), sharedRedis, "edit a product"},
+		{"a store for each node", applicationConfig, func(*testing.T) string { return "store memory\n" }, ".", false},
+		{"without affects", without("affects /orders"), sharedRedis, "^(name|edit an order|ship an order)", false},
+		{"without guards", without("guards"), sharedRedis, "^(own an order|ship an order)$", true},
+		{"without trees", strings.Replace(applicationConfig, "/folders/**", "/folders/none", 1), sharedRedis, "^edit a document$", false},
+		{"without rewrite", without("rewrite"), sharedRedis, "^edit a product by", false},
 		{
 			"without groups",
 			strings.Replace(applicationConfig, "{backend}", "{backend} {\nheader_down -Cache-Group-Invalidation\n}", 1),
-			sharedRedis, "edit a product",
+			sharedRedis, "^edit a product", false,
 		},
+		{"believing what the job touches", strings.Replace(applicationConfig, "passing", "never", 1), sharedRedis, "^count the stock$", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			suffers := regexp.MustCompile(tt.works)
 			for range 10 { // as it takes some luck
 				v := playApplication(t, tt.config, tt.store(t), 2*time.Second, false)
-				for work := range v.lost {
-					if strings.HasPrefix(work, tt.losers) {
-						return
+				for _, found := range []map[string][]string{v.lost, v.needless} {
+					for work, what := range found {
+						if !suffers.MatchString(work) {
+							t.Errorf("not for that reason: %s", what[0])
+						}
 					}
 				}
+				if len(v.lost) > 0 && !tt.refused || len(v.needless) > 0 && tt.refused {
+					return
+				}
 			}
-			t.Errorf("no update was lost of %q", tt.losers)
+			t.Errorf("nothing was found of %q", tt.works)
 		})
 	}
 }
