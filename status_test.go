@@ -263,6 +263,26 @@ func TestDates(t *testing.T) {
 		}
 		send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", now).expect(t, 412)
 	})
+	t.Run("nor is it on a part, or on a 304 of the backend", func(t *testing.T) {
+		modified := time.Now().UTC().Truncate(time.Second)
+		date := modified
+		base := site(t, "", &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", date.Format(http.TimeFormat))
+			http.ServeContent(w, r, "page.txt", modified, strings.NewReader("content"))
+		}})
+		for status, fields := range map[int][]string{
+			206: {"Range", "bytes=0-"}, // which is all of it
+			304: {"If-Modified-Since", modified.Format(http.TimeFormat)},
+		} {
+			if got, ok := send(t, "GET", base+"/page", "", fields...).expect(t, status).Header["Last-Modified"]; ok {
+				t.Errorf("%d: Last-Modified: %s", status, got)
+			}
+		}
+		date = modified.Add(2 * time.Second)
+		if got := send(t, "GET", base+"/page", "", "Range", "bytes=0-").expect(t, 206).Header.Get("Last-Modified"); got != modified.Format(http.TimeFormat) {
+			t.Errorf("later: Last-Modified: %s", got)
+		}
+	})
 	t.Run("a date of two seconds ago is not", func(t *testing.T) {
 		now := time.Now().UTC()
 		modified := now.Add(-2 * time.Second).Format(http.TimeFormat)

@@ -143,18 +143,17 @@ type Derivation struct {
 
 // FromHeader returns what the header section of a response shows. It reports ok
 // = false where a response of that status says nothing about the
-// representation.
+// representation but its date, as a part does.
 func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (x Derivation, ok bool) {
-	switch status {
-	case http.StatusNotFound, http.StatusGone:
+	if status == http.StatusNotFound || status == http.StatusGone {
 		x.State = validator.Absent
 		return x, true
-	case http.StatusOK, http.StatusNoContent:
-	default:
+	}
+	x.LastModified, x.WeakDate = modified(h, now)
+	if status != http.StatusOK && status != http.StatusNoContent {
 		return x, false
 	}
 	x.State = validator.Present
-	x.LastModified, x.WeakDate = modified(h, now)
 	x.after = x.Observed
 	for _, s := range d.Sources {
 		if d.try(&x, s, h) {
