@@ -175,6 +175,26 @@ func TestGroupsOfVariants(t *testing.T) {
 	}
 }
 
+// TestGroupsOfHead: HEAD may leave out what is found out with the content (RFC 9110,
+// section 9.3.2). What a GET has shown because of it is stored with what that said.
+func TestGroupsOfHead(t *testing.T) {
+	b := obedient()
+	obey := b.answer
+	b.answer = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			w.Header().Set("Cache-Groups", `"cars"`)
+		}
+		obey(w, r)
+	}
+	base := site(t, withoutProbes, b)
+	for range 2 {
+		send(t, "HEAD", base+"/cars/2", "").expect(t, 200)
+	}
+	tag := send(t, "HEAD", base+"/cars/2", "").expect(t, 200).tag(t)
+	send(t, "POST", base+"/cars/1", "x", answering(200, `Cache-Group-Invalidation: "cars"`)...).expect(t, 200)
+	expectMarked(t, b, base+"/cars/2", tag, true)
+}
+
 // TestGroupsThatAreNew: what a response shows is stored only if the epochs of its
 // groups were known before the request went to the backend.
 func TestGroupsThatAreNew(t *testing.T) {

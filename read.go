@@ -90,17 +90,18 @@ func marked(ifRange []string, tag validator.ETag) bool {
 
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
-	o := s.Observed
+	from := header
 	if s.Untagged && rd.r.Method == http.MethodHead && !rd.signed {
-		o, s.Untagged = rd.tagOfHead(header, o)
+		s, from = rd.shownByGet(s, header)
 	}
+	o := s.Observed
 	if s.Versioned {
-		o = rd.version(o, header)
+		o = rd.version(o, from)
 	}
 	switch {
-	case o.ETag.Valid && !o.Own:
+	case o.ETag.Valid:
 		header["Etag"] = []string{o.ETag.String()}
-	case !o.ETag.Valid && rd.h.deriver.Replaces(header):
+	case rd.h.deriver.Replaces(header):
 		// Of a part, a 304 or what is too large: not the tag that the whole has.
 		delete(header, "Etag")
 	}
@@ -109,7 +110,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	}
 	proxyhooks.SendVary(rd.h.vary, header)
 	if s.Known && !s.Untagged && !s.Versioned {
-		rd.observe(o, header)
+		rd.observe(o, from)
 	}
 	r := rd.dated(o, rd.before)
 	if status == http.StatusOK {
@@ -227,17 +228,18 @@ func (rd *reading) notModified(res validator.Result, current validator.Represent
 	return nil
 }
 
-// tagOfHead finds the tag that a GET would show, by a GET. It returns what the
-// header showed, and true, where there is none to be had.
-func (rd *reading) tagOfHead(header http.Header, o etagcache.Observed) (etagcache.Observed, bool) {
+// shownByGet finds out by a GET what a HEAD doesn't show, and returns it with the
+// header that the GET has: HEAD may leave out fields that tell what it depends on
+// (RFC 9110, section 9.3.2). It returns what it got where there is no tag to be had.
+func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhooks.Shown, http.Header) {
 	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n > rd.h.Buffer {
-		return o, true
+		return s, header
 	}
 	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.h.deriver, rd.h.Buffer)
-	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid {
-		return o, true
+	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid && !p.Versioned {
+		return s, header
 	}
-	return p.Observed, false
+	return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned}, p.Header
 }
 
 // observe stores what a response showed, unless that is what the store knows. It

@@ -850,6 +850,30 @@ func TestHead(t *testing.T) {
 	}
 }
 
+// TestHeadLikeGet: where a GET is asked for the tag, HEAD has the one that it shows,
+// whatever that is made of.
+func TestHeadLikeGet(t *testing.T) {
+	for _, options := range []string{"", "etag json /version\netag version", "etag modified\netag version"} {
+		t.Run(options, func(t *testing.T) {
+			base := site(t, options, &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Last-Modified", legacyDate)
+				if r.Method == "GET" {
+					w.Header().Set("ETag", `"own"`)
+					w.(http.Flusher).Flush() // so that there is no Content-Length
+					_, _ = io.WriteString(w, "[]")
+				}
+			}})
+			head := send(t, "HEAD", base+"/page", "").expect(t, 200).tag(t)
+			if tag := send(t, "GET", base+"/page", "").expect(t, 200).tag(t); tag != head {
+				t.Errorf("HEAD has %s, GET has %s", head, tag)
+			}
+			send(t, "HEAD", base+"/page", "", "If-Match", head).expect(t, 200)
+			send(t, "HEAD", base+"/page", "", "If-None-Match", head).expect(t, 304)
+		})
+	}
+}
+
 // TestVary: a resource has as many current tags as it has representations (RFC
 // 9110, sections 8.8.3 and 12.5.5).
 func TestVary(t *testing.T) {
