@@ -10,7 +10,7 @@ import (
 // nobody writes them: no condition on such a tag can ever hold.
 type unstable struct {
 	mu    sync.Mutex
-	runs  map[string]int // by variant: how many reads in a row showed a change
+	runs  map[string]int // by resource and variant: how many reads in a row showed a change
 	named map[string]bool
 }
 
@@ -31,15 +31,16 @@ func newUnstable() *unstable {
 func (u *unstable) note(resource, variant string, changed bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	run := resource + " " + variant
 	if !changed {
-		delete(u.runs, variant)
+		delete(u.runs, run)
 		return false
 	}
 	if len(u.runs) >= maxUnstable {
 		clear(u.runs)
 	}
-	u.runs[variant]++
-	if u.runs[variant] < unstableRun || u.named[resource] {
+	u.runs[run]++
+	if u.runs[run] < unstableRun || u.named[resource] {
 		return false
 	}
 	if len(u.named) >= maxUnstable {

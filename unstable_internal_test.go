@@ -28,6 +28,14 @@ func TestUnstableIsNamedOnce(t *testing.T) {
 	if logs.Len() != 1 || logs.All()[0].ContextMap()["resource"] != "page" {
 		t.Errorf("named %d times: %v", logs.Len(), logs.All())
 	}
+	elsewhere := &reading{exchange: &exchange{h: rd.h, key: "page of another host"}}
+	for range unstableRun {
+		elsewhere.noteChange("c", true) // the path is the same, and so is the variant
+		rd.noteChange("c", false)
+	}
+	if logs.Len() != 2 {
+		t.Errorf("one that changes beside one that doesn't: named %d", logs.Len()-1)
+	}
 	for i := range 10 * maxUnstable {
 		for range unstableRun {
 			u.note(fmt.Sprint(i), fmt.Sprint(i), true)
