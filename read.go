@@ -62,6 +62,9 @@ func (rd *reading) forwarded() map[string][]string {
 		for _, f := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
 			changes[f.String()] = nil
 		}
+	} else if c.IfNoneMatch != nil {
+		// It doesn't count (RFC 9110, section 13.1.3), but for some backends it does.
+		changes[validator.IfModifiedSince.String()] = nil
 	}
 	switch ifRange := rd.r.Header["If-Range"]; {
 	case rd.r.Method == http.MethodHead:

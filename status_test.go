@@ -550,6 +550,20 @@ func TestOwnTags(t *testing.T) {
 			t.Errorf("the backend got %q", got)
 		}
 	})
+	t.Run("If-Modified-Since doesn't count beside If-None-Match (13.1.3)", func(t *testing.T) {
+		// For a backend that knows no better.
+		base := site(t, "", &witness{answer: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"own"`)
+			w.Header().Set("Last-Modified", legacyDate)
+			if r.Header.Get("If-Modified-Since") == legacyDate {
+				w.WriteHeader(304)
+			}
+		}})
+		for range 2 { // before the handler knows whose tag it is, and then
+			send(t, "GET", base+"/page", "", "If-None-Match", `"old"`, "If-Modified-Since", legacyDate).expect(t, 200)
+		}
+		send(t, "GET", base+"/page", "", "If-Modified-Since", legacyDate).expect(t, 304)
+	})
 	t.Run("the backend's 304 passes", func(t *testing.T) {
 		backend := &witness{answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"own"`)
