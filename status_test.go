@@ -126,6 +126,7 @@ func TestIfNoneMatchRead(t *testing.T) {
 		{"tag of the compressed content (8.8.3.3)", []string{aliased("gzip")}, 304, aliased("gzip")},
 		{"the same, weak", []string{"W/" + aliased("br")}, 304, tag},
 		{"the same, in a list", []string{`"x", ` + aliased("zstd")}, 304, aliased("zstd")},
+		{"the same, beside the current tag", []string{aliased("gzip") + ", " + tag}, 304, tag},
 		{"no coding", []string{aliased("x")}, 200, tag},
 	}
 	for _, test := range tests {

@@ -181,15 +181,15 @@ func modifiedSince(lines []string, r Representation, now time.Time) Result {
 
 // A comparison is what a list of tags has in common with the current one.
 type comparison struct {
-	matched ETag   // the first listed tag that matches
+	matched ETag   // the listed tag that matches, or else the first that does without its mark
 	any     bool   // a tag is listed
 	strong  bool   // a strong tag is listed
 	fault   Reason // why the first member that is no tag isn't, or NoCondition
 	offset  int    // of that member
 }
 
-// compareTags compares the listed tags with the current one, up to the first
-// that matches.
+// compareTags compares the listed tags with the current one, up to the one that
+// matches as it is.
 func compareTags(lines []string, current ETag, match func(a, b ETag) bool) comparison {
 	var c comparison
 	members := list{lines: lines}
@@ -206,10 +206,13 @@ func compareTags(lines []string, current ETag, match func(a, b ETag) bool) compa
 		default:
 			c.fault, c.offset = Malformed, offset
 		}
-		unmarked := tag.Unmarked()
-		if match(tag, current) || match(unmarked[0], current) || match(unmarked[1], current) {
+		if match(tag, current) {
 			c.matched = tag
 			return c
+		}
+		unmarked := tag.Unmarked()
+		if !c.matched.Valid && (match(unmarked[0], current) || match(unmarked[1], current)) {
+			c.matched = tag
 		}
 	}
 	return c
