@@ -246,9 +246,10 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 }
 
 // observe stores what a response showed, unless that is what the store knows. It
-// reports whether the store knows it then.
+// reports whether the store knows it then. That a HEAD gets 404 may only mean that
+// the backend has no HEAD; a GET will tell, where the handler can send one.
 func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
-	if !rd.storable {
+	if !rd.storable || rd.r.Method == http.MethodHead && o.State == validator.Absent && !rd.signed {
 		return false
 	}
 	observation, ok := rd.observation(o, header)

@@ -889,6 +889,30 @@ func TestHeadLikeGet(t *testing.T) {
 	}
 }
 
+// TestHeadNotFound: that a backend has no HEAD says nothing about what a GET shows.
+func TestHeadNotFound(t *testing.T) {
+	for _, options := range []string{"", "verify never"} {
+		backend := page("content")
+		get := backend.answer
+		backend.answer = func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "HEAD" {
+				w.WriteHeader(404)
+				return
+			}
+			get(w, r)
+		}
+		base := site(t, options, backend)
+		send(t, "HEAD", base+"/new", "").expect(t, 404)
+		send(t, "PUT", base+"/new", "x", "If-None-Match", "*").expect(t, 412)
+		backend.unwritten(t)
+		tag := send(t, "GET", base+"/page", "").expect(t, 200).tag(t)
+		send(t, "HEAD", base+"/page", "", "If-None-Match", tag).expect(t, 404)
+		send(t, "PUT", base+"/page", "x", "If-None-Match", "*").expect(t, 412)
+		backend.unwritten(t)
+		send(t, "PUT", base+"/page", "x", "If-Match", tag).expect(t, 204)
+	}
+}
+
 // TestVary: a resource has as many current tags as it has representations (RFC
 // 9110, sections 8.8.3 and 12.5.5).
 func TestVary(t *testing.T) {
