@@ -20,8 +20,9 @@ type Lease struct {
 	renew  func(context.Context) error
 	lost   func(error) bool
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held during a renewal
 	timer   *time.Timer
+	end     *time.Timer // ends the lease, whatever a renewal waits for
 	stopped bool
 	renewed time.Time // when the last renewal that succeeded was begun
 }
@@ -29,13 +30,16 @@ type Lease struct {
 // KeepLease renews a lease of the given length, which was taken no earlier than
 // at taken, until Stop. A renewal that fails with an error for which lost
 // reports true ends the lease's context; one that fails otherwise is tried
-// again, until two thirds of the lease have passed without a renewal.
+// again, until two thirds of the lease have passed without a renewal. One that
+// takes longer than that doesn't keep the context from ending a sixth of the lease
+// before the store takes the lease to be over.
 func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
 	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.mu.Lock() // the first tick may be due already
 	defer l.mu.Unlock()
 	l.timer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
+	l.end = time.AfterFunc(time.Until(l.ends()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
 
@@ -52,6 +56,7 @@ func (l *Lease) Stop() {
 	defer l.mu.Unlock()
 	l.stopped = true
 	l.timer.Stop()
+	l.end.Stop()
 }
 
 // RunOut stops the lease, and has it be over a length from now. Until then renew
@@ -69,6 +74,9 @@ func (l *Lease) RunOut(renew func(left time.Duration) error) {
 	time.AfterFunc(pause, again)
 }
 
+// ends returns when the lease can no longer be relied on, unless it is renewed.
+func (l *Lease) ends() time.Time { return l.renewed.Add(l.length * 5 / 6) }
+
 func (l *Lease) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,6 +92,7 @@ func (l *Lease) tick() {
 	switch {
 	case err == nil:
 		l.renewed = begun
+		l.end.Reset(time.Until(l.ends()))
 	case l.lost(err), time.Since(l.renewed) >= l.length*2/3:
 		l.cancel(ErrLeaseLost)
 		return

@@ -122,6 +122,26 @@ func TestLeaseStop(t *testing.T) {
 	l.Stop()
 }
 
+// A lease ends before the store takes it to be over, also while a renewal waits for
+// the store.
+func TestLeaseWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, answered := time.Now(), make(chan struct{})
+		l := KeepLease(begun, leaseLength, func(context.Context) error {
+			defer close(answered)
+			time.Sleep(2 * leaseLength)
+			return errAway
+		}, func(error) bool { return false })
+		<-l.Context().Done()
+		if lost := time.Since(begun); lost != 50*time.Second || context.Cause(l.Context()) != ErrLeaseLost {
+			t.Errorf("lost at %v, cause %v", lost, context.Cause(l.Context()))
+		}
+		<-answered
+		synctest.Wait()
+		l.Stop()
+	})
+}
+
 // A lease that ran out unnoticed, as while the process was suspended, isn't
 // renewed any more.
 func TestLeaseTooLate(t *testing.T) {
