@@ -258,6 +258,10 @@ func (wr *writing) end(h held, fate proxyhooks.Fate, s etagcache.Settlement) {
 		h.lease.Stop()
 		err = store.note(store.Settle(ctx, h.grant, s, terms))
 	}
+	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
+		// Others may have been let in, and have seen what was there before.
+		wr.touch([]string{h.grant.Key})
+	}
 	if err != nil {
 		wr.h.logger.Warn("the end of a write could not be stored",
 			zap.String("resource", h.grant.Key), zap.Error(err))
