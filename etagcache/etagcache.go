@@ -103,6 +103,8 @@ type Entry struct {
 	Receipt string
 	// Now is the time by the store's clock.
 	Now time.Time
+
+	passing bool // a Pass was refused: Wait is not for a claim
 }
 
 // Stored is a representation as the store knows it.
@@ -184,8 +186,8 @@ type Store interface {
 
 	// Pass takes the shared right to write, whatever the epoch, unless there
 	// is a claim, or one was refused less than a second ago because of the
-	// passes in flight. While these last and somebody waits, that second begins
-	// anew, so that passes can't keep a claim out forever. The epoch moves and
+	// passes in flight. While these last and somebody waits for a claim, that second
+	// begins anew, so that passes can't keep a claim out forever. The epoch moves and
 	// the variants are dropped. On ErrBusy the entry is returned as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
@@ -220,7 +222,8 @@ type Store interface {
 	TouchAll(ctx context.Context, t Terms) error
 
 	// Wait returns as soon as the entry may be other than seen: its epoch has
-	// moved, the write in flight ended, its lease ran out or a grace is over. It
+	// moved, the write in flight ended, its lease ran out or a grace is over, or, if
+	// seen is what a refused Pass returned, it is no claim's turn any more. It
 	// may return early, never late by more than a second, and fails with the
 	// context's error, or with ErrUnavailable. Where there is nothing to wait
 	// for it returns at once.

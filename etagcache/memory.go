@@ -115,7 +115,7 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	e := m.findOrCreate(key, now, t)
 	if e.claimed || e.reserved.After(now) {
 		refused := e.snapshot(now)
-		refused.Busy = e.wait(now)
+		refused.Busy, refused.passing = e.wait(now), true
 		return Grant{}, refused, ErrBusy
 	}
 	token := NewToken()
@@ -241,15 +241,23 @@ func (m *Memory) join(key string, seen Entry) (e *entry, moved <-chan struct{}, 
 	defer m.mu.Unlock()
 	now := time.Now()
 	e = m.find(key, now)
-	if e == nil || e.epoch != seen.Epoch || e.wait(now) == 0 {
+	if e == nil || e.epoch != seen.Epoch {
 		return nil, nil, 0
 	}
-	e.reserve(now)
+	if seen.passing && !e.claimed {
+		left = e.reserved.Sub(now)
+	} else {
+		e.reserve(now)
+		left = e.wait(now)
+	}
+	if left <= 0 {
+		return nil, nil, 0
+	}
 	e.waiting++
 	if e.moved == nil {
 		e.moved = make(chan struct{})
 	}
-	return e, e.moved, e.wait(now)
+	return e, e.moved, left
 }
 
 func (m *Memory) leave(e *entry) {

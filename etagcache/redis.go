@@ -153,6 +153,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 		if e, malformed = reply.entry(); malformed != nil {
 			err = malformed
 		}
+		e.passing = g.Pass && errors.Is(err, ErrBusy)
 	}
 	switch {
 	case err == nil:
@@ -197,11 +198,14 @@ func (r *Redis) Touch(ctx context.Context, key string, t Terms) error {
 
 // Wait implements Store.
 func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
-	name := r.key(key)
+	name, passing := r.key(key), ""
+	if seen.passing {
+		passing = "1"
+	}
 	wakeup := r.wakeups.add(name)
 	defer r.wakeups.remove(name, wakeup)
 	for {
-		reply, err := r.run(ctx, waitScript, name, Terms{}, seen.Epoch)
+		reply, err := r.run(ctx, waitScript, name, Terms{}, seen.Epoch, passing)
 		if err != nil {
 			return err
 		}

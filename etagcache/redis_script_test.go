@@ -59,7 +59,7 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		{"settle a pass", []any{"e", "token", "p:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"p:token", "token.", "", "1", "", "", "", ""}, "OK"},
 		{"settle what has lapsed", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "LOST"},
 		{"touch", []any{"e", "1", "v:v", "1763769600000 0 " + other}, touchScript, nil, "OK"},
-		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1"}, "OK"},
+		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1", ""}, "OK"},
 	}
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,15 +1,21 @@
--- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch seen
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch seen,
+-- 7 whether it is for a pass ('' for no)
 -- Returns for how many ms there is something to wait for.
 
-local epoch = ARGV[6]
+local epoch, passing = ARGV[6], ARGV[7] ~= ''
 
 if entry.e ~= epoch or entry.g ~= generation() then
   return { 'OK', 0 }
 end
-if busy() > 0 and reserved() > 0 then
-  reserve() -- a claim waits for its turn: no more passes until then
+local left
+if passing and not claimed() then
+  left = math.max(grace_left(), reserved())
+else
+  if busy() > 0 and reserved() > 0 then
+    reserve() -- a claim waits for its turn: no more passes until then
+  end
+  left = wait()
 end
-local left = wait()
 if left > 0 and not entry.w then
   redis.call('HSET', key, 'w', '1')
 end

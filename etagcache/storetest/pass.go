@@ -89,6 +89,21 @@ var passRules = []rule{
 		}
 	}},
 
+	{"who waits for a pass does not keep the turn of a claim that has given up", func(g *gateways) {
+		g.pass(long)
+		g.refuseClaim()
+		ctx, cancel := context.WithTimeout(g.ctx, 3*time.Second)
+		defer cancel()
+		for {
+			_, e, err := g.a.Pass(ctx, key, long)
+			if err == nil {
+				return
+			}
+			g.check("pass", err, etagcache.ErrBusy)
+			g.check("wait", g.a.Wait(ctx, key, e), nil)
+		}
+	}},
+
 	{"a claim that waits keeps its turn", func(g *gateways) {
 		_, e := g.pass(long)
 		g.refuseClaim()
