@@ -138,6 +138,19 @@ func (j *journal) mark(key string, before journaled) {
 	j.size.Store(int64(len(j.writes)))
 }
 
+// has reports whether a write of key is in flight, or has ended and the store has
+// yet to hear of it: one may end, or begin and end, while others are flushed.
+func (j *journal) has(key string) bool {
+	if j.size.Load() == 0 {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, one := j.writes[key]
+	_, all := j.writes[allResources]
+	return one || all
+}
+
 // inFlight returns a channel that is closed when no write of key is in flight
 // any more, or nil if none is.
 func (j *journal) inFlight(key string) <-chan struct{} {

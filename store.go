@@ -210,7 +210,7 @@ func (s *sharedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 	})
 	switch {
 	case err != nil:
-	case s.journal.inFlight(key) != nil:
+	case s.journal.has(key):
 		entry.Busy = max(entry.Busy, t.Lease) // with a write that the store doesn't know of
 	default:
 		s.recent.remember(key, entry)
@@ -232,7 +232,7 @@ func (s *sharedStore) Claim(ctx context.Context, key, epoch string, t etagcache.
 	if err := s.catchUp(ctx, t); err != nil {
 		return grant, entry, err
 	}
-	if s.journal.inFlight(key) != nil {
+	if s.journal.has(key) {
 		return grant, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
 	}
 	err = s.guard(func() (err error) {

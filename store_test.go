@@ -25,6 +25,8 @@ type fakeStore struct {
 	closed  int
 	touched []string
 	reads   int
+
+	touching func(key string) // if not nil, called by Touch
 }
 
 func newFakeStore() *fakeStore { return &fakeStore{Store: etagcache.NewMemory(0)} }
@@ -42,6 +44,9 @@ func (f *fakeStore) Touch(ctx context.Context, key string, t etagcache.Terms) er
 		return f.err
 	}
 	f.touched = append(f.touched, key)
+	if f.touching != nil {
+		f.touching(key)
+	}
 	return f.Store.Touch(ctx, key, t)
 }
 
@@ -240,6 +245,33 @@ func TestSharedStore(t *testing.T) {
 		}
 		if _, _, err = s.Claim(t.Context(), "a", entry.Epoch, terms); err != nil {
 			t.Fatal(err)
+		}
+	})
+
+	t.Run("a write that ends while the store is told of others lets no claim pass it by", func(t *testing.T) {
+		f := newFakeStore()
+		s, key := acquire(t, &opener{key: t.Name(), store: f})
+		defer release(t, key)
+		terms := etagcache.Terms{Lease: 1e9, Retention: 2e9}
+		mustBegin(t, s.journal, "a")
+		expectFlushed(t, s.journal, "a")
+		before, err := f.Read(t.Context(), "a", terms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.journal.once("b")
+		f.touching = func(key string) {
+			if key == "b" {
+				s.journal.end("a")
+			}
+		}
+		for range 2 { // now it is in flight, and now it has ended
+			if _, _, err = s.Claim(t.Context(), "a", before.Epoch, terms); err == nil {
+				t.Fatal("the claim is for an epoch from before the end of the write")
+			}
+		}
+		if !errors.Is(err, etagcache.ErrStale) {
+			t.Fatalf("got %v", err)
 		}
 	})
 
