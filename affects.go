@@ -163,9 +163,10 @@ func (x *exchange) onHost(u *url.URL) bool {
 }
 
 // does reports whether the method of the write is one of these, or may stand for
-// one: where several override it, which of them counts is not known.
+// one: where several override it, which of them counts is not known. Some backends
+// take it in lower case too (Flask, Symfony), in which browsers send a `patch`.
 func (x *exchange) does(methods ...string) bool {
-	return slices.ContainsFunc(append(overriding(x.r), x.r.Method), func(method string) bool {
+	return slices.ContainsFunc(append(overriding(x.r), strings.ToUpper(x.r.Method)), func(method string) bool {
 		return slices.Contains(methods, method)
 	})
 }

@@ -407,8 +407,9 @@ func TestOptionRequire(t *testing.T) {
 			}
 			if tt.refused != "" {
 				// A condition that must be ignored is none, and a method in
-				// an override field counts as well.
+				// an override field counts as well, or one in lower case.
 				method := strings.Fields(tt.refused)[0]
+				send(t, strings.ToLower(method), url, "").expect(t, 428)
 				send(t, method, url, "", "If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT").expect(t, 428)
 				send(t, "PROPPATCH", url, "", "X-HTTP-Method-Override", method).expect(t, 428)
 				send(t, method, url, "", "If-Match", "*").expect(t, 204)
