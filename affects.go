@@ -81,6 +81,7 @@ func (x *exchange) guard() {
 			x.others = append(x.others, other{x.key, changed})
 			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true
+			x.called = asked.RequestURI()
 			x.above = x.ancestors(subject.Path)
 		}
 		return

@@ -53,6 +53,7 @@ type exchange struct {
 	key    string
 	here   string      // path and query of r, as they come here
 	target string      // those that the conditions are about
+	called string      // the same, as the client calls it
 	header http.Header // the request's, before anything was changed
 	signed bool
 
@@ -82,6 +83,7 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 		signed:     signed(r),
 		subject:    r,
 	}
+	x.called = x.original()
 	x.above = x.ancestors(r.URL.Path)
 	return x
 }
@@ -101,12 +103,13 @@ func (x *exchange) lookAfter(key string) (outer []string) {
 }
 
 // variant returns the key of the representation that the request selects, if
-// responses vary by the given request fields.
+// responses vary by the given request fields. What the client calls it tells it from that
+// of another backend, which is asked for the same.
 func (x *exchange) variant(vary string) string {
 	if x.signed { // and sent with whatever coding the client asks for
 		vary = proxyhooks.JoinVary(vary, "accept-encoding")
 	}
-	return proxyhooks.VariantKey(x.h.scheme, x.target, vary, x.header)
+	return proxyhooks.VariantKey(x.h.scheme, x.target+" "+x.called, vary, x.header)
 }
 
 // stored returns what the entry says about that representation.

@@ -211,6 +211,7 @@ func (rd *reading) item(rule itemRule, item proxyhooks.Item, header http.Header)
 	if i.key == rd.key {
 		return nil
 	}
+	i.called = i.asked.RequestURI()
 	i.above = rd.ancestors(i.here.Path)
 	return i
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
 // manyFaces is a backend with one document, of which it shows each user another
@@ -106,5 +108,30 @@ func TestOwnCoding(t *testing.T) {
 	send(t, "PUT", url, "x", append(accept, "If-Match", `"v1-gzip"`)...).expect(t, 204)
 	if got := backend.last(t, "PUT").Header["If-Match"]; len(got) != 1 || got[0] != `"v1-gzip"` {
 		t.Errorf("the backend got If-Match: %q", got)
+	}
+}
+
+// TestOneKeyForTwoBackends: where two resources share a key, and even the path with
+// which they come here, what is known of the one says nothing about the other.
+func TestOneKeyForTwoBackends(t *testing.T) {
+	for _, options := range []string{"", "verify never", "verify never\netag version"} {
+		t.Run(options, func(t *testing.T) {
+			one, other := serve(t, legacydocs.New(legacydocs.Options{})), serve(t, legacydocs.New(legacydocs.Options{}))
+			address := freeAddress(t)
+			load(t, fmt.Sprintf("http://%s {\nhandle_path /one/* {\n%s\n}\nhandle_path /other/* {\n%s\n}\n}\n",
+				address, guarded(options, one), guarded(options, other)))
+			doc, elsewhere := "http://"+address+"/one/docs/plan", "http://"+address+"/other/docs/plan"
+			send(t, "PUT", doc, "draft").expectSuccess(t)
+			send(t, "PUT", elsewhere, "draft").expectSuccess(t)
+			tag := send(t, "GET", doc, "").expect(t, 200).tag(t)
+			send(t, "PUT", doc, "Ann's", "If-Match", tag).expect(t, 204)
+			send(t, "GET", elsewhere, "").expect(t, 200)
+			send(t, "PUT", doc, "Bob's", "If-Match", tag).expect(t, 412)
+
+			// Nor is a tag that is right refused.
+			tag = send(t, "GET", doc, "").expect(t, 200).tag(t)
+			send(t, "GET", elsewhere, "").expect(t, 200)
+			send(t, "PUT", doc, "Cid's", "If-Match", tag).expect(t, 204)
+		})
 	}
 }
