@@ -88,6 +88,7 @@ func spellings(p string) []string {
 		p + "%3Ba=b",
 		p + ".",
 		p + "%20",
+		p + "%0A",
 		p + "%00",
 		p + "%00.html",
 		p + "/index.html",
@@ -110,6 +111,7 @@ func TestAliasesShareAClaim(t *testing.T) {
 		{"nginx", 12},
 		{"Apache httpd", 12},
 		{"rclone", 10},
+		{"PHP", 9},
 		{"json-server", 9},
 		{"Express", 9},
 	} {

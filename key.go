@@ -95,8 +95,10 @@ func foldPort(scheme, port string) string {
 // foldPath returns what the spellings of a path have in common: for most backends,
 // dot segments, empty ones and a slash at the end; for some also the case (IIS,
 // Express), a backslash (IIS), what follows a semicolon (Tomcat), dots and spaces
-// at the end of a name (Windows), how letters are composed (macOS), or what follows
-// a NUL. Segments that name the index of a directory, or a session, are left out.
+// at the end of a name (Windows), a line feed there (PHP, whose patterns match before
+// it), a plus sign for a space (PHP, where it decodes the path as a query), how
+// letters are composed (macOS), or what follows a NUL. Segments that name the index
+// of a directory, or a session, are left out.
 func foldPath(p string) string {
 	// First as those take it for whom the rest are letters like others: a `..`
 	// after such a segment is not what it would be otherwise.
@@ -122,12 +124,15 @@ func foldCase(s string) string {
 // foldSegment takes off what some backends don't look at.
 func foldSegment(s string) string {
 	s, _, _ = strings.Cut(s, ";")
-	s = strings.TrimRight(s, " ")
+	s = strings.TrimRight(strings.ReplaceAll(s, "+", " "), space)
 	if s == "." || s == ".." {
 		return s
 	}
-	return strings.TrimRight(s, " .")
+	return strings.TrimRight(s, space+".")
 }
+
+// space is what most languages take for white space.
+const space = " \t\n\v\f\r"
 
 // implied reports whether a backend may find the same without this segment: the
 // name of an index (`/docs/index.html`, `/index.php/docs`), or a session of

@@ -55,6 +55,9 @@ func TestSpellingsShareAKey(t *testing.T) {
 		{"dots at the end of a name", "example.com", "/docs/plan.."},
 		{"spaces at the end of a name", "example.com", "/docs%20%20/plan%20"},
 		{"dots and spaces at the end of a name", "example.com", "/docs/plan%20.%20."},
+		{"line feed at the end of a name", "example.com", "/docs/plan%0A"},
+		{"white space at the end of a name", "example.com", "/docs/plan%0D%0A.%09"},
+		{"plus sign for a space", "example.com", "/docs+/plan%2B+"},
 		{"dot segment with a space", "example.com", "/docs/x/..%20/plan"},
 		{"NUL", "example.com", "/docs/plan%00.html"},
 		{"index of a directory", "example.com", "/docs/plan/index.html"},
@@ -86,7 +89,7 @@ func TestDifferentResourcesHaveDifferentKeys(t *testing.T) {
 		{"example.com", "/docs/.plan"},
 		{"example.com", "/docs/...plan"},
 		{"example.com", "/docs/plan%3Fdraft=1"}, // no query
-		{"example.com", "/docs/plan%0A"},
+		{"example.com", "/docs/pl%0Aan"},
 		{"example.com", "/docs/plan%7F"},
 		{"example.com", "/docs/pl%C3%A4n"},
 		{"example.com", "/docs/index"},
@@ -108,7 +111,8 @@ func TestDifferentResourcesHaveDifferentKeys(t *testing.T) {
 	}
 }
 
-// Letters are the same in upper and lower case, and however they are composed.
+// Letters are the same in upper and lower case, and however they are composed. A plus
+// sign may be a space.
 func TestLettersShareAKey(t *testing.T) {
 	for _, tt := range []struct{ one, other string }{
 		{"/pl%C3%A4n", "/PL%C3%84N"},
@@ -117,6 +121,8 @@ func TestLettersShareAKey(t *testing.T) {
 		{"/%CF%82", "/%CF%83"}, // ς, σ
 		{"/%CF%82", "/%CE%A3"}, // ς, Σ
 		{"/%E4", "/%C4"},       // of ISO 8859-1
+		{"/my%20plan", "/my+plan"},
+		{"/my%20plan", "/my%2Bplan"},
 	} {
 		if one, other := keyOf(defaultKey, "h", tt.one), keyOf(defaultKey, "h", tt.other); one != other {
 			t.Errorf("%s has the key %s, and %s has %s", tt.one, one, tt.other, other)
@@ -175,7 +181,7 @@ func TestKeysArePrintable(t *testing.T) {
 
 // A spelling of a spelling is one, too.
 func FuzzFoldPath(f *testing.F) {
-	for _, path := range []string{"", "/", "/a/../b", `/a\..\b`, "/a;x/..;y/b", "/index.php/a. ./(S(x))/b", "/a\x00/../b", "/Ä/ς"} {
+	for _, path := range []string{"", "/", "/a/../b", `/a\..\b`, "/a;x/..;y/b", "/index.php/a. ./(S(x))/b", "/a\x00/../b", "/Ä/ς", "/a+\n./b"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

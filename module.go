@@ -56,9 +56,9 @@ type Handler struct {
 	// What identifies a resource: a text with placeholders. Requests with
 	// equal keys wait for each other's writes. Host, hostport and path are made
 	// equal for spellings that backends take for one: case, percent-encoding,
-	// empty, `.` and `..` segments, a slash, dots and spaces at the end, path
-	// parameters, backslashes, the name of a directory's index, a dot at the end
-	// of the host, and the port of the scheme. Default:
+	// empty, `.` and `..` segments, a slash, dots and white space at the end, `+` for a
+	// space, path parameters, backslashes, the name of a directory's index, a dot at
+	// the end of the host, and the port of the scheme. Default:
 	// `{http.request.host}{http.request.uri.path}`.
 	Key string `json:"key,omitempty"`
 
