@@ -194,3 +194,24 @@ func TestAliasesOfADirectory(t *testing.T) {
 		})
 	}
 }
+
+// TestTargetWithoutAPath: a target such as x:http://host/path has no path by which to
+// know the resource, but sent on it leads to one. It is no http URL.
+func TestTargetWithoutAPath(t *testing.T) {
+	for _, tt := range []struct {
+		options, target string
+		status          int
+	}{
+		{"", "x:http://h/docs/plan", 400},
+		{"", "http:h/docs/plan", 400},
+		{"", "http://h/docs/plan", 204},
+		{"mode report", "x:http://h/docs/plan", 204},
+	} {
+		c := dialWire(t, site(t, tt.options, page("content")))
+		host := c.RemoteAddr().String()
+		c.send("PUT "+strings.Replace(tt.target, "//h/", "//"+host+"/", 1)+" HTTP/1.1", "Host: "+host, "Content-Length: 0", "If-Match: *", "")
+		if got := c.answer("PUT"); got.StatusCode != tt.status {
+			t.Errorf("%s: %s: got %s, want %d", tt.options, tt.target, got.Status, tt.status)
+		}
+	}
+}

@@ -375,6 +375,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 
+	// A target such as `x:http://host/path` has no path to tell the resource by.
+	if r.URL.Opaque != "" && h.Mode != modeReport {
+		return caddyhttp.Error(http.StatusBadRequest, errors.New("the request target is no http URL"))
+	}
+
 	// The store outlives the handler while requests use it.
 	entered, leave, err := h.enter()
 	if err != nil {
