@@ -64,14 +64,18 @@ func (l *Lease) Stop() {
 // its data meanwhile doesn't end it early.
 func (l *Lease) RunOut(renew func(left time.Duration) error) {
 	l.Stop()
-	ends, pause, lost := time.Now().Add(l.length), l.length/6, l.lost
+	ends := time.Now().Add(l.length)
 	var again func()
 	again = func() {
-		if left := time.Until(ends); left > 0 && !lost(renew(left)) {
-			time.AfterFunc(pause, again)
+		left := time.Until(ends)
+		if left <= 0 {
+			return
+		}
+		if err := renew(left); !l.lost(err) {
+			time.AfterFunc(l.pause(err), again)
 		}
 	}
-	time.AfterFunc(pause, again)
+	time.AfterFunc(l.pause(nil), again)
 }
 
 // ends returns when the lease can no longer be relied on, unless it is renewed.
@@ -97,5 +101,15 @@ func (l *Lease) tick() {
 		l.cancel(ErrLeaseLost)
 		return
 	}
-	l.timer.Reset(l.length / 6)
+	l.timer.Reset(l.pause(err))
+}
+
+// pause returns how long the next renewal waits after one that ended with err. One
+// that failed is soon tried again: a store that has lost its data has to hear of the
+// lease before its grace is over, which may be a third of the length.
+func (l *Lease) pause(err error) time.Duration {
+	if err != nil {
+		return l.length / 30
+	}
+	return l.length / 6
 }

@@ -76,19 +76,19 @@ func TestLease(t *testing.T) {
 			}
 			return nil
 		}, seconds(10, 20, 30), 30 * time.Second},
-		{"ends after two thirds without a renewal", 0, func(int) error { return errAway }, seconds(10, 20, 30, 40), 40 * time.Second},
+		{"ends after two thirds without a renewal", 0, func(int) error { return errAway }, seconds(10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40), 40 * time.Second},
 		{"ends two thirds after the last renewal", 0, func(i int) error {
 			if i <= 2 {
 				return nil
 			}
 			return errAway
-		}, seconds(10, 20, 30, 40, 50, 60), 60 * time.Second},
+		}, seconds(10, 20, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60), 60 * time.Second},
 		{"outlives failures in between", 0, func(i int) error {
 			if i%4 != 0 {
 				return errAway
 			}
 			return nil
-		}, seconds(10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
+		}, seconds(10, 12, 14, 16, 26, 28, 30, 32, 42, 44, 46, 48, 58, 60, 62, 64, 74, 76, 78, 80, 90, 92, 94, 96), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			made, lost := renewals(t, test.taken, 99*time.Second, test.result)
@@ -164,9 +164,9 @@ func TestLeaseRunOut(t *testing.T) {
 		want    []time.Duration
 	}{
 		{"all is well", nil, seconds(50, 40, 30, 20, 10)},
-		{"out of reach at first", []error{errAway, errAway}, seconds(50, 40, 30, 20, 10)},
+		{"out of reach at first", []error{errAway, errAway}, seconds(50, 48, 46, 36, 26, 16, 6)},
 		{"lost", []error{errLost}, seconds(50)},
-		{"lost later", []error{nil, errAway, errLost}, seconds(50, 40, 30)},
+		{"lost later", []error{nil, errAway, errLost}, seconds(50, 40, 38)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
