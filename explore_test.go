@@ -264,11 +264,11 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "a tree is deleted", content: "old", floor: 160, tree: true,
+		name: "a tree is deleted", content: "old", floor: 100, tree: true,
 		parts: []part{writer("Ann", 0), remover("Tim", 1)},
 	},
 	{
-		name: "a tree is deleted, and read", content: "old", floor: 3700, tree: true,
+		name: "a tree is deleted, and read", content: "old", floor: 2200, tree: true,
 		parts: []part{writer("Ann", 0), remover("Tim", 1), reader("Rob", 2)},
 	},
 	{
@@ -276,7 +276,7 @@ var scenarios = []scenario{
 		parts: []part{writer("Ann", 0), remover("Tim", 1, crashes, refuses, failsBefore, failsAfter, noAnswerBefore, noAnswerAfter)},
 	},
 	{
-		name: "a write in a tree that is deleted goes wrong", content: "old", floor: 1300, accidents: 1, tree: true,
+		name: "a write in a tree that is deleted goes wrong", content: "old", floor: 800, accidents: 1, tree: true,
 		parts: []part{writer("Ann", 0, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), remover("Tim", 1)},
 	},
 }
