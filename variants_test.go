@@ -111,6 +111,22 @@ func TestOwnCoding(t *testing.T) {
 	}
 }
 
+// TestTwoNamesOfOneResource: a tag that was read by one name is good for a write by
+// another one, which a rewrite makes the same.
+func TestTwoNamesOfOneResource(t *testing.T) {
+	for _, options := range []string{"", "verify never", "etag version"} {
+		t.Run(options, func(t *testing.T) {
+			url := oneNodeAt(t, "rewrite /plan /docs/7\n"+guarded(options, serve(t, legacydocs.New(legacydocs.Options{})))).first()
+			send(t, "PUT", url+"/plan", "draft").expectSuccess(t)
+			tag := send(t, "GET", url+"/plan", "").expect(t, 200).tag(t)
+			send(t, "PUT", url+"/docs/7", "Ann's", "If-Match", tag).expect(t, 204)
+			send(t, "PUT", url+"/plan", "Bob's", "If-Match", tag).expect(t, 412)
+			tag = send(t, "GET", url+"/docs/7", "").expect(t, 200).tag(t)
+			send(t, "PUT", url+"/plan", "Bob's", "If-Match", tag).expect(t, 204)
+		})
+	}
+}
+
 // TestOneKeyForTwoBackends: where two resources share a key, and even the path with
 // which they come here, what is known of the one says nothing about the other.
 func TestOneKeyForTwoBackends(t *testing.T) {
