@@ -114,6 +114,10 @@ func TestRedisConfigURL(t *testing.T) {
 
 func TestRedisConfigUnixSocket(t *testing.T) {
 	s := redistest.Start(t, "--unixsocket", "{dir}/s")
+	// It accepts connections before it listens at the socket, but answers none.
+	if err := s.Client().Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
 	c := etagcache.RedisConfig{Addresses: []string{"unix://" + s.Dir + "/s?db=1"}}
 	use(t, open(t, c, ""), "k")
 }
