@@ -142,9 +142,16 @@ func (c *sentinel) follow(s *stage, old, promoted *redistest.Server) {
 	s.Helper()
 	c.awaitPromotion(s, promoted)
 	host, port, _ := net.SplitHostPort(promoted.Addr)
-	if err := old.Client().ReplicaOf(s.Context(), host, port).Err(); err != nil {
-		s.Fatal(err)
-	}
+	db := old.Client()
+	// The Sentinel may take a while to see it so, and change it meanwhile.
+	eventually(s, "the old master follows the new one", func() bool {
+		info := db.Info(s.Context(), "replication").Val()
+		if !strings.Contains(info, "master_port:"+port) {
+			db.ReplicaOf(s.Context(), host, port)
+			return false
+		}
+		return strings.Contains(info, "master_link_status:up")
+	})
 	c.awaitReplica(s)
 }
 
