@@ -89,10 +89,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return err
 		}
 		h.ETag = append(h.ETag, source)
-		if _, err := sources(h.ETag); err != nil {
-			return d.Errf("etag: %v", err)
-		}
-		return nil
+		return soFar(d, option, second(sources(h.ETag)))
 	case "vary":
 		return someArgs(d, &h.Vary)
 	case "secret":
@@ -111,35 +108,22 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		if len(args) < 2 {
 			return d.ArgErr()
 		}
-		if _, err := parseRule(args[0], args[1:]...); err != nil {
-			return d.Errf("affects: %v", err)
-		}
 		h.Affects = append(h.Affects, Affects{Path: args[0], Resources: args[1:]})
-		return nil
+		return soFar(d, option, second(affectsRules(h.Affects)))
 	case "guards":
 		var g Guards
 		if !d.AllArgs(&g.Path, &g.Resource) {
 			return d.ArgErr()
 		}
 		h.Guards = append(h.Guards, g)
-		if _, err := guardsRules(h.Guards); err != nil {
-			return d.Errf("guards: %v", err)
-		}
-		return nil
+		return soFar(d, option, second(guardsRules(h.Guards)))
 	case "items":
-		args := d.RemainingArgs()
-		if len(args) < 2 || len(args) > 3 || args[len(args)-1] == "" {
-			return d.ArgErr()
-		}
-		items := Items{Array: args[0], Path: args[1]}
-		if len(args) == 3 {
-			items.Member = args[2]
+		var items Items
+		if err := items.unmarshal(d); err != nil {
+			return err
 		}
 		h.Items = append(h.Items, items)
-		if _, err := itemRules(h.Items); err != nil {
-			return d.Errf("items: %v", err)
-		}
-		return nil
+		return soFar(d, option, second(itemRules(h.Items)))
 	case "write_etag":
 		return oneArg(d, &h.WriteETag)
 	case "replay":
@@ -167,6 +151,15 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	default:
 		return d.Errf("unknown option %s", option)
 	}
+}
+
+// soFar returns what is wrong with an option that may be given again, so that the
+// line of this one is named, and not that of the last.
+func soFar(d *caddyfile.Dispenser, option string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.Errf("%s: %v", option, err)
 }
 
 // checkParsed reports an option that can't be meant, with its place.
@@ -223,6 +216,18 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil // an unknown source is for sources to refuse
+}
+
+func (o *Items) unmarshal(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 || len(args) > 3 || args[len(args)-1] == "" {
+		return d.ArgErr()
+	}
+	o.Array, o.Path = args[0], args[1]
+	if len(args) == 3 {
+		o.Member = args[2]
+	}
+	return nil
 }
 
 func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {
