@@ -77,7 +77,7 @@ func (x *exchange) guard() {
 		subject := to[0].url()
 		asked := x.askedFor(subject)
 		if key := x.keyOf(asked, subject); key != x.key {
-			x.lookAfter(key)
+			x.tellInner(key)
 			x.others = append(x.others, other{x.key, changed})
 			x.subject = requestFor(x.r, asked, subject)
 			x.key, x.target, x.guarded = key, subject.RequestURI(), true
@@ -262,7 +262,7 @@ func (wr *writing) end(h held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
 		// Others may have been let in, and have seen what was there before.
-		wr.touch([]string{h.grant.Key})
+		_ = wr.touch(h.grant.Key)
 	}
 	if err != nil {
 		wr.h.logger.Warn("the end of a write could not be stored",
@@ -270,12 +270,20 @@ func (wr *writing) end(h held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	}
 }
 
-// touch marks resources as changed, now or as soon as the store can be asked.
-func (x *exchange) touch(keys []string) {
+// touch tells the store that a resource has changed. Where it can't be told, the
+// node remembers to do so before it trusts the store again.
+func (x *exchange) touch(key string) error {
+	err := x.h.store.Touch(x.detached(), key, x.h.terms)
+	if err != nil {
+		x.h.store.journal.once(key)
+	}
+	return err
+}
+
+// touchAll does so for several.
+func (x *exchange) touchAll(keys []string) {
 	for _, key := range keys {
-		if err := x.h.store.Touch(x.detached(), key, x.h.terms); err != nil {
-			x.h.store.journal.once(key)
-		}
+		_ = x.touch(key)
 	}
 }
 

@@ -91,11 +91,11 @@ func newExchange(h *Handler, w http.ResponseWriter, r *http.Request, next caddyh
 // nested reports whether an outer handler looks after the same resource: to
 // wait for it would be to wait forever. It also tells inner ones.
 func (x *exchange) nested() bool {
-	return slices.Contains(x.lookAfter(x.key), x.key)
+	return slices.Contains(x.tellInner(x.key), x.key)
 }
 
-// lookAfter tells inner handlers a key, and returns those that outer ones told.
-func (x *exchange) lookAfter(key string) (outer []string) {
+// tellInner tells inner handlers a key, and returns those that outer ones told.
+func (x *exchange) tellInner(key string) (outer []string) {
 	const name = "preconditions.resources"
 	outer, _ = caddyhttp.GetVar(x.r.Context(), name).([]string)
 	caddyhttp.SetVar(x.r.Context(), name, append(slices.Clip(outer), key))

@@ -63,13 +63,10 @@ func changedReferences(h http.Header) []string {
 // touches is how many resources are marked at once.
 const touches = 8
 
-// markChanged tells the store that resources have changed. Where it can't be
-// told, the node remembers to do so before it trusts the store again.
+// markChanged marks resources as changed.
 func (x *exchange) markChanged(keys []string) {
-	ctx, store := x.detached(), x.h.store
 	concurrently(touches, keys, func(key string) {
-		if err := store.Touch(ctx, key, x.h.terms); err != nil {
-			store.journal.once(key)
+		if err := x.touch(key); err != nil {
 			x.h.logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
 		}
 	})

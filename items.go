@@ -129,7 +129,9 @@ func (rd *reading) extend(status int, header http.Header, r validator.Representa
 		return r, content
 	}
 	if rd.r.Method == http.MethodHead {
-		rd.forgetContent(header)
+		if !rd.h.deriver.TooLarge(header) { // a GET may have otherwise what describes its content (RFC 9110, section 8.6)
+			removeContentMetadata(header)
+		}
 		return r, content
 	}
 	insertions := rd.insertions(header, content)
@@ -151,14 +153,6 @@ func (rd *reading) extend(status int, header http.Header, r validator.Representa
 		return err
 	}
 	return r, extended
-}
-
-// forgetContent removes from the answer to a HEAD what a GET may have otherwise
-// (RFC 9110, section 8.6).
-func (rd *reading) forgetContent(header http.Header) {
-	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err != nil || n <= rd.h.Buffer {
-		removeContentMetadata(header)
-	}
 }
 
 // removeContentMetadata removes what describes the bytes of the content, and the

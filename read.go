@@ -3,7 +3,6 @@ package preconditions
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,7 +29,7 @@ type reading struct {
 func (x *exchange) read() error {
 	err := x.readEntry()
 	rd := &reading{exchange: x, before: x.stored(), storable: err == nil && x.entry.Busy == 0}
-	if x.r.Method == http.MethodHead && !x.signed || rd.lists() {
+	if rd.mayAsk() || rd.lists() {
 		rd.base = x.r.Clone(x.r.Context())
 	}
 	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
@@ -94,7 +93,7 @@ func marked(ifRange []string, tag validator.ETag) bool {
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
 	from := header
-	if s.Untagged && rd.r.Method == http.MethodHead && !rd.signed {
+	if s.Untagged && rd.mayAsk() {
 		s, from = rd.shownByGet(s, header)
 	}
 	o := s.Observed
@@ -231,11 +230,15 @@ func (rd *reading) notModified(res validator.Result, current validator.Represent
 	return nil
 }
 
+// mayAsk reports whether it is for a GET to say what this request, a HEAD, doesn't
+// show.
+func (rd *reading) mayAsk() bool { return rd.r.Method == http.MethodHead && !rd.signed }
+
 // shownByGet finds out by a GET what a HEAD doesn't show, and returns it with the
 // header that the GET has: HEAD may leave out fields that tell what it depends on
 // (RFC 9110, section 9.3.2). It returns what it got where there is no tag to be had.
 func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhooks.Shown, http.Header) {
-	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n > rd.h.Buffer {
+	if rd.h.deriver.TooLarge(header) {
 		return s, header
 	}
 	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.h.deriver, rd.h.Buffer)
@@ -249,7 +252,7 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 // reports whether the store knows it then. That a HEAD gets 404 may only mean that
 // the backend has no HEAD; a GET will tell, where the handler can send one.
 func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
-	if !rd.storable || rd.r.Method == http.MethodHead && o.State == validator.Absent && !rd.signed {
+	if !rd.storable || o.State == validator.Absent && rd.mayAsk() {
 		return false
 	}
 	observation, ok := rd.observation(o, header)

@@ -163,7 +163,7 @@ func (c *Capture) WriteHeader(status int) {
 		c.label(Shown{Observed: c.derived.Observed, Known: true, Untagged: true})
 	case !needsContent && !c.mayCut() && !c.mayExtend():
 		c.label(c.shown(known))
-	case c.tooLarge(header):
+	case c.deriver.TooLarge(header):
 		c.derived.passJSON()
 		c.label(c.shown(true))
 	default:
@@ -173,13 +173,13 @@ func (c *Capture) WriteHeader(status int) {
 
 // mayCut reports whether content is held back for the sake of its parts.
 func (c *Capture) mayCut() bool {
-	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.tooLarge(c.Header()) &&
+	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.deriver.TooLarge(c.Header()) &&
 		!c.derived.Own && c.derived.ETag.Valid
 }
 
 // mayExtend reports whether content is held back for the sake of its items.
 func (c *Capture) mayExtend() bool {
-	return c.HoldItems && !c.head && Extensible(c.status, c.Header()) && !streams(c.Header()) && !c.tooLarge(c.Header())
+	return c.HoldItems && !c.head && Extensible(c.status, c.Header()) && !streams(c.Header()) && !c.deriver.TooLarge(c.Header())
 }
 
 // shown returns what the response has shown so far.
@@ -196,12 +196,6 @@ func (c *Capture) shown(known bool) Shown {
 func untagged(o etagcache.Observed) etagcache.Observed {
 	o.ETag, o.Own = validator.ETag{}, false
 	return o
-}
-
-// tooLarge reports whether the announced length is over the limit.
-func (c *Capture) tooLarge(h http.Header) bool {
-	n, announced := contentLength(h)
-	return announced && n > c.deriver.Limit
 }
 
 // streams reports whether the response must reach the client piece by piece, or

@@ -289,6 +289,12 @@ func modified(h http.Header, now time.Time) (at time.Time, weak bool) {
 	return at, date.Sub(at) < 2*time.Second
 }
 
+// TooLarge reports whether a response announces more content than Limit.
+func (d Deriver) TooLarge(h http.Header) bool {
+	n, announced := contentLength(h)
+	return announced && n > d.Limit
+}
+
 // contentLength returns the announced length of the content, if there is one.
 func contentLength(h http.Header) (int64, bool) {
 	lines := h["Content-Length"]
