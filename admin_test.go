@@ -397,7 +397,7 @@ func TestPurgeRefuses(t *testing.T) {
 // with its origin, as far as the keys of the handler tell origins apart; what is
 // stored of others does.
 func TestPurgeOfGroups(t *testing.T) {
-	redis := "store redis redis://" + usedRedis(t) + " {\ntimeout 5s\n}\n"
+	redis := "store redis redis://" + usedRedis(t).Addr + " {\ntimeout 5s\n}\n"
 	b, _ := grouped(map[string]string{"/cars/1": `"cars", "red"`, "/vans/1": `"vans"`})
 	backend := serve(t, b)
 	for _, tt := range []struct {
@@ -490,7 +490,7 @@ func TestPurgeOfGroupsByName(t *testing.T) {
 // A group that is marked at one node is marked at all that share its store.
 func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
 	b, _ := grouped(map[string]string{"/cars/1": `"cars"`, "/vans/1": `"vans"`, "/red": `"red"`})
-	directives := guarded(withoutProbes+"store redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, b))
+	directives := guarded(withoutProbes+"store redis redis://"+usedRedis(t).Addr+" {\ntimeout 5s\n}", serve(t, b))
 	nodes := startNodes(t, 2, directives)
 	one, two := nodes[0], nodes[1]
 	car, van, red := readTwice(t, two.url+"/cars/1"), readTwice(t, two.url+"/vans/1"), readTwice(t, two.url+"/red")
@@ -622,7 +622,7 @@ func TestNoPurgeCommand(t *testing.T) {
 // What is marked at one node is marked at all that share its store.
 func TestPurgeAtTwoNodes(t *testing.T) {
 	docs, seen := watched(legacydocs.Options{})
-	directives := guarded("verify never\nwrite_etag off\nstore redis redis://"+usedRedis(t)+" {\ntimeout 5s\n}", serve(t, docs))
+	directives := guarded("verify never\nwrite_etag off\nstore redis redis://"+usedRedis(t).Addr+" {\ntimeout 5s\n}", serve(t, docs))
 	nodes := startNodes(t, 2, directives)
 	a, b := nodes[0], nodes[1]
 	for _, tt := range [][]string{

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,16 +292,22 @@ func TestGuardsContest(t *testing.T) {
 // conditional one out.
 func TestClaimAmongPasses(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, deploy deployment) {
-		var came atomic.Int32
+		var mu sync.Mutex
+		next := make(chan struct{}) // closed when the next one comes
 		s := newShop()
 		s.before = func(r *http.Request) {
 			if r.Method != "POST" {
 				return
 			}
 			// None ends before the next one has come, unless that may not come.
-			mine := came.Add(1)
-			for begun := time.Now(); came.Load() == mine && time.Since(begun) < 200*time.Millisecond; {
-				time.Sleep(time.Millisecond)
+			mu.Lock()
+			close(next)
+			next = make(chan struct{})
+			came := next
+			mu.Unlock()
+			select {
+			case <-came:
+			case <-time.After(200 * time.Millisecond):
 			}
 		}
 		n := deploy(t, "wait 5s\nverify never\nwrite_etag off", s)

@@ -88,7 +88,7 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 // sharedRedis is the store of all nodes. A busy machine must not decide the test.
 func sharedRedis(t *testing.T) string {
 	t.Helper()
-	return fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nwait 1m\n", usedRedis(t))
+	return fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nwait 1m\n", usedRedis(t).Addr)
 }
 
 // TestApplication: no update is lost, and nobody is refused for no reason, though

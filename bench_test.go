@@ -26,7 +26,7 @@ func BenchmarkCost(b *testing.B) {
 	sites := []struct{ name, directive string }{
 		{"bare", ""},
 		{"memory", "preconditions"},
-		{"redis", "preconditions {\n store redis redis://" + usedRedis(b) + "\n}"},
+		{"redis", "preconditions {\n store redis redis://" + usedRedis(b).Addr + "\n}"},
 	}
 	requests := []struct {
 		name, method string

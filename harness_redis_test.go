@@ -19,19 +19,19 @@ import (
 // is in the test.
 func twoNodes(t testing.TB, options string, backend http.Handler) nodes {
 	t.Helper()
-	return twoNodesAt(t, usedRedis(t), options, backend)
+	return twoNodesAt(t, usedRedis(t).Addr, options, backend)
 }
 
 // twoNodesFarFromRedis are two nodes whose calls to Redis arrive late, and may
 // overtake each other.
 func twoNodesFarFromRedis(t testing.TB, options string, backend http.Handler) nodes {
 	t.Helper()
-	return twoNodesAt(t, delayed(t, usedRedis(t), 20*time.Millisecond), options, backend)
+	return twoNodesAt(t, delayed(t, usedRedis(t).Addr, 20*time.Millisecond), options, backend)
 }
 
-// usedRedis is the address of a Redis that has lost nothing: the grace that
-// begins when it is used for the first time is over.
-func usedRedis(t testing.TB) (address string) {
+// usedRedis is a Redis that has lost nothing: the grace that begins when it is used
+// for the first time is over.
+func usedRedis(t testing.TB) *redistest.Server {
 	t.Helper()
 	server := redistest.Start(t)
 	store := etagcache.NewRedis(server.Client(), etagcache.RedisOptions{Timeout: 5 * time.Second})
@@ -43,7 +43,7 @@ func usedRedis(t testing.TB) (address string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return server.Addr
+			return server
 		}
 		if !errors.Is(err, etagcache.ErrBusy) {
 			t.Fatal(err)

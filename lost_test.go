@@ -3,22 +3,19 @@ package preconditions_test
 import (
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
 // A write that lands though its claim is lost leaves nothing believed that was read
 // before it landed.
 func TestLandedWithoutClaim(t *testing.T) {
-	address := usedRedis(t)
-	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
-	defer c.Close()
+	server := usedRedis(t)
+	c := server.Client()
 	for name, condition := range map[string]bool{"a claim": true, "a pass": false} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate()
 			docs := legacydocs.New(legacydocs.Options{Before: g.pass})
-			nodes := twoNodesAt(t, address, "verify never\nwrite_etag off", docs)
+			nodes := twoNodesAt(t, server.Addr, "verify never\nwrite_etag off", docs)
 			one, two := nodes[0]+"/docs/plan", nodes[1]+"/docs/plan"
 			bypass(t, docs, "PUT", "/docs/plan", "one")
 			tag := send(t, "GET", one, "").tag(t)

@@ -3,8 +3,6 @@ package preconditions_test
 import (
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
@@ -12,9 +10,8 @@ import (
 // the field g of an entry has nothing believed that was known, although a node
 // remembers it, and leaves the claim to whoever has it.
 func TestMarkedInRedis(t *testing.T) {
-	address := usedRedis(t)
-	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
-	defer c.Close()
+	server := usedRedis(t)
+	c := server.Client()
 	mark := func() {
 		t.Helper()
 		n, err := c.HDel(t.Context(), "caddy:preconditions:127.0.0.1/docs/plan", "g").Result()
@@ -24,7 +21,7 @@ func TestMarkedInRedis(t *testing.T) {
 	}
 	g := newGate()
 	docs, seen := watched(legacydocs.Options{Before: g.pass})
-	nodes := twoNodesAt(t, address, "verify never\nwrite_etag off\nwait 100ms", docs)
+	nodes := twoNodesAt(t, server.Addr, "verify never\nwrite_etag off\nwait 100ms", docs)
 	one, two := nodes[0]+"/docs/plan", nodes[1]+"/docs/plan"
 	asks := func(url, tag string, status int) int {
 		t.Helper()
