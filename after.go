@@ -85,7 +85,7 @@ func (wr *writing) look(a proxyhooks.Answer) {
 	}
 	led := p.Observed
 	if p.Versioned {
-		led = wr.versioned(led, p.Header, etagcache.Observed{}, wr.grant.Token+" settled")
+		led = wr.versioned(led, p.Header, validator.Observed{}, wr.grant.Token+" settled")
 	}
 	wr.keep(led, proxyhooks.Answer{Status: a.Status, Header: p.Header})
 	if wr.h.WriteETag == writeETagAlways && !wr.guarded && !wr.elsewhere(a) || wr.verbatim() && same.with(wr.content) {
@@ -94,7 +94,7 @@ func (wr *writing) look(a proxyhooks.Answer) {
 }
 
 // keep has what the write has led to stored by its settlement.
-func (wr *writing) keep(led etagcache.Observed, a proxyhooks.Answer) {
+func (wr *writing) keep(led validator.Observed, a proxyhooks.Answer) {
 	o, ok := wr.observation(led, a.Header)
 	if !ok || o.State == validator.Present && !o.ETag.Valid {
 		return
@@ -106,7 +106,7 @@ func (wr *writing) keep(led etagcache.Observed, a proxyhooks.Answer) {
 }
 
 // tell puts the tag of what the write has led to on its answer.
-func (wr *writing) tell(led etagcache.Observed, a proxyhooks.Answer) {
+func (wr *writing) tell(led validator.Observed, a proxyhooks.Answer) {
 	if led.ETag.Valid {
 		a.Header["Etag"] = []string{led.ETag.String()}
 	}

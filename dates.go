@@ -16,7 +16,7 @@ import (
 // The date is the end of the second in which it was first seen, and weak until
 // then: so no two states have the same one, and none has one at which another
 // could still be seen.
-func (x *exchange) dated(o etagcache.Observed, known etagcache.Stored) validator.Representation {
+func (x *exchange) dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := x.entry.Now
 	if r.State != validator.Present || !r.ETag.Valid || !r.LastModified.IsZero() || now.IsZero() {

@@ -156,7 +156,7 @@ func (x *exchange) detached() context.Context {
 // observation returns o as an observation of the request's variant, and false
 // where the response, of which h is the header, can't be told apart from others,
 // or is in too many groups.
-func (x *exchange) observation(o etagcache.Observed, h http.Header) (etagcache.Observation, bool) {
+func (x *exchange) observation(o validator.Observed, h http.Header) (etagcache.Observation, bool) {
 	vary, ok := proxyhooks.Vary(x.vary(), h)
 	groups, few := x.memberships(h)
 	return etagcache.Observation{Observed: o, Variant: x.variant(vary), Vary: vary + groups.String()}, ok && few

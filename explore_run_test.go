@@ -829,7 +829,7 @@ func (sc *scenario) knows(content string) string {
 	return fmt.Sprintf("knows %q", content)
 }
 
-func (sc *scenario) show(o etagcache.Observed) string {
+func (sc *scenario) show(o validator.Observed) string {
 	if o.State == validator.Absent {
 		return "nothing there"
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -253,7 +252,7 @@ func (i *listed) decide() {
 
 // take gives the item the tag of its current representation, if that may be what
 // the list shows.
-func (i *listed) take(current etagcache.Observed) {
+func (i *listed) take(current validator.Observed) {
 	if slices.Contains(i.tags, current.ETag) {
 		i.tag = current.ETag
 	}

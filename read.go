@@ -165,7 +165,7 @@ func (rd *reading) cut(status int, r validator.Representation, content []byte) {
 
 // version gives o the tag that the version of the resource has, once that is
 // stored: otherwise nobody would miss it when the resource is written.
-func (rd *reading) version(o etagcache.Observed, header http.Header) etagcache.Observed {
+func (rd *reading) version(o validator.Observed, header http.Header) validator.Observed {
 	if rd.storable {
 		tagged := rd.versioned(o, header, rd.before.Observed, rd.entry.Epoch)
 		if rd.observe(tagged, header) {
@@ -201,7 +201,7 @@ func (rd *reading) decide(status int, header http.Header, current validator.Repr
 }
 
 // Late implements proxyhooks.Reading.
-func (rd *reading) Late(o etagcache.Observed) {
+func (rd *reading) Late(o validator.Observed) {
 	rd.observe(o, rd.response)
 }
 
@@ -251,7 +251,7 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 // observe stores what a response showed, unless that is what the store knows. It
 // reports whether the store knows it then. That a HEAD gets 404 may only mean that
 // the backend has no HEAD; a GET will tell, where the handler can send one.
-func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
+func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	if !rd.storable || o.State == validator.Absent && rd.mayAsk() {
 		return false
 	}
@@ -264,7 +264,7 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
 	if ok && o.ETag.Valid && !o.Own {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
-	if ok && observation.Vary == rd.entry.Vary && sameValidators(known.Observed, o) && !rd.h.verify.stale(known.Age) {
+	if ok && observation.Vary == rd.entry.Vary && known.SameValidators(o) && !rd.h.verify.stale(known.Age) {
 		return true
 	}
 	err := rd.h.store.Observe(rd.detached(), rd.key, rd.entry, observation, rd.h.terms)
@@ -272,13 +272,6 @@ func (rd *reading) observe(o etagcache.Observed, header http.Header) bool {
 		rd.h.logger.Debug("storing what a response showed", zap.Error(err))
 	}
 	return err == nil
-}
-
-// sameValidators compares what two responses showed. That a date has become
-// strong is no change.
-func sameValidators(a, b etagcache.Observed) bool {
-	a.WeakDate, b.WeakDate = false, false
-	return a.Own == b.Own && a.Equal(b.Representation)
 }
 
 // stale reports whether a validator that was stored so long ago should be

@@ -76,7 +76,7 @@ func (c *recent) remember(key string, e etagcache.Entry) {
 // given. If it was no addition, the epoch has moved to one that isn't known.
 func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation) {
 	known, ok := before.Variants[o.Variant]
-	if ok && !sameValidators(known.Observed, o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {
+	if ok && !known.SameValidators(o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {
 		c.forget(key)
 		return
 	}

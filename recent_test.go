@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-func observed(tag string) etagcache.Observed {
-	return etagcache.Observed{Representation: validator.Representation{
+func observed(tag string) validator.Observed {
+	return validator.Observed{Representation: validator.Representation{
 		State: validator.Present,
 		ETag:  validator.ETag{Opaque: tag, Valid: true},
 	}}

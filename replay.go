@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -58,7 +57,7 @@ func (x *exchange) requestDigest() string {
 // refuted answers a conditional write whose condition is false, or can't be
 // verified, for what is current: with 412, unless it is that of a write of which
 // the client has lost the answer (RFC 9110, section 13.1.1).
-func (x *exchange) refuted(res validator.Result, current etagcache.Observed) error {
+func (x *exchange) refuted(res validator.Result, current validator.Observed) error {
 	status, err := x.replayed(res, current)
 	switch {
 	case err != nil:
@@ -80,11 +79,11 @@ func (x *exchange) refuted(res validator.Result, current etagcache.Observed) err
 
 // replayed returns the status with which the backend answered this very request
 // before, if what is current is what that led to, or zero.
-func (x *exchange) replayed(res validator.Result, current etagcache.Observed) (status int, err error) {
+func (x *exchange) replayed(res validator.Result, current validator.Observed) (status int, err error) {
 	known := x.stored()
 	request, rest, _ := strings.Cut(x.entry.Receipt, ".")
 	if !x.h.Replay || res.Verdict != validator.False || request == "" || request != x.requestDigest() ||
-		known.State == validator.Unknown || !sameValidators(known.Observed, current) {
+		known.State == validator.Unknown || !known.SameValidators(current) {
 		return 0, nil
 	}
 	_, answered, _ := strings.Cut(rest, ".")

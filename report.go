@@ -5,7 +5,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -39,18 +38,18 @@ func (x *exchange) reportWrite() error {
 
 // foresee returns the refusal that the request would get, or one without a
 // status but with the outcome, and what is current.
-func (x *exchange) foresee() (refusal, etagcache.Observed) {
+func (x *exchange) foresee() (refusal, validator.Observed) {
 	if x.tooMany() {
-		return x.tooLarge(), etagcache.Observed{}
+		return x.tooLarge(), validator.Observed{}
 	}
 	if !x.conditional() {
 		if x.mustBeConditional() {
-			return x.required(), etagcache.Observed{}
+			return x.required(), validator.Observed{}
 		}
-		return refusal{outcome: outcomeUnconditional}, etagcache.Observed{}
+		return refusal{outcome: outcomeUnconditional}, validator.Observed{}
 	}
 	if x.readEntry() != nil {
-		return x.unavailable("the store is out of reach"), etagcache.Observed{}
+		return x.unavailable("the store is out of reach"), validator.Observed{}
 	}
 	known := x.selected()
 	current := known.Observed
@@ -58,7 +57,7 @@ func (x *exchange) foresee() (refusal, etagcache.Observed) {
 	if !x.signed && (x.entry.Busy > 0 || res.Verdict == validator.Unverifiable || x.h.verify.needed(known.Age)) {
 		p := proxyhooks.Probe(x.r.Context(), x.next, x.subject, x.h.deriver, 0)
 		if !p.Known {
-			return x.unavailable("the origin could not be asked for the current state"), etagcache.Observed{}
+			return x.unavailable("the origin could not be asked for the current state"), validator.Observed{}
 		}
 		if current = p.Observed; p.Versioned {
 			current = x.versioned(current, p.Header, known.Observed, x.entry.Epoch)

@@ -16,7 +16,7 @@ import (
 // versioned gives o the tag that the version of the resource has: the one that
 // is known, or that of the epoch. There is none where the representation can't be
 // told apart from others, or what is stored of it doesn't count yet.
-func (x *exchange) versioned(o etagcache.Observed, h http.Header, known etagcache.Observed, epoch string) etagcache.Observed {
+func (x *exchange) versioned(o validator.Observed, h http.Header, known validator.Observed, epoch string) validator.Observed {
 	observation, ok := x.observation(o, h)
 	switch {
 	case !ok, x.newGroups(h):

@@ -230,7 +230,7 @@ func (wr *writing) writeClaimed(c claimed) error {
 // were found true for the current representation: not at all, if they were
 // compared with a tag that the backend has never heard of. Its own tag goes
 // along, in its own spelling, so that its own check still counts.
-func (x *exchange) forwardedConditions(current etagcache.Observed) map[string][]string {
+func (x *exchange) forwardedConditions(current validator.Observed) map[string][]string {
 	c := x.conditions
 	switch {
 	case x.signed:

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"container/list"
 	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // entry is an Entry as Memory keeps it. Its rules are those of the scripts in
@@ -34,7 +36,7 @@ type variant struct {
 	key    string
 	stored time.Time
 	since  time.Time // when it was first stored as it is
-	Observed
+	validator.Observed
 }
 
 // snapshot returns the entry as callers see it.
@@ -134,12 +136,12 @@ func (e *entry) expired(now time.Time) bool { return e.idle() && !e.until.After(
 func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 	known, wasKnown := before.Variants[o.Variant]
 	stored := e.variant(o.Variant)
-	if stored != nil && !same(stored.Observed, o.Observed) && !(wasKnown && same(stored.Observed, known.Observed)) {
+	if stored != nil && !stored.Observed.Equal(o.Observed) && !(wasKnown && stored.Observed.Equal(known.Observed)) {
 		e.drop()
 		e.move(NewToken())
 		return ErrStale
 	}
-	changed := stored == nil && wasKnown && !same(known.Observed, o.Observed)
+	changed := stored == nil && wasKnown && !known.Observed.Equal(o.Observed)
 	if changed {
 		e.drop()
 	}
@@ -167,7 +169,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time) {
 // stored, which is dropped then.
 func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
-	changed = old != nil && !same(old.Observed, o.Observed) || o.Vary != e.vary && len(e.variants) > 0
+	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
 
 	since := now
 	var kept []variant
@@ -198,8 +200,4 @@ func (e *entry) variant(key string) *variant {
 		}
 	}
 	return nil
-}
-
-func same(a, b Observed) bool {
-	return a.Own == b.Own && a.Representation.Equal(b.Representation)
 }

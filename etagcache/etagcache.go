@@ -109,7 +109,7 @@ type Entry struct {
 
 // Stored is a representation as the store knows it.
 type Stored struct {
-	Observed
+	validator.Observed
 	// Age is the time since it was last stored, by the store's clock.
 	Age time.Duration
 	// Since is when it was first stored as it is, by the same clock: no earlier
@@ -117,17 +117,9 @@ type Stored struct {
 	Since time.Time
 }
 
-// Observed is what a response showed of a representation.
-type Observed struct {
-	validator.Representation
-	// Own tells that the entity tag is the backend's own, and not one that
-	// was made for it.
-	Own bool
-}
-
 // Observation is an observed representation and the variant that it belongs to.
 type Observation struct {
-	Observed
+	validator.Observed
 	// Variant is the exact key of the variant, at most 64 bytes.
 	Variant string
 	// Vary is what all variants of the entry depend on: the request fields that

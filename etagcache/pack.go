@@ -17,7 +17,7 @@ const states = "uap"
 // same, so that scripts can compare it.
 //
 //	po 1763769600 W/"33a64df5"
-func pack(o Observed) string {
+func pack(o validator.Observed) string {
 	b := make([]byte, 0, 32+len(o.ETag.Opaque))
 	b = append(b, states[o.State])
 	if o.Own {
@@ -38,32 +38,32 @@ func pack(o Observed) string {
 var errPacked = errors.New("not a packed representation")
 
 // unpack is the inverse of pack.
-func unpack(s string) (Observed, error) {
-	var o Observed
+func unpack(s string) (validator.Observed, error) {
+	var o validator.Observed
 	flags, s, _ := strings.Cut(s, " ")
 	date, tag, ok := strings.Cut(s, " ")
 	if !ok {
-		return Observed{}, errPacked
+		return validator.Observed{}, errPacked
 	}
 
 	if flags == "" {
-		return Observed{}, errPacked
+		return validator.Observed{}, errPacked
 	}
 	state := strings.IndexByte(states, flags[0])
 	if state < 0 {
-		return Observed{}, errPacked
+		return validator.Observed{}, errPacked
 	}
 	o.State = validator.State(state)
 	flags, o.Own = strings.CutPrefix(flags[1:], "o")
 	flags, o.WeakDate = strings.CutPrefix(flags, "w")
 	if flags != "" {
-		return Observed{}, errPacked
+		return validator.Observed{}, errPacked
 	}
 
 	if date != "-" {
 		seconds, err := strconv.ParseInt(date, 10, 64)
 		if err != nil {
-			return Observed{}, errPacked
+			return validator.Observed{}, errPacked
 		}
 		o.LastModified = time.Unix(seconds, 0).UTC()
 	}
@@ -72,7 +72,7 @@ func unpack(s string) (Observed, error) {
 		o.ETag.Valid = true
 		tag, o.ETag.Weak = strings.CutPrefix(tag, "W/")
 		if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
-			return Observed{}, errPacked
+			return validator.Observed{}, errPacked
 		}
 		o.ETag.Opaque = tag[1 : len(tag)-1]
 	}

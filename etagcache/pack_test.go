@@ -13,7 +13,7 @@ func FuzzPack(f *testing.F) {
 	f.Add(byte(2), true, true, int64(1763769600), true, `a "b" W/`, true, true)
 	f.Add(byte(2), true, false, int64(-62135596800), true, "\x80\xff\n", false, true)
 	f.Fuzz(func(t *testing.T, state byte, own, weakDate bool, date int64, dated bool, opaque string, weak, tagged bool) {
-		o := Observed{Own: own}
+		o := validator.Observed{Own: own}
 		o.State = validator.State(state % 3)
 		o.WeakDate = weakDate
 		if dated {
@@ -27,7 +27,7 @@ func FuzzPack(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", packed, err)
 		}
-		if !same(got, o) {
+		if !got.Equal(o) {
 			t.Fatalf("%q: got %+v, want %+v", packed, got, o)
 		}
 		if again := pack(got); again != packed {
@@ -49,7 +49,7 @@ func FuzzUnpack(f *testing.F) {
 			return
 		}
 		got, err := unpack(pack(o))
-		if err != nil || !same(got, o) {
+		if err != nil || !got.Equal(o) {
 			t.Fatalf("%q: got %+v and %v, want %+v", s, got, err, o)
 		}
 	})

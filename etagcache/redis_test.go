@@ -58,7 +58,7 @@ func observation(variant string) etagcache.Observation {
 	return etagcache.Observation{
 		Variant: variant,
 		Vary:    "accept",
-		Observed: etagcache.Observed{Own: true, Representation: validator.Representation{
+		Observed: validator.Observed{Own: true, Representation: validator.Representation{
 			State:        validator.Present,
 			ETag:         validator.ETag{Opaque: "33a64df551425fcc", Valid: true},
 			LastModified: time.Unix(1763769600, 0),

@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -28,12 +27,12 @@ type Reading interface {
 	// Late is called with what only became known after Label: the tag of
 	// content that passed without being held back, or an absence that a
 	// handler reported as an error.
-	Late(o etagcache.Observed)
+	Late(o validator.Observed)
 }
 
 // Shown is what a response showed when its header section was about to be sent.
 type Shown struct {
-	etagcache.Observed
+	validator.Observed
 	// Known is false where the response says nothing about the representation.
 	Known bool
 	// Untagged tells that a tag could be made of content that isn't at hand:
@@ -193,7 +192,7 @@ func (c *Capture) shown(known bool) Shown {
 }
 
 // untagged returns o without the tag.
-func untagged(o etagcache.Observed) etagcache.Observed {
+func untagged(o validator.Observed) validator.Observed {
 	o.ETag, o.Own = validator.ETag{}, false
 	return o
 }

@@ -16,7 +16,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -125,12 +124,12 @@ const (
 // Derivation is what is known of the validators of a response so far.
 type Derivation struct {
 	// Observed has no tag as long as anything is needed to know it.
-	etagcache.Observed
+	validator.Observed
 	Need Need
 
 	json   []jsonTag // in order, if the content is needed
 	body   *tagHash  // then this one, if it isn't nil
-	after  etagcache.Observed
+	after  validator.Observed
 	orNeed Need // what comes of it if none of these yields, with after
 
 	// values tells that the tag is made of values in the content.
@@ -328,7 +327,7 @@ func (d Deriver) tagOfField(s Source, h http.Header) validator.ETag {
 }
 
 // tagOfDate makes a tag from the modification date and the length.
-func (d Deriver) tagOfDate(s Source, h http.Header, o etagcache.Observed) validator.ETag {
+func (d Deriver) tagOfDate(s Source, h http.Header, o validator.Observed) validator.ETag {
 	length, announced := contentLength(h)
 	if o.LastModified.IsZero() || o.WeakDate || !announced {
 		return validator.ETag{}

@@ -8,7 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -335,7 +334,7 @@ type labelled struct {
 }
 
 func (l *labelled) Label(_ int, _ http.Header, s Shown) bool { l.shown = s; return true }
-func (l *labelled) Late(etagcache.Observed)                  { l.late = true }
+func (l *labelled) Late(validator.Observed)                  { l.late = true }
 
 type discarding struct{ header http.Header }
 

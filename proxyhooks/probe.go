@@ -10,10 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/validator"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
 // Probed is the answer to a probe.
@@ -21,7 +20,7 @@ type Probed struct {
 	Status int
 	Header http.Header
 	// Observed is what the answer showed, if Known.
-	Observed etagcache.Observed
+	Observed validator.Observed
 	Known    bool
 	// Versioned tells that the tag is the store's own version.
 	Versioned bool

@@ -10,10 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-preconditions/preconditions/validator"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
 // both is the default derivation; it holds 10 bytes.
@@ -78,7 +77,7 @@ type diary struct {
 	// of a Reading
 	refuse bool
 	shown  []Shown
-	late   []etagcache.Observed
+	late   []validator.Observed
 
 	// of a Writing
 	fates []Fate
@@ -112,7 +111,7 @@ func (d *diary) Label(status int, _ http.Header, s Shown) bool {
 	return !d.refuse
 }
 
-func (d *diary) Late(o etagcache.Observed) {
+func (d *diary) Late(o validator.Observed) {
 	d.note("late")
 	d.late = append(d.late, o)
 }

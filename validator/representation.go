@@ -51,3 +51,24 @@ func (a Representation) Equal(b Representation) bool {
 	return a.State == b.State && a.ETag == b.ETag &&
 		a.LastModified.Equal(b.LastModified) && a.WeakDate == b.WeakDate
 }
+
+// Observed is a representation as a response showed it.
+type Observed struct {
+	Representation
+
+	// Own tells that the entity tag is the backend's own, rather than one that
+	// was made on its behalf.
+	Own bool
+}
+
+// Equal reports whether a and b are the same in every respect.
+func (a Observed) Equal(b Observed) bool {
+	return a.Own == b.Own && a.Representation.Equal(b.Representation)
+}
+
+// SameValidators reports whether a and b have the same state and the same
+// validators. A date that has only become strong counts as the same date.
+func (a Observed) SameValidators(b Observed) bool {
+	a.WeakDate, b.WeakDate = false, false
+	return a.Equal(b)
+}

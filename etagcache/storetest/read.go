@@ -163,7 +163,7 @@ var readRules = []rule{
 			want = append(want, etagcache.Observation{
 				Variant:  variant,
 				Vary:     "accept, \xe4",
-				Observed: etagcache.Observed{Own: own, Representation: r},
+				Observed: validator.Observed{Own: own, Representation: r},
 			})
 		}
 		add(false, validator.Representation{})

@@ -207,7 +207,7 @@ func (g *gateways) knows(e etagcache.Entry, want ...etagcache.Observation) {
 	}
 	for _, o := range want {
 		got, ok := e.Variants[o.Variant]
-		if !ok || got.Own != o.Own || !got.Equal(o.Representation) {
+		if !ok || !got.Observed.Equal(o.Observed) {
 			g.Fatalf("variant %q: got %+v, want %+v", o.Variant, got, o)
 		}
 		if e.Vary != o.Vary {
@@ -224,7 +224,7 @@ func tagged(variant, tag string) etagcache.Observation {
 	return etagcache.Observation{
 		Variant: variant,
 		Vary:    "accept",
-		Observed: etagcache.Observed{
+		Observed: validator.Observed{
 			Own: true,
 			Representation: validator.Representation{
 				State: validator.Present,
