@@ -220,17 +220,17 @@ func (p purge) in(ctx context.Context, s openStore, m meant) (purgedStore, error
 	done := purgedStore{Store: s.name}
 	if p.All {
 		done.All = true
-		return done, s.TouchAll(ctx, s.terms)
+		return done, s.InvalidateAll(ctx, s.terms)
 	}
 	for _, key := range m.keys {
-		n, err := s.touch(ctx, key)
+		n, err := s.invalidate(ctx, key)
 		if err != nil {
 			return done, err
 		}
 		done.Resources += n
 	}
 	for _, key := range m.groups {
-		if err := s.Touch(ctx, key, s.terms); err != nil {
+		if err := s.Invalidate(ctx, key, s.terms); err != nil {
 			return done, err
 		}
 		done.Groups++
@@ -238,12 +238,12 @@ func (p purge) in(ctx context.Context, s openStore, m meant) (purgedStore, error
 	return done, nil
 }
 
-// touch marks what a key or a pattern means, and returns how many these are.
-func (s openStore) touch(ctx context.Context, key string) (int, error) {
+// invalidate marks what a key or a pattern means, and returns how many these are.
+func (s openStore) invalidate(ctx context.Context, key string) (int, error) {
 	if !isPattern(key) {
-		return 1, s.Touch(ctx, storedKey(key), s.terms)
+		return 1, s.Invalidate(ctx, storedKey(key), s.terms)
 	}
-	return s.TouchBelow(ctx, patternPrefix(key), func(other string, whole bool) bool {
+	return s.InvalidateMatching(ctx, patternPrefix(key), func(other string, whole bool) bool {
 		return patternMatches(key, other, whole)
 	}, s.terms)
 }

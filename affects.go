@@ -262,7 +262,7 @@ func (wr *writing) end(h held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
 		// Others may have been let in, and have seen what was there before.
-		_ = wr.touch(h.grant.Key)
+		_ = wr.invalidateKey(h.grant.Key)
 	}
 	if err != nil {
 		wr.h.logger.Warn("the end of a write could not be stored",
@@ -270,20 +270,20 @@ func (wr *writing) end(h held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	}
 }
 
-// touch tells the store that a resource has changed. Where it can't be told, the
+// invalidateKey tells the store that a resource has changed. Where it can't be told, the
 // node remembers to do so before it trusts the store again.
-func (x *exchange) touch(key string) error {
-	err := x.h.store.Touch(x.detached(), key, x.h.terms)
+func (x *exchange) invalidateKey(key string) error {
+	err := x.h.store.Invalidate(x.detached(), key, x.h.terms)
 	if err != nil {
 		x.h.store.journal.once(key)
 	}
 	return err
 }
 
-// touchAll does so for several.
-func (x *exchange) touchAll(keys []string) {
+// invalidateKeys does so for several.
+func (x *exchange) invalidateKeys(keys []string) {
 	for _, key := range keys {
-		_ = x.touch(key)
+		_ = x.invalidateKey(key)
 	}
 }
 

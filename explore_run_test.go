@@ -792,8 +792,8 @@ func (s *nodeStore) Settle(ctx context.Context, g etagcache.Grant, settlement et
 	})
 }
 
-func (s *nodeStore) Touch(ctx context.Context, key string, t etagcache.Terms) error {
-	return s.call(ctx, "Touch", key, true, func() (string, error) { return "", s.Store.Touch(ctx, key, t) })
+func (s *nodeStore) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
+	return s.call(ctx, "Invalidate", key, true, func() (string, error) { return "", s.Store.Invalidate(ctx, key, t) })
 }
 
 func (s *nodeStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {

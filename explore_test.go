@@ -536,12 +536,12 @@ func (s careless) Pass(ctx context.Context, key string, t etagcache.Terms) (etag
 	if err != nil || e.Busy > 0 {
 		return etagcache.Grant{}, e, etagcache.ErrBusy
 	}
-	return etagcache.Grant{Key: key, Token: etagcache.NewToken(), Pass: true}, e, s.Touch(ctx, key, t)
+	return etagcache.Grant{Key: key, Token: etagcache.NewToken(), Pass: true}, e, s.Invalidate(ctx, key, t)
 }
 
 func (s careless) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
 	if g.Pass {
-		return s.Touch(ctx, g.Key, t)
+		return s.Invalidate(ctx, g.Key, t)
 	}
 	return s.Store.Settle(ctx, g, settlement, t)
 }

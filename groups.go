@@ -22,7 +22,7 @@ import (
 // Cache-Group-Invalidation which of them it has changed.
 //
 // A group is an entry of the store, of which nothing but the epoch is used: to
-// invalidate the group is to touch the entry. What is stored of a resource says
+// invalidate the group is to invalidate the entry. What is stored of a resource says
 // in its Vary under which epochs of its groups it was seen, as they were read
 // before the request went to the backend, and counts only as long as these are
 // the current ones. As no epoch ever comes back, that tells two things: no

@@ -60,13 +60,13 @@ func changedReferences(h http.Header) []string {
 	return slices.Concat(location, content, proxyhooks.Links(link, "invalidates"))
 }
 
-// touches is how many resources are marked at once.
-const touches = 8
+// maxInvalidations is how many resources are marked at once.
+const maxInvalidations = 8
 
 // markChanged marks resources as changed.
 func (x *exchange) markChanged(keys []string) {
-	concurrently(touches, keys, func(key string) {
-		if err := x.touch(key); err != nil {
+	concurrently(maxInvalidations, keys, func(key string) {
+		if err := x.invalidateKey(key); err != nil {
 			x.h.logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
 		}
 	})

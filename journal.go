@@ -87,12 +87,12 @@ func (j *journal) put(key string, w journaled) {
 	}
 }
 
-// flush calls touch for every key, or for allResources, of which a write has
+// flush calls invalidate for every key, or for allResources, of which a write has
 // begun or ended since it was last called for it, and forgets those of which none
 // is in flight. It stops at the first error, and fails at once while another
 // flush is under way, so that nobody waits and nobody trusts the store before all
 // are marked.
-func (j *journal) flush(touch func(key string) error) error {
+func (j *journal) flush(invalidate func(key string) error) error {
 	if j.due.Load() == 0 {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (j *journal) flush(touch func(key string) error) error {
 	}
 	defer j.flushing.Unlock()
 	for key, before := range j.unmarked() {
-		if err := touch(key); err != nil {
+		if err := invalidate(key); err != nil {
 			return err
 		}
 		j.mark(key, before)

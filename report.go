@@ -27,7 +27,7 @@ func (x *exchange) reportWrite() error {
 
 	taken := time.Now()
 	wr := &writing{exchange: x, mark: true}
-	x.touchAll(x.changes()[1:])
+	x.invalidateKeys(x.changes()[1:])
 	if grant, _, err := x.h.store.Pass(x.r.Context(), x.key, x.h.terms); err == nil {
 		wr.held = x.keepAlive(grant, taken)
 		defer wr.release()

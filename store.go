@@ -254,19 +254,19 @@ func (s *sharedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (
 	return grant, entry, err
 }
 
-func (s *sharedStore) Touch(ctx context.Context, key string, t etagcache.Terms) error {
-	return s.guard(func() error { return s.Store.Touch(ctx, key, t) })
+func (s *sharedStore) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
+	return s.guard(func() error { return s.Store.Invalidate(ctx, key, t) })
 }
 
-// TouchBelow and TouchAll take their time, so that they don't tell whether the
+// InvalidateMatching and InvalidateAll take their time, so that they don't tell whether the
 // store answers within that of a request.
-func (s *sharedStore) TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
-	n, err := s.Store.TouchBelow(ctx, prefix, matches, t)
+func (s *sharedStore) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
+	n, err := s.Store.InvalidateMatching(ctx, prefix, matches, t)
 	return n, s.note(err)
 }
 
-func (s *sharedStore) TouchAll(ctx context.Context, t etagcache.Terms) error {
-	return s.note(s.Store.TouchAll(ctx, t))
+func (s *sharedStore) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
+	return s.note(s.Store.InvalidateAll(ctx, t))
 }
 
 func (s *sharedStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
@@ -288,9 +288,9 @@ func (s *sharedStore) catchUp(ctx context.Context, t etagcache.Terms) error {
 	ctx = context.WithoutCancel(ctx) // it is the node's affair, and not this client's
 	err := s.journal.flush(func(key string) error {
 		if key == allResources {
-			return s.TouchAll(ctx, t)
+			return s.InvalidateAll(ctx, t)
 		}
-		return s.Touch(ctx, key, t)
+		return s.Invalidate(ctx, key, t)
 	})
 	if errors.Is(err, errCatchingUp) {
 		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, err)

@@ -21,12 +21,12 @@ import (
 // fakeStore is a memory store that can be away, and remembers what it was asked.
 type fakeStore struct {
 	etagcache.Store
-	err     error // if not nil, what every call fails with
-	closed  int
-	touched []string
-	reads   int
+	err         error // if not nil, what every call fails with
+	closed      int
+	invalidated []string
+	reads       int
 
-	touching func(key string) // if not nil, called by Touch
+	invalidating func(key string) // if not nil, called by Invalidate
 }
 
 func newFakeStore() *fakeStore { return &fakeStore{Store: etagcache.NewMemory(0)} }
@@ -39,15 +39,15 @@ func (f *fakeStore) Read(ctx context.Context, key string, t etagcache.Terms) (et
 	return f.Store.Read(ctx, key, t)
 }
 
-func (f *fakeStore) Touch(ctx context.Context, key string, t etagcache.Terms) error {
+func (f *fakeStore) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
 	if f.err != nil {
 		return f.err
 	}
-	f.touched = append(f.touched, key)
-	if f.touching != nil {
-		f.touching(key)
+	f.invalidated = append(f.invalidated, key)
+	if f.invalidating != nil {
+		f.invalidating(key)
 	}
-	return f.Store.Touch(ctx, key, t)
+	return f.Store.Invalidate(ctx, key, t)
 }
 
 func (f *fakeStore) Close() error {
@@ -211,8 +211,8 @@ func TestSharedStore(t *testing.T) {
 			t.Fatalf("got %v after %d reads", err, f.reads)
 		}
 		f.err = nil
-		if _, err := s.Read(t.Context(), "other", terms); err != nil || f.reads != 1 || len(f.touched) != 1 || f.touched[0] != "written" {
-			t.Fatalf("got %v after %d reads, touched %v", err, f.reads, f.touched)
+		if _, err := s.Read(t.Context(), "other", terms); err != nil || f.reads != 1 || len(f.invalidated) != 1 || f.invalidated[0] != "written" {
+			t.Fatalf("got %v after %d reads, invalidated %v", err, f.reads, f.invalidated)
 		}
 	})
 
@@ -260,7 +260,7 @@ func TestSharedStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.journal.once("b")
-		f.touching = func(key string) {
+		f.invalidating = func(key string) {
 			if key == "b" {
 				s.journal.end("a")
 			}

@@ -386,7 +386,7 @@ func (x *exchange) writeMarked() error {
 		return x.unconditionalWithoutStore()
 	}
 	for _, key := range x.changes() {
-		if err := x.h.store.Touch(x.r.Context(), key, x.h.terms); err != nil {
+		if err := x.h.store.Invalidate(x.r.Context(), key, x.h.terms); err != nil {
 			return x.unconditionalWithoutStore()
 		}
 	}

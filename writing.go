@@ -108,7 +108,7 @@ func (wr *writing) lost() bool {
 func (wr *writing) settle(fate proxyhooks.Fate) {
 	wr.settled = true
 	if wr.mark {
-		wr.touchAll(wr.changes())
+		wr.invalidateKeys(wr.changes())
 	}
 	for _, h := range slices.Backward(wr.further) { // ages before locks
 		wr.end(h, fate, etagcache.Settlement{})

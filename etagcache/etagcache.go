@@ -24,7 +24,7 @@
 // visible to every later call on any gateway. A call whose context is done when
 // it begins fails with the context's error and has no effect.
 //
-// Renew, Settle, Touch, TouchBelow, TouchAll and Observe may be repeated after a lost reply.
+// Renew, Settle, Invalidate, InvalidateMatching, InvalidateAll and Observe may be repeated after a lost reply.
 // At worst the answer is ErrLost or ErrStale, because of what the first call did.
 // A Claim or Pass whose reply was lost lasts until its lease has run out, unless
 // the store can give it back before.
@@ -196,22 +196,22 @@ type Store interface {
 	// from what is stored for its variant drops the other variants.
 	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
 
-	// Touch reports a change that came from elsewhere: the epoch moves and the
+	// Invalidate reports a change that came from elsewhere: the epoch moves and the
 	// variants are dropped. A claim or pass goes on.
-	Touch(ctx context.Context, key string, t Terms) error
+	Invalidate(ctx context.Context, key string, t Terms) error
 
-	// TouchBelow does what Touch does for the entries whose key begins with prefix
+	// InvalidateMatching does what Invalidate does for the entries whose key begins with prefix
 	// and is one that matches says yes to, and returns how many they are. A store
 	// need not keep a long key in full: of such a key, matches gets no more than
 	// how it begins, and whole is false. It is called by one goroutine at a time,
 	// and must not call the store. This takes a while in a large store. Entries
 	// that are created meanwhile may be left out, as they know of nothing that was
-	// before. Where it fails, some may have been touched.
-	TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error)
+	// before. Where it fails, some may have been invalidated.
+	InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error)
 
-	// TouchAll does what Touch does for all entries, which takes a while in a
-	// large store. Where it fails, some may have been touched.
-	TouchAll(ctx context.Context, t Terms) error
+	// InvalidateAll does what Invalidate does for all entries, which takes a while in a
+	// large store. Where it fails, some may have been invalidated.
+	InvalidateAll(ctx context.Context, t Terms) error
 
 	// Wait returns as soon as the entry may be other than seen: its epoch has
 	// moved, the write in flight ended, its lease ran out or a grace is over, or, if

@@ -165,8 +165,8 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	}
 }
 
-// Touch implements Store.
-func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
+// Invalidate implements Store.
+func (m *Memory) Invalidate(ctx context.Context, key string, t Terms) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -181,26 +181,26 @@ func (m *Memory) Touch(ctx context.Context, key string, t Terms) error {
 	return nil
 }
 
-// TouchBelow implements Store.
-func (m *Memory) TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, _ Terms) (int, error) {
+// InvalidateMatching implements Store.
+func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, _ Terms) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	touched := 0
+	invalidated := 0
 	for key, e := range m.entries {
 		if strings.HasPrefix(key, prefix) && matches(key, true) {
 			e.drop()
 			e.move(NewToken())
-			touched++
+			invalidated++
 		}
 	}
-	return touched, nil
+	return invalidated, nil
 }
 
-// TouchAll implements Store.
-func (m *Memory) TouchAll(ctx context.Context, _ Terms) error {
+// InvalidateAll implements Store.
+func (m *Memory) InvalidateAll(ctx context.Context, _ Terms) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

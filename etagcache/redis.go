@@ -39,7 +39,7 @@ type RedisOptions struct {
 //
 // A user needs the commands eval, evalsha, time, info, hgetall, hmget, hset,
 // hdel, pttl, pexpire, publish, subscribe and ping, wait if there are Replicas,
-// and scan, with Redis 6, for TouchBelow; the keys that begin with the prefix; and the channel of the prefix
+// and scan, with Redis 6, for InvalidateMatching; the keys that begin with the prefix; and the channel of the prefix
 // followed by "handover". Without the channel it works all the same, but those
 // who wait notice up to half a second later.
 //
@@ -190,9 +190,9 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 	return err
 }
 
-// Touch implements Store.
-func (r *Redis) Touch(ctx context.Context, key string, t Terms) error {
-	_, err := r.run(ctx, touchScript, r.key(key), t)
+// Invalidate implements Store.
+func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
+	_, err := r.run(ctx, invalidateScript, r.key(key), t)
 	return err
 }
 

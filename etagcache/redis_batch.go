@@ -17,12 +17,12 @@ const batch = 256
 // scanned is about how many keys a server goes through at a time.
 const scanned = 1000
 
-// TouchBelow implements Store. A server may be promoted, and a hash slot moved,
+// InvalidateMatching implements Store. A server may be promoted, and a hash slot moved,
 // while their keys are gone through; nothing that was known before counts then,
 // as always.
-func (r *Redis) TouchBelow(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
+func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
 	var mu sync.Mutex
-	touched := 0
+	invalidated := 0
 	argv := []any{NewToken(), milliseconds(t.Grace), "1", r.channel(), milliseconds(t.Retention)}
 	err := r.scan(ctx, prefix, func(names []string) error {
 		mu.Lock() // masters are gone through at once
@@ -34,13 +34,13 @@ func (r *Redis) TouchBelow(ctx context.Context, prefix string, matches func(key 
 				keys = append(keys, []string{name, r.markers.of(name)})
 			}
 		}
-		return r.runAll(ctx, touchScript, keys, argv, func(reply any) {
+		return r.runAll(ctx, invalidateScript, keys, argv, func(reply any) {
 			if reply, ok := reply.([]any); ok && len(reply) > 1 && reply[1] == int64(1) {
-				touched++
+				invalidated++
 			}
 		})
 	})
-	return touched, err
+	return invalidated, err
 }
 
 // mayBegin reports whether key begins with prefix, or may do so if it is only how

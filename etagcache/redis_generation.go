@@ -14,7 +14,7 @@ const markerKey = "generation"
 const slots = 16384
 
 // markers names the markers of the generation: one, or in a cluster one for each
-// hash slot, because a script may touch only one slot.
+// hash slot, because a script may invalidate only one slot.
 type markers struct {
 	name string
 	// tags returns what to add to name, by slot; nil if there is one marker.
@@ -96,9 +96,9 @@ var crc16 = func() (table [256]uint16) {
 	return table
 }()
 
-// TouchAll implements Store. In a cluster it goes through all hash slots.
-func (r *Redis) TouchAll(ctx context.Context, t Terms) error {
-	return r.everywhere(ctx, touchAllScript, t)
+// InvalidateAll implements Store. In a cluster it goes through all hash slots.
+func (r *Redis) InvalidateAll(ctx context.Context, t Terms) error {
+	return r.everywhere(ctx, invalidateAllScript, t)
 }
 
 // spread has a generation that began with this reply begin in the other hash

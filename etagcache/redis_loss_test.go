@@ -348,15 +348,15 @@ func TestRedisClusterLoss(t *testing.T) {
 	for _, key := range keys {
 		before[key] = seen(t, a, key)
 	}
-	same(t, b.TouchAll(ctx, day), nil)
+	same(t, b.InvalidateAll(ctx, day), nil)
 	for _, key := range keys {
 		unknown(t, b, key, before[key])
 		before[key] = seen(t, a, key)
 	}
-	n, err := b.TouchBelow(ctx, "", func(string, bool) bool { return true }, day)
+	n, err := b.InvalidateMatching(ctx, "", func(string, bool) bool { return true }, day)
 	same(t, err, nil)
 	if n != len(keys) {
-		t.Fatalf("touched %d of %d", n, len(keys))
+		t.Fatalf("invalidated %d of %d", n, len(keys))
 	}
 	for _, key := range keys {
 		unknown(t, b, key, before[key])
@@ -382,10 +382,10 @@ func TestRedisClusterLoss(t *testing.T) {
 
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	same(t, b.TouchAll(canceled, day), context.Canceled)
+	same(t, b.InvalidateAll(canceled, day), context.Canceled)
 	nodes[2].Kill()
-	same(t, b.TouchAll(ctx, day), etagcache.ErrUnavailable)
-	_, err = b.TouchBelow(ctx, "", func(string, bool) bool { return true }, day)
+	same(t, b.InvalidateAll(ctx, day), etagcache.ErrUnavailable)
+	_, err = b.InvalidateMatching(ctx, "", func(string, bool) bool { return true }, day)
 	same(t, err, etagcache.ErrUnavailable)
 }
 

@@ -128,17 +128,17 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 			t.Error("there is one now")
 		}
 	})
-	t.Run("and touched as well", func(t *testing.T) {
+	t.Run("and invalidated as well", func(t *testing.T) {
 		before := seen(t, a, "k10")
 		outside(t, s, "k10")
-		same(t, a.Touch(ctx, "k10", day), nil)
+		same(t, a.Invalidate(ctx, "k10", day), nil)
 		unknown(t, a, "k10", before)
 		before = seen(t, a, "k10")
 		outside(t, s, "k10")
-		n, err := a.TouchBelow(ctx, "k10", func(string, bool) bool { return true }, day)
+		n, err := a.InvalidateMatching(ctx, "k10", func(string, bool) bool { return true }, day)
 		same(t, err, nil)
 		if n != 1 {
-			t.Errorf("touched %d", n)
+			t.Errorf("invalidated %d", n)
 		}
 		unknown(t, a, "k10", before)
 	})

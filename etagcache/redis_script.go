@@ -14,18 +14,18 @@ import (
 var sources embed.FS
 
 var (
-	readScript    = newScript("prelude", "read").always()
-	observeScript = newScript("prelude", "observe")
-	claimScript   = newScript("prelude", "claim").always()
-	passScript    = newScript("prelude", "pass").always()
-	renewScript   = newScript("prelude", "renew").always()
-	settleScript  = newScript("prelude", "settle")
-	touchScript   = newScript("prelude", "touch")
-	waitScript    = newScript("prelude", "wait")
+	readScript       = newScript("prelude", "read").always()
+	observeScript    = newScript("prelude", "observe")
+	claimScript      = newScript("prelude", "claim").always()
+	passScript       = newScript("prelude", "pass").always()
+	renewScript      = newScript("prelude", "renew").always()
+	settleScript     = newScript("prelude", "settle")
+	invalidateScript = newScript("prelude", "invalidate")
+	waitScript       = newScript("prelude", "wait")
 
 	// On a marker alone.
-	beginScript    = newScript("begin")
-	touchAllScript = newScript("touch_all")
+	beginScript         = newScript("begin")
+	invalidateAllScript = newScript("invalidate_all")
 )
 
 // script is one of the files in lua, after those that it needs. Executed twice

@@ -58,7 +58,7 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"c:token", "token.", "token", "1", "v", present, "", "receipt"}, "OK"},
 		{"settle a pass", []any{"e", "token", "p:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"p:token", "token.", "", "1", "", "", "", ""}, "OK"},
 		{"settle what has lapsed", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "LOST"},
-		{"touch", []any{"e", "1", "v:v", "1763769600000 0 " + other}, touchScript, nil, "OK"},
+		{"invalidate", []any{"e", "1", "v:v", "1763769600000 0 " + other}, invalidateScript, nil, "OK"},
 		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1", ""}, "OK"},
 	}
 	for i, test := range tests {

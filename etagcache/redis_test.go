@@ -42,7 +42,7 @@ func use(t *testing.T, s etagcache.Store, key string) {
 	waited := s.Wait(short, key, e)
 	err := errors.Join(
 		s.Renew(ctx, grant, day),
-		s.Touch(ctx, key, day),
+		s.Invalidate(ctx, key, day),
 		s.Settle(ctx, grant, etagcache.Settlement{Unchanged: true}, day),
 	)
 	before, err2 := s.Read(ctx, key, day)

@@ -60,7 +60,7 @@ var claimRules = []rule{
 
 	{"a claim needs the present epoch", func(g *gateways) {
 		before := g.read()
-		g.touch()
+		g.invalidate()
 		g.seen(tagged("v", "1"))
 		_, e, err := g.a.Claim(g.ctx, key, before.Epoch, long)
 		g.check("claim", err, etagcache.ErrStale)
@@ -112,7 +112,7 @@ var claimRules = []rule{
 			"settle": func(grant etagcache.Grant, _ etagcache.Entry) {
 				g.settle(grant, etagcache.Settlement{Unchanged: true}, etagcache.ErrLost)
 			},
-			"touch": func(etagcache.Grant, etagcache.Entry) { g.touch() },
+			"invalidate": func(etagcache.Grant, etagcache.Entry) { g.invalidate() },
 		}
 		for name, call := range calls {
 			g.seen(tagged("v", "1"))
@@ -139,13 +139,13 @@ var claimRules = []rule{
 		g.idle(g.lapse(claimed.Epoch))
 	}},
 
-	{"a claim goes on after a touch", func(g *gateways) {
+	{"a claim goes on after an invalidation", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, claimed := g.claim(long)
-		g.touch()
-		touched := g.read()
-		g.moved(claimed, touched)
-		g.knows(touched)
+		g.invalidate()
+		invalidated := g.read()
+		g.moved(claimed, invalidated)
+		g.knows(invalidated)
 		g.refuseClaim()
 		g.check("renew", g.a.Renew(g.ctx, grant, long), nil)
 	}},

@@ -27,13 +27,13 @@ var lossRules = []rule{
 
 	{"an empty store begins with a grace, whatever comes first", func(g *gateways) {
 		calls := map[string]func(){
-			"read":    func() { _, _ = g.a.Read(g.ctx, key, endless) },
-			"observe": func() { _ = g.a.Observe(g.ctx, key, etagcache.Entry{}, tagged("v", "1"), endless) },
-			"claim":   func() { _, _, _ = g.a.Claim(g.ctx, key, "x", endless) },
-			"pass":    func() { _, _, _ = g.a.Pass(g.ctx, key, endless) },
-			"renew":   func() { _ = g.a.Renew(g.ctx, etagcache.Grant{Key: key, Token: "x", Pass: true}, endless) },
-			"settle":  func() { _ = g.a.Settle(g.ctx, etagcache.Grant{Key: key, Token: "x"}, etagcache.Settlement{}, endless) },
-			"touch":   func() { _ = g.a.Touch(g.ctx, key, endless) },
+			"read":       func() { _, _ = g.a.Read(g.ctx, key, endless) },
+			"observe":    func() { _ = g.a.Observe(g.ctx, key, etagcache.Entry{}, tagged("v", "1"), endless) },
+			"claim":      func() { _, _, _ = g.a.Claim(g.ctx, key, "x", endless) },
+			"pass":       func() { _, _, _ = g.a.Pass(g.ctx, key, endless) },
+			"renew":      func() { _ = g.a.Renew(g.ctx, etagcache.Grant{Key: key, Token: "x", Pass: true}, endless) },
+			"settle":     func() { _ = g.a.Settle(g.ctx, etagcache.Grant{Key: key, Token: "x"}, etagcache.Settlement{}, endless) },
+			"invalidate": func() { _ = g.a.Invalidate(g.ctx, key, endless) },
 		}
 		for name, call := range calls {
 			g.lose(g.T)
@@ -153,12 +153,12 @@ var lossRules = []rule{
 		g.refuseClaim()
 	}},
 
-	{"a grace goes on after all entries are touched", func(g *gateways) {
+	{"a grace goes on after all entries are invalidated", func(g *gateways) {
 		grant, _ := g.claim(long)
 		g.lose(g.T)
 		before, err := g.a.Read(g.ctx, key, endless)
 		g.check("read", err, nil)
-		g.check("touch all", g.a.TouchAll(g.ctx, long), nil)
+		g.check("invalidate all", g.a.InvalidateAll(g.ctx, long), nil)
 		g.moved(before, g.read())
 		g.refusePass()
 		g.check("renew", g.a.Renew(g.ctx, grant, long), nil)

@@ -57,7 +57,7 @@ var observeRules = []rule{
 
 	{"nothing is stored under an epoch that has moved", func(g *gateways) {
 		before := g.read()
-		g.touch()
+		g.invalidate()
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 		g.knows(g.read())
 	}},
@@ -110,7 +110,7 @@ var observeRules = []rule{
 			func(o *etagcache.Observation) { o.Representation = validator.Representation{State: validator.Absent} },
 		}
 		for i, differ := range differences {
-			g.touch()
+			g.invalidate()
 			g.seen(o)
 			before := g.read()
 			other := o
@@ -204,16 +204,16 @@ var observeRules = []rule{
 		g.knows(g.read(), tagged("0", "2"))
 	}},
 
-	{"touch drops the variants", func(g *gateways) {
+	{"invalidate drops the variants", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
-		g.check("touch", g.b.Touch(g.ctx, key, long), nil)
+		g.check("invalidate", g.b.Invalidate(g.ctx, key, long), nil)
 		g.moved(before, g.read())
 		g.knows(g.read())
 	}},
 
-	{"touch of what is not known is fine", func(g *gateways) {
-		g.touch()
+	{"invalidate of what is not known is fine", func(g *gateways) {
+		g.invalidate()
 		g.knows(g.read())
 	}},
 }

@@ -40,7 +40,7 @@ var readRules = []rule{
 			fresh(g.read())
 			grant, e = g.claim(long)
 			fresh(e)
-			g.touch()
+			g.invalidate()
 			fresh(g.read())
 			g.settle(grant, etagcache.Settlement{}, nil)
 			fresh(g.read())
@@ -60,7 +60,7 @@ var readRules = []rule{
 		g.check("read", err, nil)
 		g.seen(tagged("v", "1"))
 		g.claim(long)
-		g.touch()
+		g.invalidate()
 		after, err := g.a.Read(g.ctx, other, long)
 		g.check("read", err, nil)
 		g.unmoved(before, after)
@@ -68,8 +68,8 @@ var readRules = []rule{
 		g.knows(after)
 	}},
 
-	{"all entries are touched", func(g *gateways) {
-		g.check("touch all", g.a.TouchAll(g.ctx, long), nil) // of none
+	{"all entries are invalidated", func(g *gateways) {
+		g.check("invalidate all", g.a.InvalidateAll(g.ctx, long), nil) // of none
 		const claimed = key + "&claimed"
 		var keys []string
 		before := map[string]etagcache.Entry{}
@@ -90,7 +90,7 @@ var readRules = []rule{
 		grant, held, err := g.a.Claim(g.ctx, claimed, read(claimed).Epoch, long)
 		g.check("claim", err, nil)
 
-		g.check("touch all", g.b.TouchAll(g.ctx, long), nil)
+		g.check("invalidate all", g.b.InvalidateAll(g.ctx, long), nil)
 		g.check("observe", g.a.Observe(g.ctx, keys[0], before[keys[0]], tagged("v", "1"), long), etagcache.ErrStale)
 		_, _, err = g.a.Claim(g.ctx, keys[1], before[keys[1]].Epoch, long)
 		g.check("claim", err, etagcache.ErrStale)
@@ -207,8 +207,8 @@ var readRules = []rule{
 		g.check("claim", err, context.Canceled)
 		_, _, err = g.a.Pass(ctx, key, long)
 		g.check("pass", err, context.Canceled)
-		g.check("touch", g.a.Touch(ctx, key, long), context.Canceled)
-		g.check("touch all", g.a.TouchAll(ctx, long), context.Canceled)
+		g.check("invalidate", g.a.Invalidate(ctx, key, long), context.Canceled)
+		g.check("invalidate all", g.a.InvalidateAll(ctx, long), context.Canceled)
 		g.check("wait", g.a.Wait(ctx, key, before), context.Canceled)
 		g.unmoved(before, g.read())
 		grant, claimed := g.claim(long)

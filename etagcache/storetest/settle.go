@@ -77,13 +77,13 @@ var settleRules = []rule{
 
 	{"a receipt goes with what the write led to", func(g *gateways) {
 		for _, end := range []func(){
-			g.touch,
+			g.invalidate,
 			func() { g.observe(g.read(), tagged("v", "2"), nil) },
 			func() { grant, _ := g.pass(long); g.settle(grant, etagcache.Settlement{}, nil) },
 			func() { grant, _ := g.claim(long); g.settle(grant, etagcache.Settlement{}, nil) },
 			func() { g.write("") },
 			func() { _, e := g.claim(short); g.lapse(e.Epoch) },
-			func() { g.check("touch all", g.a.TouchAll(g.ctx, long), nil) },
+			func() { g.check("invalidate all", g.a.InvalidateAll(g.ctx, long), nil) },
 		} {
 			g.write("r")
 			g.receipt("r")
@@ -92,16 +92,16 @@ var settleRules = []rule{
 		}
 	}},
 
-	{"nothing stands after a touch", func(g *gateways) {
+	{"nothing stands after an invalidation", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)
-		g.touch()
+		g.invalidate()
 		o := tagged("w", "2")
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		g.idle(g.read())
 		g.knows(g.read())
 		grant, _ = g.claim(long)
-		g.touch()
+		g.invalidate()
 		g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: "r"}, nil)
 		g.knows(g.read())
 		g.receipt("")

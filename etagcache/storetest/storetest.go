@@ -35,7 +35,7 @@ func (s Suite) Run(t *testing.T) {
 		{"settle", settleRules},
 		{"pass", passRules},
 		{"wait", waitRules},
-		{"touch below", touchBelowRules},
+		{"invalidate below", invalidateMatchingRules},
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules})
@@ -133,9 +133,9 @@ func (g *gateways) settle(grant etagcache.Grant, s etagcache.Settlement, want er
 	g.check("settle", g.a.Settle(g.ctx, grant, s, long), want)
 }
 
-func (g *gateways) touch() {
+func (g *gateways) invalidate() {
 	g.Helper()
-	g.check("touch", g.a.Touch(g.ctx, key, long), nil)
+	g.check("invalidate", g.a.Invalidate(g.ctx, key, long), nil)
 }
 
 // refuseClaim wants b to be refused a claim for the present epoch.

@@ -36,7 +36,7 @@ func (s Suite) Stress(t *testing.T) {
 				case n < 9:
 					err = r.post(store)
 				default:
-					err = store.Touch(t.Context(), r.key, long)
+					err = store.Invalidate(t.Context(), r.key, long)
 				}
 				if err != nil {
 					t.Error(err)

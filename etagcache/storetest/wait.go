@@ -19,7 +19,7 @@ var waitRules = []rule{
 		wait(before)
 		_, e := g.claim(long)
 		wait(before)
-		g.touch()
+		g.invalidate()
 		wait(e)
 	}},
 
@@ -40,7 +40,7 @@ var waitRules = []rule{
 	{"a change from elsewhere wakes at once", func(g *gateways) {
 		g.claim(long)
 		g.prompt(func() func() {
-			return func() { g.check("touch", g.b.Touch(g.ctx, key, long), nil) }
+			return func() { g.check("invalidate", g.b.Invalidate(g.ctx, key, long), nil) }
 		})
 	}},
 

@@ -17,12 +17,12 @@ var (
 	everything = append(append([]string(nil), oddKeys...), plainKeys...)
 )
 
-var touchBelowRules = []rule{
-	{"the entries below a prefix are touched, and no others", func(g *gateways) {
+var invalidateMatchingRules = []rule{
+	{"the entries below a prefix are invalidated, and no others", func(g *gateways) {
 		before := g.fill(everything)
 		for _, prefix := range append([]string{"", "example.com/", "example.com/docs/a", "nothing", longKey + strings.Repeat("x", 300)}, everything...) {
-			n := g.touchBelow(prefix, func(string, bool) bool { return true })
-			touched := 0
+			n := g.invalidateMatching(prefix, func(string, bool) bool { return true })
+			invalidated := 0
 			for _, key := range everything {
 				after := g.readAt(key)
 				switch below := strings.HasPrefix(key, prefix); {
@@ -32,23 +32,23 @@ var touchBelowRules = []rule{
 					g.seenAt(key)
 					after = g.readAt(key)
 				case len(key) <= 100 && !strings.HasPrefix(key, "generation"):
-					g.unmoved(before[key], after) // others may be touched needlessly
+					g.unmoved(before[key], after) // others may be invalidated needlessly
 				}
 				if after.Epoch != before[key].Epoch {
-					touched++
+					invalidated++
 				}
 				before[key] = after
 			}
-			if n != touched {
-				g.Fatalf("%q: counted %d, touched %d", prefix, n, touched)
+			if n != invalidated {
+				g.Fatalf("%q: counted %d, invalidated %d", prefix, n, invalidated)
 			}
 		}
 	}},
 
-	{"what is not meant is not touched", func(g *gateways) {
+	{"what is not meant is not invalidated", func(g *gateways) {
 		before := g.fill(everything)
 		asked := map[string]bool{}
-		n := g.touchBelow("example.com/docs", func(key string, whole bool) bool {
+		n := g.invalidateMatching("example.com/docs", func(key string, whole bool) bool {
 			if !whole {
 				g.Errorf("%s is whole", key)
 			}
@@ -56,7 +56,7 @@ var touchBelowRules = []rule{
 			return key == "example.com/docs/a"
 		})
 		if n != 1 || len(asked) != 3 {
-			g.Fatalf("touched %d of %v", n, asked)
+			g.Fatalf("invalidated %d of %v", n, asked)
 		}
 		for _, key := range everything {
 			if after := g.readAt(key); key == "example.com/docs/a" {
@@ -70,7 +70,7 @@ var touchBelowRules = []rule{
 	{"a long key is shown as it begins", func(g *gateways) {
 		g.fill(everything)
 		shown := 0
-		g.touchBelow(longKey, func(key string, whole bool) bool {
+		g.invalidateMatching(longKey, func(key string, whole bool) bool {
 			if !strings.HasPrefix(longKey+"a", key) && !strings.HasPrefix(longKey+"b", key) || whole && len(key) <= len(longKey) {
 				g.Errorf("%s: whole: %v", key, whole)
 			}
@@ -85,14 +85,14 @@ var touchBelowRules = []rule{
 	{"claims and passes go on, but nothing stands after them", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)
-		g.touchBelow("GET ", func(string, bool) bool { return true })
+		g.invalidateMatching("GET ", func(string, bool) bool { return true })
 		g.refuseClaim()
 		g.check("renew", g.a.Renew(g.ctx, grant, long), nil)
 		o := tagged("w", "2")
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		g.knows(g.read())
 		pass, _ := g.pass(long)
-		g.touchBelow("GET ", func(string, bool) bool { return true })
+		g.invalidateMatching("GET ", func(string, bool) bool { return true })
 		g.refuseClaim()
 		g.settle(pass, etagcache.Settlement{}, nil)
 		g.idle(g.read())
@@ -100,14 +100,14 @@ var touchBelowRules = []rule{
 
 	{"a slow read brings nothing back", func(g *gateways) {
 		before := g.read()
-		g.touchBelow("", func(string, bool) bool { return true })
+		g.invalidateMatching("", func(string, bool) bool { return true })
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 	}},
 
 	{"whoever waits is woken", func(g *gateways) {
 		g.claim(long)
 		g.prompt(func() func() {
-			return func() { g.touchBelow("", func(string, bool) bool { return true }) }
+			return func() { g.invalidateMatching("", func(string, bool) bool { return true }) }
 		})
 	}},
 
@@ -130,7 +130,7 @@ var touchBelowRules = []rule{
 				}
 			})
 		}
-		g.touchBelow("example.com/", func(string, bool) bool { return true })
+		g.invalidateMatching("example.com/", func(string, bool) bool { return true })
 		cancel()
 		wg.Wait()
 		for _, key := range keys {
@@ -138,13 +138,13 @@ var touchBelowRules = []rule{
 		}
 	}},
 
-	{"nothing is touched for whoever has given up", func(g *gateways) {
+	{"nothing is invalidated for whoever has given up", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
 		ctx, cancel := context.WithCancel(g.ctx)
 		cancel()
-		_, err := g.a.TouchBelow(ctx, "", func(string, bool) bool { return true }, long)
-		g.check("touch below", err, context.Canceled)
+		_, err := g.a.InvalidateMatching(ctx, "", func(string, bool) bool { return true }, long)
+		g.check("invalidate below", err, context.Canceled)
 		g.unmoved(before, g.read())
 	}},
 }
@@ -172,9 +172,9 @@ func (g *gateways) readAt(key string) etagcache.Entry {
 	return e
 }
 
-func (g *gateways) touchBelow(prefix string, matches func(key string, whole bool) bool) int {
+func (g *gateways) invalidateMatching(prefix string, matches func(key string, whole bool) bool) int {
 	g.Helper()
-	n, err := g.b.TouchBelow(g.ctx, prefix, matches, long)
-	g.check("touch below", err, nil)
+	n, err := g.b.InvalidateMatching(g.ctx, prefix, matches, long)
+	g.check("invalidate below", err, nil)
 	return n
 }
