@@ -10,25 +10,25 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/gateway"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
-// The words of the options.
+// The values of options that are words.
 const (
 	verifyPassing = "passing"
 	verifyAll     = "all"
 	verifyNever   = "never"
 
-	modeEnforce = "enforce"
-	modeReport  = "report"
-
 	errorsProblem = "problem"
 	errorsCaddy   = "caddy"
-
-	writeETagVerbatim = "verbatim"
-	writeETagAlways   = "always"
-	writeETagOff      = "off"
 
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
@@ -37,37 +37,148 @@ const (
 	storeDownForward = "forward"
 )
 
-// verification says when a condition is confirmed at the origin.
-type verification struct {
-	// passing and refused writes, respectively
-	passing, refused bool
-	// younger is the age below which a validator needs no confirmation
-	younger time.Duration
+// newGateway returns what the options, which were checked, mean.
+func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
+	deriver, err := h.deriver()
+	if err != nil {
+		return nil, err
+	}
+	affects, _ := affectsRules(h.Affects)
+	guards, _ := guardsRules(h.Guards)
+	items, _ := itemRules(h.Items)
+	vary, _ := varyNames(h.Vary)
+	verify, _ := verification(h.Verify)
+	namer := &resource.Namer{Template: resource.Template(h.Key)}
+	for _, rule := range affects {
+		namer.Roots = append(namer.Roots, rule.Roots()...)
+	}
+	return &gateway.Gateway{
+		Namer: namer,
+		Rules: &relation.Rules{Namer: namer, Affects: affects, Guards: guards},
+		Items: items,
+		Config: &knowledge.Config{
+			Deriver:  deriver,
+			Scheme:   deriver.Scheme(),
+			Template: namer.Template,
+			Terms: etagcache.Terms{
+				Lease:     time.Duration(h.Lease),
+				Retention: time.Duration(h.Retention),
+				Grace:     time.Duration(h.Grace),
+			},
+			Vary: vary,
+		},
+		Answers: &answer.Config{
+			Mode:        answer.Mode(h.Mode),
+			ErrorRoutes: h.Errors == errorsCaddy,
+			Disclose:    *h.Disclose,
+			RetryAfter:  time.Duration(h.StoreDown.RetryAfter),
+			Logger:      logger,
+		},
+		Verify:               verify,
+		WriteETag:            gateway.WriteETag(h.WriteETag),
+		Require:              h.Require,
+		Replay:               h.Replay,
+		ForwardUnconditional: h.Unconditional == unconditionalForward,
+		Buffer:               h.Buffer,
+		Wait:                 time.Duration(h.Wait),
+		StoreDown: gateway.StoreDown{
+			ForwardConditional:   h.StoreDown.Conditional == storeDownForward,
+			ForwardUnconditional: h.StoreDown.Unconditional == storeDownForward,
+		},
+		Logger: logger,
+	}, nil
 }
 
-func parseVerification(s string) (verification, error) {
+// deriver returns what derives tags, with the secret in place.
+func (h *Handler) deriver() (proxyhooks.Deriver, error) {
+	d := proxyhooks.Deriver{Limit: h.Buffer}
+	d.Sources, _ = sources(h.ETag)
+	if h.Secret == "" {
+		return d, nil
+	}
+	secret, err := caddy.NewReplacer().ReplaceOrErr(h.Secret, true, true)
+	if err != nil || secret == "" {
+		// The error itself would reveal a part of a secret that contains braces.
+		return d, &optionError{"secret", errors.New("a placeholder is unknown or empty")}
+	}
+	d.Secret = []byte(secret)
+	return d, nil
+}
+
+// verification returns what the option verify means.
+func verification(s string) (gateway.Verification, error) {
 	switch s {
 	case verifyPassing:
-		return verification{passing: true}, nil
+		return gateway.Verification{Passing: true}, nil
 	case verifyAll:
-		return verification{passing: true, refused: true}, nil
+		return gateway.Verification{Passing: true, Refused: true}, nil
 	case verifyNever:
-		return verification{}, nil
+		return gateway.Verification{}, nil
 	}
 	d, err := caddy.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
+		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
 	}
-	return verification{passing: true, younger: d}, nil
+	return gateway.Verification{Passing: true, Younger: d}, nil
 }
 
-// needed reports whether a write that what is stored lets through must be
-// confirmed, if that was stored so long ago.
-func (v verification) needed(age time.Duration) bool {
-	return v.passing && age >= v.younger
+// affectsRules returns what the option affects means.
+func affectsRules(options []Affects) ([]relation.Rule, error) {
+	var rules []relation.Rule
+	for _, o := range options {
+		r, err := relation.ParseRule(o.Path, o.Resources...)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
 }
 
-// check reports the first option that can't be meant.
+// guardsRules returns what the option guards means.
+func guardsRules(options []Guards) ([]relation.Rule, error) {
+	var rules []relation.Rule
+	for _, o := range options {
+		r, err := relation.ParseRule(o.Path, o.Resource)
+		if err != nil {
+			return nil, err
+		}
+		if r.LeadsToTree() {
+			return nil, fmt.Errorf("%q must be one resource", o.Resource)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// itemRules returns what the option items means.
+func itemRules(options []Items) ([]gateway.ItemRule, error) {
+	var rules []gateway.ItemRule
+	for i, o := range options {
+		r, err := gateway.ParseItemRule(o.Array, o.Path, o.Member)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(options[:i], func(other Items) bool { return other.Array == o.Array }) {
+			return nil, fmt.Errorf("array %q is given twice", o.Array)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+func (h *Handler) checkItems() error {
+	if _, err := itemRules(h.Items); err != nil || len(h.Items) == 0 {
+		return err
+	}
+	list, err := sources(h.ETag)
+	if err == nil && !(proxyhooks.Deriver{Sources: list}).TagsItems() {
+		return errors.New("etag has neither of the sources json and body: a list doesn't show what the others derive tags from")
+	}
+	return nil
+}
+
+// check returns an error for the first invalid option.
 func (h *Handler) check() error {
 	checks := []struct {
 		option string
@@ -84,12 +195,12 @@ func (h *Handler) check() error {
 		{"guards", h.checkOthers(len(h.Guards))},
 		{"items", h.checkItems()},
 		{"items", h.checkOthers(len(h.Items))},
-		{"write_etag", checkWord(h.WriteETag, writeETagVerbatim, writeETagAlways, writeETagOff)},
+		{"write_etag", checkWord(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
-		{"mode", checkWord(h.Mode, modeEnforce, modeReport)},
+		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
 		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
 		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
 		{"store_down", h.StoreDown.check()},
@@ -102,7 +213,7 @@ func (h *Handler) check() error {
 	return nil
 }
 
-// optionError is what is wrong with an option.
+// optionError says what is wrong with an option.
 type optionError struct {
 	option string
 	err    error
@@ -134,7 +245,7 @@ func checkRetention(retention, lease caddy.Duration) error {
 	return nil
 }
 
-// sources returns what the source list of the option etag stands for.
+// sources returns what the option etag means.
 func sources(list []ETagSource) ([]proxyhooks.Source, error) {
 	if len(list) == 0 {
 		return nil, errors.New("at least one source is needed")
@@ -166,10 +277,10 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 		return source, fmt.Errorf("unknown source %q: must be upstream, header, json, modified, body or version", s.Source)
 	}
 	if (s.Field != "") != (source.Kind == proxyhooks.Header) {
-		return source, errors.New("source header needs a field, and no other has one")
+		return source, errors.New("source header needs a field, and no other source has one")
 	}
 	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.JSON) {
-		return source, errors.New("source json needs pointers, and no other has any")
+		return source, errors.New("source json needs pointers, and no other source has any")
 	}
 	for _, text := range s.Pointers {
 		p, err := proxyhooks.ParsePointer(text)
@@ -182,15 +293,15 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 		source.Field = http.CanonicalHeaderKey(s.Field)
 		switch {
 		case !isFieldName(s.Field):
-			return source, fmt.Errorf("%q is no field name", s.Field)
+			return source, fmt.Errorf("%q is not a field name", s.Field)
 		case source.Field == "Etag":
-			return source, errors.New("source header can't make a strong tag of ETag: use upstream")
+			return source, errors.New("source header can't derive a strong tag from ETag: use upstream")
 		}
 	}
 	return source, nil
 }
 
-// String returns the source as it stands in a Caddyfile.
+// String returns the source as it is written in a Caddyfile.
 func (s ETagSource) String() string {
 	words := []string{s.Source}
 	if s.Field != "" {
@@ -199,24 +310,24 @@ func (s ETagSource) String() string {
 	return strings.Join(append(words, s.Pointers...), " ")
 }
 
-// versioned reports whether tags may be the store's own version.
+// versioned reports whether tags may be versions that the store counts.
 func (h *Handler) versioned() bool {
 	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.Kind(s.Source) == proxyhooks.Version })
 }
 
 func (h *Handler) checkVerify() error {
 	if h.versioned() && h.Verify != verifyNever {
-		return errors.New("there is nothing to verify at the origin with etag version: must be never")
+		return errors.New("with etag version there is nothing to verify at the origin: must be never")
 	}
-	return second(parseVerification(h.Verify))
+	return second(verification(h.Verify))
 }
 
-// checkOthers refuses rules about other resources where nobody knows their keys.
+// checkOthers refuses rules about other resources if their keys can't be told.
 func (h *Handler) checkOthers(rules int) error {
 	if rules == 0 {
 		return nil
 	}
-	return ofOthers(h.Key)
+	return resource.Template(h.Key).CheckOthers()
 }
 
 // varyNames returns the field names of the option vary, in the form in which
@@ -231,7 +342,7 @@ func varyNames(names []string) (string, error) {
 		case name == "accept-encoding":
 			return "", errors.New("Accept-Encoding makes no difference: the backend is always asked for the identity coding")
 		case !isFieldName(name):
-			return "", fmt.Errorf("%q is no field name", name)
+			return "", fmt.Errorf("%q is not a field name", name)
 		}
 		lower = append(lower, name)
 	}
@@ -249,14 +360,15 @@ func isFieldName(name string) bool {
 	})
 }
 
-// checkMethods refuses what is no write: only writes can require a condition.
+// checkMethods refuses methods that are not write methods: only these can require
+// a condition.
 func checkMethods(methods []string) error {
 	for i, m := range methods {
 		switch {
 		case m == "" || strings.ToUpper(m) != m || strings.ContainsAny(m, " \t,/"):
-			return fmt.Errorf("%q is no method (methods are upper-case)", m)
-		case methodClass(m) != classWrite:
-			return fmt.Errorf("%s is no write, so that it can't need a condition", m)
+			return fmt.Errorf("%q is not a method (methods are upper-case)", m)
+		case resource.ClassOf(m) != resource.Write:
+			return fmt.Errorf("%s is not a write method, so it can't require a condition", m)
 		case slices.Contains(methods[:i], m):
 			return fmt.Errorf("%s is given twice", m)
 		}

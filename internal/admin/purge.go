@@ -1,0 +1,211 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+)
+
+// purge says which resources were changed. Everything that is known of them is
+// dropped, also by reads and writes in flight. Claims and passes go on.
+type purge struct {
+	// URLs of resources, as clients ask for them, or patterns of URLs. In the host
+	// and in the path, `*` stands for any text without a slash. At the end, `**`
+	// stands for any text at all.
+	URLs []string `json:"urls,omitempty"`
+
+	// Keys of resources, or patterns of keys, for handlers whose `key` depends on
+	// more than the URL.
+	Keys []string `json:"keys,omitempty"`
+
+	// Groups of resources (RFC 9875).
+	Groups []originGroups `json:"groups,omitempty"`
+
+	// Everything.
+	All bool `json:"all,omitempty"`
+}
+
+// originGroups names groups of one origin.
+type originGroups struct {
+	// The origin as the handler sees it: a URL with a scheme, a host and, unless it
+	// is the default, a port. It can't be a pattern.
+	Origin string `json:"origin"`
+
+	// The names of the groups, as responses name them: 1 to 256 printable ASCII
+	// characters. An asterisk stands for itself.
+	Names []string `json:"names"`
+}
+
+// purged is the answer.
+type purged struct {
+	Stores []purgedStore `json:"stores"`
+}
+
+type purgedStore struct {
+	Store string `json:"store"`
+	// How many resources were marked as changed: one for each URL and each key, and
+	// as many as were known for each pattern.
+	Resources int `json:"resources"`
+	// How many groups were marked as changed, known or not.
+	Groups int `json:"groups,omitempty"`
+	// Whether everything was marked.
+	All bool `json:"all,omitempty"`
+}
+
+// maxPurge is the maximum length of the content of a request.
+const maxPurge = 1 << 20
+
+func servePurge(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodPost); err != nil {
+		return err
+	}
+	p, err := readPurge(w, r)
+	if err != nil {
+		return err
+	}
+	shared, leave := storeshare.AllOpen()
+	defer leave()
+	if len(shared) == 0 {
+		return errNoStores
+	}
+	all := make([]targets, len(shared)) // all of them are found before any is marked
+	for i, s := range shared {
+		if all[i], err = p.targetsIn(s); err != nil {
+			return apiError(http.StatusBadRequest, err)
+		}
+	}
+	var done purged
+	var failed []error
+	for i, s := range shared {
+		marked, err := p.in(r.Context(), s, all[i])
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", s.Kind, err))
+			continue
+		}
+		done.Stores = append(done.Stores, marked)
+	}
+	if failed != nil {
+		return apiError(http.StatusServiceUnavailable, fmt.Errorf("not everything was marked as changed, so try again: %w", errors.Join(failed...)))
+	}
+	return sendJSON(w, done)
+}
+
+// readPurge returns what a request asks for.
+func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
+	// A page in a browser on this host could send other media types.
+	if !strings.Contains(r.Header.Get("Content-Type"), "/json") {
+		return p, apiError(http.StatusUnsupportedMediaType, errors.New("the content must be application/json"))
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPurge))
+	d.DisallowUnknownFields() // a misspelt member would leave something unmarked
+	if err := d.Decode(&p); err != nil {
+		status := http.StatusBadRequest
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			status = http.StatusRequestEntityTooLarge
+		}
+		return p, apiError(status, fmt.Errorf("reading the content: %w", err))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return p, apiError(http.StatusBadRequest, errors.New("the content must be one JSON object"))
+	}
+	if len(p.URLs)+len(p.Keys)+len(p.Groups) == 0 && !p.All {
+		return p, apiError(http.StatusBadRequest, errors.New("give urls, keys, groups, or all"))
+	}
+	if slices.Contains(p.Keys, "") {
+		return p, apiError(http.StatusBadRequest, errors.New("a key is empty"))
+	}
+	for _, g := range p.Groups {
+		if err := g.check(); err != nil {
+			return p, apiError(http.StatusBadRequest, err)
+		}
+	}
+	return p, nil
+}
+
+// check refuses names that no stored group can have.
+func (g originGroups) check() error {
+	if len(g.Names) == 0 {
+		return fmt.Errorf("give the names of the groups of %q", g.Origin)
+	}
+	for _, name := range g.Names {
+		switch {
+		case name == "":
+			return errors.New("the name of a group is empty")
+		case len(name) > resource.MaxGroupName:
+			return fmt.Errorf("the name of a group has %d bytes: nothing is stored of groups whose name has more than %d", len(name), resource.MaxGroupName)
+		case strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' }):
+			return fmt.Errorf("%q can't be the name of a group: it must be printable ASCII", name)
+		}
+	}
+	return nil
+}
+
+// targets are what a purge means in one store.
+type targets struct {
+	keys   []string // and patterns of keys
+	groups []string // the keys of groups
+}
+
+// targetsIn returns what the purge means in a store.
+func (p purge) targetsIn(s storeshare.Open) (t targets, err error) {
+	t.keys = slices.Clone(p.Keys)
+	for _, text := range p.URLs {
+		found, err := urlKeys(s, text)
+		if err != nil {
+			return t, err
+		}
+		t.keys = append(t.keys, found...)
+	}
+	for _, g := range p.Groups {
+		found, err := groupKeys(s, g)
+		if err != nil {
+			return t, err
+		}
+		t.groups = append(t.groups, found...)
+	}
+	slices.Sort(t.keys)
+	slices.Sort(t.groups)
+	t.keys, t.groups = slices.Compact(t.keys), slices.Compact(t.groups)
+	return t, nil
+}
+
+// in marks what the purge means in a store.
+func (p purge) in(ctx context.Context, s storeshare.Open, t targets) (purgedStore, error) {
+	done := purgedStore{Store: s.Kind}
+	if p.All {
+		done.All = true
+		return done, s.InvalidateAll(ctx, s.Terms)
+	}
+	for _, key := range t.keys {
+		n, err := invalidate(ctx, s, key)
+		if err != nil {
+			return done, err
+		}
+		done.Resources += n
+	}
+	for _, key := range t.groups {
+		if err := s.Invalidate(ctx, key, s.Terms); err != nil {
+			return done, err
+		}
+		done.Groups++
+	}
+	return done, nil
+}
+
+// invalidate marks what a key or a pattern means. It returns how many these are.
+func invalidate(ctx context.Context, s storeshare.Open, key string) (int, error) {
+	if !resource.IsPattern(key) {
+		return 1, s.Invalidate(ctx, resource.StoredKey(key), s.Terms)
+	}
+	return s.InvalidateMatching(ctx, resource.PatternPrefix(key), func(other string, whole bool) bool {
+		return resource.PatternMatches(key, other, whole)
+	}, s.Terms)
+}

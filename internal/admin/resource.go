@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+)
+
+// shownResource is what a store knows of one resource.
+type shownResource struct {
+	Store    string         `json:"store"`
+	Key      string         `json:"key"`
+	Epoch    string         `json:"epoch"`
+	Busy     float64        `json:"busy_seconds,omitempty"`
+	Vary     string         `json:"vary,omitempty"`
+	Variants []shownVariant `json:"variants"`
+}
+
+type shownVariant struct {
+	Variant      string  `json:"variant"`
+	State        string  `json:"state"`
+	ETag         string  `json:"etag,omitempty"`
+	LastModified string  `json:"last_modified,omitempty"`
+	Own          bool    `json:"own,omitempty"`
+	Age          float64 `json:"age_seconds"`
+}
+
+func serveResource(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet); err != nil {
+		return err
+	}
+	text, key := r.URL.Query().Get("url"), r.URL.Query().Get("key")
+	if (text == "") == (key == "") {
+		return apiError(http.StatusBadRequest, errors.New("give either url or key in the query"))
+	}
+	shared, leave := storeshare.AllOpen()
+	defer leave()
+	if len(shared) == 0 {
+		return errNoStores
+	}
+	var all []shownResource
+	for _, s := range shared {
+		keys, err := []string{key}, error(nil)
+		if text != "" {
+			if keys, err = urlKeys(s, text); err != nil {
+				return apiError(http.StatusBadRequest, err)
+			}
+		}
+		for _, key := range keys {
+			key = resource.StoredKey(key)
+			entry, err := s.Read(r.Context(), key, s.Terms)
+			if err != nil {
+				return apiError(http.StatusServiceUnavailable, fmt.Errorf("%s: %w", s.Kind, err))
+			}
+			all = append(all, show(s.Kind, key, entry))
+		}
+	}
+	return sendJSON(w, map[string]any{"resources": all})
+}
+
+func show(store, key string, e etagcache.Entry) shownResource {
+	shown := shownResource{
+		Store: store, Key: key, Epoch: e.Epoch, Busy: e.Busy.Seconds(), Vary: e.Vary,
+		Variants: []shownVariant{},
+	}
+	for variant, s := range e.Variants {
+		v := shownVariant{Variant: variant, State: s.State.String(), Own: s.Own, Age: s.Age.Seconds()}
+		if s.ETag.Valid {
+			v.ETag = s.ETag.String()
+		}
+		if !s.LastModified.IsZero() {
+			v.LastModified = s.LastModified.UTC().Format(http.TimeFormat)
+		}
+		shown.Variants = append(shown.Variants, v)
+	}
+	slices.SortFunc(shown.Variants, func(a, b shownVariant) int { return cmp.Compare(a.Variant, b.Variant) })
+	return shown
+}

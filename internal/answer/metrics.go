@@ -1,0 +1,56 @@
+package answer
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Mode tells whether the handler enforces preconditions or only reports.
+type Mode string
+
+// The modes, as they are configured and as they label metrics.
+const (
+	Enforce    Mode = "enforce"
+	ReportOnly Mode = "report"
+)
+
+// requestsTotal counts requests by outcome. It belongs to the process, and each
+// config registers it with its own registry, so the count survives reloads.
+var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "preconditions",
+	Name:      "requests_total",
+	Help:      "Requests by outcome. In mode report, the outcome that they would have had.",
+}, []string{"outcome", "mode"})
+
+// unstableTotal counts the resources whose content differs on every read.
+var unstableTotal = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "preconditions",
+	Name:      "unstable_resources_total",
+	Help:      "Resources whose content differs on every read although nobody writes them.",
+})
+
+func init() {
+	for _, mode := range []Mode{Enforce, ReportOnly} {
+		for _, o := range outcomes {
+			requestsTotal.WithLabelValues(string(o), string(mode))
+		}
+	}
+}
+
+// RegisterMetrics registers the collectors with a config's registry. All handlers
+// of a config share them.
+func RegisterMetrics(registry *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{requestsTotal, unstableTotal} {
+		err := registry.Register(c)
+		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
+			return err
+		}
+	}
+	return nil
+}
+
+// CountUnstable counts an unstable resource.
+func CountUnstable() { unstableTotal.Inc() }

@@ -1,0 +1,53 @@
+package answer
+
+import (
+	"net/http"
+	"strings"
+)
+
+// PrefersRepresentation reports whether a Prefer field asks for the
+// representation in the answer (RFC 7240, section 4.2). A client that also asks
+// for the contrary asks for nothing.
+func PrefersRepresentation(h http.Header) bool {
+	wanted := ""
+	for _, line := range h["Prefer"] {
+		for preference := range unquoted(line, ',') {
+			word := preference
+			for part := range unquoted(preference, ';') {
+				word = part
+				break
+			}
+			name, value, _ := strings.Cut(word, "=")
+			if !strings.EqualFold(strings.Trim(name, " \t"), "return") {
+				continue
+			}
+			value = strings.Trim(strings.Trim(value, " \t"), `"`)
+			if wanted != "" && wanted != value {
+				return false
+			}
+			wanted = value
+		}
+	}
+	return wanted == "representation"
+}
+
+// unquoted yields the parts of s between separators that are not in quotes.
+func unquoted(s string, separator byte) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		begin, quoted := 0, false
+		for i := 0; i < len(s); i++ {
+			switch {
+			case quoted && s[i] == '\\':
+				i++
+			case s[i] == '"':
+				quoted = !quoted
+			case s[i] == separator && !quoted:
+				if !yield(s[begin:i]) {
+					return
+				}
+				begin = i + 1
+			}
+		}
+		yield(s[begin:])
+	}
+}

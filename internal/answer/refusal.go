@@ -1,0 +1,151 @@
+package answer
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// Refusal is an answer that the handler gives in place of the backend.
+type Refusal struct {
+	Status  int
+	Outcome Outcome
+
+	// Detail tells the client what is wrong and what to do next. Reason tells
+	// the operator the same in a few words.
+	Detail string
+	Reason string
+
+	// Condition is the field that decided, if one did, and Current is what it was
+	// compared with.
+	Condition validator.Field
+	Current   validator.Representation
+
+	// RetryAfter is sent if it is above zero.
+	RetryAfter time.Duration
+}
+
+// TooLarge refuses more conditions than any honest client sends (RFC 6585,
+// section 5).
+func TooLarge() Refusal {
+	return Refusal{
+		Status:  http.StatusRequestHeaderFieldsTooLarge,
+		Outcome: Unverifiable,
+		Reason:  "too many conditions",
+		Detail: fmt.Sprintf("The conditional request fields hold more than %d entity tags or %d bytes. Send only the tags that you need.",
+			validator.MaxTags, validator.MaxBytes),
+	}
+}
+
+// ConditionRequired refuses a write without a condition (RFC 6585, section 3).
+func ConditionRequired() Refusal {
+	return Refusal{
+		Status:  http.StatusPreconditionRequired,
+		Outcome: Required,
+		Reason:  "no condition",
+		Detail: "This request must be conditional. Read the resource, and send its ETag in If-Match; " +
+			"to create it, send If-None-Match: *.",
+	}
+}
+
+// WriteInFlight refuses a write that waited in vain for another write. The other
+// one may also be one that the store, having lost its data, can't know of.
+func WriteInFlight() Refusal {
+	return Refusal{
+		Status:     http.StatusServiceUnavailable,
+		Outcome:    Conflict,
+		Reason:     "another write is in flight",
+		Detail:     "Another write of this resource may still be under way. Nothing was changed; try again later.",
+		RetryAfter: time.Second,
+	}
+}
+
+// CannotTell refuses a write because the store or the origin can't be asked.
+func (a *Responder) CannotTell(reason string) Refusal {
+	return Refusal{
+		Status:     http.StatusServiceUnavailable,
+		Outcome:    Unavailable,
+		Reason:     reason,
+		Detail:     "The condition can't be checked right now: " + reason + ". Nothing was changed; try again later.",
+		RetryAfter: a.RetryAfter,
+	}
+}
+
+// LeaseLost answers a write that was forwarded and may or may not have been
+// performed.
+func (a *Responder) LeaseLost() Refusal {
+	f := a.CannotTell("the claim was lost while the backend worked")
+	f.Detail = "The claim on this resource was lost while the backend worked: nobody knows whether the request was performed. Read the resource before you try again."
+	return f
+}
+
+// ConditionFailed refuses the request because its condition is false or can't be
+// verified.
+func (a *Responder) ConditionFailed(res validator.Result, current validator.Representation) Refusal {
+	f := Refusal{
+		Status:    http.StatusPreconditionFailed,
+		Outcome:   Failed,
+		Reason:    res.Field.String() + ": " + res.Reason.String(),
+		Detail:    failureDetail(res),
+		Condition: res.Field,
+		Current:   current,
+	}
+	if res.Verdict == validator.Unverifiable {
+		f.Outcome = Unverifiable
+	}
+	if current.State == validator.Absent && a.Request.Meaning == http.MethodDelete {
+		// What is absent can't be deleted, whatever the condition (RFC 9110,
+		// section 13.2.1).
+		f.Status = http.StatusNotFound
+		f.Detail = "There is nothing to delete."
+	}
+	return f
+}
+
+// NotVerifiable refuses a write whose condition can't be decided because of what
+// the origin answered.
+func NotVerifiable(field validator.Field, why string) Refusal {
+	return Refusal{
+		Status:    http.StatusPreconditionFailed,
+		Outcome:   Unverifiable,
+		Reason:    why,
+		Detail:    "The condition can't be verified: " + why + ".",
+		Condition: field,
+	}
+}
+
+// failureDetail says which condition failed, and what to do next.
+func failureDetail(res validator.Result) string {
+	const again = " Read the resource again, merge your change, and send it with the new ETag."
+	field := res.Field.String()
+	switch res.Reason {
+	case validator.NoMatch:
+		return field + " lists no current entity tag." + again
+	case validator.Matched:
+		return field + " lists the current entity tag." + again
+	case validator.Exists:
+		return "The resource already exists." + again
+	case validator.DoesNotExist:
+		return "The resource doesn't exist, or no longer exists, so " + field + " can't hold."
+	case validator.Modified:
+		return "The resource was modified after the date in " + field + "." + again
+	case validator.EmptyList:
+		return field + " is present but lists no entity tag, so it can't hold."
+	case validator.Malformed:
+		return fmt.Sprintf("%s is malformed at offset %d: send a list of quoted entity tags, or a single *.", field, res.Offset)
+	case validator.WildcardInList:
+		return fmt.Sprintf("%s contains * among other members, at offset %d: a * counts only alone.", field, res.Offset)
+	case validator.WeakListed:
+		return field + " lists only weak entity tags, which never match here (strong comparison)."
+	case validator.WeakCurrent:
+		return "The current entity tag is weak, so " + field + " can't hold (strong comparison)."
+	case validator.WeakDate:
+		return "The resource was modified a moment ago, so " + field + " proves nothing yet." + again
+	case validator.NotKnown:
+		return "The resource has no entity tag, so " + field + " can't be verified."
+	default:
+		return field + " doesn't hold: " + res.Reason.String() + "."
+	}
+}

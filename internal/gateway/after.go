@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"net/http"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// prepareProbe prepares for a probe of the origin after the write, if somebody
+// wants to know what the write led to. Only the holder of a claim can be sure
+// that what it sees is its own doing.
+func (w *writing) prepareProbe() {
+	verbatim, always := w.mayBeVerbatim(), w.WriteETag == WriteETagAlways && !w.plan.Guarded
+	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
+		return
+	}
+	subject := w.plan.Subject.Request(w.r)
+	w.base = subject.Clone(context.WithoutCancel(subject.Context()))
+	if sum, ok := proxyhooks.Digest(w.r); ok {
+		w.content, w.size = &sum, w.r.ContentLength
+	}
+	if w.Replay {
+		w.digest = requestDigest(w.exchange)
+	}
+}
+
+// mayBeVerbatim reports whether the content may be stored exactly as it was sent,
+// and whether the client is to be told the tag in that case. Only a PUT of a whole
+// representation asks for that (RFC 9110, sections 9.3.4 and 14.5).
+func (w *writing) mayBeVerbatim() bool {
+	return w.WriteETag == WriteETagVerbatim && !w.plan.Guarded &&
+		w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
+		w.r.Header["Content-Range"] == nil && w.r.Header["Content-Encoding"] == nil
+}
+
+// observe finds out what the write has led to, if that is possible, and makes the
+// answer say no more than that.
+func (w *writing) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
+	if !w.enforces() || w.request.Signed || a.Status == 0 {
+		return
+	}
+	represents := a.Whole && fate == proxyhooks.Applied && w.represents(a.Status, a.Header)
+	var shown proxyhooks.Derivation
+	if represents {
+		shown = w.Deriver.FromContent(a.Header, a.Content, time.Now())
+	}
+	w.removeValidators(a)
+	switch {
+	case represents && shown.ETag.Valid:
+		w.recordResult(shown.Observed, a.Header, a.Status)
+		setETag(a.Header, shown.ETag)
+	case a.Whole && fate == proxyhooks.Applied && w.base != nil:
+		w.probeAfter(a)
+	}
+}
+
+// represents reports whether the content of an answer is the new representation
+// of the target (RFC 9110, section 8.7), without a content coding that a read
+// wouldn't have.
+func (w *writing) represents(status int, h http.Header) bool {
+	location := h["Content-Location"]
+	return !w.plan.Guarded && (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
+		w.request.IsOwnTarget(location[0]) && h["Content-Encoding"] == nil && w.WriteETag != WriteETagOff
+}
+
+// probeAfter asks the origin, under the claim, what the write has led to. It
+// records that for the settlement, and sets the tag on the answer if it may be
+// there.
+func (w *writing) probeAfter(a proxyhooks.Answer) {
+	view, err := w.view.Confirm() // the write itself may have invalidated a group
+	if err != nil {
+		return
+	}
+	w.view = view
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), w.Terms.Lease)
+	defer cancel()
+	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
+	sent := &comparison{Hash: sha256.New(), size: w.size, readOn: w.Replay || !w.mayBeVerbatim()}
+	p := proxyhooks.ProbeContent(ctx, w.next, w.base, w.Deriver, sent)
+	if !p.Known || w.holds.SubjectLost().Err() != nil {
+		return
+	}
+	after := p.Observed
+	if p.Versioned {
+		after = view.Versioned(after, p.Header, validator.Observed{}, w.holds.Token()+" settled")
+	}
+	w.recordResult(after, p.Header, a.Status)
+	if w.WriteETag == WriteETagAlways && !w.plan.Guarded && !w.createdElsewhere(a) || w.mayBeVerbatim() && sent.equals(w.content) {
+		setETag(a.Header, after.ETag)
+	}
+}
+
+// recordResult records what the write has led to, for its settlement. The header
+// is that of the response which showed it, and status that of the answer to the
+// write.
+func (w *writing) recordResult(after validator.Observed, header http.Header, status int) {
+	if !w.holds.Claimed() {
+		return
+	}
+	o, ok := w.view.Observation(after, header)
+	if !ok || o.State == validator.Present && !o.ETag.Valid {
+		return
+	}
+	w.after = &o
+	if w.Replay {
+		w.receipt = newReceipt(w.digest, w.content, status)
+	}
+}
+
+// setETag puts a tag on an answer.
+func setETag(h http.Header, tag validator.ETag) {
+	if tag.Valid {
+		h["Etag"] = []string{tag.String()}
+	}
+}
+
+// comparison compares the content that is written to it with other content.
+type comparison struct {
+	hash.Hash
+	size   int64 // of the other content; below zero if it isn't known
+	readOn bool  // whether to go on when they differ
+	read   int64
+}
+
+var errDiffers = errors.New("the content differs")
+
+func (c *comparison) Write(p []byte) (int, error) {
+	c.read += int64(len(p))
+	if c.read <= c.size {
+		return c.Hash.Write(p)
+	}
+	if c.readOn {
+		return len(p), nil
+	}
+	return 0, errDiffers
+}
+
+// equals reports whether it is the content with that digest.
+func (c *comparison) equals(digest *[sha256.Size]byte) bool {
+	return digest != nil && c.read == c.size && [sha256.Size]byte(c.Sum(nil)) == *digest
+}
+
+// removeValidators removes the validators that the backend put on its answer to a
+// write: they may describe the content of the answer, or nothing. The tag of a
+// resource that was created elsewhere is about that resource (RFC 9110, section
+// 15.3.2).
+func (w *writing) removeValidators(a proxyhooks.Answer) {
+	if !w.createdElsewhere(a) || w.Deriver.Replaces(a.Header) {
+		delete(a.Header, "Etag")
+	}
+	delete(a.Header, "Last-Modified")
+}
+
+// createdElsewhere reports whether the write created a resource other than its
+// target.
+func (w *writing) createdElsewhere(a proxyhooks.Answer) bool {
+	location := a.Header.Get("Location")
+	return a.Status == http.StatusCreated && location != "" && !w.request.IsOwnTarget(location)
+}

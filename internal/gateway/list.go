@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/concurrently"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// ItemRule says where a list shows resources of their own.
+type ItemRule struct {
+	array  proxyhooks.Pointer
+	path   proxyhooks.ItemPath
+	member string
+}
+
+// ParseItemRule parses a rule from the configuration. An empty member means etag.
+func ParseItemRule(array, path, member string) (r ItemRule, err error) {
+	r.member = cmp.Or(member, "etag")
+	if r.array, err = proxyhooks.ParsePointer(array); err != nil {
+		return r, fmt.Errorf("array %q %w", array, err)
+	}
+	if r.path, err = proxyhooks.ParseItemPath(path); err != nil {
+		return r, fmt.Errorf("path %q %w", path, err)
+	}
+	return r, nil
+}
+
+const (
+	// maxItems is how many items of a list get their tags.
+	maxItems = 1000
+	// maxItemReads is how many of them are read from the store at once.
+	maxItemReads = 16
+	// maxItemProbes is for how many of them the origin is asked, and
+	// maxItemProbesAtOnce for how many at once.
+	maxItemProbes       = 64
+	maxItemProbesAtOnce = 4
+)
+
+// item is an item of a list, with what is known of the resource that it shows.
+//
+// The tag that an item gets can't make a client overwrite a change that it hasn't
+// seen, whatever happens between the moment at which the list was made and a
+// write, and whatever the store says. The tag is a hash of what the list shows of
+// the item, and of nothing else. A write with that tag in If-Match is let through
+// only if it is the tag of what the write replaces. Then that, too, has the hash,
+// so it is what the client has seen (with the source json, all that counts of
+// it). The store and the origin only say whether the tag can be of use: a list
+// that lags behind, or shows only a part of an item, gets no tag that can't match.
+type item struct {
+	proxyhooks.Item
+	member string
+	reader *knowledge.Reader
+
+	candidates []validator.ETag // the tags that the item may have
+	certain    bool             // whether it is sure to have the first one
+
+	view  knowledge.View
+	known bool           // whether the store could be asked
+	open  bool           // whether only the origin can tell
+	tag   validator.ETag // that the item gets
+}
+
+// lists reports whether the response may be a list.
+func (rd *reading) lists() bool { return rd.Items != nil && !rd.request.Signed }
+
+// tagItems returns the content of a list with the tags of its items in it. It
+// changes the representation that is sent: different bytes have a different tag,
+// and no date, because the same list with other tags in it would share that date.
+func (rd *reading) tagItems(status int, header http.Header, r *validator.Representation, content []byte) ([]byte, bool) {
+	if !rd.lists() || !proxyhooks.Extensible(status, header) {
+		return nil, false
+	}
+	if rd.r.Method == http.MethodHead {
+		if !rd.Deriver.TooLarge(header) { // the content of a GET may differ in what these describe (RFC 9110, section 8.6)
+			answer.RemoveContentMetadata(header)
+		}
+		return nil, false
+	}
+	insertions := (&list{rd, header, content}).insertions()
+	if len(insertions) == 0 {
+		return nil, false
+	}
+	tagged, digest := proxyhooks.Insert(content, insertions)
+	answer.RemoveContentMetadata(header)
+	header["Content-Length"] = []string{strconv.Itoa(len(tagged))}
+	delete(header, "Last-Modified")
+	r.LastModified, r.WeakDate = time.Time{}, false
+	if r.ETag.Valid {
+		r.ETag = r.ETag.WithItems(digest)
+		header["Etag"] = []string{r.ETag.String()}
+	}
+	return tagged, true
+}
+
+// list is the response to a GET that may be a list.
+type list struct {
+	*reading
+	header  http.Header
+	content []byte
+}
+
+// insertions returns the tags that are put into the list.
+func (l *list) insertions() (insertions []proxyhooks.Insertion) {
+	if !utf8.Valid(l.content) || !json.Valid(l.content) {
+		return nil
+	}
+	items := l.items()
+	concurrently.Do(maxItemReads, items, (*item).decide)
+	l.probe(slices.DeleteFunc(slices.Clone(items), func(i *item) bool { return !i.open }))
+	for _, i := range items {
+		if i.tag.Valid {
+			insertions = append(insertions, i.Insertion(i.member, i.tag))
+		}
+	}
+	return insertions
+}
+
+// items returns the items that may get a tag.
+func (l *list) items() (items []*item) {
+	left := maxItems
+	for _, rule := range l.Items {
+		found := proxyhooks.Items(l.content, rule.array, left)
+		left -= len(found)
+		for _, one := range found {
+			if i := l.item(rule, one); i != nil {
+				items = append(items, i)
+			}
+		}
+	}
+	return items
+}
+
+// item returns an item, or nil if it can't or mustn't get a tag.
+func (l *list) item(rule ItemRule, found proxyhooks.Item) *item {
+	i := &item{Item: found, member: rule.member}
+	i.candidates, i.certain = l.Deriver.ItemTags(l.header, found.JSON)
+	if len(i.candidates) == 0 || found.Has(rule.member) {
+		return nil
+	}
+	original, current, ok := l.locate(rule.path, found)
+	if !ok {
+		return nil
+	}
+	reader := *l.reader
+	reader.Subject = l.Namer.At(l.request, original, current)
+	if reader.Subject.Key == l.plan.Subject.Key {
+		return nil
+	}
+	i.reader = &reader
+	return i
+}
+
+// locate finds out where an item is: the target by which the client would ask for
+// it, and the target as which that request reaches the handler.
+func (l *list) locate(path proxyhooks.ItemPath, i proxyhooks.Item) (original, current *url.URL, ok bool) {
+	reference, ok := path.Of(i.JSON)
+	if !ok {
+		return nil, nil, false
+	}
+	if path.Template() {
+		var err error
+		if current, err = url.ParseRequestURI(reference); err != nil {
+			return nil, nil, false
+		}
+		original, ok = l.request.Original(current)
+	} else if original, ok = l.request.SameOrigin(reference); ok {
+		current, ok = l.request.Current(original)
+	}
+	return original, current, ok && !hasDots(original.Path) && !hasDots(current.Path)
+}
+
+// hasDots reports whether a path has a dot segment. Such a path doesn't lead to
+// where the item says it does.
+func hasDots(path string) bool {
+	segments := strings.Split(path, "/")
+	return slices.Contains(segments, ".") || slices.Contains(segments, "..")
+}
+
+// decide gives the item its tag, or no tag, or leaves that to the origin.
+func (i *item) decide() {
+	var err error
+	i.view, err = i.reader.Read()
+	i.known = err == nil
+	switch stored := i.view.Stored(); {
+	case i.known && !i.view.Busy() && stored.State != validator.Unknown:
+		i.take(stored.Observed)
+	case i.certain:
+		i.tag = i.candidates[0]
+	default:
+		// While a write is in flight, what the origin shows may be over before the
+		// client has it.
+		i.open = !i.view.Busy()
+	}
+}
+
+// take gives the item the tag of its current representation, if that may be what
+// the list shows.
+func (i *item) take(current validator.Observed) {
+	if slices.Contains(i.candidates, current.ETag) {
+		i.tag = current.ETag
+	}
+}
+
+// probe asks the origin for items, for as long as a write waits for others:
+// the list is here, and one slow item must not hold it back. The probes then end
+// as if the client had gone away, which no proxy holds against its backend.
+func (l *list) probe(items []*item) {
+	ctx, cancel := context.WithCancel(l.base.Context())
+	defer cancel()
+	defer time.AfterFunc(l.Wait, cancel).Stop()
+	base := l.base.WithContext(ctx)
+	concurrently.Do(maxItemProbesAtOnce, items[:min(len(items), maxItemProbes)], func(i *item) { l.probeItem(i, base) })
+}
+
+// probeItem asks the origin for an item and stores what that shows. That it shows
+// nothing isn't stored: an item of a list exists somewhere, if not for this
+// client or behind these handlers. Base is the request for the list, before next
+// changed it.
+func (l *list) probeItem(i *item, base *http.Request) {
+	r := i.reader.Subject.Request(base)
+	p := proxyhooks.Probe(r.Context(), l.next, r, l.Deriver, l.Buffer)
+	if !p.Observed.ETag.Valid {
+		return
+	}
+	if o, ok := i.view.Observation(p.Observed, p.Header); ok && i.known {
+		_ = i.view.Store(o)
+	}
+	i.take(p.Observed)
+}

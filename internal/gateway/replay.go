@@ -1,0 +1,82 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// A receipt identifies a write that has succeeded: a digest of the request but
+// for its content, a digest of the content, and the status of the answer.
+
+// newReceipt returns the receipt of a request, or nothing if its content isn't
+// known.
+func newReceipt(request string, content *[sha256.Size]byte, status int) string {
+	if content == nil {
+		return ""
+	}
+	return request + "." + base64.RawURLEncoding.EncodeToString(content[:12]) + "." + strconv.Itoa(status)
+}
+
+// identifyingFields are the fields, besides conditions and overrides, that tell
+// one request from another: who sends it, the key by which the client itself
+// tells its requests apart, what its content is, and what WebDAV is to do (RFC
+// 4918, section 10).
+var identifyingFields = [...]string{
+	"Authorization", "Cookie", "Idempotency-Key",
+	"Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
+	"Depth", "Destination", "Overwrite",
+}
+
+// requestDigest identifies a request but for its content.
+func requestDigest(x *exchange) string {
+	h := sha256.New()
+	c := x.request.Conditions
+	parts := [][]string{
+		append(x.request.Overrides(), x.r.Method, x.plan.Subject.CurrentTarget, x.request.OriginalTarget),
+		c.IfMatch, c.IfNoneMatch, c.IfUnmodifiedSince,
+	}
+	for _, name := range identifyingFields {
+		parts = append(parts, x.request.Fields[name])
+	}
+	for _, part := range parts {
+		for _, s := range part {
+			h.Write([]byte(s))
+			h.Write([]byte{0})
+		}
+		h.Write([]byte{1})
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
+
+// replayedStatus returns the status with which the backend answered this very
+// request before, if that request led to the current state, and zero otherwise.
+func (d decision) replayedStatus(x *exchange) (status int, err error) {
+	known, receipt := d.view.Stored(), d.view.Entry().Receipt
+	request, rest, _ := strings.Cut(receipt, ".")
+	if !x.Replay || d.result.Verdict != validator.False || request == "" || request != requestDigest(x) ||
+		known.State == validator.Unknown || !known.SameValidators(d.current) {
+		return 0, nil
+	}
+	_, answered, _ := strings.Cut(rest, ".")
+	if status, err = strconv.Atoi(answered); err != nil {
+		return 0, nil
+	}
+	content, ok := proxyhooks.Digest(x.r)
+	if !ok {
+		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true)
+		if err != nil {
+			return 0, contentError(err)
+		}
+		defer done()
+		content, ok = proxyhooks.Digest(x.r)
+	}
+	if !ok || newReceipt(request, &content, status) != receipt {
+		return 0, nil
+	}
+	return status, nil
+}

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// reportWrite forwards a write whatever its conditions say, and reports what
+// would have become of it. Nobody waits for anybody.
+func (x *exchange) reportWrite() error {
+	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, false)
+	if err != nil {
+		return contentError(err)
+	}
+	defer done()
+	f, current := x.foresee()
+	if f.Status != 0 {
+		x.Logger.Info("would be refused",
+			zap.Int("status", f.Status), zap.String("outcome", string(f.Outcome)), zap.String("reason", f.Reason),
+			zap.String("method", x.r.Method), zap.String("resource", x.plan.Subject.Key))
+	}
+	x.markChanged(x.plan.ChangedKeys()[1:])
+	w := x.newWriting()
+	w.marks = true
+	w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
+	defer w.release()
+	return w.forward(decision{outcome: f.Outcome, reason: f.Reason, field: f.Condition, current: current})
+}
+
+// foresee returns the refusal that the request would get, or one without a status
+// but with the outcome, and what is current.
+func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
+	if x.request.TooManyConditions() {
+		return answer.TooLarge(), validator.Observed{}
+	}
+	if !x.request.Conditional {
+		return x.foreseeUnconditional(), validator.Observed{}
+	}
+	view, err := x.reader.Read()
+	if err != nil {
+		return x.answer.CannotTell("the store is out of reach"), validator.Observed{}
+	}
+	known := view.Selected()
+	current := known.Observed
+	res := view.Evaluate(current, known)
+	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
+		p := x.probe(x.r.Context())
+		if !p.Known {
+			return x.answer.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
+		}
+		if current = p.Observed; p.Versioned {
+			current = view.Versioned(current, p.Header, known.Observed, view.Entry().Epoch)
+		}
+		res = view.Evaluate(current, known)
+	}
+	switch res.Verdict {
+	case validator.True:
+		return answer.Refusal{Outcome: answer.Passed, Condition: res.Field}, current
+	case validator.Unconditional:
+		return x.foreseeUnconditional(), current
+	default:
+		return x.answer.ConditionFailed(res, current.Representation), current
+	}
+}
+
+func (x *exchange) foreseeUnconditional() answer.Refusal {
+	if x.mustBeConditional() {
+		return answer.ConditionRequired()
+	}
+	return answer.Refusal{Outcome: answer.Unconditional}
+}

@@ -1,0 +1,182 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/relation"
+)
+
+// Check decides, for the subject's entry as it is now, whether the claim is still
+// wanted. It returns the epoch that it has looked at. Entry is nil if the check
+// has to read it.
+type Check func(entry *etagcache.Entry) (epoch string, wanted bool, err error)
+
+// maxTries bounds how often a claim is tried while the entry keeps changing
+// between the check and the claim.
+const maxTries = 1000
+
+// ErrTooLively means that the resource kept changing while a claim was tried.
+var ErrTooLively = errors.New("the resource changes all the time")
+
+// AcquireClaim takes a claim on the subject of a plan, and on the others what
+// their roles ask for. Entry is the subject's entry as the caller knows it. If
+// check says that the claim is no longer wanted, AcquireClaim reports false, and
+// what it has taken so far is still held. Waiting bounds the time that it waits.
+func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry etagcache.Entry, check Check) (bool, error) {
+	if err := h.acquire(waiting, plan.Before()); err != nil {
+		return false, err
+	}
+	subject, wanted, err := h.claim(waiting, plan.Subject.Key, &entry, check)
+	if err != nil || !wanted {
+		return false, err
+	}
+	h.subject = &subject
+	return true, h.acquire(waiting, plan.After())
+}
+
+// AcquirePass takes a pass on the subject of a plan, and on the others what their
+// roles ask for.
+func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
+	if err := h.acquire(waiting, plan.Before()); err != nil {
+		return err
+	}
+	subject, err := h.pass(waiting, plan.Subject.Key)
+	if err != nil {
+		return err
+	}
+	h.subject = &subject
+	if err := h.acquire(waiting, plan.After()); err != nil {
+		return err
+	}
+	return h.AcquireSubtrees(waiting, plan)
+}
+
+// AcquireSubtrees invalidates everything stored below the paths that the write
+// changes as a whole. The subject may be below one of them, so a conditional
+// write does this once its condition was found true. Nobody holds a subtree
+// epoch alone, so there is nobody to wait for.
+func (h *Holds) AcquireSubtrees(waiting context.Context, plan relation.Plan) error {
+	return h.acquire(waiting, plan.Subtrees)
+}
+
+// TryPass takes a pass on a resource if nobody is in the way. Otherwise the write
+// goes on without.
+func (h *Holds) TryPass(ctx context.Context, key string) {
+	taken := time.Now()
+	if grant, _, err := h.share.Pass(ctx, key, h.terms); err == nil {
+		subject := h.keepAlive(grant, taken)
+		h.subject = &subject
+	}
+}
+
+// acquire takes others, so that no condition on one of them is found true while
+// the write is in flight.
+func (h *Holds) acquire(waiting context.Context, others []relation.Other) error {
+	for _, o := range others {
+		var one held
+		var err error
+		switch o.Role {
+		case relation.ExclusiveLock:
+			one, err = h.claimAny(waiting, o.Key)
+		case relation.SharedLock:
+			one, err = h.passLock(waiting, o.Key)
+		default:
+			one, err = h.pass(waiting, o.Key)
+		}
+		if err != nil {
+			return err
+		}
+		h.others = append(h.others, one)
+	}
+	return nil
+}
+
+// claim takes a claim as soon as no other write is in flight, unless check says
+// that it isn't wanted any more.
+func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entry, check Check) (one held, wanted bool, err error) {
+	release, waited, err := h.share.Queues.Acquire(waiting, key)
+	if err != nil {
+		return one, false, err
+	}
+	defer release()
+	if waited {
+		entry = nil
+	}
+	for range maxTries {
+		epoch, wanted, err := check(entry)
+		if err != nil || !wanted {
+			return one, false, err
+		}
+		taken := time.Now()
+		grant, now, err := h.share.Claim(h.ctx, key, epoch, h.terms)
+		switch {
+		case err == nil:
+			return h.keepAlive(grant, taken), true, nil
+		case errors.Is(err, etagcache.ErrBusy):
+			// The store has reserved the turn: passes that are asked for from now
+			// on come after this claim.
+			if err := h.share.Wait(waiting, key, now); err != nil {
+				return one, false, err
+			}
+			entry = nil
+		case errors.Is(err, etagcache.ErrStale):
+			entry = &now
+		default:
+			return one, false, err
+		}
+	}
+	return one, false, ErrTooLively
+}
+
+// claimAny takes a claim whatever the state of the entry.
+func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
+	one, _, err := h.claim(waiting, key, nil, func(entry *etagcache.Entry) (string, bool, error) {
+		if entry != nil {
+			return entry.Epoch, true, nil
+		}
+		read, err := h.share.Read(waiting, key, h.terms)
+		return read.Epoch, true, err
+	})
+	return one, err
+}
+
+// pass takes a pass as soon as no conditional write is in flight.
+func (h *Holds) pass(waiting context.Context, key string) (held, error) {
+	release, _, err := h.share.Queues.Acquire(waiting, key)
+	if err != nil {
+		return held{}, err
+	}
+	defer release()
+	return h.retryPass(waiting, key)
+}
+
+// passLock takes a pass on a lock as soon as nobody has it alone. It needs no
+// queue: whoever shares a lock is in the way only of those who want it alone, and
+// the store gives them their turn. The store may not have heard of what this node
+// is writing, so the journal comes first.
+func (h *Holds) passLock(waiting context.Context, key string) (held, error) {
+	if err := h.share.WaitForJournal(waiting, key); err != nil {
+		return held{}, err
+	}
+	return h.retryPass(waiting, key)
+}
+
+func (h *Holds) retryPass(waiting context.Context, key string) (held, error) {
+	for {
+		taken := time.Now()
+		grant, entry, err := h.share.Pass(h.ctx, key, h.terms)
+		if err == nil {
+			return h.keepAlive(grant, taken), nil
+		}
+		if !errors.Is(err, etagcache.ErrBusy) {
+			return held{}, err
+		}
+		// Wait also waits for the journal.
+		if err := h.share.Wait(waiting, key, entry); err != nil {
+			return held{}, err
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package knowledge
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"sync"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/concurrently"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+)
+
+// Config is what the configuration says about views.
+type Config struct {
+	Deriver  proxyhooks.Deriver
+	Scheme   string // of the deriver
+	Template resource.Template
+	Terms    etagcache.Terms
+
+	// Vary are the request fields that the backend doesn't name in Vary although
+	// its responses depend on them.
+	Vary string
+}
+
+// Reader reads what is known of one subject, for one request.
+type Reader struct {
+	*Config
+	Share   *storeshare.Share
+	Request *resource.Request
+	Subject resource.Subject
+}
+
+// maxGroupReads is how many groups are read at once.
+const maxGroupReads = 16
+
+// Read reads the entry of the subject and the groups that it names. If that
+// fails, the view says that nothing is known.
+func (r *Reader) Read() (View, error) {
+	entry, err := r.Share.Read(r.Request.Context(), r.Subject.Key, r.Terms)
+	if err != nil {
+		return View{Reader: r, entry: entry}, err
+	}
+	return r.View(entry)
+}
+
+// Recent returns a view of the entry that this node saw last. Only a claim can
+// tell whether it is current. It reports false if there is no such entry.
+func (r *Reader) Recent() (View, bool) {
+	entry, ok := r.Share.Recent(r.Subject.Key)
+	if !ok {
+		return View{Reader: r}, false
+	}
+	v, err := r.View(entry)
+	return v, err == nil
+}
+
+// View returns the view of an entry of the subject. It reads the groups that the
+// entry names, in one round trip for all of them. If that fails, nothing in the
+// entry counts.
+func (r *Reader) View(entry etagcache.Entry) (View, error) {
+	v := View{Reader: r, entry: entry}
+	_, text := splitVary(entry.Vary)
+	if text == "" && r.Subject.AncestorKeys == nil {
+		return v, nil
+	}
+	stored := parseMemberships(text)
+	current, err := r.epochs(r.names(stored))
+	v.groups, v.outdated = current, err != nil || current.unread() || !maps.Equal(stored, current)
+	return v, err
+}
+
+// names returns the names of the epochs to read: the groups that are stored, and
+// the subtrees that the subject is in, whatever is stored.
+func (r *Reader) names(stored memberships) []string {
+	names := r.subtrees()
+	for name := range stored {
+		if !strings.HasPrefix(name, subtreeMark) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (r *Reader) subtrees() (names []string) {
+	for i := range r.Subject.AncestorKeys {
+		names = append(names, subtreeName(i))
+	}
+	return names
+}
+
+// epochs returns the current epochs of groups and subtrees. The epoch of what is
+// changing is empty.
+func (r *Reader) epochs(names []string) (memberships, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Request.Context()))
+	defer cancel(nil)
+	var mu sync.Mutex
+	epochs := make(memberships, len(names))
+	concurrently.Do(maxGroupReads, names, func(name string) {
+		group, err := r.Share.Read(ctx, r.epochKey(name), r.Terms)
+		switch {
+		case err != nil:
+			cancel(err) // the others are worthless without this one
+		case group.Busy > 0:
+			group.Epoch = ""
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		epochs[name] = group.Epoch
+	})
+	return epochs, context.Cause(ctx)
+}
+
+// epochKey returns the key of the entry whose epoch a name stands for.
+func (r *Reader) epochKey(name string) string {
+	if ancestor, ok := ancestorOf(name); ok {
+		return resource.SubtreeKey(r.Subject.AncestorKeys[ancestor])
+	}
+	return r.Template.GroupKey(r.Request.Replacer, name)
+}

@@ -1,0 +1,215 @@
+package knowledge
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// View is what is known of a subject at one moment. It is immutable.
+type View struct {
+	*Reader
+	entry  etagcache.Entry
+	groups memberships // as they were read with the entry
+
+	// outdated tells that a group has changed since the variants were stored.
+	outdated bool
+}
+
+// Entry returns the store's entry.
+func (v View) Entry() etagcache.Entry { return v.entry }
+
+// Busy reports whether a write is in flight. Then the variants say nothing about
+// the present.
+func (v View) Busy() bool { return v.entry.Busy > 0 }
+
+// Counts reports whether what the entry says still counts. It doesn't if a group
+// of the resource has changed since.
+func (v View) Counts() bool { return !v.outdated }
+
+// variants returns what is known, by variant.
+func (v View) variants() map[string]etagcache.Stored {
+	if v.outdated {
+		return nil
+	}
+	return v.entry.Variants
+}
+
+// Stored returns what is known of the representation that the request selects.
+func (v View) Stored() etagcache.Stored { return v.variants()[v.variant(v.vary())] }
+
+// Variant returns what is known of a variant.
+func (v View) Variant(key string) (etagcache.Stored, bool) {
+	stored, ok := v.variants()[key]
+	return stored, ok
+}
+
+// Selected returns what is known of the representation that the condition of a
+// write is about: the one that the write's own fields select. A version says as
+// much about all representations of a resource. With the source version, one
+// that satisfies the condition will do.
+func (v View) Selected() etagcache.Stored {
+	own := v.Stored()
+	if !v.Deriver.Versions() || v.Request.Conditions.IfMatch == nil ||
+		v.Request.Evaluate(own.Representation).Verdict == validator.True {
+		return own
+	}
+	for _, s := range v.variants() {
+		if v.Request.Evaluate(s.Representation).Verdict == validator.True {
+			return s
+		}
+	}
+	return own
+}
+
+// Evaluate evaluates the request's conditions against o. Known is what was
+// stored of the representation before.
+func (v View) Evaluate(o validator.Observed, known etagcache.Stored) validator.Result {
+	return v.Request.Evaluate(v.Dated(o, known))
+}
+
+// variant returns the key of the representation that the request selects, if
+// responses vary by the given request fields. The original target is a part of
+// the key: two backends can share a rewritten path.
+func (r *Reader) variant(vary string) string {
+	if r.Request.Signed { // it is sent with whatever coding the client accepts
+		vary = proxyhooks.JoinVary(vary, "accept-encoding")
+	}
+	target := r.Subject.CurrentTarget + " " + r.Subject.OriginalTarget
+	return proxyhooks.VariantKey(r.Scheme, target, vary, r.Request.Fields)
+}
+
+// vary returns the request fields that responses are known to vary by.
+func (v View) vary() string {
+	known, _ := splitVary(v.entry.Vary)
+	if v.Vary == "" {
+		return known
+	}
+	return proxyhooks.JoinVary(v.Vary, known)
+}
+
+// Observation turns o, which a response with the header h showed, into an
+// observation of the variant that the request selects. It reports false if the
+// response can't be told apart from others, or belongs to too many groups.
+func (v View) Observation(o validator.Observed, h http.Header) (etagcache.Observation, bool) {
+	vary, ok := proxyhooks.Vary(v.vary(), h)
+	groups, fit := v.memberships(h)
+	return etagcache.Observation{Observed: o, Variant: v.variant(vary), Vary: vary + groups.String()}, ok && fit
+}
+
+// Store stores an observation that was made under the view's epoch.
+func (v View) Store(o etagcache.Observation) error {
+	ctx := context.WithoutCancel(v.Request.Context())
+	return v.Share.Observe(ctx, v.Subject.Key, v.entry, o, v.Terms)
+}
+
+// memberships returns the groups of the resource: those that are known and those
+// that a response names. If these are too many together, only those of the
+// response count, because nothing that is stored of the resource survives the
+// change. It reports false if those alone are too many; then nothing can be
+// stored.
+func (v View) memberships(h http.Header) (memberships, bool) {
+	lines := h["Cache-Groups"]
+	if lines == nil && v.groups == nil {
+		return nil, true
+	}
+	own := make(memberships)
+	for _, name := range v.subtrees() {
+		own[name] = v.groups[name]
+	}
+	for _, name := range proxyhooks.ParseGroups(lines) {
+		if len(name) > resource.MaxGroupName {
+			return nil, false
+		}
+		own[name] = v.groups[name]
+	}
+	all := maps.Clone(v.groups)
+	if all == nil {
+		return own, own.fit()
+	}
+	if maps.Copy(all, own); all.fit() {
+		return all, true
+	}
+	return own, own.fit()
+}
+
+// TooManyGroups reports whether a response names more groups than can be stored.
+func (v View) TooManyGroups(h http.Header) bool {
+	_, fit := v.memberships(h)
+	return !fit
+}
+
+// namesNewGroups reports whether a response names groups that weren't known
+// before.
+func (v View) namesNewGroups(h http.Header) bool {
+	m, _ := v.memberships(h)
+	return m.unread()
+}
+
+// Confirm reads the groups again, under a claim that was taken for this view. It
+// returns a view by which nothing is known if one of them has changed.
+//
+// This is why no write passes on a stored validator if an invalidation of one of
+// its groups was complete before the claim was taken. The claim proves that the
+// entry is the one that was evaluated. Here, after the claim was taken, its
+// epochs of the groups are found to be current. So they have been current all
+// along since they were read for the response that showed the validator. An
+// invalidation that was complete before the claim was taken came before that
+// reading, because otherwise it would have moved an epoch. So the backend had
+// made its change before it gave that response.
+func (v View) Confirm() (View, error) {
+	if v.groups == nil {
+		return v, nil
+	}
+	return v.View(v.entry)
+}
+
+// Versioned gives o the tag that the version of the resource stands for: the
+// known tag, or the one that belongs to the epoch. It gives none if the
+// representation can't be told apart from others, or if what is stored of it
+// doesn't count yet.
+//
+// With the source version, a tag doesn't describe a representation. It says that
+// nobody has written the resource since. It is made of the epoch in which the
+// representation is first seen, together with the epochs of the groups and
+// subtrees, and is then stored with the representation. It disappears when that
+// is dropped or no longer counts, and it never comes back, because no epoch does.
+func (v View) Versioned(o validator.Observed, h http.Header, known validator.Observed, epoch string) validator.Observed {
+	observation, ok := v.Observation(o, h)
+	switch {
+	case !ok, v.namesNewGroups(h):
+	case known.State == validator.Present && known.ETag.Valid:
+		o.ETag = known.ETag
+	default:
+		_, groups := splitVary(observation.Vary)
+		o.ETag = v.Deriver.VersionTag(epoch+groups, observation.Variant)
+	}
+	return o
+}
+
+// Dated gives o a modification date, if it has none from the backend: the end of
+// the second in which the store first saw it as it is. Known is what was stored
+// of it before. If that differs, the change may have come at any time up to now.
+//
+// The date is weak until its second is over. So no two states share a date, and
+// no state has a date at which an earlier one could still be seen.
+func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
+	r := o.Representation
+	now := v.entry.Now
+	if r.State != validator.Present || !r.ETag.Valid || !r.LastModified.IsZero() || now.IsZero() {
+		return r
+	}
+	since := now
+	if known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own && !known.Since.IsZero() {
+		since = known.Since
+	}
+	r.LastModified = since.Truncate(time.Second).Add(time.Second).UTC()
+	r.WeakDate = since == now || now.Before(r.LastModified)
+	return r
+}

@@ -1,0 +1,117 @@
+package resource
+
+import (
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// FoldHost returns what all spellings of a host have in common. An IPv6 address
+// has brackets only if it came without a port.
+func FoldHost(host string) string {
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// FoldHostPort does the same for a host that may have a port. The port of the
+// scheme is left out.
+func FoldHostPort(scheme, hostport string) string {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return FoldHost(hostport)
+	}
+	if port = foldPort(scheme, port); port == "" {
+		return FoldHost(host)
+	}
+	return net.JoinHostPort(FoldHost(host), port)
+}
+
+// foldPort returns a port, or nothing if it is the port of the scheme.
+func foldPort(scheme, port string) string {
+	if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return ""
+	}
+	return port
+}
+
+// foldPath returns what all spellings of a path have in common. Most backends
+// ignore dot segments, empty segments and a slash at the end. Some also ignore:
+// case (IIS, Express), the difference between a backslash and a slash (IIS),
+// what follows a semicolon (Tomcat), dots and spaces at the end of a name
+// (Windows), a line feed there (PHP, whose patterns match before it), the
+// difference between a plus sign and a space (PHP, where it decodes the path as
+// a query), how letters are composed (macOS), and what follows a NUL. Segments
+// that name the index of a directory, or a session, are left out.
+func foldPath(p string) string {
+	// Clean the path first as backends do for which the other characters mean
+	// nothing: a `..` after `;x` removes a different segment than it would later.
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	p = foldCase(p)
+	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
+	for i := range segments {
+		segments[i] = foldSegmentEnd(segments[i])
+	}
+	segments = strings.Split(path.Clean("/"+strings.Join(segments, "/")), "/")
+	return "/" + strings.Join(slices.DeleteFunc(segments[1:], implied), "/")
+}
+
+// foldCase removes differences in the case and the composition of letters.
+func foldCase(s string) string {
+	lower := strings.ToLower(s)
+	if !strings.ContainsFunc(lower, func(c rune) bool { return c > unicode.MaxASCII }) {
+		return lower
+	}
+	return norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is a σ
+}
+
+// foldSegment returns what the spellings of one path segment have in common.
+func foldSegment(segment string) string { return foldSegmentEnd(foldCase(segment)) }
+
+// foldSegmentEnd removes what some backends ignore at the end of a segment.
+func foldSegmentEnd(s string) string {
+	s, _, _ = strings.Cut(s, ";")
+	s = strings.TrimRight(strings.ReplaceAll(s, "+", " "), space)
+	if s == "." || s == ".." {
+		return s
+	}
+	return strings.TrimRight(s, space+".")
+}
+
+// space is what most languages take for white space.
+const space = " \t\n\v\f\r"
+
+// implied reports whether a backend may find the same resource without this
+// segment: the name of an index (`/docs/index.html`, `/index.php/docs`), or an
+// ASP.NET session (`/(S(…))/docs`).
+func implied(segment string) bool {
+	for _, index := range [...]string{"index.", "default."} {
+		if strings.HasPrefix(segment, index) {
+			return true
+		}
+	}
+	return strings.HasSuffix(segment, "))") && len(segment) > 4 &&
+		segment[0] == '(' && strings.IndexByte("asfx", segment[1]) >= 0 && segment[2] == '('
+}
+
+// printable escapes control characters, so that a key can be logged, sent and
+// typed.
+func printable(key string) string {
+	key = strings.ToValidUTF8(key, string(unicode.ReplacementChar))
+	if !strings.ContainsFunc(key, unicode.IsControl) {
+		return key
+	}
+	var b strings.Builder
+	for _, c := range key {
+		if unicode.IsControl(c) {
+			b.WriteString(url.PathEscape(string(c)))
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,97 @@
+package resource
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Pattern is a path, as segments, in which `*` stands for any one segment.
+type Pattern []string
+
+// anySegment is the segment that stands for any segment.
+const anySegment = "*"
+
+// ParsePattern parses a path pattern from the configuration.
+func ParsePattern(text string) (Pattern, error) {
+	if !strings.HasPrefix(text, "/") {
+		return nil, fmt.Errorf("%q must begin with a slash", text)
+	}
+	if strings.ContainsAny(text, "?#") {
+		return nil, fmt.Errorf("%q must be a path, without a query", text)
+	}
+	if plain, err := url.PathUnescape(text); err == nil && plain != text {
+		return nil, fmt.Errorf("%q must be written without percent-encoding: %q", text, plain)
+	}
+	p := Segments(text)
+	for _, s := range p {
+		switch {
+		case s == anySegment:
+		case strings.Contains(s, anySegment+anySegment):
+			return nil, fmt.Errorf("in %q, ** may stand only at the end of what is affected", text)
+		case strings.Contains(s, anySegment):
+			return nil, fmt.Errorf("in %q, * must stand for a whole segment", text)
+		}
+	}
+	return p, nil
+}
+
+// Segments splits a path into the segments that count for a key. Each keeps its
+// own spelling.
+func Segments(p string) (kept []string) {
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	for s := range strings.SplitSeq(strings.ReplaceAll(p, `\`, "/"), "/") {
+		switch foldSegment(s) {
+		case "", ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return slices.DeleteFunc(kept, func(s string) bool { return implied(foldSegment(s)) })
+}
+
+// Match reports whether the segments of a path match the pattern, in any
+// spelling that leads to the same key. It returns what each `*` stood for.
+func (p Pattern) Match(segments []string) (wild []string, ok bool) {
+	if len(segments) != len(p) {
+		return nil, false
+	}
+	for i, s := range p {
+		switch {
+		case s == anySegment:
+			wild = append(wild, segments[i])
+		case foldSegment(s) != foldSegment(segments[i]):
+			return nil, false
+		}
+	}
+	return wild, true
+}
+
+// Fill returns the path in which each `*` is replaced by the next text of wild.
+func (p Pattern) Fill(wild []string) string {
+	var b strings.Builder
+	for _, s := range p {
+		if s == anySegment {
+			s, wild = wild[0], wild[1:]
+		}
+		b.WriteString("/" + s)
+	}
+	if b.Len() == 0 {
+		return "/"
+	}
+	return b.String()
+}
+
+// Wildcards returns the number of `*`.
+func (p Pattern) Wildcards() (n int) {
+	for _, s := range p {
+		if s == anySegment {
+			n++
+		}
+	}
+	return n
+}

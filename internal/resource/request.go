@@ -1,0 +1,88 @@
+package resource
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// Request is a request as it reached the handler. Its own fields don't change;
+// the header of the embedded HTTP request does while the request is forwarded.
+type Request struct {
+	*http.Request
+	Replacer *caddy.Replacer
+
+	// Class and Meaning tell what the request does. Meaning is the method that
+	// the request stands for, which an override field may name.
+	Class   Class
+	Meaning string
+
+	// Fields is a copy of the header, made before anything was changed on it.
+	Fields     http.Header
+	Conditions validator.Conditions
+
+	// Conditional tells that a write has a condition that can prevent it. A
+	// field that must be ignored in every state of the resource (RFC 9110,
+	// section 13.1) is no such condition.
+	Conditional bool
+
+	// Signed tells that the request must be forwarded as it is.
+	Signed bool
+
+	// OriginalTarget is the path and query as the client sent them, and
+	// CurrentTarget is what earlier handlers made of them.
+	OriginalTarget, CurrentTarget string
+}
+
+// NewRequest describes a request that Caddy has prepared.
+func NewRequest(r *http.Request) *Request {
+	class, meaning := classify(r)
+	req := &Request{
+		Request:       r,
+		Replacer:      r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		Class:         class,
+		Meaning:       meaning,
+		Fields:        r.Header.Clone(),
+		Conditions:    validator.ConditionsFrom(r.Header),
+		Signed:        signed(r),
+		CurrentTarget: r.URL.RequestURI(),
+	}
+	req.OriginalTarget = req.CurrentTarget
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
+		req.OriginalTarget = o.URL.RequestURI()
+	}
+	req.Conditional = class == Write && req.Conditions.GuardsWrite() &&
+		req.Evaluate(validator.Representation{}).Verdict != validator.Unconditional
+	return req
+}
+
+// Evaluate evaluates the request's conditions against a representation.
+func (r *Request) Evaluate(current validator.Representation) validator.Result {
+	return validator.Evaluate(r.Meaning, r.Conditions, current, time.Now())
+}
+
+// TooManyConditions reports whether there are more conditions than any honest
+// client sends.
+func (r *Request) TooManyConditions() bool { return r.Conditions.CheckSize() != nil }
+
+// Does reports whether the request is made with one of these methods, or may
+// stand for one. Several override fields may disagree, and nobody knows which
+// one the backend obeys. Some backends (Flask, Symfony) also accept lower case,
+// and browsers send `patch` in lower case.
+func (r *Request) Does(methods ...string) bool {
+	return slices.ContainsFunc(append(r.Overrides(), strings.ToUpper(r.Method)), func(method string) bool {
+		return slices.Contains(methods, method)
+	})
+}
+
+// Overrides returns the methods that the override fields name, in upper case.
+func (r *Request) Overrides() []string { return overrides(r.Request) }
+
+// Gone reports whether the client has gone away.
+func (r *Request) Gone() bool { return r.Context().Err() != nil }

@@ -1,0 +1,149 @@
+package resource
+
+import (
+	"cmp"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// References to targets other than the request's own: clients and backends name
+// them, and rules lead to them.
+
+// SameOrigin resolves a reference in an answer against the target as the client
+// asked for it. It reports false if the reference leads to a different origin
+// (RFC 9110, section 4.3.1), or nowhere.
+func (r *Request) SameOrigin(reference string) (*url.URL, bool) {
+	target, ok := r.Resolve(reference)
+	if !ok {
+		return nil, false
+	}
+	scheme, host := r.Origin()
+	return target, target.Scheme == scheme && FoldHostPort(scheme, target.Host) == FoldHostPort(scheme, host)
+}
+
+// Resolve resolves a reference against the target as the client asked for it. It
+// reports false if the reference leads nowhere.
+func (r *Request) Resolve(reference string) (*url.URL, bool) {
+	base, err := url.ParseRequestURI(r.OriginalTarget)
+	if err != nil {
+		return nil, false
+	}
+	base.Scheme, base.Host = r.Origin()
+	target, err := base.Parse(reference)
+	return target, err == nil && target.Opaque == ""
+}
+
+// IsOwnTarget reports whether a reference in an answer leads to the target of the
+// request. The scheme doesn't count: a backend behind a proxy that terminates TLS
+// often names http.
+func (r *Request) IsOwnTarget(reference string) bool {
+	target, ok := r.Resolve(reference)
+	if !ok || target.RequestURI() != r.OriginalTarget {
+		return false
+	}
+	_, known := r.Origin()
+	return strings.EqualFold(target.Host, r.Host) || strings.EqualFold(target.Host, known)
+}
+
+// OnHost reports whether a URL names the host of the request, as it is known
+// here or to the client. Neither the scheme nor the port counts.
+func (r *Request) OnHost(u *url.URL) bool {
+	_, known := r.Origin()
+	for _, host := range []string{r.Host, known} {
+		if FoldHost((&url.URL{Host: host}).Hostname()) == FoldHost(u.Hostname()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Origin returns the scheme and the authority by which the client knows the
+// target. What a proxy in front says about them counts if Caddy trusts it.
+func (r *Request) Origin() (scheme, host string) {
+	scheme, host = "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		scheme = cmp.Or(strings.ToLower(firstMember(r.Fields["X-Forwarded-Proto"])), scheme)
+		host = cmp.Or(firstMember(r.Fields["X-Forwarded-Host"]), host)
+	}
+	return scheme, host
+}
+
+// firstMember returns the first member of a list: the proxy next to the client
+// added it.
+func firstMember(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	member, _, _ := strings.Cut(lines[0], ",")
+	return strings.TrimSpace(member)
+}
+
+// Candidates returns the targets that a reference may mean here. If the
+// request's own path was rewritten on its way, the same rewrite may apply to the
+// target, and nobody knows whether it does.
+func (r *Request) Candidates(target *url.URL) []*url.URL {
+	targets := []*url.URL{target}
+	from, to := r.rewrite()
+	if rest, ok := strings.CutPrefix(target.Path, from); ok && from != to {
+		u := *target
+		u.Path, u.RawPath = to+rest, ""
+		targets = append(targets, &u)
+	}
+	return targets
+}
+
+// Original returns the target by which the client would ask for a target that
+// reaches the handler as current. It reports false if that can't be told.
+func (r *Request) Original(current *url.URL) (*url.URL, bool) {
+	from, to := r.rewrite()
+	return replacePrefix(current, to, from)
+}
+
+// OriginalOr does the same, but returns current if the original can't be told.
+func (r *Request) OriginalOr(current *url.URL) *url.URL {
+	if original, ok := r.Original(current); ok {
+		return original
+	}
+	return current
+}
+
+// Current returns the target as which a request for original would reach the
+// handler. It reports false if that can't be told.
+func (r *Request) Current(original *url.URL) (*url.URL, bool) {
+	from, to := r.rewrite()
+	return replacePrefix(original, from, to)
+}
+
+// rewrite returns the beginning of the path that earlier handlers replaced, and
+// what they replaced it with. Both are empty if the path is unchanged.
+func (r *Request) rewrite() (from, to string) {
+	original, failed := url.ParseRequestURI(r.OriginalTarget)
+	current, err := url.ParseRequestURI(r.CurrentTarget)
+	if failed != nil || err != nil {
+		return "", ""
+	}
+	from, to = original.Path, current.Path
+	for from != "" && to != "" && from[len(from)-1] == to[len(to)-1] {
+		from, to = from[:len(from)-1], to[:len(to)-1]
+	}
+	return from, to
+}
+
+// replacePrefix returns a target with a different beginning of its path.
+func replacePrefix(target *url.URL, from, to string) (*url.URL, bool) {
+	rest, ok := strings.CutPrefix(target.EscapedPath(), (&url.URL{Path: from}).EscapedPath())
+	if !ok {
+		return nil, false
+	}
+	u, err := url.ParseRequestURI((&url.URL{Path: to}).EscapedPath() + rest)
+	if err != nil {
+		return nil, false
+	}
+	u.RawQuery = target.RawQuery
+	return u, true
+}

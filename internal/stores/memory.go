@@ -1,0 +1,104 @@
+// Package stores holds the Caddy modules of the stores, which are guests of the
+// handler in the namespace http.preconditions.stores.
+package stores
+
+import (
+	"cmp"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/directive"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+)
+
+func init() {
+	caddy.RegisterModule(Memory{})
+}
+
+// Memory keeps validators and claims in the memory of this process. All handlers
+// of the process that use it share one store, which also survives config
+// reloads. It suits a single Caddy: nodes that serve the same resources need a
+// store that they share.
+type Memory struct {
+	// How many resources are kept. When there are more, the least recently used
+	// one is forgotten, which costs no more than asking the origin for it again.
+	// The limit belongs to the process: the last one configured counts, defaults
+	// included, so give all handlers the same one. Default: 1000000.
+	MaxEntries int `json:"max_entries,omitempty"`
+}
+
+const defaultMaxEntries = 1_000_000
+
+// NewMemory returns the store of a handler that has no other configured.
+func NewMemory() *Memory { return &Memory{MaxEntries: defaultMaxEntries} }
+
+// CaddyModule returns the Caddy module information.
+func (Memory) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.preconditions.stores.memory",
+		New: func() caddy.Module { return new(Memory) },
+	}
+}
+
+// Provision sets the default.
+func (m *Memory) Provision(caddy.Context) error {
+	m.MaxEntries = cmp.Or(m.MaxEntries, defaultMaxEntries)
+	return nil
+}
+
+// Validate refuses a limit that makes no sense.
+func (m *Memory) Validate() error {
+	if m.MaxEntries < 1 {
+		return errors.New("max_entries must be at least 1")
+	}
+	return nil
+}
+
+// StoreKey implements storeshare.Opener.
+func (*Memory) StoreKey() string { return "memory" }
+
+// OpenStore implements storeshare.Opener.
+func (*Memory) OpenStore() (etagcache.Store, error) {
+	return etagcache.NewMemory(defaultMaxEntries), nil
+}
+
+// Reconfigure sets the limit of a store that an earlier config may have opened.
+func (m *Memory) Reconfigure(s etagcache.Store) {
+	s.(*etagcache.Memory).SetMaxEntries(m.MaxEntries)
+}
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	store memory {
+//		max_entries <number>
+//	}
+func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // store name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
+		if option != "max_entries" {
+			return d.Errf("unknown option store memory %s", option)
+		}
+		if err := directive.NumberArg(d, &m.MaxEntries); err != nil {
+			return err
+		}
+		if m.MaxEntries < 1 {
+			return d.Err("max_entries must be at least 1")
+		}
+		return nil
+	})
+	return err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Memory)(nil)
+	_ caddy.Validator       = (*Memory)(nil)
+	_ caddyfile.Unmarshaler = (*Memory)(nil)
+	_ storeshare.Opener     = (*Memory)(nil)
+)

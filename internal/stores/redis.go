@@ -1,0 +1,257 @@
+package stores
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+)
+
+func init() {
+	caddy.RegisterModule(Redis{})
+	redis.SetLogger(clientLogger{})
+}
+
+// clientLogger sends what go-redis logs, such as every failed dial, to Caddy's
+// log rather than to stderr.
+type clientLogger struct{}
+
+func (clientLogger) Printf(_ context.Context, format string, args ...any) {
+	caddy.Log().Named("redis").Sugar().Debugf(format, args...)
+}
+
+// Redis keeps validators and claims in Redis (6.0 or newer), where any number of
+// Caddy nodes can share them: a single server, a master behind Sentinels, or a
+// cluster. Global placeholders such as `{env.REDIS_PASSWORD}` and
+// `{file./run/secrets/redis}` are replaced in all texts.
+type Redis struct {
+	// Where Redis is: `redis://[user:password@]host[:port][/db]`, `rediss://…` for
+	// TLS, or `unix:///path`. Several URLs are the nodes of a cluster, or the
+	// Sentinels if `sentinel_master` is set.
+	URL []string `json:"url,omitempty"`
+
+	// Where Redis is, as host:port. Default, if there is no URL either:
+	// `localhost:6379`.
+	Address []string `json:"address,omitempty"`
+
+	// The user name and the password, unless a URL contains them.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	// The number of the database, unless a URL contains it. Default: 0.
+	DB int `json:"db,omitempty"`
+
+	// Turns TLS on, as a URL with `rediss` does.
+	TLS *RedisTLS `json:"tls,omitempty"`
+
+	// The name by which the Sentinels know the master.
+	SentinelMaster string `json:"sentinel_master,omitempty"`
+
+	// The user name and the password of the Sentinels themselves.
+	SentinelUsername string `json:"sentinel_username,omitempty"`
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
+	// Whether a single address belongs to a cluster. Several addresses always do,
+	// unless `sentinel_master` is set.
+	Cluster bool `json:"cluster,omitempty"`
+
+	// The beginning of the names of all keys and of the channel. Nodes share
+	// resources only if they have the same prefix. Default:
+	// `caddy:preconditions:`.
+	Prefix string `json:"prefix,omitempty"`
+
+	// How long one operation may take before Redis counts as out of reach.
+	// Default: 250ms.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How many replicas must acknowledge a claim before it counts, which makes it
+	// survive a failover. With fewer replicas, writes are refused. Default: 0.
+	Replicas int `json:"replicas,omitempty"`
+}
+
+// RedisTLS configures TLS to Redis.
+type RedisTLS struct {
+	// A PEM file with the certificates of the authorities to trust. Default: the
+	// authorities that the system trusts.
+	CA string `json:"ca,omitempty"`
+
+	// PEM files with the certificate and the key to present to Redis.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+
+	// The name that the server's certificate must be for. Default: the host.
+	ServerName string `json:"server_name,omitempty"`
+
+	// Accept any certificate. Anybody between Caddy and Redis can then read and
+	// change everything.
+	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Redis) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.preconditions.stores.redis",
+		New: func() caddy.Module { return new(Redis) },
+	}
+}
+
+const (
+	defaultRedisAddress = "localhost:6379"
+	defaultRedisPrefix  = "caddy:preconditions:"
+	defaultRedisTimeout = caddy.Duration(250 * time.Millisecond)
+
+	maxReplicas = 100 // more is a mistake
+)
+
+// Provision replaces placeholders and sets the defaults.
+func (s *Redis) Provision(caddy.Context) error {
+	repl := caddy.NewReplacer()
+	texts := []*string{&s.Username, &s.Password, &s.SentinelMaster, &s.SentinelUsername, &s.SentinelPassword, &s.Prefix}
+	if s.TLS != nil {
+		s.TLS = new(*s.TLS)
+		texts = append(texts, &s.TLS.CA, &s.TLS.Certificate, &s.TLS.Key, &s.TLS.ServerName)
+	}
+	s.URL, s.Address = slices.Clone(s.URL), slices.Clone(s.Address)
+	for i := range s.URL {
+		texts = append(texts, &s.URL[i])
+	}
+	for i := range s.Address {
+		texts = append(texts, &s.Address[i])
+	}
+	for _, text := range texts {
+		*text = repl.ReplaceAll(*text, "")
+	}
+	if len(s.URL)+len(s.Address) == 0 {
+		s.Address = []string{defaultRedisAddress}
+	}
+	s.Prefix = cmp.Or(s.Prefix, defaultRedisPrefix)
+	s.Timeout = cmp.Or(s.Timeout, defaultRedisTimeout)
+	return nil
+}
+
+// Validate refuses contradictions. It doesn't use the network.
+func (s *Redis) Validate() error {
+	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
+		return errors.New("redis: timeout must be between 1ms and 1m")
+	}
+	if s.Replicas < 0 || s.Replicas > maxReplicas {
+		return fmt.Errorf("redis: replicas must be between 0 and %d", maxReplicas)
+	}
+	config, err := s.config()
+	if err != nil {
+		return err
+	}
+	client, err := config.Client()
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+// StoreKey implements storeshare.Opener. It is a digest of every field and of the
+// files that they name: if any of them has changed, a reload opens a new store.
+func (s *Redis) StoreKey() string {
+	fields, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // only texts and numbers
+	}
+	h := sha256.New()
+	h.Write(fields)
+	if s.TLS != nil {
+		for _, file := range [...]string{s.TLS.CA, s.TLS.Certificate, s.TLS.Key} {
+			content, _ := os.ReadFile(file) // OpenStore reports the error
+			sum := sha256.Sum256(content)
+			h.Write(sum[:])
+		}
+	}
+	return "redis:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// OpenStore implements storeshare.Opener.
+func (s *Redis) OpenStore() (etagcache.Store, error) {
+	config, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := config.Client()
+	if err != nil {
+		return nil, err
+	}
+	return etagcache.NewRedis(client, etagcache.RedisOptions{
+		Prefix:   s.Prefix,
+		Timeout:  time.Duration(s.Timeout),
+		Replicas: s.Replicas,
+	}), nil
+}
+
+func (s *Redis) config() (etagcache.RedisConfig, error) {
+	c := etagcache.RedisConfig{
+		Addresses:        append(slices.Clone(s.URL), s.Address...),
+		Username:         s.Username,
+		Password:         s.Password,
+		DB:               s.DB,
+		SentinelMaster:   s.SentinelMaster,
+		SentinelUsername: s.SentinelUsername,
+		SentinelPassword: s.SentinelPassword,
+		Cluster:          s.Cluster,
+		Timeout:          time.Duration(s.Timeout),
+	}
+	if s.TLS == nil {
+		return c, nil
+	}
+	var err error
+	c.TLS, err = s.TLS.config()
+	return c, err
+}
+
+func (t *RedisTLS) config() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.ServerName,
+		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // the operator asked for it
+	}
+	if t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("redis: reading the authorities: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis: %s contains no certificate", t.CA)
+		}
+	}
+	if (t.Certificate == "") != (t.Key == "") {
+		return nil, errors.New("redis: a certificate needs a key, and a key needs a certificate")
+	}
+	if t.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("redis: reading the certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Redis)(nil)
+	_ caddy.Validator       = (*Redis)(nil)
+	_ caddyfile.Unmarshaler = (*Redis)(nil)
+	_ storeshare.Opener     = (*Redis)(nil)
+)

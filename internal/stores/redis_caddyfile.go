@@ -1,0 +1,120 @@
+package stores
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/caddy-preconditions/preconditions/internal/directive"
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	store redis [<urls…>] {
+//		url               <urls…>
+//		address           <host:port…>
+//		username          <name>
+//		password          <password>
+//		db                <number>
+//		tls {
+//			ca                   <file>
+//			certificate          <file> <key file>
+//			server_name          <name>
+//			insecure_skip_verify
+//		}
+//		sentinel_master   <name>
+//		sentinel_username <name>
+//		sentinel_password <password>
+//		cluster
+//		prefix            <text>
+//		timeout           <duration>
+//		replicas          <number>
+//	}
+func (s *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // store name
+	name := d.Token()
+	s.URL = d.RemainingArgs()
+	if _, err := directive.EachOption(d, s.unmarshalOption, "url", "address"); err != nil {
+		return err
+	}
+	if err := s.contradiction(); err != nil {
+		return directive.ErrAt(name, err)
+	}
+	return nil
+}
+
+// contradiction returns the first contradiction among the options, as far as it
+// shows before placeholders are replaced.
+func (s *Redis) contradiction() error {
+	text, err := json.Marshal(s)
+	if err != nil || bytes.Contains(bytes.Trim(text, "{}"), []byte("{")) {
+		return err
+	}
+	parsed := *s
+	if parsed.TLS != nil {
+		parsed.TLS = new(RedisTLS) // its files may be on a different machine
+	}
+	if err := parsed.Provision(caddy.Context{}); err != nil {
+		return err
+	}
+	return parsed.Validate()
+}
+
+func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "url":
+		return directive.SomeArgs(d, &s.URL)
+	case "address":
+		return directive.SomeArgs(d, &s.Address)
+	case "username":
+		return directive.OneArg(d, &s.Username)
+	case "password":
+		return directive.OneArg(d, &s.Password)
+	case "db":
+		return directive.NumberArg(d, &s.DB)
+	case "tls":
+		s.TLS = new(RedisTLS)
+		return s.TLS.unmarshal(d)
+	case "sentinel_master":
+		return directive.OneArg(d, &s.SentinelMaster)
+	case "sentinel_username":
+		return directive.OneArg(d, &s.SentinelUsername)
+	case "sentinel_password":
+		return directive.OneArg(d, &s.SentinelPassword)
+	case "cluster":
+		return directive.FlagArg(d, &s.Cluster)
+	case "prefix":
+		return directive.OneArg(d, &s.Prefix)
+	case "timeout":
+		return directive.DurationArg(d, &s.Timeout)
+	case "replicas":
+		return directive.NumberArg(d, &s.Replicas)
+	default:
+		return d.Errf("unknown option store redis %s", option)
+	}
+}
+
+func (t *RedisTLS) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
+		switch option {
+		case "ca":
+			return directive.OneArg(d, &t.CA)
+		case "certificate":
+			if !d.AllArgs(&t.Certificate, &t.Key) {
+				return d.ArgErr()
+			}
+			return nil
+		case "server_name":
+			return directive.OneArg(d, &t.ServerName)
+		case "insecure_skip_verify":
+			return directive.FlagArg(d, &t.InsecureSkipVerify)
+		default:
+			return d.Errf("unknown option tls %s", option)
+		}
+	})
+	return err
+}

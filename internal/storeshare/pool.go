@@ -1,0 +1,185 @@
+package storeshare
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// Opener is what a module in the namespace http.preconditions.stores must be.
+//
+// It may also have a method Reconfigure(etagcache.Store). That is called with
+// the store of each new config, whether the store was just opened or is shared
+// with an earlier config.
+type Opener interface {
+	// StoreKey names the store. Modules with equal keys share one store, also
+	// across config reloads. So the key must differ wherever the configuration
+	// means a different store. It must not reveal a password.
+	StoreKey() string
+
+	// OpenStore returns the store. It must not wait for the network: Caddy can
+	// start while the store is out of reach.
+	OpenStore() (etagcache.Store, error)
+}
+
+// pool holds the open shares by their store's key, so that they outlive config
+// reloads.
+var pool = caddy.NewUsagePool()
+
+// Membership is what a handler has of a share, from its provisioning to its
+// cleanup.
+type Membership struct {
+	opener Opener
+	logger *zap.Logger
+	user   *User
+	key    string
+	share  *Share
+}
+
+// Join opens the store, or takes a share of it if it is open, for a handler of
+// the newest config.
+func Join(opener Opener, user User, logger *zap.Logger) (*Membership, error) {
+	share, key, err := acquire(opener, logger)
+	if err != nil {
+		return nil, err
+	}
+	share.configure(opener, logger)
+	m := &Membership{opener: opener, logger: logger, user: &user, key: key, share: share}
+	share.join(m.user)
+	return m, nil
+}
+
+// acquire takes a share of the store, and opens it if it isn't open.
+func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err error) {
+	key = opener.StoreKey()
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		store, err := opener.OpenStore()
+		if err != nil {
+			return nil, err
+		}
+		s := New(store, logger)
+		s.configure(opener, logger)
+		return s, nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return value.(*Share), key, nil
+}
+
+func (s *Share) configure(opener Opener, logger *zap.Logger) {
+	s.reach.logger.Store(logger)
+	if r, ok := opener.(interface{ Reconfigure(etagcache.Store) }); ok {
+		r.Reconfigure(s.Store)
+	}
+}
+
+// Leave gives the share back. Requests that are still being served keep it open.
+func (m *Membership) Leave() error {
+	m.share.usage.part(m.user)
+	_, err := pool.Delete(m.key)
+	return err
+}
+
+// Enter returns the share, which stays open until leave is called. When Caddy
+// cleans a handler up, requests may still be on their way to it, such as those
+// that wait for authentication. If the share is closed by then, it is opened
+// again for the request, which has no say in its configuration.
+func (m *Membership) Enter() (share *Share, leave func(), err error) {
+	if m.share.usage.enter() {
+		return m.share, m.share.leave, nil
+	}
+	share, key, err := acquire(m.opener, m.logger)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the store again: %w", err)
+	}
+	return share, func() { _, _ = pool.Delete(key) }, nil
+}
+
+// Open is a share that handlers of the running config use.
+type Open struct {
+	*Share
+	// Kind names the kind of store. Its full key might help to guess a password.
+	Kind string
+	// Terms are the longest of all users, and Templates are those of their keys.
+	Terms     etagcache.Terms
+	Templates []string
+}
+
+// AllOpen returns the shares, in the order of their keys. They stay open until
+// leave is called.
+func AllOpen() (shares []Open, leave func()) {
+	byKey := make(map[string]Open)
+	var leaves []func()
+	pool.Range(func(key, value any) bool {
+		o := Open{Share: value.(*Share)}
+		o.Kind, _, _ = strings.Cut(key.(string), ":")
+		o.Terms, o.Templates = o.usage.terms(), o.usage.templates()
+		if len(o.Templates) == 0 { // its last handler is being cleaned up
+			return true
+		}
+		if o.usage.enter() {
+			byKey[key.(string)] = o
+			leaves = append(leaves, o.leave)
+		}
+		return true
+	})
+	keys := make([]string, 0, len(byKey))
+	for key := range byKey {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		shares = append(shares, byKey[key])
+	}
+	return shares, func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+}
+
+// join adds a user. The first one starts the background flusher.
+func (s *Share) join(u *User) {
+	s.startFlusher.Do(func() { s.flusher.Go(func() { s.flushInBackground(u.Terms) }) })
+	s.usage.join(u)
+}
+
+// leave ends what enter began, for one request.
+func (s *Share) leave() {
+	if s.usage.leave() {
+		s.close()
+	}
+}
+
+// Destruct closes the share as soon as no request uses it. Caddy calls it when
+// the last handler is cleaned up; requests may still be running then.
+func (s *Share) Destruct() error {
+	if s.usage.retire() {
+		s.close()
+	}
+	return nil
+}
+
+// close closes the store. What the store has yet to hear is left to the journals
+// of all shares that are still open: one of them may be of the same store, with
+// other options, and it harms no other.
+func (s *Share) close() {
+	close(s.closing)
+	s.flusher.Wait()
+	_ = s.journal.flush(func(key string) error {
+		pool.Range(func(_, other any) bool {
+			other.(*Share).journal.once(key)
+			return true
+		})
+		return nil
+	})
+	if err := s.Store.Close(); err != nil {
+		s.reach.logger.Load().Warn("closing the store", zap.Error(err))
+	}
+}

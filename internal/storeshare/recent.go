@@ -1,0 +1,78 @@
+package storeshare
+
+import (
+	"maps"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// maxRecent is how many entries a node remembers.
+const maxRecent = 4096
+
+// recent holds the entries that this node saw last. They spare a write a round
+// trip: within an epoch entries only grow, so the claim tells whether an entry is
+// still the same. No write is refused because of an entry that is only
+// remembered.
+type recent struct {
+	entries *lru.Cache[string, seenEntry]
+}
+
+type seenEntry struct {
+	etagcache.Entry
+	at time.Time
+}
+
+func newRecent() *recent {
+	entries, err := lru.New[string, seenEntry](maxRecent)
+	if err != nil {
+		panic(err) // only a size below one is refused
+	}
+	return &recent{entries}
+}
+
+// get returns an entry as it was last seen, with present ages.
+func (c *recent) get(key string) (etagcache.Entry, bool) {
+	seen, ok := c.entries.Get(key)
+	if !ok {
+		return etagcache.Entry{}, false
+	}
+	e := seen.Entry
+	e.Variants = make(map[string]etagcache.Stored, len(seen.Variants))
+	for variant, stored := range seen.Variants {
+		stored.Age += time.Since(seen.at)
+		e.Variants[variant] = stored
+	}
+	return e, true
+}
+
+// put remembers an entry that was just seen. An entry with a write in flight, or
+// without variants, isn't worth it.
+func (c *recent) put(key string, e etagcache.Entry) {
+	if e.Busy > 0 || len(e.Variants) == 0 {
+		c.remove(key)
+		return
+	}
+	c.entries.Add(key, seenEntry{e, time.Now()})
+}
+
+// add adds an observation, which was stored, to the entry as it was before. If
+// the observation replaced something, the epoch has moved to an unknown one.
+func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation) {
+	known, ok := before.Variants[o.Variant]
+	if ok && !known.SameValidators(o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {
+		c.remove(key)
+		return
+	}
+	before.Vary = o.Vary
+	before.Variants = maps.Clone(before.Variants)
+	if before.Variants == nil {
+		before.Variants = make(map[string]etagcache.Stored, 1)
+	}
+	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
+	c.put(key, before)
+}
+
+func (c *recent) remove(key string) { c.entries.Remove(key) }

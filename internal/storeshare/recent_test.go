@@ -1,0 +1,98 @@
+package storeshare
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+func observed(tag string) validator.Observed {
+	return validator.Observed{Representation: validator.Representation{
+		State: validator.Present,
+		ETag:  validator.ETag{Opaque: tag, Valid: true},
+	}}
+}
+
+func entryWith(epoch string, variants map[string]string) etagcache.Entry {
+	e := etagcache.Entry{Epoch: epoch, Variants: make(map[string]etagcache.Stored)}
+	for variant, tag := range variants {
+		e.Variants[variant] = etagcache.Stored{Observed: observed(tag)}
+	}
+	return e
+}
+
+func TestRecent(t *testing.T) {
+	seen := entryWith("e1", map[string]string{"v": "a"})
+
+	t.Run("returns the entry that was seen last", func(t *testing.T) {
+		c := newRecent()
+		c.put("k", entryWith("e0", map[string]string{"v": "z"}))
+		c.put("k", seen)
+		if e, ok := c.get("k"); !ok || e.Epoch != "e1" || e.Variants["v"].ETag.Opaque != "a" {
+			t.Errorf("got %v, %v", e, ok)
+		}
+	})
+	t.Run("adds the time since then to the ages", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newRecent()
+			c.put("k", seen)
+			time.Sleep(time.Minute) // by the test's own clock
+			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute {
+				t.Errorf("got age %s, want 1m", e.Variants["v"].Age)
+			}
+			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute {
+				t.Errorf("got age %s the second time, want 1m", e.Variants["v"].Age)
+			}
+		})
+	})
+	t.Run("drops an entry with a write in flight", func(t *testing.T) {
+		c := newRecent()
+		c.put("k", seen)
+		busy := seen
+		busy.Busy = time.Second
+		c.put("k", busy)
+		if _, ok := c.get("k"); ok {
+			t.Error("still there")
+		}
+	})
+	t.Run("adds a variant within the epoch", func(t *testing.T) {
+		c := newRecent()
+		c.add("k", seen, etagcache.Observation{Observed: observed("b"), Variant: "w"})
+		e, ok := c.get("k")
+		if !ok || e.Epoch != "e1" || len(e.Variants) != 2 {
+			t.Errorf("got %v, %v", e, ok)
+		}
+		if len(seen.Variants) != 1 {
+			t.Error("the entry that was read has changed")
+		}
+	})
+	t.Run("drops an entry whose epoch an observation has moved", func(t *testing.T) {
+		for name, o := range map[string]etagcache.Observation{
+			"another tag":  {Observed: observed("b"), Variant: "v"},
+			"another Vary": {Observed: observed("a"), Variant: "v", Vary: "accept"},
+		} {
+			c := newRecent()
+			c.put("k", seen)
+			c.add("k", seen, o)
+			if e, ok := c.get("k"); ok {
+				t.Errorf("%s: got %v", name, e)
+			}
+		}
+	})
+	t.Run("has a limit", func(t *testing.T) {
+		c := newRecent()
+		for i := range 2 * maxRecent {
+			c.put(fmt.Sprint(i), seen)
+		}
+		if n := c.entries.Len(); n != maxRecent {
+			t.Errorf("%d entries, want %d", n, maxRecent)
+		}
+		if _, ok := c.get(fmt.Sprint(2*maxRecent - 1)); !ok {
+			t.Error("the last one is gone")
+		}
+	})
+}

@@ -1,0 +1,221 @@
+package storeshare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// Share is a store with what this process keeps beside it. Its methods are those
+// of [etagcache.Store], and keep that contract.
+type Share struct {
+	etagcache.Store
+	Queues   *Queues
+	Unstable *Unstable
+
+	journal *journal
+	recent  *recent
+	reach   *reach
+	usage   *usage
+
+	startFlusher sync.Once
+	flusher      sync.WaitGroup
+	closing      chan struct{}
+}
+
+// New returns a share of a store that was just opened.
+func New(store etagcache.Store, logger *zap.Logger) *Share {
+	return &Share{
+		Store:    store,
+		Queues:   newQueues(),
+		Unstable: newUnstable(),
+		journal:  newJournal(maxJournal),
+		recent:   newRecent(),
+		reach:    newReach(logger),
+		usage:    newUsage(),
+		closing:  make(chan struct{}),
+	}
+}
+
+// Read implements [etagcache.Store]. A resource that was written without the
+// store's knowledge is busy until the store has been told.
+func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
+	if err := s.CatchUp(ctx, t); err != nil {
+		return etagcache.Entry{}, err
+	}
+	var entry etagcache.Entry
+	err := s.reach.call(func() (err error) {
+		entry, err = s.Store.Read(ctx, key, t)
+		return err
+	})
+	switch {
+	case err != nil:
+	case s.journal.has(key):
+		entry.Busy = max(entry.Busy, t.Lease)
+	default:
+		s.recent.put(key, entry)
+	}
+	return entry, err
+}
+
+// Recent returns the entry that this node saw last, if it remembers one. Only a
+// claim can tell whether it is current.
+func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
+
+// Observe implements [etagcache.Store].
+func (s *Share) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
+	err := s.reach.call(func() error { return s.Store.Observe(ctx, key, before, o, t) })
+	if err == nil {
+		s.recent.add(key, before, o)
+	} else {
+		s.recent.remove(key)
+	}
+	return err
+}
+
+// Claim implements [etagcache.Store].
+func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (grant etagcache.Grant, entry etagcache.Entry, err error) {
+	if err := s.CatchUp(ctx, t); err != nil {
+		return grant, entry, err
+	}
+	if s.journal.has(key) {
+		return grant, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
+	}
+	err = s.reach.call(func() (err error) {
+		grant, entry, err = s.Store.Claim(ctx, key, epoch, t)
+		return err
+	})
+	s.recent.remove(key) // the epoch has moved, now or before
+	return grant, entry, err
+}
+
+// Pass implements [etagcache.Store].
+func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant etagcache.Grant, entry etagcache.Entry, err error) {
+	if err := s.CatchUp(ctx, t); err != nil {
+		return grant, entry, err
+	}
+	err = s.reach.call(func() (err error) {
+		grant, entry, err = s.Store.Pass(ctx, key, t)
+		return err
+	})
+	return grant, entry, err
+}
+
+// Settle implements [etagcache.Store]. The breaker stops neither Renew nor Settle:
+// ending what was begun is worth the time.
+func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
+	return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
+}
+
+// Invalidate implements [etagcache.Store].
+func (s *Share) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
+	return s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
+}
+
+// InvalidateMatching implements [etagcache.Store]. It and InvalidateAll go around
+// the breaker: they may take longer than a request should.
+func (s *Share) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
+	n, err := s.Store.InvalidateMatching(ctx, prefix, matches, t)
+	return n, s.reach.note(err)
+}
+
+// InvalidateAll implements [etagcache.Store].
+func (s *Share) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
+	return s.reach.note(s.Store.InvalidateAll(ctx, t))
+}
+
+// Wait implements [etagcache.Store]. It also waits for writes that this node made
+// without the store.
+func (s *Share) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
+	idle := s.journal.inFlight(key)
+	if idle == nil {
+		return s.reach.note(s.Store.Wait(ctx, key, seen))
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// WaitForJournal waits until no write of key is in flight that this node made
+// without the store.
+func (s *Share) WaitForJournal(ctx context.Context, key string) error {
+	if s.journal.inFlight(key) == nil {
+		return nil
+	}
+	return s.Wait(ctx, key, etagcache.Entry{})
+}
+
+// MarkChanged invalidates a resource, also if ctx has ended. If the store can't be
+// told, the node remembers to tell it before it trusts the store again; the error
+// is returned all the same.
+func (s *Share) MarkChanged(ctx context.Context, key string, t etagcache.Terms) error {
+	err := s.Invalidate(context.WithoutCancel(ctx), key, t)
+	if err != nil {
+		s.journal.once(key)
+	}
+	return err
+}
+
+// WriteWithoutStore remembers a write of these keys that the store isn't told of.
+// The write lasts until end is called. The keys are remembered until the store
+// has heard of them.
+func (s *Share) WriteWithoutStore(keys []string) (end func()) {
+	var names []string
+	for _, key := range keys {
+		names = append(names, s.journal.begin(key))
+	}
+	return func() {
+		for _, name := range names {
+			s.journal.end(name)
+		}
+	}
+}
+
+// CatchUp invalidates what was written while the store was out of reach. Until it
+// has succeeded, the store can't be trusted.
+func (s *Share) CatchUp(ctx context.Context, t etagcache.Terms) error {
+	ctx = context.WithoutCancel(ctx) // this is the node's business, not the client's
+	err := s.journal.flush(func(key string) error {
+		if key == allResources {
+			return s.InvalidateAll(ctx, t)
+		}
+		return s.Invalidate(ctx, key, t)
+	})
+	if errors.Is(err, errCatchingUp) {
+		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, err)
+	}
+	return err
+}
+
+// flushInBackground flushes the journal when no request comes to do it: until
+// then, other nodes trust what they know. The given terms apply while there is no
+// user.
+func (s *Share) flushInBackground(terms etagcache.Terms) {
+	for {
+		select {
+		case <-s.journal.news:
+		case <-s.closing:
+			return
+		}
+		for s.journal.due.Load() > 0 {
+			select {
+			case <-time.After(breakerRest):
+			case <-s.closing:
+				return
+			}
+			if t := s.usage.terms(); t.Lease > 0 {
+				terms = t
+			}
+			_ = s.CatchUp(context.Background(), terms)
+		}
+	}
+}

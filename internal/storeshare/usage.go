@@ -1,0 +1,92 @@
+package storeshare
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// User is a handler that uses a share.
+type User struct {
+	Terms    etagcache.Terms
+	Template string // of its keys
+}
+
+// usage counts who uses a share: handlers, which retire it when the last of them
+// has left, and requests, which keep it open until then and beyond.
+type usage struct {
+	mu       sync.Mutex
+	users    map[*User]struct{}
+	requests int
+	retired  bool
+}
+
+func newUsage() *usage { return &usage{users: make(map[*User]struct{})} }
+
+func (u *usage) join(user *User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.users[user] = struct{}{}
+}
+
+func (u *usage) part(user *User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.users, user)
+}
+
+// enter keeps the share open until leave is called. It reports false if the
+// share is already closed.
+func (u *usage) enter() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.retired && u.requests == 0 {
+		return false
+	}
+	u.requests++
+	return true
+}
+
+// leave reports whether the share must be closed now.
+func (u *usage) leave() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.requests--
+	return u.retired && u.requests == 0
+}
+
+// retire notes that no handler uses the share any more. It reports whether the
+// share must be closed now.
+func (u *usage) retire() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.retired = true
+	return u.requests == 0
+}
+
+// terms returns the longest terms of the users, for calls that belong to none of
+// them.
+func (u *usage) terms() etagcache.Terms {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var t etagcache.Terms
+	for user := range u.users {
+		t.Lease = max(t.Lease, user.Terms.Lease)
+		t.Retention = max(t.Retention, user.Terms.Retention)
+		t.Grace = max(t.Grace, user.Terms.Grace)
+	}
+	return t
+}
+
+// templates returns the key templates of the users.
+func (u *usage) templates() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var templates []string
+	for user := range u.users {
+		templates = append(templates, user.Template)
+	}
+	slices.Sort(templates)
+	return slices.Compact(templates)
+}
