@@ -1,0 +1,132 @@
+package caddytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// GlobalOptions are the global options of every Caddyfile that is loaded here.
+const GlobalOptions = `{
+	admin off
+	persist_config off
+	auto_https off
+	grace_period 5s
+	log {
+		level ERROR
+	}
+}
+`
+
+// Adapt turns a Caddyfile into JSON.
+func Adapt(t testing.TB, caddyfile string) []byte {
+	t.Helper()
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatalf("adapting:\n%s\n%v", caddyfile, err)
+	}
+	return adapted
+}
+
+// Guarded returns the directives of a site with preconditions in front of a
+// backend. The field X-Outcome of its responses has the outcome.
+func Guarded(options, backend string) string {
+	return fmt.Sprintf("header >X-Outcome {http.preconditions.outcome}\npreconditions {\n%s\n}\nreverse_proxy %s", options, backend)
+}
+
+// Title names a subtest after the options that it tests.
+func Title(options string) string {
+	if options == "" {
+		return "default"
+	}
+	return strings.ReplaceAll(options, "\n", ", ")
+}
+
+// Site starts a site with preconditions in front of a backend, and returns its
+// URL.
+func Site(t testing.TB, options string, backend http.Handler) (url string) {
+	t.Helper()
+	address := Address(t)
+	Start(t, fmt.Sprintf("http://%s {\n\tpreconditions {\n%s\n\t}\n\treverse_proxy %s\n}\n", address, options, Serve(t, backend)))
+	return "http://" + address
+}
+
+// AnyHost starts a site with the given directives that doesn't look at the Host of
+// a request, and returns its URL.
+func AnyHost(t testing.TB, directives string) (url string) {
+	t.Helper()
+	address := Address(t)
+	Start(t, anyHost(address, directives))
+	return "http://" + address
+}
+
+func anyHost(address, directives string) string {
+	host, port, _ := strings.Cut(address, ":")
+	return fmt.Sprintf("http://:%s {\nbind %s\n%s\n}\n", port, host, directives)
+}
+
+// Start serves the sites of a Caddyfile until the test ends.
+func Start(t testing.TB, sites string) {
+	t.Helper()
+	start(t, GlobalOptions+sites)
+}
+
+// StartWith is like Start, with options for the servers.
+func StartWith(t testing.TB, servers, sites string) {
+	t.Helper()
+	start(t, strings.TrimSuffix(strings.TrimSpace(GlobalOptions), "}")+"servers {\n"+servers+"\n}\n}\n"+sites)
+}
+
+// provisioning is held while a Caddy is set up or cleaned up, because both
+// change what all Caddys of a process share: the default logger, and the
+// defaults and the certificate cache of the TLS app.
+var provisioning sync.Mutex
+
+// start runs a Caddy beside others, which caddy.Load couldn't do: that stops the
+// one before. It does the same with the HTTP app alone. There is no way to clean
+// up after caddy.ProvisionContext, so that provisions no app; a context below
+// it, which can be canceled, does.
+func start(t testing.TB, caddyfile string) {
+	t.Helper()
+	provisioning.Lock()
+	defer provisioning.Unlock()
+
+	config := new(caddy.Config)
+	if err := json.Unmarshal(Adapt(t, caddyfile), config); err != nil {
+		t.Fatal(err)
+	}
+	apps := config.AppsRaw
+	config.AppsRaw = nil
+	parent, err := caddy.ProvisionContext(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(parent)
+	cleanUp := func() {
+		provisioning.Lock()
+		defer provisioning.Unlock()
+		cancel()
+	}
+	config.AppsRaw = apps
+	app, err := ctx.App("http")
+	if err == nil {
+		err = app.(caddy.App).Start()
+	}
+	if err != nil {
+		t.Cleanup(cleanUp)
+		t.Fatalf("starting:\n%s\n%v", caddyfile, err)
+	}
+	t.Cleanup(func() {
+		Client.CloseIdleConnections() // Caddy waits for connections that were never used
+		if err := app.(caddy.App).Stop(); err != nil {
+			t.Error(err)
+		}
+		cleanUp()
+	})
+}

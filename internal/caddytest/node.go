@@ -1,0 +1,193 @@
+package caddytest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Node is a Caddy in a process of its own. It can be killed, and started again at
+// the same address.
+type Node struct {
+	t       testing.TB
+	URL     string
+	address string
+	dir     string
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	logs    []*bytes.Buffer // one for each time that it was started
+}
+
+// StartNodes starts nodes with one site each, which has the given directives, and
+// returns when they listen. They end with the test.
+func StartNodes(t testing.TB, n int, directives string) (all []*Node) {
+	t.Helper()
+	for range n {
+		all = append(all, newNode(t, directives))
+	}
+	t.Cleanup(func() { // all of them, before newNode waits for the first one to end
+		Client.CloseIdleConnections() // a node waits for connections that were never used
+		for _, m := range all {
+			m.interrupt()
+		}
+	})
+	for _, m := range all {
+		m.await()
+	}
+	return all
+}
+
+// StartNode starts one node.
+func StartNode(t testing.TB, directives string) *Node {
+	t.Helper()
+	return StartNodes(t, 1, directives)[0]
+}
+
+// newNode launches a node.
+func newNode(t testing.TB, directives string) *Node {
+	t.Helper()
+	// Not t.TempDir: its path may be too long for a socket.
+	dir, err := os.MkdirTemp("", "caddy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Node{t: t, address: Address(t), dir: dir}
+	t.Cleanup(func() {
+		m.end()
+		_ = os.RemoveAll(dir)
+	})
+	m.URL = "http://" + m.address
+	global := strings.Replace(GlobalOptions, "admin off", "admin unix/"+m.Socket(), 1)
+	config := fmt.Sprintf("%s%s {\n%s\n}\n", global, m.URL, directives)
+	if err := os.WriteFile(m.file(), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.launch()
+	return m
+}
+
+// file is the Caddyfile.
+func (m *Node) file() string { return filepath.Join(m.dir, "Caddyfile") }
+
+// Socket is the Unix socket of the admin API.
+func (m *Node) Socket() string { return filepath.Join(m.dir, "admin") }
+
+// Start starts a node that was killed, and returns when it listens.
+func (m *Node) Start() {
+	m.t.Helper()
+	m.launch()
+	m.await()
+}
+
+func (m *Node) await() {
+	m.t.Helper()
+	waitForListener(m.t, m.address, m.exited)
+}
+
+func (m *Node) launch() {
+	m.t.Helper()
+	log := new(bytes.Buffer)
+	cmd := Command(m.t, m.dir, "run", "--config", m.file(), "--adapter", "caddyfile")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	m.cmd, m.exited, m.logs = cmd, exited, append(m.logs, log)
+}
+
+// Kill ends the node without giving it time for anything.
+func (m *Node) Kill() {
+	_ = m.cmd.Process.Kill()
+	<-m.exited
+}
+
+// interrupt asks the node to shut down, as a service manager would.
+func (m *Node) interrupt() { _ = m.cmd.Process.Signal(os.Interrupt) }
+
+// end waits until the node has shut down, and fails the test if the node had a data
+// race.
+func (m *Node) end() {
+	m.t.Helper()
+	if m.cmd == nil {
+		return
+	}
+	select {
+	case <-m.exited:
+	case <-time.After(10 * time.Second):
+		m.Kill()
+	}
+	if strings.Contains(m.log(), "DATA RACE") {
+		m.t.Errorf("data race in node %s", m.URL)
+	}
+	if m.t.Failed() {
+		m.t.Logf("log of node %s:\n%s", m.URL, m.log())
+	}
+}
+
+// log returns the logs of the processes that have ended.
+func (m *Node) log() string {
+	var all []string
+	for i, log := range m.logs {
+		if i == len(m.logs)-1 {
+			select {
+			case <-m.exited:
+			default:
+				continue
+			}
+		}
+		all = append(all, log.String())
+	}
+	return strings.Join(all, "\n")
+}
+
+// Usage describes what the node uses: memory and files according to Linux, and
+// goroutines according to the node.
+func (m *Node) Usage() string {
+	memory, files := "?", "?"
+	proc := filepath.Join("/proc", strconv.Itoa(m.cmd.Process.Pid))
+	if status, err := os.ReadFile(filepath.Join(proc, "status")); err == nil {
+		for line := range strings.Lines(string(status)) {
+			if rss, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+				memory = strings.TrimSpace(rss)
+			}
+		}
+	}
+	if open, err := os.ReadDir(filepath.Join(proc, "fd")); err == nil {
+		files = strconv.Itoa(len(open))
+	}
+	return fmt.Sprintf("%s, %s files, %s goroutines, started %d times", memory, files, m.goroutines(), len(m.logs))
+}
+
+func (m *Node) goroutines() string {
+	admin := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", m.Socket())
+		},
+	}}
+	resp, err := admin.Get("http://127.0.0.1/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	profile, err := io.ReadAll(resp.Body)
+	first, _, _ := strings.Cut(string(profile), "\n")
+	_, total, _ := strings.Cut(first, "total ")
+	return cmp.Or(total, fmt.Sprint(resp.Status, ", ", err))
+}

@@ -1,0 +1,197 @@
+package backends
+
+import (
+	"fmt"
+	"net/http/httputil"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// alias is one resource of a real backend by two names, with somebody in between
+// who holds requests.
+type alias struct {
+	stand
+	gate *caddytest.Gate
+	site string // by any host name
+}
+
+// aliasBefore stands in front of a backend, whatever the Host, and skips the test
+// where something is missing for that.
+func aliasBefore(t testing.TB, b caddytest.Backend, options string) alias {
+	t.Helper()
+	b.OrSkip(t)
+	at := caddytest.StartBackends(t, b)[b.Name]
+	g := caddytest.NewGate()
+	between := caddytest.Serve(t, &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			g.Pass(r.In)
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", at
+		},
+	})
+	url := caddytest.AnyHost(t, fmt.Sprintf("header >X-Resource {http.preconditions.resource}\n%s",
+		caddytest.Guarded("wait 1ms\n"+options, between+" {\n"+b.Proxy+"}")))
+	return alias{stand{Backend: &b, direct: "http://" + at, url: url}, g, url}
+}
+
+// contest has one writer at each name, with the tag of what the first name shows:
+// the second has to wait for the first, and then has lost.
+func (a alias) contest(t *testing.T, method1, path1, method2, path2 string, fields2 ...string) {
+	t.Helper()
+	tag := caddytest.Send(t, "GET", a.site+path1, "").Expect(t, 200).Tag(t)
+	content, mark := draft()
+	fields := []string{"If-Match", tag, "Content-Type", "application/json"}
+	first := a.gate.Send(t.Context(), t, method1, a.site+path1, content, fields...)
+	other := contentFor(method2)
+	refused := caddytest.Send(t, method2, a.site+path2, other, append(fields2, fields...)...)
+	a.gate.Open()
+	refused.Expect(t, 503).ExpectOutcome(t, "conflict")
+	(<-first).ExpectSuccess(t)
+	caddytest.Send(t, method2, a.site+path2, other, append(fields2, fields...)...).Expect(t, 412)
+	if got := caddytest.Send(t, "GET", a.direct+path1, "").Expect(t, 200); !strings.Contains(got.Content, mark) {
+		t.Errorf("%s has %q, want %s", path1, got.Content, mark)
+	}
+}
+
+// spellings are of one path, for some backends.
+func spellings(p string) []string {
+	dir, name := path.Split(p)
+	return []string{
+		"/" + p,
+		"//" + p,
+		dir + "./" + name,
+		dir + "elsewhere/../" + name,
+		dir + "elsewhere//../" + name,
+		dir + "index.html/../" + name,
+		dir + ";a=b/../" + name,
+		dir + "%20/../" + name,
+		dir + "x%5C../" + name,
+		dir + "x%5C..%5C" + name,
+		"/.." + p,
+		dir + "%2e/" + name,
+		dir + "x/%2E%2E/" + name,
+		dir + "x/%2e./" + name,
+		dir + "x/..%2F" + name,
+		dir + "%2F" + name,
+		"/" + strings.ReplaceAll(p[1:], "/", "%2F"),
+		dir + name[:1] + fmt.Sprintf("%%%x", name[1]) + name[2:],
+		dir + name[:1] + fmt.Sprintf("%%%X", name[1]) + name[2:],
+		strings.ReplaceAll(p, ".", "%2E"),
+		strings.ReplaceAll(p, "~", "%7e"),
+		p + "/",
+		p + "/.",
+		p + "?",
+		p + "?a=b",
+		p + ";a=b",
+		p + "%3Ba=b",
+		p + ".",
+		p + "%20",
+		p + "%0A",
+		p + "%00",
+		p + "%00.html",
+		p + "/index.html",
+		p + "/index.php",
+		"/index.php" + p,
+		dir + "%5C" + name,
+		"/(S(lit3py55t21z5v55vlm25s55))" + p,
+		strings.ToUpper(p),
+		strings.ToUpper(dir) + name,
+	}
+}
+
+// TestAliasesShareAClaim: where two spellings of a path or of a host reach one
+// document, a writer at the one waits for a writer at the other, and has lost then.
+func TestAliasesShareAClaim(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		reach int // how many spellings do, at least
+	}{
+		{"nginx", 12},
+		{"Apache httpd", 12},
+		{"rclone", 10},
+		{"PHP", 9},
+		{"json-server", 9},
+		{"Express", 9},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := aliasBefore(t, *caddytest.BackendNamed(t, tt.name), "etag body")
+			if a.Alone.Collections {
+				a.Path = "/docs/%s~1.json"
+				caddytest.Send(t, "MKCOL", a.direct+"/docs/", "").Expect(t, 201)
+			}
+			d := a.document(t)
+			shared := 0
+			for _, spelling := range append(spellings(d.path), d.path) {
+				mark := d.bypass(t)
+				if got := caddytest.Send(t, "GET", a.site+spelling, ""); got.StatusCode != 200 || !strings.Contains(got.Content, mark) {
+					continue
+				}
+				shared++
+				a.contest(t, "PUT", d.path, "PUT", spelling)
+				a.passesAtBoth(t, d, spelling)
+			}
+			if shared < tt.reach {
+				t.Errorf("only %d spellings reach the document", shared)
+			}
+			own := caddytest.Host(t)
+			for _, host := range []string{own, own + ".", own + ":80", own + ".:80"} {
+				a.contest(t, "PUT", d.path, "PUT", d.path, "Host", host)
+			}
+			for _, host := range []string{"example.com", "EXAMPLE.com", "example.com.", "example.com:80", "example.com.:80", "example.com:8080", "example.com:"} {
+				d.bypass(t)
+				resource := caddytest.Send(t, "GET", a.site+d.path, "", "Host", host).Header.Get("X-Resource")
+				if want := "example.com" + d.path; resource != want {
+					t.Errorf("with the Host %s, it is %s, want %s", host, resource, want)
+				}
+			}
+		})
+	}
+}
+
+// passesAtBoth: a tag that one spelling showed is good for a write at the other,
+// for which the origin is asked, and the other way round.
+func (a alias) passesAtBoth(t *testing.T, d document, spelling string) {
+	t.Helper()
+	tag := caddytest.Send(t, "GET", a.site+d.path, "").Expect(t, 200).Tag(t)
+	content, mark := draft()
+	written := caddytest.Send(t, "PUT", a.site+spelling, content, "If-Match", tag, "Content-Type", "application/json")
+	if written.StatusCode/100 != 2 {
+		if refused := caddytest.Send(t, "PUT", a.direct+spelling, content, "Content-Type", "application/json"); refused.StatusCode != written.StatusCode {
+			t.Errorf("PUT %s: %s, and at the backend itself %s", spelling, written.Status, refused.Status)
+		}
+		return
+	}
+	d.expectStored(t, mark)
+	tag = caddytest.Send(t, "GET", a.site+spelling, "").Expect(t, 200).Tag(t)
+	content, mark = draft()
+	caddytest.Send(t, "PUT", a.site+d.path, content, "If-Match", tag, "Content-Type", "application/json").ExpectSuccess(t)
+	d.expectStored(t, mark)
+}
+
+// TestAliasesOfADirectory: a directory shows its index, and is written by the
+// name of the index.
+func TestAliasesOfADirectory(t *testing.T) {
+	apache := *caddytest.BackendNamed(t, "Apache httpd")
+	apache.Name += " with indexes"
+	apache.Start = caddytest.StartApache("LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so")
+	for _, b := range []caddytest.Backend{*caddytest.BackendNamed(t, "nginx"), apache} {
+		t.Run(b.Name, func(t *testing.T) {
+			a := aliasBefore(t, b, "etag body")
+			caddytest.Send(t, "MKCOL", a.direct+"/docs/", "").Expect(t, 201)
+			content, mark := draft()
+			caddytest.Send(t, "PUT", a.direct+"/docs/index.html", content).ExpectSuccess(t)
+			shown := caddytest.Send(t, "GET", a.site+"/docs/", "").Expect(t, 200)
+			if !strings.Contains(shown.Content, mark) {
+				t.Fatalf("/docs/ shows %q", shown.Content)
+			}
+			content, mark = draft()
+			caddytest.Send(t, "PUT", a.site+"/docs/index.html", content, "If-Match", shown.Tag(t)).ExpectSuccess(t)
+			if shown = caddytest.Send(t, "GET", a.site+"/docs/", "").Expect(t, 200); !strings.Contains(shown.Content, mark) {
+				t.Fatalf("/docs/ shows %q", shown.Content)
+			}
+			a.contest(t, "PUT", "/docs/index.html", "DELETE", "/docs/")
+		})
+	}
+}

@@ -1,0 +1,454 @@
+package backends
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// The tests of this file stand in front of programs that people really have.
+// Which configuration is right for which is in the table of backends.
+
+// TestBackendsAlone shows what the backends do without any help, which is why
+// they are configured as they are.
+func TestBackendsAlone(t *testing.T) {
+	addresses := caddytest.StartBackends(t, caddytest.Backends...)
+	for i := range caddytest.Backends {
+		b := &caddytest.Backends[i]
+		t.Run(b.Name, func(t *testing.T) {
+			b.OrSkip(t)
+			t.Parallel()
+			s := stand{Backend: b, direct: "http://" + addresses[b.Name]}
+			s.showsItsHabits(t)
+			s.takesStaleWrites(t)
+			s.tagsFiveContents(t)
+		})
+	}
+}
+
+// contentFor returns a new content for methods that have one. A DELETE with
+// content is none to nginx.
+func contentFor(method string) string {
+	content, _ := draft()
+	if method == "DELETE" {
+		return ""
+	}
+	return content
+}
+
+// TestBackends: whatever the backend, no update is lost, with each of its
+// configurations.
+func TestBackends(t *testing.T) {
+	options := func(b *caddytest.Backend) []string { return b.Options }
+	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
+		t.Run(s.Name+"/"+caddytest.Title(s.options), func(t *testing.T) {
+			s.OrSkip(t)
+			t.Parallel()
+			for _, test := range []struct {
+				name string
+				run  func(stand, *testing.T)
+				when bool
+			}{
+				{"GET and HEAD have one strong tag (8.8.3, 9.3.2)", stand.hasOneStrongTag, true},
+				{"conditional reads (13.1.1, 13.1.2)", stand.readsConditionally, true},
+				{"a part (14.2, 13.1.5)", stand.answersParts, true},
+				{"stale writes are refused (13.1.1)", stand.refusesStaleWrites, true},
+				{"current writes are made (13.1.1)", stand.makesCurrentWrites, true},
+				{"two writes within a second (8.8.1)", stand.tellsWritesOfOneSecondApart, true},
+				{"created once (13.1.2)", stand.createsOnce, true},
+				{"dates (13.1.4, 8.8.2.2)", stand.comparesDates, s.Alone.Dated},
+				{"writes without a condition (RFC 6585, section 3)", stand.requiresConditions, true},
+				{"one of many writers wins (13.1.1)", stand.holdsContests, true},
+				{"collections (RFC 4918, sections 9.3, 9.8, 9.9)", stand.keepsCollections, s.Alone.Collections},
+				{"PROPFIND and LOCK (RFC 4918, sections 9.1, 9.10)", stand.keepsLocks, s.Alone.Properties},
+			} {
+				if test.when {
+					t.Run(test.name, func(t *testing.T) { test.run(s, t) })
+				}
+			}
+		})
+	}
+}
+
+var lockToken = regexp.MustCompile(`<D:locktoken>\s*<D:href>([^<]*)</D:href>`)
+
+// TestBackendsSpellings: the spellings of a path by which a backend knows a
+// document are those of one resource, or else its writers don't see each other.
+func TestBackendsSpellings(t *testing.T) {
+	options := func(*caddytest.Backend) []string { return []string{""} }
+	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
+		t.Run(s.Name, func(t *testing.T) {
+			s.OrSkip(t)
+			d := s.document(t)
+			mark := d.bypass(t)
+			want := caddytest.Send(t, "GET", d.url+d.path, "").Expect(t, 200).Header.Get("X-Resource")
+			for _, spelling := range spellings(d.path) {
+				a := caddytest.Send(t, "GET", d.url+spelling, "")
+				if a.StatusCode != 200 || !strings.Contains(a.Content, mark) {
+					continue
+				}
+				if got := a.Header.Get("X-Resource"); got != want {
+					t.Errorf("%s is the resource %s, and %s is %s", d.path, want, spelling, got)
+				}
+			}
+		})
+	}
+}
+
+// TestBackendsNginxTag: nginx gives two contents of one size and second one
+// strong tag (8.8.1). Whoever believes it loses updates.
+func TestBackendsNginxTag(t *testing.T) {
+	for _, test := range []struct {
+		options string
+		loses   bool
+	}{
+		{"etag upstream", true},
+		{"", true},
+		{"etag body", false},
+	} {
+		t.Run(caddytest.Title(test.options), func(t *testing.T) {
+			s := standBefore(t, "nginx", test.options)
+			caddytest.Eventually(t, "nginx has one tag for two contents", func() bool {
+				d := s.document(t)
+				tag, own := d.read(t), d.send(t, d.direct, "HEAD", "").Tag(t)
+				bobs, bobsMark := d.put(t, "If-Match", tag)
+				bobs.ExpectSuccess(t)
+				anns, annsMark := d.put(t, "If-Match", tag)
+				if d.send(t, d.direct, "HEAD", "").Tag(t) != own {
+					return false
+				}
+				if test.loses {
+					anns.ExpectSuccess(t)
+					d.expectStored(t, annsMark) // and Bob's is gone
+				} else {
+					anns.Expect(t, 412)
+					d.expectStored(t, bobsMark)
+				}
+				return true
+			})
+		})
+	}
+}
+
+// TestBackendsNginxDate: nginx makes a Date that comes with a PUT the date of
+// the file, so that its Last-Modified and tag are the client's to choose. They
+// aren't if the field is taken off.
+func TestBackendsNginxDate(t *testing.T) {
+	b := caddytest.BackendNamed(t, "nginx")
+	b.OrSkip(t)
+	address := caddytest.StartBackends(t, *b)[b.Name]
+	for _, takenOff := range []bool{false, true} {
+		t.Run(fmt.Sprintf("taken off is %v", takenOff), func(t *testing.T) {
+			to := address
+			if takenOff {
+				to += " {\nheader_up -Date\n}"
+			}
+			site := caddytest.OneNodeAt(t, caddytest.Guarded("etag body", to)).First()
+			d := stand{b, "etag body", site, "http://" + address}.document(t)
+			for i := range 2 {
+				a, mark := d.put(t, "Date", caddytest.LegacyDate, "If-Match", d.read(t))
+				a.ExpectSuccess(t)
+				d.expectStored(t, mark)
+				shown := d.send(t, d.direct, "HEAD", "").Header.Get("Last-Modified")
+				if (shown == caddytest.LegacyDate) == takenOff {
+					t.Errorf("PUT %d: Last-Modified %s", i, shown)
+				}
+			}
+			// The date is as old as it can be, and nothing proves less.
+			a, mark := d.put(t, "If-Unmodified-Since", caddytest.LegacyDate)
+			want := 204
+			if takenOff {
+				want = 412
+			}
+			a.Expect(t, want)
+			if !takenOff {
+				d.expectStored(t, mark)
+			}
+		})
+	}
+}
+
+// TestBackendsFileDates: files are dated by a clock that lags behind the one of
+// Date, so that a change that follows the end of a second may have the date of
+// the one before (8.8.2.2).
+func TestBackendsFileDates(t *testing.T) {
+	s := standBefore(t, "nginx", "")
+	for range 5 { // which not all systems show
+		d := s.document(t)
+		d.read(t)
+		var held string // by a client that read before the change
+		for over := false; !over; {
+			a := d.send(t, d.direct, "GET", "").Expect(t, 200)
+			held = a.Header.Get("Last-Modified")
+			over = a.Header.Get("Date") != held
+		}
+		before := d.send(t, d.url, "GET", "").Expect(t, 200).Header.Get("Last-Modified")
+		mark := d.bypass(t)
+		if d.send(t, d.direct, "HEAD", "").Header.Get("Last-Modified") == held {
+			if before == held {
+				t.Errorf("two contents of %s", held)
+			}
+			a, _ := d.put(t, "If-Unmodified-Since", held)
+			a.Expect(t, 412)
+			d.expectStored(t, mark)
+			return
+		}
+	}
+	t.Log("no file was dated too early")
+}
+
+// TestBackendsModified: a tag that is made of the date is there once no other
+// change can have the date (8.8.2.2), and is as good as any other then.
+func TestBackendsModified(t *testing.T) {
+	options := func(b *caddytest.Backend) []string {
+		if b.Alone.Dated {
+			return []string{"etag modified"}
+		}
+		return nil
+	}
+	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
+		t.Run(s.Name, func(t *testing.T) {
+			s.OrSkip(t)
+			t.Parallel()
+			d := s.document(t)
+			content := d.stored(t)
+			var tag string
+			caddytest.Eventually(t, "it has a tag", func() bool {
+				a := d.send(t, d.url, "GET", "").Expect(t, 200)
+				tag = a.Header.Get("ETag")
+				return tag != ""
+			})
+			if head := d.send(t, d.url, "HEAD", "").Expect(t, 200); head.Tag(t) != tag {
+				t.Errorf("GET has %s, HEAD has %s", tag, head.Tag(t))
+			}
+			d.send(t, d.url, "GET", "", "If-None-Match", tag).Expect(t, 304)
+			d.expectStored(t, content)
+
+			a, mark := d.put(t, "If-Match", tag)
+			a.ExpectSuccess(t)
+			// Ann's tag is of no use any more, and there is none for what Bob
+			// has written.
+			for _, condition := range []string{tag, "*, " + tag, `"x"`} {
+				a, _ := d.put(t, "If-Match", condition)
+				a.Expect(t, 412)
+				d.expectStored(t, mark)
+			}
+			if got := d.send(t, d.url, "GET", "").Expect(t, 200).Header.Get("ETag"); got == tag {
+				t.Errorf("ETag %s is still current", tag)
+			}
+		})
+	}
+}
+
+// TestBackendsApacheDate: on a PUT, Apache takes now for the date of the file,
+// and so refuses every If-Unmodified-Since that has come true, unless the field
+// is taken off once it was compared.
+func TestBackendsApacheDate(t *testing.T) {
+	d := standBefore(t, "Apache httpd", "").document(t)
+	var modified string
+	caddytest.Eventually(t, "the date can be used", func() bool {
+		modified = d.send(t, d.url, "GET", "").Expect(t, 200).Header.Get("Last-Modified")
+		return modified != ""
+	})
+	content, mark := draft()
+	d.send(t, d.direct, "PUT", content, "If-Unmodified-Since", modified).Expect(t, 412)
+	d.send(t, d.url, "PUT", content, "If-Unmodified-Since", modified).ExpectSuccess(t)
+	d.expectStored(t, mark)
+}
+
+// TestBackendsApacheTag: Apache's tag is weak until its second is over, and
+// strong from then on. It may be believed, but not mixed with another source: a
+// tag must not change while the content doesn't.
+func TestBackendsApacheTag(t *testing.T) {
+	strong := func(d document) func() bool {
+		return func() bool { return kindOf(d.send(t, d.direct, "HEAD", "")) == caddytest.StrongTag }
+	}
+	t.Run("etag upstream", func(t *testing.T) {
+		s := standBefore(t, "Apache httpd", "etag upstream")
+		caddytest.Eventually(t, "a tag is seen within its second", func() bool {
+			d := s.document(t)
+			a := d.send(t, d.url, "GET", "").Expect(t, 200)
+			if kindOf(a) == caddytest.StrongTag {
+				return false
+			}
+			tag := strings.TrimPrefix(a.Tag(t), "W/")
+			for _, try := range []string{tag, "W/" + tag} {
+				a, _ := d.put(t, "If-Match", try)
+				if a.StatusCode != 412 {
+					return false // by now it is strong
+				}
+			}
+			caddytest.Eventually(t, "the tag is strong", strong(d))
+			if got := d.read(t); got != tag {
+				t.Errorf("ETag %s, as weak tag %s", got, tag)
+			}
+			a, mark := d.put(t, "If-Match", tag)
+			a.ExpectSuccess(t)
+			d.expectStored(t, mark)
+			a, _ = d.put(t, "If-Match", tag)
+			a.Expect(t, 412)
+			d.expectStored(t, mark)
+			return true
+		})
+	})
+	for options, status := range map[string]int{"": 412, "etag body": 204} {
+		t.Run(caddytest.Title(options)+" over the second", func(t *testing.T) {
+			s := standBefore(t, "Apache httpd", options)
+			caddytest.Eventually(t, "a tag is seen within its second", func() bool {
+				d := s.document(t)
+				tag := d.read(t)
+				if strong(d)() {
+					return false
+				}
+				caddytest.Eventually(t, "the tag is strong", strong(d))
+				a, _ := d.put(t, "If-Match", tag)
+				a.Expect(t, status)
+				return true
+			})
+		})
+	}
+}
+
+// TestBackendsLargeDocument: the tag of a document that is larger than the
+// buffer is the backend's, if it is to have one.
+func TestBackendsLargeDocument(t *testing.T) {
+	large := `"` + strings.Repeat("x", 2<<20) + `"`
+	for options, tagged := range map[string]bool{"etag upstream": true, "etag body": false} {
+		t.Run(options, func(t *testing.T) {
+			d := standBefore(t, "rclone", options).document(t)
+			d.send(t, d.url, "PUT", large, "If-Match", d.read(t)).ExpectSuccess(t)
+			get := d.send(t, d.url, "GET", "").Expect(t, 200)
+			if head := d.send(t, d.url, "HEAD", "").Expect(t, 200); kindOf(get) != kindOf(head) || (kindOf(get) == caddytest.StrongTag) != tagged {
+				t.Fatalf("GET has %s, HEAD has %s", kindOf(get), kindOf(head))
+			}
+			if tagged {
+				d.send(t, d.url, "PUT", large+" ", "If-Match", get.Tag(t)).ExpectSuccess(t)
+				d.send(t, d.url, "PUT", large, "If-Match", get.Tag(t)).Expect(t, 412)
+			}
+			d.send(t, d.url, "PUT", large, "If-Match", `"x"`).Expect(t, 412)
+			d.send(t, d.url, "GET", "", "If-None-Match", `"x"`).Expect(t, 200)
+		})
+	}
+}
+
+// TestBackendsOverriddenMethods: json-server takes a POST for what
+// X-HTTP-Method-Override says.
+func TestBackendsOverriddenMethods(t *testing.T) {
+	s := standBefore(t, "json-server", "")
+	for _, method := range []string{"PUT", "PATCH", "DELETE"} {
+		d := s.document(t)
+		stale := d.read(t)
+		mark := d.bypass(t)
+		content, want := draft()
+		override := []string{"X-HTTP-Method-Override", method}
+		d.send(t, d.url, "POST", content, override...).Expect(t, 428)
+		d.send(t, d.url, "POST", content, append(override, "If-Match", stale)...).Expect(t, 412)
+		d.expectStored(t, mark)
+		d.send(t, d.url, "POST", content, append(override, "If-Match", d.read(t))...).Expect(t, 200)
+		if method != "DELETE" {
+			d.expectStored(t, want)
+		} else if got := d.stored(t); got != "" {
+			t.Errorf("there is still %q", got)
+		}
+	}
+}
+
+// TestBackendsLists: json-server's list changes with its items, though nobody
+// has written to it.
+func TestBackendsLists(t *testing.T) {
+	s := standBefore(t, "json-server", "")
+	d := s.document(t)
+	list := func(fields ...string) caddytest.Answer { return caddytest.Send(t, "GET", s.url+"/docs", "", fields...) }
+	add := func(fields ...string) caddytest.Answer {
+		content, _ := draft()
+		return s.absent().post(t, s.url, content, fields...)
+	}
+	tag := list().Expect(t, 200).Tag(t)
+	list("If-None-Match", tag).Expect(t, 304)
+
+	a, mark := d.put(t, "If-Match", d.read(t))
+	a.Expect(t, 200)
+	changed := list("If-None-Match", tag).Expect(t, 200)
+	if changed.Tag(t) == tag || !strings.Contains(changed.Content, mark) {
+		t.Errorf("ETag %s, before the change of an item %s\n%s", changed.Tag(t), tag, changed.Content)
+	}
+
+	// An item is added to the list as it was seen, or not at all.
+	add("If-Match", tag).Expect(t, 412)
+	add("If-Match", changed.Tag(t)).Expect(t, 201)
+	add("If-Match", changed.Tag(t)).Expect(t, 412)
+	// A page is no other resource, but another representation.
+	first := caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "").Expect(t, 200)
+	if first.Tag(t) == list().Tag(t) {
+		t.Error("a page has the tag of the list")
+	}
+	caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "", "If-None-Match", list().Tag(t)).Expect(t, 200)
+	caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "", "If-None-Match", first.Tag(t)).Expect(t, 304)
+	// The same id can't be taken twice, which is the backend's to say.
+	content, _ := draft()
+	d.post(t, s.url, content).Expect(t, 500)
+}
+
+// TestBackendsTagsOfAnswersToWrites: the tag of an answer to a write is that of
+// what the document is now, or there is none (9.3.4, 15.3.2, 15.3.5).
+func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
+	options := func(b *caddytest.Backend) []string { return b.Options }
+	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
+		t.Run(s.Name+"/"+caddytest.Title(s.options), func(t *testing.T) {
+			s.OrSkip(t)
+			t.Parallel()
+			d := s.document(t)
+			for _, method := range []string{"PUT", "PATCH"} {
+				content, _ := draft()
+				a := d.send(t, d.url, method, content, "If-Match", d.read(t))
+				if got := a.Header.Get("ETag"); got != "" && got != d.read(t) {
+					t.Errorf("%s: ETag %s, of the next GET %s", method, got, d.read(t))
+				}
+			}
+			for _, status := range []int{s.Alone.Deletes, 404} {
+				a := d.send(t, d.url, "DELETE", "", "If-Match", "*").Expect(t, status)
+				if got := a.Header.Get("ETag"); got != "" {
+					t.Errorf("DELETE, %s: ETag %s", a.Status, got)
+				}
+			}
+			a, _ := s.absent().put(t, "If-None-Match", "*")
+			if s.Alone.Creates == 404 && a.Header.Get("ETag") != "" {
+				t.Errorf("PUT, %s: ETag %s", a.Status, a.Header.Get("ETag"))
+			}
+		})
+	}
+}
+
+// TestItemsOfBackends: what the README says about backends and lists.
+func TestItemsOfBackends(t *testing.T) {
+	for _, test := range []struct {
+		name, options string
+		tagged        bool
+	}{
+		{"json-server", "etag json /version\netag body\n", true},
+		{"json-server", "etag json \"\"\n", true},
+		{"json-server", "", false}, // which indents its lists by more
+	} {
+		t.Run(test.name+" "+caddytest.Title(test.options), func(t *testing.T) {
+			s := standBefore(t, test.name, test.options+"items \"\" /docs/{id}\n")
+			d := s.document(t)
+			list := caddytest.Send(t, "GET", s.url+"/docs", "").Expect(t, 200)
+			tag := caddytest.MembersOf(t, list, "etag")[d.name]
+			if (tag != "") != test.tagged {
+				t.Fatalf("%s\n%s", tag, list.Content)
+			}
+			if !test.tagged {
+				return
+			}
+			a, mark := d.put(t, "If-Match", tag)
+			a.ExpectSuccess(t)
+			d.expectStored(t, mark)
+			a, _ = d.put(t, "If-Match", tag)
+			a.Expect(t, 412)
+			caddytest.Send(t, "GET", s.url+"/docs", "", "If-None-Match", list.Tag(t)).Expect(t, 200)
+		})
+	}
+}

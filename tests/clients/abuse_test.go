@@ -1,0 +1,636 @@
+package clients
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// These tests have clients that misbehave. Others that use the same resource
+// must not notice, and nothing may be left of them.
+
+// footprint is what this process holds: Caddy, clients and backends.
+type footprint struct {
+	goroutines int
+	heap       uint64
+	files      int // open files, connections included; 0 where that isn't known
+}
+
+func takeFootprint() footprint {
+	caddytest.Client.CloseIdleConnections()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	open, _ := os.ReadDir("/proc/self/fd")
+	return footprint{runtime.NumGoroutine(), m.HeapAlloc, len(open)}
+}
+
+// expectBack waits until hardly more is held than before.
+func (before footprint) expectBack(t *testing.T) {
+	t.Helper()
+	const goroutines, heap, files = 60, 16 << 20, 40 // the proxy keeps some connections
+	var now footprint
+	defer func() { t.Logf("before %+v, after %+v", before, now) }()
+	caddytest.Eventually(t, fmt.Sprintf("hardly more is held than %+v", before), func() bool {
+		now = takeFootprint()
+		return now.goroutines <= before.goroutines+goroutines && now.heap <= before.heap+heap && now.files <= before.files+files
+	})
+}
+
+// spoolTo has temporary files created where none should be left. The function
+// that it returns fails the test if one is.
+func spoolTo(t *testing.T) (expectEmpty func()) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return func() {
+		t.Helper()
+		caddytest.Eventually(t, "no temporary file is left", func() bool {
+			left, err := filepath.Glob(filepath.Join(dir, "*"))
+			return err == nil && len(left) == 0
+		})
+	}
+}
+
+const abuseBuffer = 4 << 10 // the option buffer in these tests
+
+// condensed is a document service that stores the digest of what it is sent, so
+// that no document is longer than the buffer, and none of half a content.
+func condensed(docs *legacydocs.Service) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "PUT" {
+			content, err := io.ReadAll(r.Body)
+			if err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			digest := legacydocs.Digest(content)
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(digest)), int64(len(digest))
+		}
+		docs.ServeHTTP(w, r)
+	})
+}
+
+// digested is the digest of the document that a content becomes.
+func digested(content string) string {
+	return legacydocs.Digest([]byte(legacydocs.Digest([]byte(content))))
+}
+
+// abused is a site whose proxy keeps few connections, and that takes large
+// header sections.
+func abused(t *testing.T, options string, backend http.Handler) (base string) {
+	t.Helper()
+	address := caddytest.Address(t)
+	caddytest.StartWith(t, "max_header_size 2MB", fmt.Sprintf("http://%s {\n%s\n}\n", address,
+		caddytest.Guarded(options, caddytest.Serve(t, backend)+" {\ntransport http {\nkeepalive_idle_conns_per_host 4\n}\n}")))
+	t.Cleanup(caddytest.Client.CloseIdleConnections)
+	return "http://" + address
+}
+
+// form is a way to send content.
+type form struct {
+	name    string
+	chunked bool
+	size    int
+}
+
+var forms = []form{
+	{"announced", false, 100},
+	{"announced, over the buffer", false, 8 * abuseBuffer},
+	{"chunked", true, 100},
+	{"chunked, over the buffer", true, 8 * abuseBuffer},
+}
+
+// content is what the form makes of a text: of its size, and different for
+// different texts.
+func (f form) content(text string) string {
+	return text + strings.Repeat("x", f.size-len(text))
+}
+
+// framing is the field line that tells how content comes.
+func (f form) framing() string {
+	if f.chunked {
+		return "Transfer-Encoding: chunked"
+	}
+	return fmt.Sprintf("Content-Length: %d", f.size)
+}
+
+// split encodes content, in two parts, of which the second is short.
+func (f form) split(content string) (most, rest string) {
+	if !f.chunked {
+		return content[:len(content)-1], content[len(content)-1:]
+	}
+	return chunks(content[:len(content)-1]), chunks(content[len(content)-1:]) + "0\r\n\r\n"
+}
+
+// put begins a write over a connection of its own and sends its header section.
+func put(t *testing.T, base, path string, f form, fields ...string) *wire {
+	t.Helper()
+	c := dialWire(t, base)
+	c.send(slices.Concat([]string{"PUT " + path + " HTTP/1.1", "Host: " + c.RemoteAddr().String(), f.framing()}, fields, []string{""})...)
+	return c
+}
+
+// edited is one change by a client that behaves. It must take no longer than an
+// honest client would believe.
+func edited(t *testing.T, to, content string) (tag string) {
+	t.Helper()
+	begun := time.Now()
+	read := caddytest.Send(t, "GET", to, "").Expect(t, 200)
+	caddytest.Send(t, "PUT", to, content, "If-Match", read.Tag(t), "X-Based-On", legacydocs.Digest([]byte(read.Content))).Expect(t, 204)
+	if took := time.Since(begun); took > patience {
+		t.Errorf("an edit took %v", took)
+	}
+	return caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
+}
+
+// TestClientsThatLeave go away before, during and after their content. Half a
+// content is none, nobody waits for them, and what they did send whole is
+// written if its condition holds, or not at all.
+func TestClientsThatLeave(t *testing.T) {
+	times := 25
+	if testing.Short() {
+		times = 5
+	}
+	for _, options := range []string{"verify passing", "verify never"} {
+		t.Run(options, func(t *testing.T) {
+			expectEmpty := spoolTo(t)
+			docs := legacydocs.New(legacydocs.Options{})
+			base := abused(t, fmt.Sprintf("%s\nlease 30s\nbuffer %d", options, abuseBuffer), condensed(docs))
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "new")
+			to := base + "/docs/plan"
+			tag := edited(t, to, "first")
+			before := takeFootprint()
+			seeds := len(docs.Writes())
+			whole := make(map[string]bool)  // what those who left had sent to its end
+			honest := make(map[string]bool) // what others sent
+			for i := range times {
+				for _, f := range forms {
+					for when, conditional := range []bool{true, true, true, true, false, false} {
+						if !conditional && f.size > abuseBuffer {
+							continue // see TestUnconditionalContent
+						}
+						current := caddytest.Send(t, "GET", to, "")
+						fields := []string{"X-Based-On: " + legacydocs.Digest([]byte(current.Content))}
+						if conditional {
+							fields = append(fields, "If-Match: "+current.Tag(t))
+						}
+						content := f.content(fmt.Sprintf("left %d %d %s", when, i, f.name))
+						most, rest := f.split(content)
+						c := put(t, base, "/docs/plan", f, fields...)
+						switch when {
+						case 0: // before the content
+						case 1, 4:
+							c.raw(most)
+						case 2:
+							c.raw(most + rest)
+							whole[digested(content)] = true
+						case 3: // by a reset
+							c.raw(most)
+							_ = c.Conn.(*net.TCPConn).SetLinger(0)
+						case 5: // not even a header section
+							_ = c.Close()
+							c = dialWire(t, base)
+							c.raw("PUT /docs/plan HTTP/1.1\r\nHost: x\r\nIf-Ma")
+						}
+						_ = c.Close()
+					}
+				}
+				// Somebody who left may have been first, which is no loss.
+				for edits := 0; ; edits++ {
+					begun, read := time.Now(), caddytest.Send(t, "GET", to, "").Expect(t, 200)
+					content := fmt.Sprint("edit ", i)
+					honest[digested(content)] = true
+					a := caddytest.Send(t, "PUT", to, content, "If-Match", read.Tag(t), "X-Based-On", legacydocs.Digest([]byte(read.Content)))
+					if took := time.Since(begun); took > patience {
+						t.Errorf("a write took %v", took)
+					}
+					if a.StatusCode == 204 {
+						break
+					}
+					if a.Expect(t, 412); edits > 4*times {
+						t.Fatal("no edit succeeds")
+					}
+				}
+			}
+			before.expectBack(t)
+			expectEmpty()
+			// Nobody who left holds anything.
+			edited(t, to, "last")
+			honest[digested("last")] = true
+			landed := 0
+			record := docs.Writes()[seeds:]
+			caddytest.ExpectNoneLost(t, record)
+			for _, w := range record {
+				if whole[w.Body] {
+					landed++
+				} else if !honest[w.Body] {
+					t.Errorf("the backend got what nobody sent whole: %+v", w)
+				}
+			}
+			t.Logf("%d clients left after their content, of which %d wrote", len(whole), landed)
+			caddytest.Send(t, "PUT", to, "lost", "If-Match", tag).Expect(t, 412)
+		})
+	}
+}
+
+// TestSlowContent: content that takes longer to come than the lease holds nobody
+// up, and is written if nobody was faster.
+func TestSlowContent(t *testing.T) {
+	const lease = time.Second
+	expectEmpty := spoolTo(t)
+	docs := legacydocs.New(legacydocs.Options{})
+	base := abused(t, fmt.Sprintf("lease %s\nwait %s\nbuffer %d", lease, patience, abuseBuffer), condensed(docs))
+	before := takeFootprint()
+	for i, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			alone, shared := fmt.Sprintf("/docs/alone-%d", i), fmt.Sprintf("/docs/shared-%d", i)
+			slow := make(map[string]*wire)
+			most, rest := f.split(f.content("slow"))
+			for _, path := range []string{alone, shared} {
+				caddytest.Bypass(t, docs, "PUT", path, "new")
+				slow[path] = put(t, base, path, f, "If-Match: "+caddytest.Send(t, "GET", base+path, "").Expect(t, 200).Tag(t))
+				slow[path].raw(most)
+			}
+			edits := 0
+			for begun := time.Now(); time.Since(begun) < lease*3/2; edits++ {
+				edited(t, base+shared, fmt.Sprint("edit ", edits))
+			}
+			if edits < 10 {
+				t.Errorf("others made only %d edits", edits)
+			}
+			for path, status := range map[string]int{alone: 204, shared: 412} {
+				slow[path].raw(rest)
+				slow[path].answer("PUT").Expect(t, status)
+			}
+			if got := caddytest.Bypass(t, docs, "GET", alone, ""); got != legacydocs.Digest([]byte(f.content("slow"))) {
+				t.Errorf("the document is %d bytes, %.20q", len(got), got)
+			}
+			if got := caddytest.Bypass(t, docs, "GET", shared, ""); got != legacydocs.Digest(fmt.Append(nil, "edit ", edits-1)) {
+				t.Errorf("the document is %d bytes, %.20q", len(got), got)
+			}
+		})
+	}
+	before.expectBack(t)
+	expectEmpty()
+}
+
+// TestUnfinishedContent: clients that begin one write after the other, each with
+// the current tag, and end none, keep nobody from writing.
+func TestUnfinishedContent(t *testing.T) {
+	times := 50
+	if testing.Short() {
+		times = 10
+	}
+	for _, options := range []string{"verify passing", "verify never"} {
+		t.Run(options, func(t *testing.T) {
+			expectEmpty := spoolTo(t)
+			docs := legacydocs.New(legacydocs.Options{})
+			base := abused(t, fmt.Sprintf("%s\nlease 30s\nbuffer %d", options, abuseBuffer), condensed(docs))
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "new")
+			to := base + "/docs/plan"
+			edited(t, to, "first")
+			before := takeFootprint()
+			var unfinished []*wire
+			for i := range times {
+				for _, f := range forms {
+					tag := edited(t, to, fmt.Sprintf("edit %d %s", i, f.name))
+					most, _ := f.split(f.content("unfinished"))
+					c := put(t, base, "/docs/plan", f, "If-Match: "+tag)
+					if i%4 > 0 {
+						c.raw(most)
+					}
+					unfinished = append(unfinished, c)
+				}
+			}
+			tag := edited(t, to, "during")
+			during := takeFootprint()
+			t.Logf("%d writes are unfinished: %+v", len(unfinished), during)
+			if limit := before.heap + uint64(len(unfinished))*(16*abuseBuffer) + 12<<20; during.heap > limit {
+				t.Errorf("%d unfinished writes take more than %d bytes of memory", len(unfinished), limit)
+			}
+			for _, c := range unfinished {
+				_ = c.Close()
+			}
+			before.expectBack(t)
+			expectEmpty()
+			if got, want := len(caddytest.WritesOf(docs, "/docs/plan")), 3+len(unfinished); got != want {
+				t.Errorf("the backend applied %d writes, want %d", got, want)
+			}
+			caddytest.Send(t, "PUT", to, "last", "If-Match", tag).Expect(t, 204)
+		})
+	}
+}
+
+// TestUnconditionalContent: a write without a condition whose content is over
+// the buffer keeps no conditional one out before it has come, nor after its
+// client has left in the midst of it.
+func TestUnconditionalContent(t *testing.T) {
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			expectEmpty := spoolTo(t)
+			docs := legacydocs.New(legacydocs.Options{})
+			base := abused(t, fmt.Sprintf("lease 30s\nwait %s\nbuffer %d", patience, abuseBuffer), condensed(docs))
+			to := base + "/docs/plan"
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "new")
+			edited(t, to, "before")
+			most, _ := f.split(f.content("unfinished"))
+			c := put(t, base, "/docs/plan", f)
+			c.raw(most)
+			for i := range 5 {
+				edited(t, to, fmt.Sprint("during ", i))
+			}
+			_ = c.Close()
+			for i := range 5 {
+				edited(t, to, fmt.Sprint("after ", i))
+			}
+			expectEmpty()
+		})
+	}
+}
+
+// TestPipelined: what follows a write on its connection is answered after it,
+// and what is in its content is never taken for a request (RFC 9112, sections
+// 9.3.2 and 11.2).
+func TestPipelined(t *testing.T) {
+	for _, tt := range []struct {
+		name, options string
+		condition     func(tag string) string
+		status        int
+		writes        int
+	}{
+		{"passes", "", func(tag string) string { return "If-Match: " + tag }, 204, 1},
+		{"unconditional", "", func(string) string { return "X-None: x" }, 204, 1},
+		{"refused", "", func(string) string { return `If-Match: "stale"` }, 412, 0},
+		{"required", "require", func(string) string { return "X-None: x" }, 428, 0},
+		{"too many tags", "", func(string) string { return "If-Match: " + strings.Repeat(`"x",`, 10_000) }, 431, 0},
+	} {
+		for _, f := range forms {
+			t.Run(tt.name+", "+f.name, func(t *testing.T) {
+				backend := caddytest.Page("content")
+				base := abused(t, fmt.Sprintf("%s\nbuffer %d", tt.options, abuseBuffer), backend)
+				tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+				host := strings.TrimPrefix(base, "http://")
+				smuggled := "DELETE /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+				content := strings.Repeat(smuggled, f.size/len(smuggled)+1)[:f.size]
+				most, rest := f.split(content)
+				head := fmt.Sprintf("PUT /page HTTP/1.1\r\nHost: %s\r\n%s\r\n%s\r\n\r\n", host, f.framing(), tt.condition(tag))
+				get := "GET /page HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
+				last := "GET /page HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"
+
+				c := dialWire(t, base)
+				c.raw(get + head + most + rest + get + head + most + rest + last)
+				for range 2 {
+					c.answer("GET").Expect(t, 200)
+					c.answer("PUT").Expect(t, tt.status)
+				}
+				c.answer("GET").Expect(t, 200)
+				c.ended()
+				if got := backend.All("DELETE"); len(got) > 0 {
+					t.Errorf("%d smuggled requests", len(got))
+				}
+				puts := backend.All("PUT")
+				if len(puts) != 2*tt.writes {
+					t.Errorf("the backend heard %d PUTs", len(puts))
+				}
+				for _, h := range puts {
+					if h.Content != content {
+						t.Errorf("the backend got other content: %d bytes", len(h.Content))
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestTooMuch is about requests that are too large to be meant well.
+func TestTooMuch(t *testing.T) {
+	backend := caddytest.Page("content")
+	base := abused(t, "verify never", backend)
+	tag := caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200).Tag(t)
+	before := takeFootprint()
+	for name, field := range map[string]string{
+		"10,000 tags":        strings.TrimSuffix(strings.Repeat(`"x",`, 10_000), ","),
+		"10,000 tags, right": strings.Repeat(`"x",`, 10_000) + tag,
+		"1 MB of tags":       strings.Repeat(`"x",`, 1_000_000/4),
+		"1 MB of one tag":    `"` + strings.Repeat("x", 1_000_000) + `"`,
+		"1 MB of commas":     strings.Repeat(",", 1_000_000),
+		"1 MB of quotes":     strings.Repeat(`"`, 1_000_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 {
+				a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", field).Expect(t, 431)
+				if len(a.Content) > 4<<10 {
+					t.Errorf("an answer of %d bytes", len(a.Content))
+				}
+			}
+		})
+	}
+	backend.Unwritten(t)
+	before.expectBack(t)
+	caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 204)
+}
+
+// longPath is a path of 100 KB.
+func longPath(i int) string { return fmt.Sprintf("/docs/%d-%s", i, strings.Repeat("x", 100_000)) }
+
+// TestLongPaths: what is kept of a resource doesn't grow with its name.
+func TestLongPaths(t *testing.T) {
+	use := func(t *testing.T, base string, i int) {
+		t.Helper()
+		to := base + longPath(i)
+		tag := caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
+		caddytest.Send(t, "PUT", to, "x", "If-Match", tag).Expect(t, 204)
+	}
+	const resources = 200
+	// The witness of page would keep all requests.
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "PUT" {
+			w.WriteHeader(204)
+		}
+	})
+	t.Run("memory", func(t *testing.T) {
+		base := abused(t, caddytest.Trusting, backend)
+		use(t, base, resources)
+		before := takeFootprint()
+		for i := range resources {
+			use(t, base, i)
+		}
+		before.expectBack(t) // which leaves no room for 200 times 100 KB
+	})
+	t.Run("redis", func(t *testing.T) {
+		redis := redistest.Start(t)
+		base := abused(t, "grace 1ms\nstore redis redis://"+redis.Addr, backend)
+		for i := range 20 {
+			use(t, base, i)
+		}
+		c := redis.Client()
+		keys, err := c.Keys(t.Context(), "*").Result()
+		if err != nil || len(keys) < 20 {
+			t.Fatalf("%d keys, %v", len(keys), err)
+		}
+		for _, key := range keys {
+			used, err := c.MemoryUsage(t.Context(), key).Result()
+			if err != nil || used > 2000 || len(key) > 500 {
+				t.Errorf("a key of %d bytes takes %d bytes, %v", len(key), used, err)
+			}
+		}
+	})
+}
+
+// inLine counts the writes of this process that stand in a queue.
+func inLine() int {
+	for stacks := make([]byte, 4<<20); ; stacks = make([]byte, 2*len(stacks)) {
+		if n := runtime.Stack(stacks, true); n < len(stacks) {
+			return bytes.Count(stacks[:n], []byte("preconditions.(*queues).enter("))
+		}
+	}
+}
+
+// TestCrowd: of 1,000 writes of one resource, while the first is being made, as
+// many wait as may, and have their turns in order. The others are told at once
+// to come again.
+func TestCrowd(t *testing.T) {
+	const (
+		crowd   = 1000
+		queue   = 256
+		ordered = 40
+	)
+	for _, kind := range []struct {
+		name   string
+		fields []string
+	}{{"conditional", []string{"If-Match", "*"}}, {"unconditional", nil}} {
+		t.Run(kind.name, func(t *testing.T) {
+			g := caddytest.NewGate()
+			docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
+			to := abused(t, "verify never\nwait 1m\nlease 30s", docs) + "/docs/plan"
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "new")
+			tag := caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
+			before := takeFootprint()
+			first := g.Send(context.Background(), t, "PUT", to, "first", "If-Match", tag)
+
+			results := make(chan caddytest.Result, crowd)
+			write := func(content string) {
+				go func() {
+					a, err := caddytest.Try(context.Background(), "PUT", to, content, kind.fields...)
+					results <- caddytest.Result{Answer: a, Err: err}
+				}()
+			}
+			// The first of them asks the store when it is free; the others line up.
+			var order []string
+			for i := range ordered {
+				order = append(order, legacydocs.Digest(fmt.Appendf(nil, "in line %d", i)))
+				write(fmt.Sprint("in line ", i))
+				if i == 0 {
+					caddytest.Eventually(t, "the first waits", func() bool { return waitingAtStore() == 1 })
+					continue
+				}
+				caddytest.Eventually(t, fmt.Sprintf("%d stand in line", i), func() bool { return inLine() == i })
+			}
+			for i := ordered; i < crowd-1; i++ {
+				write(fmt.Sprint("crowd ", i))
+			}
+			begun := time.Now()
+			for range crowd - 1 - 1 - queue { // without the one in the backend and the head of the queue
+				select {
+				case r := <-results:
+					if r.Err != nil {
+						t.Fatal(r.Err)
+					}
+					r.Expect(t, 503).ExpectOutcome(t, "conflict")
+					if r.Header.Get("Retry-After") == "" {
+						t.Error("no Retry-After")
+					}
+				case <-time.After(30 * time.Second):
+					t.Fatalf("%d stand in line", inLine())
+				}
+			}
+			t.Logf("the last of those that found no place was told so after %v", time.Since(begun))
+			if got := inLine(); got != queue {
+				t.Errorf("%d stand in line, want %d", got, queue)
+			}
+
+			g.Open()
+			caddytest.ExpectResult(t, first, 204)
+			for range 1 + queue {
+				caddytest.ExpectResult(t, results, 204)
+			}
+			var served []string
+			for _, w := range caddytest.WritesOf(docs, "/docs/plan")[2:] {
+				served = append(served, w.Body)
+			}
+			if len(served) != 1+queue {
+				t.Errorf("the backend applied %d writes, want %d", len(served), 1+queue)
+			}
+			if kind.fields != nil && !slices.Equal(served[:min(ordered, len(served))], order) {
+				t.Error("they did not have their turns in the order in which they came")
+			}
+			before.expectBack(t)
+			edited(t, to, "last")
+		})
+	}
+}
+
+// waitingAtStore counts the writes of this process that wait for the store to
+// tell that the one before them has ended.
+func waitingAtStore() int {
+	stacks := make([]byte, 4<<20)
+	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("preconditions.(*sharedStore).Wait("))
+}
+
+// TestHalfClosed: a client that says no more may be taken for one that has left,
+// but what it was told is true, and nobody waits for it.
+func TestHalfClosed(t *testing.T) {
+	for _, options := range []string{"verify passing", "verify never"} {
+		t.Run(options, func(t *testing.T) {
+			expectEmpty := spoolTo(t)
+			docs := legacydocs.New(legacydocs.Options{})
+			base := abused(t, fmt.Sprintf("%s\nlease 30s\nbuffer %d", options, abuseBuffer), condensed(docs))
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "new")
+			to := base + "/docs/plan"
+			edited(t, to, "first")
+			before := takeFootprint()
+			for i := range 20 {
+				for _, f := range forms {
+					for _, whole := range []bool{true, false} {
+						tag := edited(t, to, fmt.Sprintf("edit %d %s %t", i, f.name, whole))
+						content := f.content(fmt.Sprintf("half-closed %d %s %t", i, f.name, whole))
+						most, rest := f.split(content)
+						c := put(t, base, "/docs/plan", f, "If-Match: "+tag)
+						if c.raw(most); whole {
+							c.raw(rest)
+						}
+						if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+							t.Fatal(err)
+						}
+						answer := c.all()
+						_ = c.Close()
+						applied := slices.ContainsFunc(docs.Writes(), func(w legacydocs.Write) bool {
+							return w.Body == digested(content)
+						})
+						if told := strings.HasPrefix(answer, "HTTP/1.1 204"); told && !applied || applied && !whole {
+							t.Errorf("%s: told that it is written: %t, whole: %t, applied: %t", f.name, told, whole, applied)
+						}
+					}
+				}
+			}
+			before.expectBack(t)
+			expectEmpty()
+			edited(t, to, "last")
+		})
+	}
+}

@@ -1,0 +1,38 @@
+package clients
+
+import (
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// TestRoundTrips counts the calls to Redis that a client waits for.
+func TestRoundTrips(t *testing.T) {
+	server := redistest.Start(t)
+	redisClient := server.Client()
+	url := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
+
+	// Each script is sent in full once.
+	caddytest.Send(t, "PUT", url, "0").Expect(t, 201)
+	caddytest.Send(t, "PUT", url, "1", "If-Match", caddytest.Send(t, "GET", url, "").Tag(t)).Expect(t, 204)
+
+	tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
+	cost := func(f func()) int {
+		before := caddytest.ScriptCalls(t, redisClient)
+		f()
+		return caddytest.ScriptCalls(t, redisClient) - before
+	}
+	check := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s took %d round trips, want %d", what, got, want)
+		}
+	}
+	check("a read of what is known", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
+	check("a write that is refused", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", `"old"`).Expect(t, 412) }), 1)
+	check("a write that passes", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", tag).Expect(t, 204) }), 2)
+	check("a write of what isn't known", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", tag).Expect(t, 412) }), 3)
+	check("a write without a condition", cost(func() { caddytest.Send(t, "PUT", url, "4").Expect(t, 204) }), 2)
+}

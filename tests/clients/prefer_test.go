@@ -1,0 +1,98 @@
+package clients
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// TestPreferRepresentation: a client that prefers so gets the current
+// representation with the refusal of its write (RFC 8144, section 3.2).
+func TestPreferRepresentation(t *testing.T) {
+	backend := caddytest.Page("the current content", "Content-Type", "text/plain", "Content-Language", "en", "Vary", "Accept",
+		"Cache-Control", "max-age=60", "Set-Cookie", "a=b", "X-Of-The-Page", "yes")
+	url := caddytest.Site(t, "buffer 100", backend) + "/page"
+	tag := caddytest.Send(t, "GET", url, "").Tag(t)
+	for _, method := range []string{"PUT", "PATCH", "DELETE", "POST"} {
+		a := caddytest.Send(t, method, url+"?q=1", "x", "If-Match", `"stale"`, "Prefer", "return=representation", "Authorization", "Basic x").Expect(t, 412)
+		if a.Content != "the current content" {
+			t.Errorf("%s: the content is %q", method, a.Content)
+		}
+		for name, want := range map[string][]string{
+			"Content-Type": {"text/plain"}, "Content-Language": {"en"}, "Content-Location": {"/page?q=1"},
+			"Preference-Applied": {"return=representation"}, "Vary": {"Accept", "Prefer"}, "Etag": {tag},
+			"Cache-Control": {"no-store"}, "Set-Cookie": nil, "X-Of-The-Page": nil,
+		} {
+			if got := a.Header[name]; !slices.Equal(got, want) {
+				t.Errorf("%s: %s: %q, want %q", method, name, got, want)
+			}
+		}
+		asked := backend.Last(t, "GET").Header
+		if asked.Get("Authorization") != "Basic x" || asked["If-Match"] != nil || asked["Prefer"] != nil {
+			t.Errorf("the origin was asked with %v", asked)
+		}
+		// The tag is good for the next write.
+		caddytest.Send(t, method, url, "x", "If-Match", a.Tag(t)).Expect(t, 204)
+	}
+
+	for name, options := range map[string]string{
+		"too long":      "buffer 10",
+		"not disclosed": "disclose off",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := caddytest.Site(t, options, backend) + "/page"
+			a := caddytest.Send(t, "PUT", url, "x", "If-Match", `"stale"`, "Prefer", "return=representation").Expect(t, 412)
+			if problemOf(t, a)["status"] != 412.0 || a.Header["Preference-Applied"] != nil {
+				t.Errorf("%v %s", a.Header, a.Content)
+			}
+		})
+	}
+	t.Run("the origin doesn't show it", func(t *testing.T) {
+		url := caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Secret") == "" {
+				w.WriteHeader(http.StatusForbidden)
+			}
+		}}) + "/page"
+		caddytest.Send(t, "GET", url, "", "X-Secret", "known").Expect(t, 200)
+		a := caddytest.Send(t, "PUT", url, "x", "If-Match", `"stale"`, "Prefer", "return=representation").Expect(t, 412)
+		problemOf(t, a)
+	})
+}
+
+// TestPrefer: RFC 7240, sections 2 and 4.2.
+func TestPrefer(t *testing.T) {
+	url := caddytest.Site(t, "", caddytest.Page("content")) + "/page"
+	caddytest.Send(t, "GET", url, "").Expect(t, 200)
+	for _, tt := range []struct {
+		lines   []string
+		applied bool
+	}{
+		{[]string{"return=representation"}, true},
+		{[]string{"RETURN = representation"}, true},
+		{[]string{`return="representation"`}, true},
+		{[]string{"respond-async, wait=10", "return=representation; foo=\"a,b\""}, true},
+		{[]string{`foo="a, return=minimal"; x, return=representation`}, true},
+		{[]string{"return=representation, return=representation"}, true},
+		{[]string{"return=representation, return=minimal"}, false},
+		{[]string{"return=minimal", "return=representation"}, false},
+		{[]string{"return=Representation"}, false},
+		{[]string{`foo="return=representation"`}, false},
+		{[]string{"x-return=representation"}, false},
+		{[]string{"return"}, false},
+		{[]string{""}, false},
+	} {
+		t.Run(strings.Join(tt.lines, "|"), func(t *testing.T) {
+			fields := []string{"If-Match", `"stale"`}
+			for _, line := range tt.lines {
+				fields = append(fields, "Prefer", line)
+			}
+			a := caddytest.Send(t, "PUT", url, "x", fields...).Expect(t, 412)
+			if applied := a.Content == "content"; applied != tt.applied {
+				t.Errorf("got %q", a.Content)
+			}
+		})
+	}
+}

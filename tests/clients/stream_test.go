@@ -1,0 +1,580 @@
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// open sends a GET and returns the response with its content unread.
+func open(t testing.TB, c *http.Client, url string, fields ...string) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// TestLargeContent is longer than the buffer: it goes to the client as it comes,
+// without a tag, which is made on the way.
+func TestLargeContent(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("chunked %t", chunked), func(t *testing.T) {
+			first, rest := strings.Repeat("a", 20_000), strings.Repeat("b", 50_000)
+			received := make(chan struct{}) // by the client: the first part
+			var reads atomic.Int32
+			backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != "GET" {
+					return
+				}
+				if !chunked {
+					w.Header().Set("Content-Length", fmt.Sprint(len(first)+len(rest)))
+				}
+				_, _ = io.WriteString(w, first)
+				w.(http.Flusher).Flush()
+				if reads.Add(1) == 1 {
+					<-received
+				}
+				_, _ = io.WriteString(w, rest)
+			}}
+			base := caddytest.Site(t, "verify never\nwrite_etag off\nbuffer 1000", backend)
+
+			resp := open(t, caddytest.Client, base+"/page")
+			if got := resp.Header.Get("ETag"); got != "" {
+				t.Errorf("ETag: %s", got)
+			}
+			begin := make([]byte, 1) // Caddy may hold back some of the first part
+			if _, err := io.ReadFull(resp.Body, begin); err != nil {
+				t.Fatal(err)
+			}
+			close(received)
+			end, err := io.ReadAll(resp.Body)
+			if err != nil || string(begin)+string(end) != first+rest {
+				t.Fatalf("%d bytes, %v", len(begin)+len(end), err)
+			}
+
+			a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"stale"`).Expect(t, 412)
+			tag, _ := problemOf(t, a)["current_etag"].(string)
+			if n := len(backend.All()); n != 1 || tag == "" {
+				t.Fatalf("the backend heard %d requests, current_etag is %q", n, tag)
+			}
+			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
+			if n := len(backend.All()); n != 2 {
+				t.Errorf("the backend heard %d requests", n)
+			}
+			// The origin is asked now, and gives the same content the same tag.
+			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
+		})
+	}
+}
+
+// TestMemory: a response is held up to the buffer, and no longer one is.
+func TestMemory(t *testing.T) {
+	const size = 256 << 20
+	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		chunk := make([]byte, 1<<20)
+		for range size / len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}))
+	resp := open(t, caddytest.Client, base+"/page")
+	var highest uint64
+	var n int64
+	for range 8 {
+		read, err := io.CopyN(io.Discard, resp.Body, size/8)
+		n += read
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		highest = max(highest, m.HeapAlloc)
+	}
+	if rest, err := io.Copy(io.Discard, resp.Body); n+rest != size || err != nil {
+		t.Errorf("%d bytes, %v", n+rest, err)
+	}
+	if highest > size/2 {
+		t.Errorf("%d MiB of memory for %d MiB of content", highest>>20, size>>20)
+	}
+}
+
+// TestEventStream reaches the client piece by piece.
+func TestEventStream(t *testing.T) {
+	for _, fields := range [][]string{
+		{"Content-Type", "text/event-stream"},
+		{"Content-Type", "text/event-stream; charset=utf-8", "ETag", `"own"`},
+		{"Content-Type", "application/octet-stream", "Incremental", "?1"},
+	} {
+		t.Run(fmt.Sprint(fields), func(t *testing.T) {
+			received := make(chan struct{})
+			done := make(chan struct{})
+			base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for i := 0; i < len(fields); i += 2 {
+					w.Header().Set(fields[i], fields[i+1])
+				}
+				for i := range 3 {
+					fmt.Fprintf(w, "data: %d\n", i)
+					w.(http.Flusher).Flush()
+					select {
+					case <-received:
+					case <-r.Context().Done():
+						done <- struct{}{}
+						return
+					}
+				}
+			}))
+			resp := open(t, caddytest.Client, base+"/events")
+			lines := bufio.NewScanner(resp.Body)
+			for i := range 3 {
+				if !lines.Scan() || lines.Text() != fmt.Sprintf("data: %d", i) {
+					t.Fatalf("got %q, %v", lines.Text(), lines.Err())
+				}
+				received <- struct{}{}
+			}
+			if lines.Scan() {
+				t.Errorf("got %q", lines.Text())
+			}
+			// A condition that is false is answered at once, and ends the stream.
+			caddytest.Send(t, "GET", base+"/events", "", "If-Match", `"stale"`).Expect(t, 412)
+			<-done
+			caddytest.Send(t, "GET", base+"/events", "", "If-None-Match", "*").Expect(t, 304)
+			<-done
+		})
+	}
+}
+
+// TestEarlyHints pass (RFC 8297), whatever becomes of the response.
+func TestEarlyHints(t *testing.T) {
+	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "content")
+	}))
+	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+	for _, test := range []struct {
+		method string
+		fields []string
+		status int
+	}{
+		{"GET", nil, 200},
+		{"GET", []string{"If-None-Match", tag}, 304},
+		{"PUT", nil, 200},
+		{"PUT", []string{"If-Match", tag}, 200},
+	} {
+		var hints []string
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
+				hints = append(hints, fmt.Sprint(status, header.Get("Link")))
+				return nil
+			},
+		})
+		a, err := caddytest.Try(ctx, test.method, base+"/page", "", test.fields...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Expect(t, test.status)
+		// One, and not the probe's too.
+		if want := []string{"103</style.css>; rel=preload"}; !slices.Equal(hints, want) {
+			t.Errorf("%s %s: got %q", test.method, test.fields, hints)
+		}
+	}
+}
+
+// TestTrailers: RFC 9110, section 6.5.
+func TestTrailers(t *testing.T) {
+	const small, large = 100, 5000
+	for _, announced := range []bool{true, false} {
+		for _, size := range []int{small, large} {
+			for _, method := range []string{"GET", "PUT"} {
+				t.Run(fmt.Sprintf("%s announced %t %d bytes", method, announced, size), func(t *testing.T) {
+					base := caddytest.Site(t, "buffer 1000", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						name := http.TrailerPrefix + "X-Checksum"
+						if announced {
+							name = "X-Checksum"
+							w.Header().Set("Trailer", name)
+						}
+						_, _ = io.WriteString(w, strings.Repeat("x", size))
+						w.(http.Flusher).Flush()
+						w.Header().Set(name, "of the content")
+					}))
+					for range 2 {
+						a := caddytest.Send(t, method, base+"/page", "").Expect(t, 200)
+						if len(a.Content) != size || a.Trailer.Get("X-Checksum") != "of the content" || a.Header["X-Checksum"] != nil {
+							t.Errorf("%d bytes, header %v, trailer %v", len(a.Content), a.Header, a.Trailer)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestUpgrade: RFC 9110, section 7.8.
+func TestUpgrade(t *testing.T) {
+	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "echo" {
+			_, _ = io.WriteString(w, "content")
+			return
+		}
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "echo")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(c, rw)
+	})
+	base := caddytest.Site(t, "", echo)
+	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+	for _, request := range [][]string{
+		{"GET /page HTTP/1.1"},
+		{"GET /page HTTP/1.1", `If-None-Match: "x"`},
+		{"POST /page HTTP/1.1"},
+		{"POST /page HTTP/1.1", "If-Match: " + tag},
+	} {
+		t.Run(strings.Join(request, " "), func(t *testing.T) {
+			caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
+			c := dialWire(t, base)
+			c.send(slices.Concat(request, []string{"Host: " + c.RemoteAddr().String(), "Connection: Upgrade", "Upgrade: echo", ""})...)
+			c.answer("GET").Expect(t, 101)
+			for _, word := range []string{"one\n", "two\n"} {
+				c.raw(word)
+				if got, err := c.in.ReadString('\n'); got != word {
+					t.Fatalf("got %q, %v", got, err)
+				}
+			}
+			c.Close()
+		})
+	}
+}
+
+// TestHTTP2: the same over HTTP/2 (RFC 9113).
+func TestHTTP2(t *testing.T) {
+	address := caddytest.Address(t)
+	backend := caddytest.Page("content")
+	caddytest.StartWith(t, "protocols h1 h2c", fmt.Sprintf("http://%s {\n\tpreconditions {\n\t\trequire\n\t}\n\treverse_proxy %s\n}\n", address, caddytest.Serve(t, backend)))
+	exchanges(t, h2c(t), "http://"+address+"/page", 2)
+}
+
+// exchanges runs reads and writes over some version of HTTP.
+func exchanges(t *testing.T, c *http.Client, url string, version int) {
+	do := func(status int, method, content string, fields ...string) caddytest.Answer {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(fields); i += 2 {
+			r.Header.Add(fields[i], fields[i+1])
+		}
+		resp, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.ProtoMajor != version {
+			t.Fatalf("got %s", resp.Proto)
+		}
+		return caddytest.Answer{Response: resp, Content: string(got)}.Expect(t, status)
+	}
+	tag := do(200, "GET", "").Tag(t)
+	if got := do(200, "HEAD", "").Tag(t); got != tag {
+		t.Errorf("HEAD has %s, GET has %s", got, tag)
+	}
+	do(304, "GET", "", "If-None-Match", `"x"`, "If-None-Match", tag)
+	do(412, "GET", "", "If-Match", `"x"`)
+	do(428, "PUT", "unconditional")
+	do(412, "PUT", "stale", "If-Match", `"x"`)
+	do(412, "HEAD", "", "If-Match", `"x"`)
+	do(204, "PUT", "right", "If-Match", `"x"`, "If-Match", tag)
+	do(204, "PUT", strings.Repeat("large", 1<<20), "If-Match", tag)
+}
+
+// TestBrokenResponse: a backend that breaks off makes the client see an error,
+// and no tag of the half is stored.
+func TestBrokenResponse(t *testing.T) {
+	for _, size := range []int{100, 5000} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, chunked %t", size, chunked), func(t *testing.T) {
+				var whole atomic.Bool
+				backend := &caddytest.Witness{}
+				backend.Answer = func(w http.ResponseWriter, r *http.Request) {
+					if !chunked {
+						w.Header().Set("Content-Length", fmt.Sprint(2*size))
+					}
+					_, _ = io.WriteString(w, strings.Repeat("a", size))
+					w.(http.Flusher).Flush()
+					if !whole.Load() {
+						panic(http.ErrAbortHandler)
+					}
+					_, _ = io.WriteString(w, strings.Repeat("b", size))
+				}
+				base := caddytest.Site(t, "verify never\nbuffer 1000", backend)
+				for range 2 {
+					if a, err := caddytest.Try(t.Context(), "GET", base+"/page", ""); err == nil {
+						t.Errorf("got %s and %d bytes without an error", a.Status, len(a.Content))
+					}
+				}
+				whole.Store(true)
+				heard := len(backend.All())
+				a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"stale"`).Expect(t, 412)
+				if got := len(backend.All()) - heard; got != 1 {
+					t.Errorf("the backend was asked %d times: something was stored", got)
+				}
+				tag, _ := problemOf(t, a)["current_etag"].(string)
+				caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
+			})
+		}
+	}
+}
+
+// TestOtherHandlers: what comes next need not be a proxy.
+func TestOtherHandlers(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "page.txt"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "large.bin"), make([]byte, 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, sources := range []string{"", "etag body"} {
+		address := caddytest.Address(t)
+		caddytest.Start(t, fmt.Sprintf(`http://%s {
+			root * %s
+			handle /files/* {
+				uri strip_prefix /files
+				preconditions {
+					%s
+				}
+				file_server
+			}
+			handle {
+				preconditions {
+					%[3]s
+				}
+				respond /respond "said"
+				error /error 404
+			}
+		}
+		`, address, root, sources))
+		base := "http://" + address
+		for path, content := range map[string]string{"/files/page.txt": "content", "/respond": "said"} {
+			a := caddytest.Send(t, "GET", base+path, "").Expect(t, 200)
+			if a.Content != content {
+				t.Errorf("%s: got %q", path, a.Content)
+			}
+			tag := a.Tag(t)
+			if got := caddytest.Send(t, "HEAD", base+path, "").Expect(t, 200).Tag(t); got != tag {
+				t.Errorf("%s: HEAD has %s, GET has %s", path, got, tag)
+			}
+			caddytest.Send(t, "GET", base+path, "", "If-None-Match", tag).Expect(t, 304)
+			caddytest.Send(t, "GET", base+path, "", "If-Match", `"x"`).Expect(t, 412)
+			if a := caddytest.Send(t, "GET", base+path, "", "If-None-Match", `"x"`).Expect(t, 200); a.Content != content {
+				t.Errorf("%s: got %q", path, a.Content)
+			}
+			caddytest.Send(t, "PUT", base+path, "x", "If-Match", `"x"`).Expect(t, 412)
+		}
+		if a := caddytest.Send(t, "GET", base+"/files/large.bin", "").Expect(t, 200); len(a.Content) != 5<<20 || (a.Header.Get("ETag") != "") != (sources == "") {
+			t.Errorf("%d bytes, ETag %q", len(a.Content), a.Header.Get("ETag"))
+		}
+		if a := caddytest.Send(t, "GET", base+"/files/page.txt", "", "Range", "bytes=0-1").Expect(t, 206); a.Content != "co" || (a.Header.Get("ETag") != "") != (sources == "") {
+			t.Errorf("%q, ETag %q", a.Content, a.Header.Get("ETag"))
+		}
+		for _, path := range []string{"/files/none", "/error"} {
+			caddytest.Send(t, "GET", base+path, "", "If-Match", `"x"`).Expect(t, 404)
+			caddytest.Send(t, "GET", base+path, "", "If-None-Match", `*`).Expect(t, 404)
+			caddytest.Send(t, "PUT", base+path, "x", "If-Match", "*").Expect(t, 412)
+			caddytest.Send(t, "DELETE", base+path, "", "If-Match", `"x"`).Expect(t, 404)
+		}
+	}
+}
+
+// TestHeadOfLargeContent doesn't have all of it fetched.
+func TestHeadOfLargeContent(t *testing.T) {
+	var sent atomic.Int64
+	stopped := make(chan struct{}, 1)
+	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush() // no Content-Length that would tell
+		if r.Method != "GET" {
+			return
+		}
+		defer func() { stopped <- struct{}{} }()
+		chunk := make([]byte, 64<<10)
+		for range 16 << 10 { // 1 GiB
+			n, err := w.Write(chunk)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	a := caddytest.Send(t, "HEAD", base+"/page", "").Expect(t, 200)
+	<-stopped
+	if got := a.Header.Get("ETag"); got != "" {
+		t.Errorf("ETag: %s", got)
+	}
+	if n := sent.Load(); n > 64<<20 {
+		t.Errorf("%d bytes were fetched", n)
+	}
+}
+
+// TestRequestContent reaches the backend as it was sent.
+func TestRequestContent(t *testing.T) {
+	backend := caddytest.Page("content")
+	base := caddytest.Site(t, "buffer 1000", backend)
+	sizes := []int{0, 1, 999, 1000, 1001, 5000, 3 << 20}
+	for _, size := range sizes {
+		content := strings.Repeat("0123456789", size/10+1)[:size]
+		for _, framing := range []string{"length", "chunked", "chunked with trailer fields"} {
+			for _, condition := range []string{"", "If-Match"} {
+				t.Run(fmt.Sprintf("%d bytes, %s %s", size, framing, condition), func(t *testing.T) {
+					tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+					c := dialWire(t, base)
+					head := "PUT /page HTTP/1.1\r\nHost: " + c.RemoteAddr().String() + "\r\n"
+					if condition != "" {
+						head += condition + ": " + tag + "\r\n"
+					}
+					var body bytes.Buffer
+					switch framing {
+					case "length":
+						fmt.Fprintf(&body, "Content-Length: %d\r\n\r\n%s", size, content)
+					case "chunked":
+						body.WriteString("Transfer-Encoding: chunked\r\n\r\n" + chunks(content) + "0\r\n\r\n")
+					default:
+						body.WriteString("Trailer: X-Checksum\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(content) + "0\r\nX-Checksum: of the content\r\n\r\n")
+					}
+					c.raw(head + body.String())
+					c.answer("PUT").Expect(t, 204)
+
+					got := backend.Last(t, "PUT")
+					if got.Content != content || got.Err != nil {
+						t.Errorf("the backend got %d bytes, %v", len(got.Content), got.Err)
+					}
+					switch framing {
+					case "length":
+						if got.ContentLength != int64(size) || got.TransferEncoding != nil {
+							t.Errorf("length %d, %s", got.ContentLength, got.TransferEncoding)
+						}
+					case "chunked":
+						// Small content may have its length told.
+						if got.ContentLength != int64(size) && !slices.Equal(got.TransferEncoding, []string{"chunked"}) {
+							t.Errorf("length %d, %s", got.ContentLength, got.TransferEncoding)
+						}
+					default:
+						if want := map[string][]string{"X-Checksum": {"of the content"}}; !maps.EqualFunc(got.Trailer, want, slices.Equal) {
+							t.Errorf("trailer %v", got.Trailer)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestBrokenRequest: content that breaks off is no content.
+func TestBrokenRequest(t *testing.T) {
+	for _, begin := range []string{
+		"Content-Length: 100\r\n\r\nhalf",
+		"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+		"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nno chunk\r\n",
+	} {
+		backend := caddytest.Page("content")
+		base := caddytest.Site(t, "", backend)
+		tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+		for _, condition := range []string{"X-None: x\r\n", "If-Match: " + tag + "\r\n"} {
+			c := dialWire(t, base)
+			c.raw("PUT /page HTTP/1.1\r\nHost: " + c.RemoteAddr().String() + "\r\n" + condition + begin)
+			if err := c.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			c.ends()
+			// It holds up nobody.
+			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 204)
+			if got := backend.All("PUT"); slices.ContainsFunc(got, func(h caddytest.Heard) bool { return h.Content != "x" }) {
+				t.Errorf("the backend heard of it: %v", got)
+			}
+		}
+	}
+}
+
+// TestTLS: HTTP/2 and HTTP/3 as browsers speak them (RFC 9113 and RFC 9114).
+func TestTLS(t *testing.T) {
+	address := caddytest.Address(t)
+	certificate, key := certificateFiles(t)
+	global := strings.Replace(caddytest.GlobalOptions, "auto_https off", "auto_https disable_redirects", 1)
+	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t}\n\treverse_proxy %s\n}\n",
+		address, certificate, key, caddytest.Serve(t, caddytest.Page("content"))))
+	t.Run("HTTP/2", func(t *testing.T) {
+		transport := &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.CloseIdleConnections()
+		exchanges(t, &http.Client{Transport: transport}, "https://"+address+"/page", 2)
+	})
+	t.Run("HTTP/3", func(t *testing.T) {
+		transport := &http3.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.Close()
+		exchanges(t, &http.Client{Transport: transport}, "https://"+address+"/page", 3)
+	})
+}
+
+// certificateFiles returns files with a certificate for this host and its key.
+func certificateFiles(t testing.TB) (certificate, key string) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	pair := s.TLS.Certificates[0]
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, content []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("certificate.pem", "CERTIFICATE", pair.Certificate[0]), write("key.pem", "PRIVATE KEY", private)
+}

@@ -1,0 +1,59 @@
+package clients
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// TestUnstable: a resource of which every read shows another content is counted
+// once. One that is written isn't, even if that is around the handler.
+func TestUnstable(t *testing.T) {
+	unstable := func(node *caddytest.Node) string {
+		return grep(caddytest.Send(t, "GET", node.URL+"/metrics", "").Expect(t, 200).Content, "caddy_preconditions_unstable_resources_total ")
+	}
+	backend, _ := restless()
+	n := caddytest.StartNode(t, "metrics /metrics\n"+caddytest.Guarded("", caddytest.Serve(t, backend)))
+	for range 20 {
+		caddytest.Send(t, "GET", n.URL+"/page", "").Expect(t, 200)
+	}
+	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 1\n" {
+		t.Errorf("one resource: %s", got)
+	}
+
+	content := 0
+	n = caddytest.StartNode(t, "metrics /metrics\n"+caddytest.Guarded("", caddytest.Serve(t, &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "GET" {
+			content++
+			return
+		}
+		_, _ = io.WriteString(w, strconv.Itoa(content))
+	}})))
+	for i := range 20 {
+		caddytest.Send(t, "GET", n.URL+"/page", "").Expect(t, 200)
+		caddytest.Send(t, "GET", n.URL+"/page", "").Expect(t, 200)
+		if i%2 == 0 {
+			content++
+		} else {
+			caddytest.Send(t, "POST", n.URL+"/page", "").Expect(t, 200)
+		}
+	}
+	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 0\n" {
+		t.Errorf("no resource: %s", got)
+	}
+}
+
+// grep returns the lines that begin so.
+func grep(text, word string) string {
+	var found []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, word) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
+}

@@ -1,0 +1,275 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// The tests of this file have clients edit documents while everything fails
+// that can: nodes, Redis, the backend, the clients themselves. Afterwards,
+//
+//   - no write has replaced another content than the one that it is based on, by
+//     the backend's own record;
+//   - the history of each document, as the clients saw it, is linearizable;
+//   - what was refused was not written, and what was confirmed was;
+//   - every client gets a write through before long.
+//
+// Each scenario takes some seconds. There is more to find in more time:
+//
+//	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestFaults -timeout 60m -v .
+//
+// The last one, in which everything fails by turns, can go on for as long as one
+// likes, and then prints each minute what its nodes use:
+//
+//	PRECONDITIONS_SOAK_MINUTES=60 go test -race -run TestFaults/everything -timeout 2h -v .
+//
+// The scenarios are in this file; fault_stage_test.go plays and judges them. The
+// clients, the backend and the nodes have files of their own.
+
+const (
+	faultClients  = 8
+	faultLease    = 3 * time.Second
+	faultWait     = 5 * time.Second
+	faultRecovery = 12 * time.Second // in which every client gets a write through
+)
+
+var (
+	// There is time for a write to wait until a lease has run out.
+	faultTerms = fmt.Sprintf("lease %s\nwait %s\n", faultLease, faultWait)
+	fullGrace  = fmt.Sprintf("grace %s\n", faultLease)
+)
+
+// faultTime is how long faults are injected.
+func faultTime(t *testing.T) time.Duration {
+	t.Helper()
+	return caddytest.DurationFromEnv(t, "PRECONDITIONS_FAULT_SECONDS", time.Second, 3*time.Second)
+}
+
+// soakTime is the same for the last scenario, if it is to be longer.
+func soakTime(t *testing.T) time.Duration {
+	t.Helper()
+	return caddytest.DurationFromEnv(t, "PRECONDITIONS_SOAK_MINUTES", time.Minute, 0)
+}
+
+// faultScenario is what fails, and in front of what.
+type faultScenario struct {
+	name      string
+	options   string  // of the handler
+	proxy     string  // of reverse_proxy
+	upstreams int     // addresses of the backend, if there is more than one
+	faults    []fault // of which one at a time happens
+	calm      bool    // whether nobody may notice
+	store     opening // which is one Redis, if none is given
+	inProcess bool    // whether one node is this process
+	alone     bool    // whether that is the only one
+	soak      bool    // whether it may go on for longer
+
+	delay  time.Duration // of the backend at most, if it is a slow one
+	leaves float64       // how many of the conditional writes their clients don't wait for
+	blind  float64       // how many writes have no condition
+
+	// How many writes of a document go to another URL, that of an action.
+	actions float64
+
+	// Whether writes without a condition are forwarded while the store is out of
+	// reach. Other nodes don't know of them at first: a conditional write may
+	// overwrite one, or be refused though its condition holds.
+	forwards bool
+}
+
+const (
+	quickly       = 20 * time.Millisecond
+	slowly        = 300 * time.Millisecond // so that there are always writes in flight
+	refuseAll     = "store_down {\nunconditional refuse\n}\n"
+	headerTimeout = "transport http {\nresponse_header_timeout 500ms\n}\n"
+	affectsDoc    = "affects /docs/*" + saving + " /docs/*\n"
+	guardsDoc     = "guards /docs/*" + saving + " /docs/*\n"
+	retryWrites   = "lb_policy round_robin\nlb_retries 1\nlb_retry_match method PUT\nrequest_buffers 64KiB\n"
+)
+
+var faultScenarios = []faultScenario{
+	{name: "none", calm: true},
+	{name: "none, verify never", options: "verify never", calm: true},
+	{name: "node killed", faults: []fault{killNode}},
+	{name: "node killed, verify never", options: "verify never", faults: []fault{killNode}},
+	{name: "redis frozen", faults: []fault{freezeRedis}},
+	{name: "redis frozen, verify never", options: "verify never", faults: []fault{freezeRedis}},
+	{name: "redis restarted empty", faults: []fault{loseRedis}, delay: slowly},
+	{name: "redis restarted empty, verify never", options: "verify never", faults: []fault{loseRedis}, delay: slowly},
+	{name: "redis flushed", faults: []fault{flushRedis}, delay: slowly},
+	{name: "redis flushed, verify never", options: "verify never", faults: []fault{flushRedis}, delay: slowly},
+	{name: "redis restarted with old data", faults: []fault{rollBackRedis}, delay: slowly},
+	{name: "redis restarted with old data, verify never", options: "verify never", faults: []fault{rollBackRedis}},
+	{name: "redis restarted with old data, verify never, slow", options: "verify never", faults: []fault{rollBackRedis}, delay: slowly},
+	{name: "500 after applying", faults: []fault{writes(failsAfter)}},
+	{name: "500 after applying, verify never", options: "verify never", faults: []fault{writes(failsAfter)}},
+	{name: "500 before applying", faults: []fault{writes(failsBefore)}},
+	{name: "500 to reads", faults: []fault{reads(failsBefore)}},
+	{name: "hangs and applies late", proxy: headerTimeout, faults: []fault{writes(appliesLate)}},
+	{name: "hangs and applies late, verify never", options: "verify never", proxy: headerTimeout, faults: []fault{writes(appliesLate)}},
+	{name: "connection dropped", faults: []fault{writes(dropsBefore), writes(dropsAfter)}},
+	{name: "202 and 207", options: "verify never", faults: []fault{writes(answers(202)), writes(answers(207))}},
+	{name: "answer breaks off", options: "verify never", faults: []fault{writes(breaksOff)}},
+	{
+		name: "retries, connection dropped", options: "verify never", proxy: retryWrites, upstreams: 2,
+		faults: []fault{writes(dropsBefore), writes(dropsAfter)},
+	},
+	{
+		name: "retries, hangs and applies late", proxy: retryWrites + headerTimeout, upstreams: 2,
+		faults: []fault{writes(appliesLate)},
+	},
+	{name: "clients leave", leaves: 0.25},
+	{name: "clients leave, verify never", options: "verify never", leaves: 0.25},
+	{name: "unconditional writers", blind: 0.2, calm: true},
+	{name: "unconditional writers, redis frozen", blind: 0.4, forwards: true, delay: slowly, faults: []fault{freezeRedis}},
+	{name: "unconditional writers refused, redis frozen", options: refuseAll, blind: 0.4, delay: slowly, faults: []fault{freezeRedis}},
+	{name: "actions, verify never", options: "verify never\n" + affectsDoc + guardsDoc, actions: 0.5, blind: 0.2, calm: true},
+	{
+		name: "actions, verify never, node killed, redis flushed, config reloaded", options: "verify never\n" + affectsDoc + guardsDoc + fullGrace,
+		actions: 0.5, blind: 0.2, delay: slowly, inProcess: true, faults: []fault{killNode, flushRedis, reloadConfig},
+	},
+	{name: "config reloaded", faults: []fault{reloadConfig}, inProcess: true, calm: true},
+	{name: "config reloaded, memory", faults: []fault{reloadConfig}, store: ownMemory, inProcess: true, alone: true, calm: true},
+	{
+		name: "hangs and applies late, then redis flushed", options: "verify never", proxy: headerTimeout,
+		faults: []fault{soon(writes(appliesLate), flushRedis)},
+	},
+	{
+		name: "hangs and applies late, then node killed and redis flushed", options: fullGrace, proxy: headerTimeout,
+		faults: []fault{soon(writes(appliesLate), killNode, flushRedis)},
+	},
+	{
+		// A node and the store may be lost within one lease: hence the grace.
+		name: "everything", options: refuseAll + fullGrace, proxy: headerTimeout, leaves: 0.05, blind: 0.05, soak: true,
+		faults: []fault{
+			killNode, freezeRedis, loseRedis, flushRedis, rollBackRedis, reads(failsBefore), writes(failsBefore),
+			writes(failsAfter), writes(appliesLate), writes(dropsBefore), writes(dropsAfter), writes(answers(202)), writes(breaksOff),
+			soon(writes(appliesLate), rollBackRedis), soon(killNode, freezeRedis), soon(reads(failsBefore), loseRedis),
+		},
+	},
+}
+
+// TestFaults: whatever fails, no update is lost, nobody is told what isn't true,
+// and it goes on when it is over.
+func TestFaults(t *testing.T) {
+	for _, sc := range faultScenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			if !sc.inProcess {
+				t.Parallel()
+			}
+			s := newStage(t, sc)
+			s.run(s.expectSound)
+		})
+	}
+}
+
+// TestFaultsCanBeFound: two nodes that know nothing of each other lose updates,
+// though both ask the origin; and so do two that know nothing of what an action
+// changes. The checks tell.
+func TestFaultsCanBeFound(t *testing.T) {
+	for _, sc := range []faultScenario{
+		{name: "two stores", store: ownMemory},
+		{name: "no declaration of an action", options: "verify never", actions: 0.5, blind: 0.2},
+	} {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, sc)
+			s.run(func() {
+				lost := s.lost()
+				t.Logf("%d updates were lost", len(lost))
+				if len(lost) == 0 {
+					t.Error("no update was lost")
+				}
+				if s.history.linearizable(s.contents, s.applied) {
+					t.Error("all histories are linearizable")
+				}
+			})
+		})
+	}
+}
+
+// fault is something that goes wrong.
+type fault struct {
+	name   string
+	happen func(s *stage) // returns when it is over
+}
+
+var (
+	// The last node is killed, so that the first one grows old.
+	killNode = fault{"node killed", func(s *stage) {
+		m := s.mortals[len(s.mortals)-1]
+		m.Kill()
+		m.Start()
+	}}
+	freezeRedis = fault{"redis frozen", func(s *stage) {
+		s.redis.Freeze()
+		defer s.redis.Thaw()
+		s.pass(time.Second + rand.N(time.Second))
+	}}
+	loseRedis = fault{"redis restarted empty", func(s *stage) {
+		s.redis.Kill()
+		if err := os.RemoveAll(s.dump()); err != nil {
+			s.Fatal(err)
+		}
+		s.redis.Restart()
+	}}
+	flushRedis = fault{"redis flushed", func(s *stage) {
+		if err := s.db.FlushAll(s.Context()).Err(); err != nil {
+			s.Fatal(err)
+		}
+	}}
+	// Redis comes back with the data of a second ago.
+	rollBackRedis = fault{"redis restarted with old data", func(s *stage) {
+		if err := s.db.Save(s.Context()).Err(); err != nil {
+			s.Fatal(err)
+		}
+		s.pass(time.Second)
+		s.redis.Kill()
+		if _, err := os.Stat(s.dump()); err != nil {
+			s.Fatal(err)
+		}
+		s.redis.Restart()
+	}}
+	reloadConfig = fault{"config reloaded", func(s *stage) {
+		if err := caddytest.Reload(s, s.config); err != nil {
+			s.Fatal(err)
+		}
+	}}
+)
+
+// soon has one fault after the other happen, without a pause in which all could
+// come to an end.
+func soon(faults ...fault) fault {
+	var names []string
+	for _, f := range faults {
+		names = append(names, f.name)
+	}
+	return fault{strings.Join(names, ", then "), func(s *stage) {
+		for i, f := range faults {
+			if i > 0 {
+				s.pass(200 * time.Millisecond)
+			}
+			f.happen(s)
+		}
+	}}
+}
+
+// writes has the backend treat half of its writes in a special way for a while.
+func writes(m mood) fault { return misbehave("PUT", m) }
+
+// reads does the same for reads.
+func reads(m mood) fault { return misbehave("GET", m) }
+
+func misbehave(method string, m mood) fault {
+	return fault{method + " " + m.name, func(s *stage) {
+		s.backend.change(method, m)
+		defer s.backend.change("", kind)
+		s.pass(500 * time.Millisecond)
+	}}
+}

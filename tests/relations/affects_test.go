@@ -1,0 +1,421 @@
+package relations
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// shop is a backend with orders, of which each has an action and a place in a
+// list.
+type shop struct {
+	mu       sync.Mutex
+	orders   map[string]string
+	before   func(r *http.Request)
+	shipping []string // the state of each order that was shipped, by then
+}
+
+func newShop() *shop { return &shop{orders: map[string]string{"1": "new", "2": "new"}} }
+
+func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	content, _ := io.ReadAll(r.Body)
+	if s.before != nil {
+		s.before(r)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var id, action string
+	_, _ = fmt.Sscanf(r.URL.Path, "/orders/%1s/%s", &id, &action)
+	switch {
+	case r.Method == "GET" && id == "":
+		_, _ = fmt.Fprint(w, s.orders)
+	case r.Method == "GET":
+		_, _ = io.WriteString(w, s.orders[id])
+	case action == "ship":
+		s.shipping = append(s.shipping, s.orders[id])
+		s.orders[id] += ", shipped"
+	default:
+		s.orders[id] = string(content)
+	}
+}
+
+// TestAffects: what a write changes besides its target is known to have changed,
+// and nothing else.
+func TestAffects(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		for _, more := range []string{"", "unconditional forward\n"} {
+			s := newShop()
+			n := deploy(t, "verify never\nwrite_etag off\n"+more+"affects /orders/*/ship /orders/* /orders\naffects /orders/* /orders", s)
+			tag := func(path string) string { return caddytest.Send(t, "GET", n.First()+path, "").Expect(t, 200).Tag(t) }
+			order, other, list := tag("/orders/1"), tag("/orders/2"), tag("/orders")
+
+			caddytest.Send(t, "POST", n.Other()+"/orders/1/ship", "").Expect(t, 200)
+			caddytest.Send(t, "PUT", n.First()+"/orders/1", "x", "If-Match", order).Expect(t, 412)
+			caddytest.Send(t, "PUT", n.First()+"/orders", "x", "If-Match", list).Expect(t, 412)
+			caddytest.Send(t, "PUT", n.First()+"/orders/2", "y", "If-Match", other).Expect(t, 200)
+
+			list = tag("/orders")
+			caddytest.Send(t, "PUT", n.Other()+"/orders/1", "z", "If-Match", tag("/orders/1")).Expect(t, 200)
+			caddytest.Send(t, "PUT", n.First()+"/orders", "x", "If-Match", list).Expect(t, 412)
+		}
+	})
+}
+
+// TestAffectsWhileInFlight: no condition on what a write changes is found true
+// while it is in flight; and the other way round.
+func TestAffectsWhileInFlight(t *testing.T) {
+	for _, key := range []string{"/orders/0", "/orders/zz"} { // taken before the write's own, and after it
+		for _, ours := range []string{"action", "edit"} {
+			t.Run(ours+" of "+key, func(t *testing.T) {
+				g := caddytest.NewGate()
+				s := &shop{orders: map[string]string{}, before: func(r *http.Request) { g.Pass(r) }}
+				url := caddytest.Site(t, "verify never\naffects /orders/m "+key, s)
+				held, waits := []string{"POST", "/orders/m"}, []string{"PUT", key}
+				if ours == "edit" {
+					held, waits = waits, held
+				}
+				first := g.Send(context.Background(), t, held[0], url+held[1], "1", "If-Match", "*")
+				second := caddytest.Go(context.Background(), waits[0], url+waits[1], "2", "If-Match", "*")
+				select {
+				case r := <-second:
+					t.Fatalf("it did not wait: %v %v", r.Response, r.Err)
+				case <-time.After(100 * time.Millisecond): // as good as ever
+				}
+				g.Open()
+				caddytest.ExpectResult(t, first, 200)
+				caddytest.ExpectResult(t, second, 200)
+			})
+		}
+	}
+}
+
+// TestAffectsLost: a write is cut off that has lost what it holds, also if that is a
+// pass on what it changes besides, as where another master of a cluster had it.
+func TestAffectsLost(t *testing.T) {
+	for _, lost := range []string{"/orders/1", "/orders/2"} {
+		m := miniredis.RunT(t)
+		g := caddytest.NewGate()
+		s := &shop{orders: map[string]string{}, before: func(r *http.Request) { g.Pass(r) }}
+		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1s\naffects /orders/1 /orders/2", m.Addr()), s)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		write := g.Send(ctx, t, "PUT", url+"/orders/1", "x", "If-Match", "*")
+		m.Del("caddy:preconditions:" + caddytest.Host(t) + lost)
+		r := <-write
+		g.Open()
+		if r.Err != nil || r.StatusCode != 503 || !strings.Contains(r.Content, "whether the request was performed is unknown") {
+			t.Errorf("without what it held on %s: %v %v %s", lost, r.Response, r.Err, r.Content)
+		}
+	}
+}
+
+// TestAffectsEachOther: writes that change each other's resources don't wait for
+// each other forever.
+func TestAffectsEachOther(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		n := deploy(t, "wait 1m\nwrite_etag off\naffects /orders/1 /orders/2 /orders/3\naffects /orders/2 /orders/1 /orders/3\naffects /orders/3 /orders/1", newShop())
+		var wg sync.WaitGroup
+		for i := range 12 {
+			wg.Go(func() {
+				for range 10 {
+					var fields []string
+					if i%2 == 0 {
+						fields = []string{"If-Match", "*"}
+					}
+					a, err := caddytest.Try(context.Background(), "PUT", fmt.Sprintf("%s/orders/%d", n.Random(), i%3+1), "x", fields...)
+					if err != nil || a.StatusCode != 200 {
+						t.Errorf("%v %v", a.Response, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestAffectsDestination: MOVE and COPY change what they lead to, on this host
+// (RFC 4918, section 10.3).
+func TestAffectsDestination(t *testing.T) {
+	for _, method := range []string{"MOVE", "COPY"} {
+		url := caddytest.Site(t, "verify never", newShop())
+		tag := caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
+		caddytest.Send(t, method, url+"/orders/1", "elsewhere", "Destination", "http://other.example/orders/2").Expect(t, 200)
+		caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).Expect(t, 200)
+		tag = caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
+		caddytest.Send(t, method, url+"/orders/1", "new", "Destination", url+"/orders/2").Expect(t, 200)
+		if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) != tag {
+			t.Fatal("the shop has changed it, too")
+		}
+		caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", `"x"`).Expect(t, 412)
+	}
+}
+
+// TestAffectsDestinationByAnyName: so they do by whatever reference it is that leads
+// to this host, and after a rewrite.
+func TestAffectsDestinationByAnyName(t *testing.T) {
+	for _, tt := range []struct {
+		directive, before, host string
+		destination             []string
+		marked                  bool
+	}{
+		{"", "", "a.example", []string{"http://a.example:80/cars/2"}, true},
+		{"", "", "a.example:80", []string{"http://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"https://A.example:443/cars/2"}, true}, // TLS ends before
+		{"", "", "a.example", []string{"https://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://a.example./cars/%32"}, true},
+		{"", "", "a.example", []string{"http://user@a.example/cars/2"}, true},
+		{"", "", "[::1]", []string{"http://[::1]:80/cars/2"}, true},
+		{"", "", "a.example", []string{"/cars/2"}, true},
+		{"", "", "a.example", []string{"2"}, true},
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // but for the first and the last
+		{"uri strip_prefix /api", "/api", "a.example", []string{"http://a.example/api/cars/2"}, true},
+		{"rewrite * /v1{uri}", "", "a.example", []string{"http://a.example/cars/2"}, true},
+		{"request_header Host inner.example", "", "a.example", []string{"http://inner.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://b.example/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a.example:8080/cars/2"}, true}, // as nginx takes it
+		{"", "", "a.example", []string{"mailto:cars/2"}, false},
+	} {
+		b := caddytest.Obedient()
+		base := caddytest.AnyHost(t, fmt.Sprintf("%s\npreconditions {\nkey {path}\n%s}\nreverse_proxy %s",
+			tt.directive, caddytest.Trusting, caddytest.Serve(t, b))) + tt.before
+		tag := caddytest.Send(t, "GET", base+"/cars/2", "").Tag(t)
+		fields := []string{"Host", tt.host}
+		for _, line := range tt.destination {
+			fields = append(fields, "Destination", line)
+		}
+		caddytest.Send(t, "MOVE", base+"/cars/1", "", fields...).Expect(t, 200)
+		caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, tt.marked)
+	}
+}
+
+// TestEscapedSlash: a slash that is escaped belongs to the segment for which `*`
+// stands, as in the names of projects, for those who go by that.
+func TestEscapedSlash(t *testing.T) {
+	b := caddytest.Obedient()
+	base := caddytest.Site(t, caddytest.Trusting+"affects /orders/*/ship /orders/*\nguards /orders/*/bill /orders/*", b)
+	for _, order := range []string{"/orders/a%2Fb", "/orders/a%2fb", "/orders/a%252Fb", "/orders/a%2Fb%252Fc%25%20d"} {
+		tag := caddytest.Send(t, "GET", base+order, "").Tag(t)
+		caddytest.Send(t, "POST", base+order+"/ship", "").Expect(t, 200)
+		caddytest.ExpectInvalidated(t, b, base+order, tag, true)
+		caddytest.Send(t, "POST", base+order+"/bill", "", "If-Match", tag).Expect(t, 200)
+		caddytest.Send(t, "POST", base+order+"/bill", "", "If-Match", `"other"`).Expect(t, 412)
+	}
+}
+
+// TestGuards: the conditions of an action are about what it acts on.
+func TestGuards(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		for _, verify := range []string{"passing", "all", "never"} {
+			s := newShop()
+			n := deploy(t, "verify "+verify+"\nguards /orders/*/ship /orders/*", s)
+			tag := caddytest.Send(t, "GET", n.First()+"/orders/1", "").Expect(t, 200).Tag(t)
+			ship := func(order, tag string) caddytest.Answer {
+				return caddytest.Send(t, "POST", n.Other()+"/orders/"+order+"/ship", "", "If-Match", tag)
+			}
+			ship("1", `"stale"`).Expect(t, 412)
+			a := ship("1", tag).Expect(t, 200)
+			if got := a.Header.Get("ETag"); got != "" {
+				t.Errorf("the answer has the tag %s", got)
+			}
+			ship("1", tag).Expect(t, 412)
+			caddytest.Send(t, "PUT", n.First()+"/orders/1", "x", "If-Match", tag).Expect(t, 412)
+			ship("2", "*").Expect(t, 200)
+			// The refusal is about the order, too.
+			a = caddytest.Send(t, "POST", n.First()+"/orders/1/ship", "", "If-Match", tag, "Prefer", "return=representation").Expect(t, 412)
+			if a.Content != "new, shipped" || a.Header.Get("Content-Location") != "/orders/1" {
+				t.Errorf("got %q from %s", a.Content, a.Header.Get("Content-Location"))
+			}
+			ship("1", a.Tag(t)).Expect(t, 200)
+		}
+	})
+}
+
+// TestGuardsAndTarget: an action has changed what its own URL shows, too.
+func TestGuardsAndTarget(t *testing.T) {
+	action := caddytest.Site(t, "etag version\nguards /orders/*/ship /orders/*", newShop()) + "/orders/1/ship"
+	tag := caddytest.Send(t, "GET", action, "").Expect(t, 200).Tag(t)
+	caddytest.Send(t, "GET", action, "", "If-None-Match", tag).Expect(t, 304)
+	caddytest.Send(t, "POST", action, "", "If-Match", "*").Expect(t, 200)
+	caddytest.Send(t, "GET", action, "", "If-None-Match", tag).Expect(t, 200)
+}
+
+// TestGuardsContest: of many who act on one state, one does, and an edit of the
+// same state doesn't come between.
+func TestGuardsContest(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		s := newShop()
+		n := deploy(t, "guards /orders/*/ship /orders/*", s)
+		tag := caddytest.Send(t, "GET", n.First()+"/orders/1", "").Tag(t)
+		var mu sync.Mutex
+		statuses := make(map[int]int)
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				method, path := "POST", "/orders/1/ship"
+				if i%2 == 0 {
+					method, path = "PUT", "/orders/1"
+				}
+				a, err := caddytest.Try(context.Background(), method, n.Random()+path, "edited", "If-Match", tag)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				statuses[a.StatusCode]++
+			})
+		}
+		wg.Wait()
+		if statuses[200] != 1 || statuses[412] != 15 {
+			t.Errorf("the answers are %v", statuses)
+		}
+	})
+}
+
+// TestClaimAmongPasses: writes without a condition that never pause don't keep a
+// conditional one out.
+func TestClaimAmongPasses(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		var mu sync.Mutex
+		next := make(chan struct{}) // closed when the next one comes
+		s := newShop()
+		s.before = func(r *http.Request) {
+			if r.Method != "POST" {
+				return
+			}
+			// None ends before the next one has come, unless that may not come.
+			mu.Lock()
+			close(next)
+			next = make(chan struct{})
+			came := next
+			mu.Unlock()
+			select {
+			case <-came:
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+		n := deploy(t, "wait 5s\nverify never\nwrite_etag off", s)
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						if a, err := caddytest.Try(context.Background(), "POST", n.First()+"/orders/2", "x"); err != nil || a.StatusCode != 200 {
+							t.Errorf("%v %v", a.Response, err)
+							return
+						}
+					}
+				}
+			})
+		}
+		defer wg.Wait()
+		defer close(done)
+		for range 3 {
+			caddytest.Send(t, "PUT", n.Other()+"/orders/2", "y", "If-Match", "*").Expect(t, 200)
+		}
+	})
+}
+
+// TestGuardsWithinASegment: the origin is asked for what the conditions are about as it
+// is written, with the slash in it escaped.
+func TestGuardsWithinASegment(t *testing.T) {
+	shows := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.EscapedPath()) })
+	order := caddytest.Site(t, "verify all\nguards /orders/*/ship /orders/*", shows) + "/orders/a%2Fb"
+	caddytest.Send(t, "POST", order+"/ship", "", "If-Match", caddytest.Send(t, "GET", order, "").Tag(t)).Expect(t, 200)
+}
+
+// TestGuardsAfterRewrite: the origin is asked for what the conditions are about also
+// where the backend goes by what the client asked for, as with php_fastcgi.
+func TestGuardsAfterRewrite(t *testing.T) {
+	s := newShop()
+	byOriginal := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		original, err := url.ParseRequestURI(r.Header.Get("X-Original"))
+		if err != nil || original.RequestURI() != r.Header.Get("X-Original-Path") {
+			t.Errorf("the client asked for %q, or %q", r.Header.Get("X-Original"), r.Header.Get("X-Original-Path"))
+			return
+		}
+		r.URL = original
+		s.ServeHTTP(w, r)
+	})
+	for _, options := range []string{"", "replay\n"} {
+		address := caddytest.Address(t)
+		caddytest.Start(t, fmt.Sprintf("http://%s {\nrewrite * /app{uri}\npreconditions {\nguards /app/orders/*/ship /app/orders/*\n%s}\nreverse_proxy %s {\n"+
+			"header_up X-Original {http.request.orig_uri}\nheader_up X-Original-Path {http.request.orig_uri.path}\n}\n}\n", address, options, caddytest.Serve(t, byOriginal)))
+		order := "http://" + address + "/orders/1"
+		tag := caddytest.Send(t, "GET", order, "").Expect(t, 200).Tag(t)
+		caddytest.Send(t, "POST", order+"/ship", "", "If-Match", `"stale"`).Expect(t, 412)
+		caddytest.Send(t, "POST", order+"/ship", "", "If-Match", tag).Expect(t, 200)
+		if options != "" {
+			caddytest.Send(t, "POST", order+"/ship", "", "If-Match", tag).Expect(t, 200) // the same again
+		}
+	}
+}
+
+// TestGuardsAndLocation: what the answer to a guarded action names is found as if
+// there were no guard.
+func TestGuardsAndLocation(t *testing.T) {
+	s := newShop()
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/app")
+		if r.Method == "POST" {
+			caddytest.Bypass(t, s, "PUT", "/orders/2", "made by the action")
+			w.Header().Set("Location", "/orders/2")
+		}
+		s.ServeHTTP(w, r)
+	})
+	address := caddytest.Address(t)
+	caddytest.Start(t, fmt.Sprintf("http://%s {\nrewrite * /app{uri}\npreconditions {\nverify never\nguards /app/orders/*/ship /app/orders/*\n}\n"+
+		"reverse_proxy %s\n}\n", address, caddytest.Serve(t, backend)))
+	url := "http://" + address
+	tag := caddytest.Send(t, "GET", url+"/orders/2", "").Expect(t, 200).Tag(t)
+	caddytest.Send(t, "POST", url+"/orders/1/ship", "", "If-Match", "*").Expect(t, 200)
+	caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).Expect(t, 412)
+}
+
+// TestRulesAndOriginalPath: what a rule leads to is found where the key has the path
+// that the client asked for, of which a rewrite has replaced the beginning.
+func TestRulesAndOriginalPath(t *testing.T) {
+	for _, key := range []string{"{http.request.orig_uri.path}", "{http.request.orig_uri}", "{http.request.orig_uri.path} {path}", "{path}"} {
+		t.Run(key, func(t *testing.T) {
+			address := caddytest.Address(t)
+			caddytest.Start(t, fmt.Sprintf("http://%s {\nhandle_path /api/* {\npreconditions {\nkey %q\nverify never\n"+
+				"guards /orders/*/ship /orders/*\naffects /orders/*/ship /orders/*\n}\nreverse_proxy %s\n}\n}\n", address, key, caddytest.Serve(t, newShop())))
+			order := "http://" + address + "/api/orders/"
+			tag := caddytest.Send(t, "GET", order+"1", "").Expect(t, 200).Tag(t)
+			caddytest.Send(t, "POST", order+"1/ship", "", "If-Match", tag).Expect(t, 200)
+			caddytest.Send(t, "PUT", order+"1", "x", "If-Match", tag).Expect(t, 412)
+			tag = caddytest.Send(t, "GET", order+"2", "").Expect(t, 200).Tag(t)
+			caddytest.Send(t, "POST", order+"2/ship", "").Expect(t, 200)
+			caddytest.Send(t, "PUT", order+"2", "x", "If-Match", tag).Expect(t, 412)
+		})
+	}
+}
+
+// TestGuardsAroundAnother: an action that is rewritten to what it acts on comes to
+// another handler there, which doesn't wait for the one around it.
+func TestGuardsAroundAnother(t *testing.T) {
+	address := caddytest.Address(t)
+	caddytest.Start(t, fmt.Sprintf("http://%s {\npreconditions {\nguards /orders/*/ship /orders/*\n}\n"+
+		"handle {\nrewrite /orders/1/ship /orders/1\npreconditions {\nwait 1s\n}\nreverse_proxy %s\n}\n}\n", address, caddytest.Serve(t, newShop())))
+	order := "http://" + address + "/orders/1"
+	tag := caddytest.Send(t, "GET", order, "").Expect(t, 200).Tag(t)
+	caddytest.Send(t, "POST", order+"/ship", "shipped", "If-Match", `"stale"`).Expect(t, 412)
+	caddytest.Send(t, "POST", order+"/ship", "shipped", "If-Match", tag).Expect(t, 200)
+	caddytest.Send(t, "POST", order+"/ship", "shipped", "If-Match", tag).Expect(t, 412)
+}

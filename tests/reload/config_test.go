@@ -1,0 +1,162 @@
+package reload
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// validateJSON loads and provisions a handler with the given JSON members, and
+// starts nothing.
+func validateJSON(t testing.TB, members string) error {
+	t.Helper()
+	if members != "" {
+		members = "," + members
+	}
+	text := `{
+		"admin": {"disabled": true},
+		"logging": {"logs": {"default": {"level": "ERROR"}}},
+		"apps": {"http": {"servers": {"srv": {
+			"listen": ["127.0.0.1:0"],
+			"routes": [{"handle": [{"handler": "preconditions"` + members + `}]}]
+		}}}}
+	}`
+	var config caddy.Config
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return caddy.Validate(&config)
+}
+
+func TestJSONIsAccepted(t *testing.T) {
+	for _, members := range []string{
+		``,
+		`"store": {"module": "memory"}`,
+		`"store": {"module": "memory", "max_entries": 1}`,
+		`"store": {"module": "redis"}`,
+		`"store": {"module": "redis", "url": ["redis://ann:x@one:1/2"], "prefix": "p:", "timeout": "1s"}`,
+		`"store": {"module": "redis", "address": ["one:1"], "username": "ann", "password": "x", "db": 1, "tls": {"server_name": "one", "insecure_skip_verify": true}}`,
+		`"store": {"module": "redis", "address": ["one:1"], "sentinel_master": "m", "sentinel_username": "ann", "sentinel_password": "x"}`,
+		`"store": {"module": "redis", "address": ["one:1"], "cluster": true}`,
+		`"key": "{http.request.uri.path}"`,
+		`"etag": [{"source": "upstream"}]`,
+		`"etag": [{"source": "upstream"}, {"source": "body"}]`,
+		`"etag": [{"source": "header", "field": "X-Version"}, {"source": "header", "field": "X-Revision"}]`,
+		`"etag": [{"source": "json", "pointers": [""]}, {"source": "json", "pointers": ["/a", "/b~0~1"]}, {"source": "body"}]`,
+		`"etag": [{"source": "upstream"}, {"source": "modified"}, {"source": "version"}]`,
+		`"etag": [{"source": "version"}], "verify": "never"`,
+		`"vary": []`,
+		`"vary": ["Accept", "accept", "X-Tenant"]`,
+		`"secret": "a"`,
+		`"secret": "{env.PATH}"`,
+		`"buffer": 1`,
+		`"buffer": 1073741824`,
+		`"require": ["PUT", "FROBNICATE"]`,
+		`"verify": "passing"`, `"verify": "all"`, `"verify": "never"`, `"verify": "1ns"`, `"verify": "1d"`,
+		`"lease": "1s"`, `"lease": 1000000000`, `"lease": "1h"`,
+		`"wait": "1ms"`, `"wait": "1h"`,
+		`"retention": "7d"`, `"lease": "1s", "retention": "1001ms"`,
+		`"mode": "enforce"`, `"mode": "report"`,
+		`"errors": "problem"`, `"errors": "caddy"`,
+		`"disclose": true`, `"disclose": false`,
+		`"unconditional": "serialize"`, `"unconditional": "forward"`,
+		`"store_down": {}`,
+		`"store_down": {"conditional": "forward", "unconditional": "refuse", "retry_after": "1s"}`,
+		`"store_down": {"conditional": "refuse", "unconditional": "forward", "retry_after": "24h"}`,
+	} {
+		if err := validateJSON(t, members); err != nil {
+			t.Errorf("%s: %v", members, err)
+		}
+	}
+}
+
+// What JSON says wrong is refused with the name of the option.
+func TestJSONIsRefused(t *testing.T) {
+	tests := []struct{ members, want string }{
+		{`"etag": []`, "etag: at least one source is needed"},
+		{`"etag": [{}]`, `etag: unknown source "": must be upstream, header, json, modified, body or version`},
+		{`"etag": [{"source": "json"}]`, `etag: source json needs pointers, and no other has any`},
+		{`"etag": [{"source": "body", "pointers": ["/version"]}]`, `etag: source json needs pointers, and no other has any`},
+		{`"etag": [{"source": "header"}]`, `etag: source header needs a field, and no other has one`},
+		{`"etag": [{"source": "modified", "field": "X-Date"}]`, `etag: source header needs a field, and no other has one`},
+		{`"etag": [{"source": "header", "field": "X-Version:"}]`, `etag: "X-Version:" is no field name`},
+		{`"etag": [{"source": "json", "pointers": ["/a", "b"]}]`, `etag: JSON pointer "b" must be empty or begin with /`},
+		{`"etag": [{"source": "json", "pointers": "/a"}]`, `etag`},
+		{`"etag": [{"source": "version"}, {"source": "body"}]`, "etag: source body is never tried after version"},
+		{`"etag": [{"source": "version"}], "verify": "all"`, "verify: there is nothing to verify at the origin with etag version"},
+		{`"vary": ["*"]`, "vary: must name request fields"},
+		{`"vary": ["Accept-Encoding"]`, "vary: Accept-Encoding makes no difference"},
+		{`"vary": ["a b"]`, `vary: "a b" is no field name`},
+		{`"vary": ["` + strings.Repeat("a", 513) + `"]`, "vary: must have at most 512 bytes"},
+		{`"vary": "Accept"`, "vary"},
+		{`"secret": "{env.NO_SUCH_VARIABLE}"`, "secret: a placeholder is unknown or empty"},
+		{`"secret": "{file./no/such/file}"`, "secret: a placeholder is unknown or empty"},
+		{`"secret": "a{b}c"`, "secret: a placeholder is unknown or empty"},
+		{`"secret": 7`, "secret"},
+		{`"etag": [{"source": "body"}, {"source": "upstream"}]`, "etag: source upstream is never tried after body"},
+		{`"etag": [{"source": "upstream"}, {"source": "upstream"}]`, "etag: source upstream is given twice"},
+		{`"etag": "body"`, "etag"},
+		{`"key": 1`, "key"},
+		{`"buffer": -1`, "buffer: must be between"},
+		{`"buffer": 1073741825`, "buffer: must be between"},
+		{`"buffer": "1MiB"`, "buffer"},
+		{`"require": "PUT"`, "require"},
+		{`"require": ["GET"]`, "require: GET is no write"},
+		{`"require": ["put"]`, `require: "put" is no method`},
+		{`"require": ["PUT", "PUT"]`, "require: PUT is given twice"},
+		{`"verify": "sometimes"`, "verify: must be passing, all, never or a duration"},
+		{`"verify": "0s"`, "verify: must be"},
+		{`"verify": 5`, "verify"},
+		{`"lease": "999ms"`, "lease: must be between 1s and 1h"},
+		{`"lease": -1`, "lease: must be between 1s and 1h"},
+		{`"lease": "2h"`, "lease: must be between 1s and 1h"},
+		{`"wait": -1`, "wait: must be between 1ms and 1h"},
+		{`"wait": "2h"`, "wait: must be between 1ms and 1h"},
+		{`"grace": -1`, "grace: must be between 1ms and 1h"},
+		{`"grace": "2h"`, "grace: must be between 1ms and 1h"},
+		{`"retention": "30s"`, "retention: must be longer than the lease, 30s"},
+		{`"retention": -1`, "retention: must be longer"},
+		{`"mode": "observe"`, `mode: must be enforce or report, not "observe"`},
+		{`"errors": "s3"`, `errors: must be problem or caddy, not "s3"`},
+		{`"disclose": "off"`, "disclose"},
+		{`"unconditional": "refuse"`, "unconditional: must be serialize or forward"},
+		{`"store_down": {"conditional": "queue"}`, "store_down: conditional must be refuse or forward"},
+		{`"store_down": {"unconditional": "queue"}`, "store_down: unconditional must be refuse or forward"},
+		{`"store_down": {"retry_after": "500ms"}`, "store_down: retry_after must be between"},
+		{`"store_down": {"reads": "refuse"}`, `unknown field "reads"`},
+
+		{`"store": {}`, "store"},
+		{`"store": {"module": "etcd"}`, "unknown module: http.preconditions.stores.etcd"},
+		{`"store": {"module": "memory", "max_entries": -1}`, "max_entries must be at least 1"},
+		{`"store": {"module": "memory", "size": 1}`, `unknown field "size"`},
+		{`"store": {"module": "redis", "replicas": -1}`, "redis: replicas must be between 0 and 100"},
+		{`"store": {"module": "redis", "tls": {"insecure": true}}`, `unknown field "insecure"`},
+		{`"store": {"module": "redis", "db": -1}`, "can't be negative"},
+		{`"store": {"module": "redis", "timeout": "2m"}`, "redis: timeout must be between 1ms and 1m"},
+		{`"store": {"module": "redis", "timeout": -1}`, "redis: timeout must be between 1ms and 1m"},
+		{`"store": {"module": "redis", "address": ["a:1:2"]}`, "redis address 1: not host:port"},
+		{`"store": {"module": "redis", "cluster": true, "sentinel_master": "m"}`, "redis can't be a cluster and have Sentinels"},
+		{`"store": {"module": "redis", "tls": {"ca": "/no/such/file"}}`, "reading the authorities"},
+		{`"store": {"module": "redis", "tls": {"ca": "../../go.mod"}}`, "go.mod holds no certificate"},
+		{`"store": {"module": "redis", "tls": {"certificate": "../../go.mod"}}`, "a certificate needs a key"},
+		{`"store": {"module": "redis", "tls": {"key": "../../go.mod"}}`, "a certificate needs a key"},
+		{`"store": {"module": "redis", "tls": {"certificate": "../../go.mod", "key": "../../go.mod"}}`, "reading the certificate"},
+		{`"store": {"module": "redis", "url": ["{env.NO_SUCH_VARIABLE}"]}`, "redis address 1"},
+
+		{`"affects": [{"path": "a", "resources": ["/b"]}]`, `affects: "a" must begin with a slash`},
+		{`"affects": [{"path": "/a"}]`, `affects: needs a path, and at least another one`},
+		{`"guards": [{"path": "/a", "resource": "/*"}]`, `guards: "/*" has more * than "/a"`},
+		{`"write_etag": "on"`, `write_etag: must be verbatim or always or off, not "on"`},
+		{`"Key": "a", "keyy": "b"`, `unknown field "keyy"`},
+	}
+	for _, tt := range tests {
+		err := validateJSON(t, tt.members)
+		if err == nil {
+			t.Errorf("%s: no error", tt.members)
+		} else if !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %q, want %q in it", tt.members, err, tt.want)
+		}
+	}
+}

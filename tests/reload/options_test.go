@@ -1,0 +1,44 @@
+package reload
+
+import (
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// Another secret has nothing in common with what was stored.
+func TestReloadWithAnotherSecret(t *testing.T) {
+	r := loadReloadable(t, "verify never\nsecret one", caddytest.Serve(t, caddytest.Page("content")))
+	tag := caddytest.Send(t, "GET", r.URL, "").Tag(t)
+	r.reload(t, "verify never\nsecret two")
+	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", tag).Expect(t, 412)
+	other := caddytest.Send(t, "GET", r.URL, "").Tag(t)
+	r.reload(t, "verify never\nsecret one")
+	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", other).Expect(t, 412)
+	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", tag).Expect(t, 204)
+}
+
+// Tags that were stored before vary named a field don't count for any value of the field.
+func TestReloadWithAnotherVary(t *testing.T) {
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "GET" && r.Method != "HEAD" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Vary", "Accept-Language")
+		_, _ = io.WriteString(w, "of "+r.Header.Get("X-Tenant"))
+	}}
+	r := loadReloadable(t, "verify never\nwrite_etag off", caddytest.Serve(t, backend))
+	before := caddytest.Send(t, "GET", r.URL, "", "X-Tenant", "a").Tag(t)
+	r.reload(t, "verify never\nwrite_etag off\nvary X-Tenant")
+	caddytest.Send(t, "PUT", r.URL, "x", "X-Tenant", "b", "If-Match", before).Expect(t, 412)
+	a := caddytest.Send(t, "GET", r.URL, "", "X-Tenant", "a").Tag(t)
+	b := caddytest.Send(t, "GET", r.URL, "", "X-Tenant", "b").Tag(t)
+	caddytest.Send(t, "PUT", r.URL, "x", "X-Tenant", "b", "If-Match", a).Expect(t, 412)
+	caddytest.Send(t, "PUT", r.URL, "x", "X-Tenant", "a", "If-Match", b).Expect(t, 412)
+	if n := backend.Asks(func() { caddytest.Send(t, "PUT", r.URL, "x", "X-Tenant", "a", "If-Match", a).Expect(t, 204) }); n != 0 {
+		t.Errorf("the origin was asked %d times", n)
+	}
+}
