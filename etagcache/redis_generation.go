@@ -3,15 +3,11 @@ package etagcache
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync"
 )
 
 // markerKey is what the names of markers begin with, after the prefix.
 const markerKey = "generation"
-
-// slots is the number of hash slots of a cluster.
-const slots = 16384
 
 // markers names the markers of the generation: one, or in a cluster one for each
 // hash slot, because a script may invalidate only one slot.
@@ -58,47 +54,6 @@ func (m markers) all() []string {
 		names = append(names, m.name+tag)
 	}
 	return names
-}
-
-// slot returns the hash slot of a key.
-func slot(key string) int {
-	tag, _ := hashTag(key)
-	var crc uint16
-	for i := range len(tag) {
-		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]
-	}
-	return int(crc % slots)
-}
-
-// hashTag returns the part of a key that decides on its slot.
-func hashTag(key string) (tag string, tagged bool) {
-	if _, after, found := strings.Cut(key, "{"); found {
-		if tag, _, found := strings.Cut(after, "}"); found && tag != "" {
-			return tag, true
-		}
-	}
-	return key, false
-}
-
-// crc16 is the table of CRC-16/XMODEM.
-var crc16 = func() (table [256]uint16) {
-	for i := range table {
-		crc := uint16(i) << 8
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
-		table[i] = crc
-	}
-	return table
-}()
-
-// InvalidateAll implements Store. In a cluster it goes through all hash slots.
-func (r *Redis) InvalidateAll(ctx context.Context, t Terms) error {
-	return r.everywhere(ctx, invalidateAllScript, t)
 }
 
 // spread has a generation that began with this reply begin in the other hash

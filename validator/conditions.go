@@ -5,47 +5,6 @@ import (
 	"net/http"
 )
 
-// Field is a request field that holds a precondition (RFC 9110, section 13.1).
-type Field uint8
-
-// The fields, in the order in which they are evaluated.
-const (
-	None Field = iota
-	IfMatch
-	IfUnmodifiedSince
-	IfNoneMatch
-	IfModifiedSince
-)
-
-var fieldNames = [...]string{
-	None:              "",
-	IfMatch:           "If-Match",
-	IfUnmodifiedSince: "If-Unmodified-Since",
-	IfNoneMatch:       "If-None-Match",
-	IfModifiedSince:   "If-Modified-Since",
-}
-
-// String returns the field's canonical name, which is empty for None.
-func (f Field) String() string {
-	if int(f) >= len(fieldNames) {
-		return ""
-	}
-	return fieldNames[f]
-}
-
-// Fields is a set of fields.
-type Fields uint8
-
-// Has reports whether f is in the set.
-func (s Fields) Has(f Field) bool {
-	return s&(1<<f) != 0
-}
-
-// With returns the set with f in it.
-func (s Fields) With(f Field) Fields {
-	return s | 1<<f
-}
-
 // Conditions holds the field lines of a request's preconditions as received,
 // in their order. A nil slice is an absent field. A field that is present but
 // empty is not nil: an empty If-Match is a condition that fails.

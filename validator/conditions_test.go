@@ -86,19 +86,6 @@ func TestCheckSize(t *testing.T) {
 	}
 }
 
-func TestFields(t *testing.T) {
-	var s Fields
-	for f := IfMatch; f <= IfModifiedSince; f++ {
-		if s.Has(f) || !s.With(f).Has(f) {
-			t.Errorf("%v: Has(%v) = %v without, %v with", s, f, s.Has(f), s.With(f).Has(f))
-		}
-		if http.CanonicalHeaderKey(f.String()) != f.String() || f.String() == "" {
-			t.Errorf("%q isn't canonical", f)
-		}
-		s = s.With(f)
-	}
-}
-
 func BenchmarkCheckSize(b *testing.B) {
 	for _, tc := range sizeTests {
 		b.Run(tc.name, func(b *testing.B) {

@@ -1,52 +1,9 @@
-// Package etagcache keeps what is known about resources (epochs, validators,
-// and the claims and passes of the writes in flight) for any number of
-// gateways that share it.
-//
-// # Model
-//
-// An entry belongs to one resource, named by a key. Its epoch is an opaque
-// token that is never reused; it moves whenever stored validators may have
-// stopped being true: a write begins, a write ends, somebody reports a change,
-// a read sees another validator than the stored one, a lease runs out. What a
-// response showed is stored only if the epoch is still the one that was read
-// before the request went to the backend, so a slow read can't bring a dead
-// validator back.
-//
-// A claim is the exclusive right to write a resource, a pass is the shared one:
-// at any time an entry has either one claim, or any number of passes, or none.
-// Both are leased: a holder that goes away without a word keeps others out
-// until its lease has run out, after which nothing is known about the resource.
-//
-// # Contract
-//
-// All implementations pass the suite in package storetest. All methods may be
-// called from any number of goroutines, each call is atomic, and its effect is
-// visible to every later call on any gateway. A call whose context is done when
-// it begins fails with the context's error and has no effect.
-//
-// Renew, Settle, Invalidate, InvalidateMatching, InvalidateAll and Observe may be repeated after a lost reply.
-// At worst the answer is ErrLost or ErrStale, because of what the first call did.
-// A Claim or Pass whose reply was lost lasts until its lease has run out, unless
-// the store can give it back before.
-//
-// # Loss
-//
-// A store that outlives its gateways may lose data, or come back with older data.
-// Where it notices that, nothing that was stored before is known any more, and a
-// grace begins: claims and passes are refused with ErrBusy, nothing is observed,
-// and a claim or pass of which the store has no trace is taken again by Renew,
-// unless another one is there that excludes it. A grace begins with the first
-// call on an empty store, too.
 package etagcache
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"time"
-
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 var (
@@ -61,11 +18,6 @@ var (
 	// or the store lost it.
 	ErrLost = errors.New("the lease is lost")
 )
-
-// MaxVariants is the number of variants that an entry keeps. One that is added
-// beyond it displaces the one that was stored the longest time ago; the origin
-// is asked again for what was displaced.
-const MaxVariants = 64
 
 // Terms are the durations that a caller asks for. All are required, and should
 // be the same on all gateways.
@@ -82,75 +34,6 @@ type Terms struct {
 	// went away before the store lost what it knew of them. Zero means that what
 	// the store has forgotten is given to whoever asks first.
 	Grace time.Duration
-}
-
-// Entry is what the store knows about one resource at one moment.
-type Entry struct {
-	// Epoch is the entry's current epoch.
-	Epoch string
-	// Busy is the time after which the claim, or the last of the passes, runs
-	// out unless it is renewed. Zero means that no write is in flight. While
-	// one is, the variants tell nothing about the present. Where a Pass was
-	// refused in favour of a claim, it is the time to wait for that.
-	Busy time.Duration
-	// Vary is what the variants depend on, as given by the last observation
-	// that was stored. To the store it is a text.
-	Vary string
-	// Variants holds what is known, by the key of the variant.
-	Variants map[string]Stored
-	// Receipt is that of the write which led to the present state, if it is
-	// known.
-	Receipt string
-	// Now is the time by the store's clock.
-	Now time.Time
-
-	passing bool // a Pass was refused: Wait is not for a claim
-}
-
-// Stored is a representation as the store knows it.
-type Stored struct {
-	validator.Observed
-	// Age is the time since it was last stored, by the store's clock.
-	Age time.Duration
-	// Since is when it was first stored as it is, by the same clock: no earlier
-	// than the last change.
-	Since time.Time
-}
-
-// Observation is an observed representation and the variant that it belongs to.
-type Observation struct {
-	validator.Observed
-	// Variant is the exact key of the variant, at most 64 bytes.
-	Variant string
-	// Vary is what all variants of the entry depend on: the request fields that
-	// went into Variant, and the groups that the resource was in, each with the
-	// epoch under which it was observed. An entry has one Vary: an observation
-	// with another one drops the variants stored so far, and the epoch moves.
-	Vary string
-}
-
-// Grant is a claim or a pass.
-type Grant struct {
-	Key   string
-	Token string
-	// Pass tells a pass from a claim.
-	Pass bool
-}
-
-// Settlement tells what is known at the end of a write. At the end of a pass,
-// beside which others may have written, that is nothing, whatever it says.
-type Settlement struct {
-	// Unchanged means that the write did not happen: the validators stand.
-	// Otherwise they are dropped.
-	Unchanged bool
-	// Observation, if not nil, is how the holder of the claim left the
-	// resource, as seen at the origin: before the write if Unchanged, else
-	// after it.
-	Observation *Observation
-	// Receipt is a text of at most 64 bytes by which the write may be
-	// recognised. It is stored with the Observation, and dropped with the
-	// validators.
-	Receipt string
 }
 
 // Store is the shared memory of the gateways.
@@ -232,15 +115,3 @@ const reservation = time.Second
 // recheck is how long Wait sleeps before it looks again: a wake-up may be lost,
 // and a reservation has to be prolonged before it is over.
 const recheck = 500 * time.Millisecond
-
-// settled is the epoch that the end of a write begins. As it follows from the
-// token, a repeated Settle can tell that it was done.
-func (g Grant) settled() string { return g.Token + "." }
-
-// NewToken returns a token that is unique without any coordination: 96 random
-// bits in 16 characters.
-func NewToken() string {
-	var b [12]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
