@@ -2,40 +2,39 @@ package etagcache
 
 import (
 	"cmp"
-	"container/list"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// entry is an Entry as Memory keeps it. Its rules are those of the scripts in
-// lua; the suite in storetest holds the two together.
+// entry is an Entry as Memory keeps it. It follows the same rules as the scripts
+// in the directory lua; the suite in storetest tests both.
 type entry struct {
 	key   string
 	epoch string
 
-	// leases holds when each claim or pass runs out, by its token.
+	// leases holds the time at which each claim or pass expires, by its token.
 	leases  map[string]time.Time
-	claimed bool // the lease is a claim's
+	claimed bool // the only lease is a claim
 
-	// reserved is the time until which passes are refused, because a claim was.
+	// reserved is the time until which passes are refused in favor of a claim
+	// that was refused.
 	reserved time.Time
 
 	vary     string
-	variants []variant // the one stored the longest time ago first
+	variants []variant // in the order in which they were last stored
 	receipt  string    // of the write that led to them
 
 	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
 	waiting int
 
-	until time.Time     // the end of the retention
-	place *list.Element // in Memory.recent
+	until time.Time // the end of the retention
 }
 
 type variant struct {
 	key    string
 	stored time.Time
-	since  time.Time // when it was first stored as it is
+	since  time.Time // when it was first stored in its present form
 	validator.Observed
 }
 
@@ -55,7 +54,7 @@ func (e *entry) snapshot(now time.Time) Entry {
 	return s
 }
 
-// move gives the entry another epoch and wakes those who wait.
+// move gives the entry a new epoch and wakes everyone who waits.
 func (e *entry) move(epoch string) {
 	e.epoch = epoch
 	if e.moved != nil {
@@ -64,10 +63,10 @@ func (e *entry) move(epoch string) {
 	}
 }
 
-// drop forgets what was known.
+// drop forgets the variants and their receipt.
 func (e *entry) drop() { e.variants, e.receipt = nil, "" }
 
-// lapse ends the leases that have run out.
+// lapse ends the leases that have expired.
 func (e *entry) lapse(now time.Time) {
 	lapsed := false
 	for token, end := range e.leases {
@@ -101,7 +100,7 @@ func (e *entry) holds(g Grant) bool {
 	return ok && e.claimed != g.Pass
 }
 
-// busy returns how long the write in flight may still last, or zero.
+// busy returns how long the write in flight can still last, or zero.
 func (e *entry) busy(now time.Time) time.Duration {
 	var left time.Duration
 	for _, end := range e.leases {
@@ -110,8 +109,8 @@ func (e *entry) busy(now time.Time) time.Duration {
 	return left
 }
 
-// wait returns how long a writer may have to wait, or zero: until the write in
-// flight has ended, or a reservation.
+// wait returns how long a writer may have to wait: until the write in flight or,
+// if there is none, a reservation has ended. Zero means not at all.
 func (e *entry) wait(now time.Time) time.Duration {
 	if left := e.busy(now); left > 0 {
 		return left
@@ -119,7 +118,7 @@ func (e *entry) wait(now time.Time) time.Duration {
 	return max(0, e.reserved.Sub(now))
 }
 
-// reserve prolongs a reservation for as long as it isn't the claim's turn.
+// reserve extends a reservation while the claim still has to wait for passes.
 func (e *entry) reserve(now time.Time) {
 	if len(e.leases) > 0 && e.reserved.After(now) {
 		e.reserved = now.Add(reservation)
@@ -129,7 +128,7 @@ func (e *entry) reserve(now time.Time) {
 // idle reports whether the entry may be forgotten at any time.
 func (e *entry) idle() bool { return len(e.leases) == 0 && e.waiting == 0 }
 
-// expired reports whether the entry may be forgotten because of its age.
+// expired reports whether the entry may be forgotten because its retention is over.
 func (e *entry) expired(now time.Time) bool { return e.idle() && !e.until.After(now) }
 
 // observe stores an observation made under the current epoch.
@@ -165,8 +164,8 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time) {
 	e.move(g.settled())
 }
 
-// store stores an observation and reports whether it contradicts what is
-// stored, which is dropped then.
+// store stores an observation. If it contradicts what is stored, store drops that
+// first and reports true.
 func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
 	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
