@@ -9,11 +9,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// batch is how many scripts are sent at once.
+// batch is the number of script calls that are sent at once.
 const batch = 256
 
-// runAll runs a script on each of keys, some at a time, and hands the replies to
-// took.
+// runAll runs a script on each of keys, in batches, and passes each reply to took.
 func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []any, took func(reply any)) error {
 	for some := range slices.Chunk(keys, batch) {
 		for len(some) > 0 {
@@ -29,8 +28,8 @@ func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []a
 	return nil
 }
 
-// runOn runs a script on some keys and returns those that are left, as their
-// server didn't have the script.
+// runOn runs a script on a batch of keys. It returns the keys that are left because
+// their server didn't have the script: go-redis doesn't load it in a pipeline.
 func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []any, took func(reply any)) (left [][]string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
 	defer cancel()
@@ -60,8 +59,8 @@ func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []an
 	return left[1:], err
 }
 
-// unavailableUnless returns the error of ctx if it is done, and otherwise says what
-// it was that failed.
+// unavailableUnless returns the error of ctx if ctx is done. Otherwise it returns
+// err as an ErrUnavailable that states what the store was doing.
 func unavailableUnless(ctx context.Context, err error, doing string) error {
 	switch {
 	case err == nil || errors.Is(err, ErrUnavailable):

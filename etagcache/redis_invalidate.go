@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scanned is about how many keys a server goes through at a time.
+// scanned is roughly how many keys a server examines per SCAN.
 const scanned = 1000
 
 // Invalidate implements Store.
@@ -17,15 +17,15 @@ func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
 	return err
 }
 
-// InvalidateMatching implements Store. A server may be promoted, and a hash slot moved,
-// while their keys are gone through; nothing that was known before counts then,
-// as always.
+// InvalidateMatching implements Store. If a server is promoted or a hash slot moves
+// in the meantime, keys may be missed, but then a new generation begins and forgets
+// everything that was known about them.
 func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
 	var mu sync.Mutex
 	invalidated := 0
 	argv := []any{NewToken(), milliseconds(t.Grace), "1", r.channel(), milliseconds(t.Retention)}
 	err := r.scan(ctx, prefix, func(names []string) error {
-		mu.Lock() // masters are gone through at once
+		mu.Lock() // the masters are scanned concurrently
 		defer mu.Unlock()
 		var keys [][]string
 		for _, name := range names {
@@ -43,14 +43,14 @@ func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches f
 	return invalidated, err
 }
 
-// mayBegin reports whether key begins with prefix, or may do so if it is only how
-// a key begins.
+// mayBegin reports whether key begins with prefix, or could do so if only its
+// beginning is known.
 func mayBegin(key string, whole bool, prefix string) bool {
 	return strings.HasPrefix(key, prefix) || !whole && strings.HasPrefix(prefix, key)
 }
 
-// scan calls visit with the names of all entries whose key may begin with prefix,
-// some at a time, and some twice.
+// scan calls visit with the names of all entries whose keys may begin with prefix,
+// in batches. A name may appear more than once.
 func (r *Redis) scan(ctx context.Context, prefix string, visit func(names []string) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -85,12 +85,12 @@ func (r *Redis) scanOnce(ctx context.Context, server redis.Cmdable, cursor uint6
 	return names, next, unavailableUnless(ctx, err, "finding keys")
 }
 
-// escapeGlob returns the pattern that matches nothing but text.
+// escapeGlob returns the pattern that matches only text.
 func escapeGlob(text string) string {
 	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`).Replace(text)
 }
 
-// InvalidateAll implements Store. In a cluster it goes through all hash slots.
+// InvalidateAll implements Store. In a cluster it visits all hash slots.
 func (r *Redis) InvalidateAll(ctx context.Context, t Terms) error {
 	return r.everywhere(ctx, invalidateAllScript, t)
 }

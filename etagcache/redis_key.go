@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// maxKey is the number of bytes of a key that are stored in full.
+// maxKey is the length in bytes up to which keys are stored in full.
 const maxKey = 200
 
-// key returns the name in Redis of the entry of key. That of a long key ends in
-// its hash, and is longer than any that isn't hashed. A key that might be taken
-// for a marker's is hashed, too.
+// key returns the name under which Redis stores the entry of key. The name of a
+// long key ends in a hash of the key, which makes it longer than any name without
+// one. A key that could be mistaken for a marker is hashed, too.
 func (r *Redis) key(key string) string {
 	if len(key) > maxKey || strings.HasPrefix(key, markerKey) {
 		sum := sha256.Sum256([]byte(key))
@@ -20,16 +20,15 @@ func (r *Redis) key(key string) string {
 	return r.prefix + key
 }
 
-// What key makes of a key that it hashes.
 const (
-	headOfKey = maxKey - 32
-	hashMark  = "#"
+	headOfKey = maxKey - 32 // how many bytes of a hashed key remain in its name
+	hashMark  = "#"         // what separates them from the hash
 )
 
 var hashSize = base64.RawURLEncoding.EncodedLen(sha256.Size)
 
-// keyOf returns the key of the entry of that name, or, where whole is false, how
-// it begins. It returns false where the name is no entry's.
+// keyOf is the inverse of key. If whole is false, it returns only the beginning of
+// the key. If ok is false, the name doesn't belong to an entry.
 func (r *Redis) keyOf(name string) (key string, whole, ok bool) {
 	key, ok = strings.CutPrefix(name, r.prefix)
 	marker := strings.HasPrefix(key, markerKey)

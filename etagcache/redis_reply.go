@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reply is what a script returns: a status, and what follows it.
+// reply is what a script returns: a status and the values that follow it.
 type reply []any
 
 func (r reply) status() error {
@@ -57,7 +57,7 @@ func (r reply) entry() (Entry, error) {
 	return e, nil
 }
 
-// stored returns what the scripts have stored for a variant.
+// stored parses what the scripts store for a variant.
 func stored(value string, now int64) (s Stored, err error) {
 	stored, value, _ := strings.Cut(value, " ")
 	known, packed, _ := strings.Cut(value, " ")
@@ -75,7 +75,7 @@ func stored(value string, now int64) (s Stored, err error) {
 	return s, err
 }
 
-// began reports whether the call began a generation, for a reply that holds an
+// began reports whether the call began a generation. The reply must contain an
 // entry.
 func (r reply) began() bool {
 	n, _ := r.number(5)

@@ -20,18 +20,18 @@ var (
 	invalidateScript = newScript("prelude", "invalidate")
 	waitScript       = newScript("prelude", "wait")
 
-	// On a marker alone.
+	// These run on a marker alone.
 	beginScript         = newScript("begin")
 	invalidateAllScript = newScript("invalidate_all")
 )
 
-// script is one of the files in lua, after those that it needs. Executed twice
-// with the same arguments, as may happen when a reply is lost, it has one effect
-// and the same answer.
+// script is one of the files in the directory lua, preceded by the files that it
+// needs. If it runs twice with the same arguments, because a reply was lost, it has
+// its effect only once and gives the same answer.
 type script struct {
 	*redis.Script
 	name   string
-	strict bool // always looks whether the server may have lost data
+	strict bool // always checks whether the server may have lost data
 }
 
 func (s *script) always() *script {

@@ -2,10 +2,11 @@ package etagcache
 
 import "strings"
 
-// slots is the number of hash slots of a cluster.
+// slots is the number of hash slots in a cluster.
 const slots = 16384
 
-// slot returns the hash slot of a key.
+// slot returns the hash slot of a key. It repeats what go-redis keeps in an internal
+// package. See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/.
 func slot(key string) int {
 	tag, _ := hashTag(key)
 	var crc uint16
@@ -15,7 +16,8 @@ func slot(key string) int {
 	return int(crc % slots)
 }
 
-// hashTag returns the part of a key that decides on its slot.
+// hashTag returns the part of a key that determines its slot: the text between the
+// first pair of braces, or the whole key.
 func hashTag(key string) (tag string, tagged bool) {
 	if _, after, found := strings.Cut(key, "{"); found {
 		if tag, _, found := strings.Cut(after, "}"); found && tag != "" {
