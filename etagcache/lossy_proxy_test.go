@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// lossyProxy closes the connection instead of the next reply, if lose is set.
+// lossyProxy is a proxy in front of a Redis server. If lose is set, it closes the
+// connection instead of forwarding the next reply.
 type lossyProxy struct {
 	addr string
 	lose atomic.Bool

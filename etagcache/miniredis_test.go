@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache/storetest"
 )
 
-// TestMiniredis runs the scripts where time is simulated.
+// TestMiniredis runs the scripts in simulated time.
 func TestMiniredis(t *testing.T) {
 	var m *miniredis.Miniredis
 	storetest.Suite{
@@ -29,7 +29,7 @@ func TestMiniredis(t *testing.T) {
 			m := m
 			open := func() etagcache.Store {
 				return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
-					Addr:       "127.0.0.1:0", // nothing to look up outside the bubble
+					Addr:       "127.0.0.1:0", // needs no name lookup outside the bubble
 					Dialer:     func(context.Context, string, string) (net.Conn, error) { return roomy(m.Dial()) },
 					MaxRetries: -1,
 					MaintNotificationsConfig: &maintnotifications.Config{
@@ -42,8 +42,8 @@ func TestMiniredis(t *testing.T) {
 	}.Run(t)
 }
 
-// roomy has writes to a connection in memory wait for nobody, as those to a
-// socket, so that a pipeline can be written before the first reply is read.
+// roomy buffers the writes to a connection in memory, as a socket does. A client
+// can then write a pipeline before it reads the first reply.
 func roomy(c net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err

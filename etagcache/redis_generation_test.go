@@ -21,28 +21,28 @@ func TestMarkers(t *testing.T) {
 		}
 		for _, entry := range []string{"k", "}", "{x}"} {
 			if slot(m.of(prefix+entry)) != slot(prefix+entry) {
-				t.Errorf("%q: the marker of %q is in another slot", prefix, entry)
+				t.Errorf("%q: the marker of %q is in a different slot", prefix, entry)
 			}
 		}
 	}
 	for name, m := range map[string]markers{
-		"no cluster":          newMarkers("p:generation", false),
+		"a single server":     newMarkers("p:generation", false),
 		"a tag in the prefix": newMarkers("{p}:generation", true),
 	} {
 		if names := m.all(); len(names) != 1 || m.of("{p}:k") != names[0] {
 			t.Errorf("%s: %q", name, names)
 		}
 	}
-	// Gateways of different versions have to agree.
+	// Gateways of different versions must agree on the names.
 	if got := newMarkers("p:generation", true).of("p:k"); got != "p:generation:{5740}" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestClusterClientIsOne(t *testing.T) {
+func TestClusterClientIsRecognized(t *testing.T) {
 	var client redis.UniversalClient = redis.NewClusterClient(&redis.ClusterOptions{})
 	defer func() { _ = client.Close() }()
 	if _, ok := client.(clusterClient); !ok {
-		t.Fatal("it is not")
+		t.Fatal("it is not recognized")
 	}
 }

@@ -37,7 +37,7 @@ func flush(t *testing.T, servers ...*redistest.Server) {
 	}
 }
 
-// openTwo returns an empty store as two gateways see it.
+// openTwo returns an empty store, opened by two gateways.
 func openTwo(t testing.TB, c etagcache.RedisConfig) (a, b etagcache.Store) {
 	prefix := etagcache.NewToken() + ":"
 	return open(t, c, prefix), open(t, c, prefix)
