@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// Entity tags and near misses, RFC 9110, section 8.8.3.
+// Entity tags and near misses (RFC 9110, section 8.8.3).
 var etagTests = []struct {
 	name string
 	in   string
-	want ETag // no tag if in isn't one
+	want ETag // the zero ETag if in is not a tag
 }{
 	{"strong", `"xyzzy"`, strong("xyzzy")},
 	{"weak", `W/"xyzzy"`, weak("xyzzy")},
@@ -44,8 +44,8 @@ var etagTests = []struct {
 	{"DEL inside", "\"a\x7f\"", ETag{}},
 	{"not closed", `"a`, ETag{}},
 	{"not opened", `a"`, ETag{}},
-	{"text behind", `"a"x`, ETag{}},
-	{"two", `"a","b"`, ETag{}},
+	{"text after the tag", `"a"x`, ETag{}},
+	{"two tags", `"a","b"`, ETag{}},
 }
 
 func TestParseETag(t *testing.T) {
@@ -138,10 +138,10 @@ func FuzzParseETag(f *testing.F) {
 			return
 		}
 		if tag.String() != s || string(tag.AppendTo(nil)) != s {
-			t.Errorf("%q comes back as %q and %q", s, tag, tag.AppendTo(nil))
+			t.Errorf("%q is formatted as %q and %q", s, tag, tag.AppendTo(nil))
 		}
 		if strings.ContainsAny(tag.Opaque, "\" \t\r\n\x00\x7f") {
-			t.Errorf("%q is no tag", s)
+			t.Errorf("%q is not a tag", s)
 		}
 		if !WeakMatch(tag, tag) || StrongMatch(tag, tag) == tag.Weak {
 			t.Errorf("%q doesn't match itself", s)
@@ -151,7 +151,7 @@ func FuzzParseETag(f *testing.F) {
 				t.Errorf("%q without coding is %q", s, uncoded)
 			}
 			if _, ok := ParseETag(uncoded.String()); !ok {
-				t.Errorf("%q without coding is no tag: %q", s, uncoded)
+				t.Errorf("%q without coding is not a tag: %q", s, uncoded)
 			}
 		}
 		for _, unmarked := range tag.Unmarked() {

@@ -1,9 +1,9 @@
 package validator
 
-// Field is a request field that holds a precondition (RFC 9110, section 13.1).
+// Field is a request field that contains a precondition (RFC 9110, section 13.1).
 type Field uint8
 
-// The fields, in the order in which they are evaluated.
+// The fields in the order of their evaluation (RFC 9110, section 13.2.2).
 const (
 	None Field = iota
 	IfMatch
@@ -36,7 +36,7 @@ func (s Fields) Has(f Field) bool {
 	return s&(1<<f) != 0
 }
 
-// With returns the set with f in it.
+// With returns the set with f added.
 func (s Fields) With(f Field) Fields {
 	return s | 1<<f
 }

@@ -3,14 +3,14 @@ package validator
 import "strings"
 
 // WithoutCoding returns the tag as it was before a response was compressed on
-// its way to the client. A server that compresses on the fly has to tell the
-// compressed representation's tag from the other's (RFC 9110, section 8.8.3.3);
-// many do so with -gzip, -br, -zstd or -deflate before the closing quote, and
-// not all of them undo it when the client sends the tag back.
+// its way to the client. A server that compresses on the fly must give the
+// compressed representation a tag of its own (RFC 9110, section 8.8.3.3). Many
+// servers insert -gzip, -br, -zstd or -deflate before the closing quote, and not
+// all of them remove it when the client sends the tag back.
 //
-// Exactly one such suffix is taken off. A weak tag may have one too, because
-// intermediaries weaken tags; it stays weak. The result is false if there is
-// no suffix, or nothing in front of it.
+// WithoutCoding removes exactly one such suffix. A weak tag can have one too,
+// because intermediaries weaken tags; it stays weak. The result is false if there
+// is no suffix, or nothing in front of it.
 func (t ETag) WithoutCoding() (ETag, bool) {
 	n := codingSuffix(t.Opaque)
 	if !t.Valid || n == 0 {
@@ -35,17 +35,17 @@ func codingSuffix(opaque string) int {
 	}
 }
 
-// WithItems returns the tag of a list that has got the tags of its items put into
-// it. That is another representation than without them, so that they may not
-// share a strong tag (RFC 9110, section 8.8.1). The digest is that of what was
-// put in: 8 or more of the digits of base32hex, in lower case.
+// WithItems returns the tag of a list into which the tags of its items were
+// inserted. That is a different representation from the list without them, so the
+// two must not share a strong tag (RFC 9110, section 8.8.1). The digest is a digest
+// of what was inserted: at least 8 lower-case digits of base32hex.
 func (t ETag) WithItems(digest string) ETag {
 	t.Opaque += itemsMark + digest
 	return t
 }
 
-// WithoutItems returns the tag as it was before WithItems. Exactly one mark is
-// taken off. The result is false if there is none, or nothing in front of it.
+// WithoutItems returns the tag as it was before WithItems. It removes exactly one
+// mark. The result is false if there is no mark, or nothing in front of it.
 func (t ETag) WithoutItems() (ETag, bool) {
 	i := strings.LastIndex(t.Opaque, itemsMark)
 	if !t.Valid || i < 1 || !isItemsDigest(t.Opaque[i+len(itemsMark):]) {
@@ -63,9 +63,10 @@ func isItemsDigest(s string) bool {
 	})
 }
 
-// Unmarked returns the tags that t may be a marked form of: without the mark of a
-// content coding, and without that of items, behind which there may be that of a
-// coding, too. What there is none of is no tag.
+// Unmarked returns the tags of which t may be a marked form. The first is t without
+// the mark of a content coding. The second is t without the mark of items, and
+// without the mark of a coding that may follow it. Either is the zero ETag if t has
+// no such mark.
 func (t ETag) Unmarked() [2]ETag {
 	uncoded, coded := t.WithoutCoding()
 	if !coded {

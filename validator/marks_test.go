@@ -28,8 +28,8 @@ func TestWithoutCoding(t *testing.T) {
 	}
 }
 
-// TestUnmarked: one mark of items, one of a coding, or both in this order are taken
-// off, and nothing else.
+// Unmarked removes one mark of items, one of a coding, or both in this order, and
+// nothing else.
 func TestUnmarked(t *testing.T) {
 	type unmarked = [2]ETag
 	for in, want := range map[ETag]unmarked{
