@@ -1,203 +1,58 @@
 package etagcache
 
 import (
-	"cmp"
-	"container/list"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// entry is an Entry as Memory keeps it. Its rules are those of the scripts in
-// lua; the suite in storetest holds the two together.
-type entry struct {
-	key   string
-	epoch string
+// MaxVariants is the number of variants that an entry keeps. A further variant
+// displaces the one that was stored the longest time ago, and the origin has to
+// be asked again for the displaced one.
+const MaxVariants = 64
 
-	// leases holds when each claim or pass runs out, by its token.
-	leases  map[string]time.Time
-	claimed bool // the lease is a claim's
+// Entry is what the store knows about one resource at one moment.
+type Entry struct {
+	// Epoch is the entry's current epoch.
+	Epoch string
+	// Busy is the time until the claim, or the last of the passes, expires
+	// unless its holder renews it. Zero means that no write is in flight. While
+	// one is, Variants says nothing about the present. If a Pass was refused in
+	// favor of a claim, Busy is the time to wait for that claim.
+	Busy time.Duration
+	// Vary is what the variants depend on, as stated by the last observation
+	// that was stored. The store doesn't interpret it.
+	Vary string
+	// Variants holds what is known about each variant, by the variant's key.
+	Variants map[string]Stored
+	// Receipt is the receipt of the write that led to the present state. It is
+	// empty if that write is not known or had no receipt.
+	Receipt string
+	// Now is the current time by the store's clock.
+	Now time.Time
 
-	// reserved is the time until which passes are refused, because a claim was.
-	reserved time.Time
-
-	vary     string
-	variants []variant // the one stored the longest time ago first
-	receipt  string    // of the write that led to them
-
-	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
-	waiting int
-
-	until time.Time     // the end of the retention
-	place *list.Element // in Memory.recent
+	passing bool // returned by a refused Pass, so Wait is not for a claim
 }
 
-type variant struct {
-	key    string
-	stored time.Time
-	since  time.Time // when it was first stored as it is
+// Stored is a representation as the store knows it.
+type Stored struct {
 	validator.Observed
+	// Age is the time since the representation was last stored, by the store's
+	// clock.
+	Age time.Duration
+	// Since is when the representation was first stored in its present form, by
+	// the same clock. It is never earlier than the last change.
+	Since time.Time
 }
 
-// snapshot returns the entry as callers see it.
-func (e *entry) snapshot(now time.Time) Entry {
-	s := Entry{
-		Epoch:    e.epoch,
-		Busy:     e.busy(now),
-		Vary:     e.vary,
-		Variants: make(map[string]Stored, len(e.variants)),
-		Receipt:  e.receipt,
-		Now:      now,
-	}
-	for _, v := range e.variants {
-		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
-	}
-	return s
-}
-
-// move gives the entry another epoch and wakes those who wait.
-func (e *entry) move(epoch string) {
-	e.epoch = epoch
-	if e.moved != nil {
-		close(e.moved)
-		e.moved = nil
-	}
-}
-
-// drop forgets what was known.
-func (e *entry) drop() { e.variants, e.receipt = nil, "" }
-
-// lapse ends the leases that have run out.
-func (e *entry) lapse(now time.Time) {
-	lapsed := false
-	for token, end := range e.leases {
-		if !end.After(now) {
-			e.release(token)
-			lapsed = true
-		}
-	}
-	if lapsed {
-		e.drop()
-		e.move(NewToken())
-	}
-}
-
-func (e *entry) hold(token string, end time.Time) {
-	if e.leases == nil {
-		e.leases = make(map[string]time.Time, 1)
-	}
-	e.leases[token] = end
-}
-
-func (e *entry) release(token string) {
-	delete(e.leases, token)
-	if len(e.leases) == 0 {
-		e.leases, e.claimed = nil, false
-	}
-}
-
-func (e *entry) holds(g Grant) bool {
-	_, ok := e.leases[g.Token]
-	return ok && e.claimed != g.Pass
-}
-
-// busy returns how long the write in flight may still last, or zero.
-func (e *entry) busy(now time.Time) time.Duration {
-	var left time.Duration
-	for _, end := range e.leases {
-		left = max(left, end.Sub(now))
-	}
-	return left
-}
-
-// wait returns how long a writer may have to wait, or zero: until the write in
-// flight has ended, or a reservation.
-func (e *entry) wait(now time.Time) time.Duration {
-	if left := e.busy(now); left > 0 {
-		return left
-	}
-	return max(0, e.reserved.Sub(now))
-}
-
-// reserve prolongs a reservation for as long as it isn't the claim's turn.
-func (e *entry) reserve(now time.Time) {
-	if len(e.leases) > 0 && e.reserved.After(now) {
-		e.reserved = now.Add(reservation)
-	}
-}
-
-// idle reports whether the entry may be forgotten at any time.
-func (e *entry) idle() bool { return len(e.leases) == 0 && e.waiting == 0 }
-
-// expired reports whether the entry may be forgotten because of its age.
-func (e *entry) expired(now time.Time) bool { return e.idle() && !e.until.After(now) }
-
-// observe stores an observation made under the current epoch.
-func (e *entry) observe(before Entry, o Observation, now time.Time) error {
-	known, wasKnown := before.Variants[o.Variant]
-	stored := e.variant(o.Variant)
-	if stored != nil && !stored.Observed.Equal(o.Observed) && !(wasKnown && stored.Observed.Equal(known.Observed)) {
-		e.drop()
-		e.move(NewToken())
-		return ErrStale
-	}
-	changed := stored == nil && wasKnown && !known.Observed.Equal(o.Observed)
-	if changed {
-		e.drop()
-	}
-	if e.store(o, now) || changed {
-		e.move(NewToken())
-	}
-	return nil
-}
-
-// settle ends the write of g.
-func (e *entry) settle(g Grant, s Settlement, now time.Time) {
-	alone := !g.Pass && e.epoch == g.Token
-	if !alone || !s.Unchanged {
-		e.drop()
-	}
-	if alone && s.Observation != nil {
-		e.store(*s.Observation, now)
-		e.receipt = cmp.Or(s.Receipt, e.receipt)
-	}
-	e.release(g.Token)
-	e.move(g.settled())
-}
-
-// store stores an observation and reports whether it contradicts what is
-// stored, which is dropped then.
-func (e *entry) store(o Observation, now time.Time) (changed bool) {
-	old := e.variant(o.Variant)
-	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
-
-	since := now
-	var kept []variant
-	if changed {
-		e.drop()
-	} else {
-		if old != nil {
-			since = old.since
-		}
-		for _, v := range e.variants {
-			if v.key != o.Variant {
-				kept = append(kept, v)
-			}
-		}
-		if len(kept) == MaxVariants {
-			kept = kept[1:]
-		}
-	}
-	e.vary = o.Vary
-	e.variants = append(kept, variant{key: o.Variant, stored: now, since: since, Observed: o.Observed})
-	return changed
-}
-
-func (e *entry) variant(key string) *variant {
-	for i := range e.variants {
-		if e.variants[i].key == key {
-			return &e.variants[i]
-		}
-	}
-	return nil
+// Observation is an observed representation and the variant that it belongs to.
+type Observation struct {
+	validator.Observed
+	// Variant is the exact key of the variant, at most 64 bytes.
+	Variant string
+	// Vary is what all variants of the entry depend on: the request fields that
+	// went into Variant, and the groups that the resource was in, each with the
+	// epoch under which it was observed. An entry has one Vary. An observation
+	// with a different Vary drops the variants stored so far and moves the epoch.
+	Vary string
 }

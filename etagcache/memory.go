@@ -1,51 +1,48 @@
 package etagcache
 
 import (
-	"container/list"
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Memory is the Store of a single gateway. It forgets everything when the
-// process ends, which is safe: nothing is known about any resource then, and
-// whoever held a claim has ended, too. So there is no grace.
+// process ends. That is safe without a grace, because the holders of all claims
+// and passes end with it.
 type Memory struct {
-	mu      sync.Mutex
-	max     int
-	entries map[string]*entry
-	recent  *list.List // of *entry, most recently used first
+	mu  sync.Mutex
+	max int
+	// entries has no limit of its own: evict decides which entries may go.
+	entries *simplelru.LRU[string, *entry]
 }
 
 var _ Store = (*Memory)(nil)
 
-// NewMemory returns a store that keeps at most maxEntries entries, or any
-// number of them if maxEntries is less than one. Beyond that it forgets the
-// entry that was used the longest time ago, but never one with a write in
-// flight or with somebody waiting.
+// NewMemory returns a store that keeps at most maxEntries entries, or any number
+// of them if maxEntries is less than one. To make room it forgets the least
+// recently used entry, but never one with a write in flight or with a waiter.
 func NewMemory(maxEntries int) *Memory {
-	return &Memory{
-		max:     maxEntries,
-		entries: make(map[string]*entry),
-		recent:  list.New(),
-	}
+	entries, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // only a size below one is an error
+	return &Memory{max: maxEntries, entries: entries}
 }
 
-// SetMaxEntries changes the number of entries that are kept.
+// SetMaxEntries changes the maximum number of entries, as given to NewMemory.
 func (m *Memory) SetMaxEntries(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.max = n
-	m.evict(time.Now(), 0, len(m.entries))
+	m.evict(time.Now(), 0, m.entries.Len())
 }
 
-// Len returns the number of entries, which may include some whose retention is
-// over.
+// Len returns the number of entries. It may include some whose retention is over.
 func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.entries)
+	return m.entries.Len()
 }
 
 // Read implements Store.
@@ -189,8 +186,8 @@ func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	invalidated := 0
-	for key, e := range m.entries {
-		if strings.HasPrefix(key, prefix) && matches(key, true) {
+	for _, e := range m.entries.Values() {
+		if strings.HasPrefix(e.key, prefix) && matches(e.key, true) {
 			e.drop()
 			e.move(NewToken())
 			invalidated++
@@ -206,7 +203,7 @@ func (m *Memory) InvalidateAll(ctx context.Context, _ Terms) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, e := range m.entries {
+	for _, e := range m.entries.Values() {
 		e.drop()
 		e.move(NewToken())
 	}
@@ -234,8 +231,8 @@ func (m *Memory) Wait(ctx context.Context, key string, seen Entry) error {
 	}
 }
 
-// join counts the caller among those who wait for the entry to move, unless it
-// is other than seen or there is nothing to wait for: then it returns nil.
+// join registers the caller as waiting for the entry to move. It returns nil if
+// the entry differs from seen or there is nothing to wait for.
 func (m *Memory) join(key string, seen Entry) (e *entry, moved <-chan struct{}, left time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -271,13 +268,13 @@ func (m *Memory) Close() error { return nil }
 
 // find returns the entry of key as it is now, or nil if there is none.
 func (m *Memory) find(key string, now time.Time) *entry {
-	e := m.entries[key]
-	if e == nil {
+	e, ok := m.entries.Peek(key)
+	if !ok {
 		return nil
 	}
 	e.lapse(now)
 	if e.expired(now) {
-		m.remove(e)
+		m.entries.Remove(key)
 		return nil
 	}
 	return e
@@ -286,12 +283,11 @@ func (m *Memory) find(key string, now time.Time) *entry {
 func (m *Memory) findOrCreate(key string, now time.Time, t Terms) *entry {
 	e := m.find(key, now)
 	if e == nil {
-		// Those in use can't make room. To keep the call short only a few are
-		// looked at; the next call goes on.
+		// Entries in use can't make room. To keep this call short, it looks at
+		// only a few entries; the next call continues.
 		m.evict(now, 1, 8)
 		e = &entry{key: key, epoch: NewToken()}
-		e.place = m.recent.PushFront(e)
-		m.entries[key] = e
+		m.entries.Add(key, e)
 	}
 	m.keep(e, now, t)
 	return e
@@ -300,32 +296,26 @@ func (m *Memory) findOrCreate(key string, now time.Time, t Terms) *entry {
 // keep marks the entry as used.
 func (m *Memory) keep(e *entry, now time.Time, t Terms) {
 	e.until = now.Add(t.Retention)
-	m.recent.MoveToFront(e.place)
+	m.entries.Get(e.key)
 }
 
-// evict makes room for more entries. It looks at up to n, the ones used the
-// longest time ago, and removes those which are too many or too old.
+// evict makes room for more entries. It looks at the n least recently used ones
+// and removes those that are too many or too old.
 func (m *Memory) evict(now time.Time, room, n int) {
 	for ; n > 0; n-- {
-		last := m.recent.Back()
-		if last == nil {
+		key, e, ok := m.entries.GetOldest()
+		if !ok {
 			return
 		}
-		e := last.Value.(*entry)
 		e.lapse(now)
-		tooMany := m.max > 0 && len(m.entries)+room > m.max
+		tooMany := m.max > 0 && m.entries.Len()+room > m.max
 		switch {
 		case e.expired(now) || tooMany && e.idle():
-			m.remove(e)
+			m.entries.Remove(key)
 		case tooMany:
-			m.recent.MoveToFront(last)
+			m.entries.Get(key) // in use: it becomes the most recently used one
 		default:
 			return
 		}
 	}
-}
-
-func (m *Memory) remove(e *entry) {
-	m.recent.Remove(e.place)
-	delete(m.entries, e.key)
 }

@@ -52,7 +52,7 @@ func TestMemoryEvictsTheLeastRecentlyUsed(t *testing.T) {
 	}
 }
 
-func TestMemoryKeepsWhatIsInUse(t *testing.T) {
+func TestMemoryKeepsEntriesInUse(t *testing.T) {
 	m := etagcache.NewMemory(2)
 	claimed, _ := claim(t, m, "claimed")
 	passed, _, err := m.Pass(t.Context(), "passed", day)
@@ -76,7 +76,7 @@ func TestMemoryKeepsWhatIsInUse(t *testing.T) {
 	}
 }
 
-func TestMemoryWakesWhoeverWaitsWhenALeaseRunsOutDuringEviction(t *testing.T) {
+func TestMemoryWakesWaitersWhenALeaseExpiresDuringEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := etagcache.NewMemory(1)
 		_, e := claim(t, m, "k")
@@ -108,7 +108,7 @@ func TestMemorySetMaxEntries(t *testing.T) {
 		t.Fatalf("%d entries", m.Len())
 	}
 	if epochOf(t, m, "999") != last {
-		t.Fatal("the entry used last was evicted")
+		t.Fatal("the most recently used entry was evicted")
 	}
 	if err := m.Renew(t.Context(), grant, day); err != nil {
 		t.Fatal(err)

@@ -3,11 +3,8 @@ package etagcache
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,53 +12,62 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions are the options of NewRedis. The zero value is fine.
+// RedisOptions are the options of NewRedis. The zero value is usable.
 type RedisOptions struct {
-	// Prefix begins the name of every key and channel. Gateways that share
-	// entries share the prefix. Default: "caddy:preconditions:".
+	// Prefix is what the names of all keys and channels begin with. Gateways
+	// share their entries if they use the same prefix. Default:
+	// "caddy:preconditions:".
 	Prefix string
 
 	// Timeout bounds each operation. Default: 250ms.
 	Timeout time.Duration
 
-	// Replicas is the number of replicas that have to acknowledge a claim or
-	// pass within a third of Timeout before it counts. Default: 0.
+	// Replicas is the number of replicas that must acknowledge a claim or pass
+	// within a third of Timeout before it counts. Default: 0.
 	//
-	// A failover then keeps it if it promotes one of these. It is certain to if
-	// Replicas is the number of all replicas; but then no claim succeeds while
-	// one of them is away.
+	// The claim or pass then survives a failover that promotes one of them. To
+	// be certain of that, set Replicas to the number of all replicas. But then
+	// no claim succeeds while one of them is away.
 	Replicas int
 }
 
-// Redis is the Store of gateways that share a Redis server (5 or later), a
-// replicated one or a cluster. Each call is one script on one entry and a marker
-// beside it, timed by the server's clock.
+// Redis is the Store of gateways that share Redis 5 or later: a single server, a
+// replicated one or a cluster. Each call runs one script on one entry and on a
+// marker beside it. All times are by the server's clock.
 //
-// A user needs the commands eval, evalsha, time, info, hgetall, hmget, hset,
-// hdel, pttl, pexpire, publish, subscribe and ping, wait if there are Replicas,
-// and scan, with Redis 6, for InvalidateMatching; the keys that begin with the prefix; and the channel of the prefix
-// followed by "handover". Without the channel it works all the same, but those
-// who wait notice up to half a second later.
+// The Redis user needs the commands eval, evalsha, time, info, hgetall, hmget,
+// hset, hdel, pttl, pexpire, publish, subscribe and ping. Replicas also needs
+// wait, and InvalidateMatching needs scan and Redis 6. The user needs access to
+// the keys that begin with the prefix, and to the channel whose name is the
+// prefix followed by "handover". The store works without the channel, but then
+// waiters may notice a change half a second late.
 //
 // # Loss of data
 //
-// The marker, a key that is kept forever (in a cluster one for each hash slot,
-// 2.5 MB in all), names a generation, which ends when the server may have lost
-// data: it was started or promoted, or the marker is gone. For the Grace of the
-// call that finds out, nothing is learned and no claim or pass is given, so that
-// those who hold one can renew it; and all that was known before is forgotten.
-// Read, Claim, Pass and Renew always find out, the others within a tenth of a
-// second, and what they do in between is forgotten. The first call ever, a Read
-// as well, begins a grace too: a store that is empty can't be told from one that
-// lost everything. So do a first replica that is attached, and a hash slot that
-// moves to another server, during which calls on it may fail with ErrUnavailable.
+// The marker is a key that is kept forever. In a cluster there is one for each
+// hash slot, 2.5 MB in all. It names a generation, which ends when the server may
+// have lost data: it was started or promoted, or the marker is gone. Everything
+// that was known before is then forgotten. For the Grace of the call that notices
+// the loss, the store learns nothing and grants no claim or pass, so that their
+// holders can renew what they hold.
 //
-// Claims and passes that are not renewed during the grace, because the gateway
-// went away as well, are lost, unless Replicas or a file kept them. Not noticed
-// are the loss of entries without that of the marker (so the server must not
-// evict keys: maxmemory-policy noeviction), older data that is put into a running
-// server, a second server that takes itself for the master (min-replicas-to-write
-// keeps it from that), and, without permission for info, all older data.
+// Read, Claim, Pass and Renew always notice a loss. The other calls notice it
+// within a tenth of a second, and what they do until then is forgotten. The very
+// first call begins a grace too, even if it is a Read, because an empty store
+// looks like one that has lost everything. So does attaching the first replica,
+// and moving a hash slot to a different server. During such a move, calls on the
+// slot may fail with ErrUnavailable.
+//
+// Claims and passes that are not renewed during the grace, because their gateway
+// disappeared as well, are lost unless Replicas or a file has kept them. The
+// store does not notice
+//
+//   - the loss of entries without the loss of the marker, so the server must not
+//     evict keys (maxmemory-policy noeviction);
+//   - older data that is loaded into a running server;
+//   - a second server that believes it is the master (min-replicas-to-write
+//     prevents that);
+//   - any older data, if it has no permission for info.
 type Redis struct {
 	client   redis.UniversalClient
 	prefix   string
@@ -71,19 +77,19 @@ type Redis struct {
 	wakeups  *wakeups
 	releases *releases
 
-	checked atomic.Pointer[time.Time] // when the last call that looked for a loss was begun
+	checked atomic.Pointer[time.Time] // the start of the last call that looked for a loss
 
 	closing   context.Context
 	close     context.CancelFunc
-	beginning atomic.Bool // a generation, everywhere
+	beginning atomic.Bool // set while a generation spreads to all hash slots
 	begins    sync.WaitGroup
 }
 
 var _ Store = (*Redis)(nil)
 
-// NewRedis returns a store that uses client and closes it in the end. The
-// client must not read from replicas, and should heed the deadlines of contexts
-// and leave repetition to the caller, as those of RedisConfig do.
+// NewRedis returns a store that uses client. Close closes the client, too. The
+// client must not read from replicas. It should respect the deadlines of contexts
+// and not retry on its own, like the clients that RedisConfig.Client returns.
 func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r := &Redis{
 		client:   client,
@@ -100,7 +106,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	return r
 }
 
-// clusterClient is what a client of a cluster has and others don't.
+// clusterClient holds the methods that only the client of a cluster has.
 type clusterClient interface {
 	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
 	ReloadState(ctx context.Context)
@@ -138,8 +144,8 @@ func (r *Redis) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, er
 	return r.grant(ctx, passScript, Grant{Key: key, Token: NewToken(), Pass: true}, t)
 }
 
-// grant runs a script that takes g. Where it is not known whether it did, g is
-// given back.
+// grant runs a script that takes g. If it is unknown whether the script ran, grant
+// gives g back.
 func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...any) (Grant, Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return Grant{}, Entry{}, err
@@ -190,12 +196,6 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 	return err
 }
 
-// Invalidate implements Store.
-func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
-	_, err := r.run(ctx, invalidateScript, r.key(key), t)
-	return err
-}
-
 // Wait implements Store.
 func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
 	name, passing := r.key(key), ""
@@ -231,8 +231,8 @@ func (r *Redis) Close() error {
 	return errors.Join(r.wakeups.close(), r.client.Close())
 }
 
-// run runs a script on the entry of that name. A call that has begun isn't cut
-// short when ctx is done: a claim would have been taken that nobody knows of.
+// run runs a script on the entry with the given name. It doesn't interrupt a call
+// when ctx is done, which could leave behind a claim that nobody knows about.
 func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args ...any) (reply, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -265,48 +265,9 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	return values, values.status()
 }
 
-// checkInterval is how long after one call that looked whether the server may
-// have lost data the others, but those of strict scripts, need not.
+// checkInterval is how long scripts that aren't strict rely on an earlier call to
+// have checked whether the server may have lost data.
 const checkInterval = 100 * time.Millisecond
-
-func (r *Redis) channel() string { return r.prefix + "handover" }
-
-// maxKey is the number of bytes of a key that are stored in full.
-const maxKey = 200
-
-// key returns the name in Redis of the entry of key. That of a long key ends in
-// its hash, and is longer than any that isn't hashed. A key that might be taken
-// for a marker's is hashed, too.
-func (r *Redis) key(key string) string {
-	if len(key) > maxKey || strings.HasPrefix(key, markerKey) {
-		sum := sha256.Sum256([]byte(key))
-		key = key[:min(len(key), headOfKey)] + hashMark + base64.RawURLEncoding.EncodeToString(sum[:])
-	}
-	return r.prefix + key
-}
-
-// What key makes of a key that it hashes.
-const (
-	headOfKey = maxKey - 32
-	hashMark  = "#"
-)
-
-var hashSize = base64.RawURLEncoding.EncodedLen(sha256.Size)
-
-// keyOf returns the key of the entry of that name, or, where whole is false, how
-// it begins. It returns false where the name is no entry's.
-func (r *Redis) keyOf(name string) (key string, whole, ok bool) {
-	key, ok = strings.CutPrefix(name, r.prefix)
-	marker := strings.HasPrefix(key, markerKey)
-	if !ok || len(key) <= maxKey && !marker {
-		return key, true, ok
-	}
-	head := len(key) - hashSize - len(hashMark)
-	if head < 0 || !strings.HasPrefix(key[head:], hashMark) {
-		return "", false, false // a marker
-	}
-	return key[:head], false, true
-}
 
 // lease returns the name of the field that holds the lease of g.
 func lease(g Grant) string {
@@ -316,7 +277,8 @@ func lease(g Grant) string {
 	return "c:" + g.Token
 }
 
-// milliseconds rounds up, as Redis would take nothing for none.
+// milliseconds rounds up, because Redis would take a duration that was rounded down
+// to zero for none at all.
 func milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }

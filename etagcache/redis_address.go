@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// server is an address of a RedisConfig, taken apart.
+// server is a parsed address of a RedisConfig.
 type server struct {
 	scheme   string // "redis", "rediss", "unix", or "" for plain host:port
 	address  string // host:port, or a path
@@ -24,15 +24,16 @@ func addresses(servers []server) []string {
 	return list
 }
 
-// parseServer takes an address apart. Its errors don't tell the cause, because
-// those of net/url quote the address, and with it a password.
+// parseServer parses an address. It doesn't wrap the errors of net/url, which
+// quote the address and with it a password. redis.ParseURL would quote it as well,
+// and would accept options that break the store, such as reading from replicas.
 func parseServer(s, port string) (server, error) {
 	if !strings.Contains(s, "://") {
 		return parseHost(s, port)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return server{}, errors.New("the URL is malformed; is something in the password not escaped?")
+		return server{}, errors.New("the URL is malformed; does the password contain an unescaped character?")
 	}
 	var parsed server
 	path := strings.TrimPrefix(u.Path, "/")
@@ -44,11 +45,11 @@ func parseServer(s, port string) (server, error) {
 		parsed.db = path
 	case "unix":
 		if u.Host != "" || path == "" {
-			return server{}, errors.New("the URL of a unix socket is unix:///path")
+			return server{}, errors.New("the URL of a unix socket must be unix:///path")
 		}
 		parsed.address = u.Path
 	default:
-		return server{}, errors.New("the scheme is none of redis, rediss and unix")
+		return server{}, errors.New("the scheme must be redis, rediss or unix")
 	}
 	parsed.scheme = u.Scheme
 	parsed.username = u.User.Username()
@@ -61,12 +62,12 @@ func parseServer(s, port string) (server, error) {
 	db := query.Get("db")
 	query.Del("db")
 	if len(query) > 0 || u.Fragment != "" || !agree(&parsed.db, db) {
-		return server{}, errors.New("the URL may have no option but one db")
+		return server{}, errors.New("the only option that the URL can have is db, and only once")
 	}
 	return parsed, nil
 }
 
-// parseHost adds the port if there is none.
+// parseHost parses host:port or a host alone, to which it adds the port.
 func parseHost(s, port string) (server, error) {
 	host, given, err := net.SplitHostPort(s)
 	if err != nil {

@@ -5,93 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// batch is how many scripts are sent at once.
+// batch is the number of script calls that are sent at once.
 const batch = 256
 
-// scanned is about how many keys a server goes through at a time.
-const scanned = 1000
-
-// InvalidateMatching implements Store. A server may be promoted, and a hash slot moved,
-// while their keys are gone through; nothing that was known before counts then,
-// as always.
-func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
-	var mu sync.Mutex
-	invalidated := 0
-	argv := []any{NewToken(), milliseconds(t.Grace), "1", r.channel(), milliseconds(t.Retention)}
-	err := r.scan(ctx, prefix, func(names []string) error {
-		mu.Lock() // masters are gone through at once
-		defer mu.Unlock()
-		var keys [][]string
-		for _, name := range names {
-			key, whole, ok := r.keyOf(name)
-			if ok && mayBegin(key, whole, prefix) && matches(key, whole) {
-				keys = append(keys, []string{name, r.markers.of(name)})
-			}
-		}
-		return r.runAll(ctx, invalidateScript, keys, argv, func(reply any) {
-			if reply, ok := reply.([]any); ok && len(reply) > 1 && reply[1] == int64(1) {
-				invalidated++
-			}
-		})
-	})
-	return invalidated, err
-}
-
-// mayBegin reports whether key begins with prefix, or may do so if it is only how
-// a key begins.
-func mayBegin(key string, whole bool, prefix string) bool {
-	return strings.HasPrefix(key, prefix) || !whole && strings.HasPrefix(prefix, key)
-}
-
-// scan calls visit with the names of all entries whose key may begin with prefix,
-// some at a time, and some twice.
-func (r *Redis) scan(ctx context.Context, prefix string, visit func(names []string) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	pattern := escapeGlob(r.prefix+prefix[:min(len(prefix), headOfKey)]) + "*"
-	each := func(ctx context.Context, server redis.Cmdable) error {
-		for cursor := uint64(0); ; {
-			names, next, err := r.scanOnce(ctx, server, cursor, pattern)
-			if err == nil {
-				err = visit(names)
-			}
-			if err != nil || next == 0 {
-				return err
-			}
-			cursor = next
-		}
-	}
-	if c, ok := r.client.(clusterClient); ok {
-		err := c.ForEachMaster(ctx, func(ctx context.Context, server *redis.Client) error { return each(ctx, server) })
-		return unavailableUnless(ctx, err, "finding keys")
-	}
-	return each(ctx, r.client)
-}
-
-func (r *Redis) scanOnce(ctx context.Context, server redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, 0, err
-	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
-	defer cancel()
-	names, next, err := server.ScanType(bounded, cursor, pattern, scanned, "hash").Result()
-	return names, next, unavailableUnless(ctx, err, "finding keys")
-}
-
-// escapeGlob returns the pattern that matches nothing but text.
-func escapeGlob(text string) string {
-	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`).Replace(text)
-}
-
-// runAll runs a script on each of keys, some at a time, and hands the replies to
-// took.
+// runAll runs a script on each of keys, in batches, and passes each reply to took.
 func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []any, took func(reply any)) error {
 	for some := range slices.Chunk(keys, batch) {
 		for len(some) > 0 {
@@ -107,8 +28,8 @@ func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []a
 	return nil
 }
 
-// runOn runs a script on some keys and returns those that are left, as their
-// server didn't have the script.
+// runOn runs a script on a batch of keys. It returns the keys that are left because
+// their server didn't have the script: go-redis doesn't load it in a pipeline.
 func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []any, took func(reply any)) (left [][]string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
 	defer cancel()
@@ -138,8 +59,8 @@ func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []an
 	return left[1:], err
 }
 
-// unavailableUnless returns the error of ctx if it is done, and otherwise says what
-// it was that failed.
+// unavailableUnless returns the error of ctx if ctx is done. Otherwise it returns
+// err as an ErrUnavailable that states what the store was doing.
 func unavailableUnless(ctx context.Context, err error, doing string) error {
 	switch {
 	case err == nil || errors.Is(err, ErrUnavailable):

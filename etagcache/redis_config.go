@@ -14,30 +14,32 @@ import (
 
 const defaultTimeout = 250 * time.Millisecond
 
-// RedisConfig says how to reach Redis.
+// RedisConfig states how to reach Redis.
 type RedisConfig struct {
-	// Addresses of the servers: host:port, or a URL with the scheme redis,
-	// rediss (TLS) or unix (a socket's path). Several are the nodes of a
-	// cluster, or Sentinels if SentinelMaster is set.
+	// Addresses holds the address of each server: host:port, or a URL with the
+	// scheme redis, rediss (TLS) or unix (the path of a socket). The default
+	// port is 6379, or 26379 for a Sentinel. Several addresses are the nodes of
+	// a cluster, or Sentinels if SentinelMaster is set.
 	Addresses []string
 
-	// Username and Password are for AUTH; a URL may hold them instead.
+	// Username and Password are sent with AUTH. A URL may contain them instead.
 	Username, Password string
 
-	// DB is the number of the database; a URL may hold it instead. A cluster
-	// has none but 0.
+	// DB is the number of the database. A URL may contain it instead. A cluster
+	// has only database 0.
 	DB int
 
-	// TLS turns TLS on, as the scheme rediss does.
+	// TLS turns TLS on, as the scheme rediss does. Default: with rediss, TLS 1.2
+	// or later and the system's root certificates.
 	TLS *tls.Config
 
-	// SentinelMaster is the name of the master to ask the Sentinels for.
+	// SentinelMaster is the name of the master that the Sentinels watch.
 	SentinelMaster string
 
-	// SentinelUsername and SentinelPassword are for the Sentinels themselves.
+	// SentinelUsername and SentinelPassword are sent to the Sentinels themselves.
 	SentinelUsername, SentinelPassword string
 
-	// Cluster tells that a single address is that of a cluster.
+	// Cluster states that a single address belongs to a cluster.
 	Cluster bool
 
 	// Timeout bounds each dial, read and write. Default: 250ms.
@@ -50,8 +52,8 @@ type RedisConfig struct {
 
 // Client returns a client for c. It doesn't use the network.
 //
-// Nothing is read from replicas and nothing is repeated by itself. No error
-// holds any part of an address, as there may be a password in it.
+// The client reads nothing from replicas and doesn't retry on its own. No error
+// contains any part of an address, because that could be a password.
 func (c RedisConfig) Client() (redis.UniversalClient, error) {
 	servers, err := c.merge()
 	if err != nil {
@@ -97,7 +99,8 @@ func (c RedisConfig) Client() (redis.UniversalClient, error) {
 	}
 }
 
-// merge returns the servers, and moves to c what the URLs say beyond that.
+// merge returns the servers, and copies credentials, database and TLS from their
+// URLs to c.
 func (c *RedisConfig) merge() ([]server, error) {
 	port := "6379"
 	if c.SentinelMaster != "" {
@@ -111,10 +114,10 @@ func (c *RedisConfig) merge() ([]server, error) {
 			return nil, fmt.Errorf("redis address %d: %w", i+1, err)
 		}
 		if c.SentinelMaster != "" && s.username+s.password+s.db != "" {
-			return nil, fmt.Errorf("redis address %d: the address of a Sentinel has no user, password or database", i+1)
+			return nil, fmt.Errorf("redis address %d: the address of a Sentinel can't contain a user, password or database", i+1)
 		}
 		if !agree(&c.Username, s.username) || !agree(&c.Password, s.password) {
-			return nil, fmt.Errorf("redis address %d: another user or password is set already", i+1)
+			return nil, fmt.Errorf("redis address %d: a different user or password is already set", i+1)
 		}
 		if s.db != "" {
 			db, err := strconv.Atoi(s.db)
@@ -122,7 +125,7 @@ func (c *RedisConfig) merge() ([]server, error) {
 				return nil, fmt.Errorf("redis address %d: the database is not a number", i+1)
 			}
 			if c.DB != 0 && c.DB != db {
-				return nil, fmt.Errorf("redis address %d: another database is set already", i+1)
+				return nil, fmt.Errorf("redis address %d: a different database is already set", i+1)
 			}
 			c.DB = db
 		}
@@ -135,7 +138,7 @@ func (c *RedisConfig) merge() ([]server, error) {
 	return servers, nil
 }
 
-// agree sets dst to value and reports whether nothing else was there before.
+// agree sets dst to value. It reports false if dst already had a different value.
 func agree(dst *string, value string) bool {
 	if value == "" {
 		return true
@@ -146,7 +149,7 @@ func agree(dst *string, value string) bool {
 	return *dst == value
 }
 
-// check reports what contradicts itself.
+// check returns an error if the options contradict each other.
 func (c *RedisConfig) check(servers []server, cluster bool) error {
 	if len(servers) == 0 {
 		return errors.New("redis has no address")
@@ -154,11 +157,11 @@ func (c *RedisConfig) check(servers []server, cluster bool) error {
 	for i, s := range servers {
 		switch {
 		case s.scheme == "unix" && (cluster || c.SentinelMaster != ""):
-			return fmt.Errorf("redis address %d: a unix socket can't be that of a cluster or a Sentinel", i+1)
+			return fmt.Errorf("redis address %d: a unix socket can't belong to a cluster or a Sentinel", i+1)
 		case s.scheme == "unix" && c.TLS != nil:
-			return fmt.Errorf("redis address %d: there is no TLS over a unix socket", i+1)
+			return fmt.Errorf("redis address %d: a unix socket can't use TLS", i+1)
 		case s.scheme == "redis" && c.TLS != nil:
-			return fmt.Errorf("redis address %d: the scheme redis is without TLS: use rediss", i+1)
+			return fmt.Errorf("redis address %d: the scheme redis doesn't use TLS: use rediss", i+1)
 		}
 	}
 	switch {
@@ -167,7 +170,7 @@ func (c *RedisConfig) check(servers []server, cluster bool) error {
 	case c.SentinelMaster == "" && c.SentinelUsername+c.SentinelPassword != "":
 		return errors.New("redis has a user or password for Sentinels but no Sentinel master")
 	case cluster && c.DB != 0:
-		return errors.New("a redis cluster has no database but 0")
+		return errors.New("a redis cluster has only database 0")
 	case c.DB < 0 || c.PoolSize < 0 || c.Timeout < 0:
 		return errors.New("the redis database, pool size and timeout can't be negative")
 	}

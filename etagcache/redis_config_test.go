@@ -1,14 +1,10 @@
 package etagcache_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"math/big"
-	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,29 +27,29 @@ func TestRedisConfigRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no address", config{}, "no address"},
-		{"another scheme", config{Addresses: []string{"http://:s3cret@h"}}, "scheme"},
+		{"an unknown scheme", config{Addresses: []string{"http://:s3cret@h"}}, "scheme"},
 		{"a malformed URL", config{Addresses: []string{"redis://u:s3cret/@h:6379"}}, "malformed"},
 		{"a malformed escape", config{Addresses: []string{"redis://u:s3cret%@h:6379"}}, "malformed"},
 		{"no host", config{Addresses: []string{"redis://:s3cret@"}}, "not host:port"},
 		{"credentials without a scheme", config{Addresses: []string{"u:s3cret@h:6379"}}, "not host:port"},
 		{"a bare IPv6 address", config{Addresses: []string{"::1"}}, "not host:port"},
-		{"a database that is no number", config{Addresses: []string{"redis://h/s3cret"}}, "database"},
+		{"a database that is not a number", config{Addresses: []string{"redis://h/s3cret"}}, "database"},
 		{"a negative database", config{Addresses: one, DB: -1}, "negative"},
 		{"two databases in one URL", config{Addresses: []string{"redis://h/1?db=2"}}, "option"},
-		{"two databases", config{Addresses: []string{"redis://h/1"}, DB: 2}, "another database"},
-		{"two passwords", config{Addresses: []string{"redis://:s3cret@h"}, Password: "s3cret2"}, "another user or password"},
-		{"two users", config{Addresses: []string{"redis://a@h", "redis://b@h"}}, "another user or password"},
+		{"two databases", config{Addresses: []string{"redis://h/1"}, DB: 2}, "different database"},
+		{"two passwords", config{Addresses: []string{"redis://:s3cret@h"}, Password: "s3cret2"}, "different user or password"},
+		{"two users", config{Addresses: []string{"redis://a@h", "redis://b@h"}}, "different user or password"},
 		{"reading from replicas", config{Addresses: []string{"redis://h?read_only=true"}}, "option"},
 		{"routing by latency", config{Addresses: []string{"redis://h?route_by_latency=s3cret"}}, "option"},
 		{"a malformed query", config{Addresses: []string{"redis://h?s3cret;"}}, "malformed"},
 		{"a fragment", config{Addresses: []string{"redis://h#s3cret"}}, "option"},
-		{"database and cluster", config{Addresses: one, Cluster: true, DB: 1}, "cluster"},
-		{"database and several addresses", config{Addresses: []string{"redis://h/1", "redis://i/1"}}, "cluster"},
-		{"Sentinel and cluster", config{Addresses: one, Cluster: true, SentinelMaster: "m"}, "Sentinels"},
-		{"Sentinel and credentials", config{Addresses: []string{"redis://:s3cret@h"}, SentinelMaster: "m"}, "Sentinel"},
-		{"Sentinel credentials without Sentinel", config{Addresses: one, SentinelPassword: "s3cret"}, "Sentinel"},
-		{"TLS without TLS", config{Addresses: []string{"redis://h"}, TLS: &tls.Config{}}, "rediss"},
-		{"with and without TLS", config{Addresses: []string{"redis://h", "rediss://i"}}, "rediss"},
+		{"a database and a cluster", config{Addresses: one, Cluster: true, DB: 1}, "cluster"},
+		{"a database and several addresses", config{Addresses: []string{"redis://h/1", "redis://i/1"}}, "cluster"},
+		{"a Sentinel and a cluster", config{Addresses: one, Cluster: true, SentinelMaster: "m"}, "Sentinels"},
+		{"a Sentinel with credentials in its address", config{Addresses: []string{"redis://:s3cret@h"}, SentinelMaster: "m"}, "Sentinel"},
+		{"Sentinel credentials without a Sentinel", config{Addresses: one, SentinelPassword: "s3cret"}, "Sentinel"},
+		{"a TLS config with a scheme without TLS", config{Addresses: []string{"redis://h"}, TLS: &tls.Config{}}, "rediss"},
+		{"addresses with and without TLS", config{Addresses: []string{"redis://h", "rediss://i"}}, "rediss"},
 		{"TLS over a unix socket", config{Addresses: []string{"unix:///s"}, TLS: &tls.Config{}}, "unix socket"},
 		{"a cluster over a unix socket", config{Addresses: []string{"unix:///s"}, Cluster: true}, "unix socket"},
 		{"a Sentinel over a unix socket", config{Addresses: []string{"unix:///s"}, SentinelMaster: "m"}, "unix socket"},
@@ -63,10 +59,10 @@ func TestRedisConfigRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := test.config.Client()
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Fatalf("got error %v, want one about %q", err, test.want)
+				t.Fatalf("got error %v, want one that contains %q", err, test.want)
 			}
 			if strings.Contains(err.Error(), "s3cret") {
-				t.Fatalf("the error holds a password: %v", err)
+				t.Fatalf("the error contains a password: %v", err)
 			}
 		})
 	}
@@ -108,13 +104,14 @@ func TestRedisConfigURL(t *testing.T) {
 	_, err := open(t, c, "").Read(t.Context(), "k", day)
 	unavailable(t, err)
 	if strings.Contains(err.Error(), "wrong@") {
-		t.Fatalf("the error holds the password: %v", err)
+		t.Fatalf("the error contains the password: %v", err)
 	}
 }
 
 func TestRedisConfigUnixSocket(t *testing.T) {
 	s := redistest.Start(t, "--unixsocket", "{dir}/s")
-	// It accepts connections before it listens at the socket, but answers none.
+	// The server accepts TCP connections before it listens at the socket. Once it
+	// answers, it listens at both.
 	if err := s.Client().Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +127,7 @@ func TestRedisConfigUser(t *testing.T) {
 
 func TestRedisConfigTLS(t *testing.T) {
 	dir := t.TempDir()
-	roots := selfSigned(t, dir)
+	roots := writeCertificate(t, dir)
 	s := redistest.Start(t, "--port", "0", "--tls-port", "{port}",
 		"--tls-cert-file", dir+"/cert", "--tls-key-file", dir+"/key",
 		"--tls-ca-cert-file", dir+"/cert", "--tls-auth-clients", "no")
@@ -147,38 +144,26 @@ func TestRedisConfigTLS(t *testing.T) {
 	unavailable(t, err)
 }
 
-// selfSigned writes a key and a certificate for 127.0.0.1 to dir.
-func selfSigned(t *testing.T, dir string) *x509.CertPool {
+// writeCertificate writes a key and a certificate for 127.0.0.1 to dir, and returns
+// the pool of roots that verifies the certificate.
+func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	server := httptest.NewTLSServer(nil) // httptest brings a certificate for 127.0.0.1
+	server.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	for name, data := range map[string][]byte{"cert": certPEM, "key": keyPEM} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+	for name, block := range map[string]*pem.Block{
+		"cert": {Type: "CERTIFICATE", Bytes: server.Certificate().Raw},
+		"key":  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certPEM)
+	roots.AddCert(server.Certificate())
 	return roots
 }
 

@@ -3,29 +3,25 @@ package etagcache
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync"
 )
 
-// markerKey is what the names of markers begin with, after the prefix.
+// markerKey is the beginning of the name of each marker, after the prefix.
 const markerKey = "generation"
 
-// slots is the number of hash slots of a cluster.
-const slots = 16384
-
-// markers names the markers of the generation: one, or in a cluster one for each
-// hash slot, because a script may invalidate only one slot.
+// markers names the markers of the generation. There is one, or in a cluster one
+// for each hash slot, because a script can access the keys of only one slot.
 type markers struct {
 	name string
-	// tags returns what to add to name, by slot; nil if there is one marker.
-	// All gateways have to agree on it.
+	// tags returns what to append to name, by slot. It is nil if there is only
+	// one marker. All gateways must compute the same tags.
 	tags func() *[slots]string
 }
 
 func newMarkers(name string, cluster bool) markers {
 	m := markers{name: name}
 	if _, tagged := hashTag(name); !cluster || tagged {
-		return m // a tag in the prefix has all entries be in one slot
+		return m // a tag in the prefix puts all entries into one slot
 	}
 	m.tags = sync.OnceValue(func() *[slots]string {
 		var tags [slots]string
@@ -41,7 +37,7 @@ func newMarkers(name string, cluster bool) markers {
 	return m
 }
 
-// of returns the name of the marker beside the entry of that name.
+// of returns the name of the marker beside the entry with the given name.
 func (m markers) of(entry string) string {
 	if m.tags == nil {
 		return m.name
@@ -60,60 +56,19 @@ func (m markers) all() []string {
 	return names
 }
 
-// slot returns the hash slot of a key.
-func slot(key string) int {
-	tag, _ := hashTag(key)
-	var crc uint16
-	for i := range len(tag) {
-		crc = crc<<8 ^ crc16[byte(crc>>8)^tag[i]]
-	}
-	return int(crc % slots)
-}
-
-// hashTag returns the part of a key that decides on its slot.
-func hashTag(key string) (tag string, tagged bool) {
-	if _, after, found := strings.Cut(key, "{"); found {
-		if tag, _, found := strings.Cut(after, "}"); found && tag != "" {
-			return tag, true
-		}
-	}
-	return key, false
-}
-
-// crc16 is the table of CRC-16/XMODEM.
-var crc16 = func() (table [256]uint16) {
-	for i := range table {
-		crc := uint16(i) << 8
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
-		table[i] = crc
-	}
-	return table
-}()
-
-// InvalidateAll implements Store. In a cluster it goes through all hash slots.
-func (r *Redis) InvalidateAll(ctx context.Context, t Terms) error {
-	return r.everywhere(ctx, invalidateAllScript, t)
-}
-
-// spread has a generation that began with this reply begin in the other hash
-// slots, too, so that the grace is over everywhere before long.
+// spread begins a new generation in the other hash slots, too, if one began with
+// this reply. Otherwise each slot would have its own grace, at its first use.
 func (r *Redis) spread(reply reply, t Terms) {
 	if !reply.began() || r.markers.tags == nil || !r.beginning.CompareAndSwap(false, true) {
 		return
 	}
 	r.begins.Go(func() {
 		defer r.beginning.Store(false)
-		_ = r.everywhere(r.closing, beginScript, t) // each slot's first call makes up for it
+		_ = r.everywhere(r.closing, beginScript, t) // if it fails, each slot's first call does it
 	})
 }
 
-// everywhere runs a script on all markers, some at a time.
+// everywhere runs a script on all markers, in batches.
 func (r *Redis) everywhere(ctx context.Context, s *script, t Terms) error {
 	var keys [][]string
 	for _, name := range r.markers.all() {

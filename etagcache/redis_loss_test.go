@@ -17,9 +17,9 @@ import (
 )
 
 var (
-	// endless has a grace that no test outlasts.
+	// endless has a grace that outlasts any test.
 	endless = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: time.Hour}
-	// graced has one that a test can wait for.
+	// graced has a grace that a test can wait for.
 	graced = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: 100 * time.Millisecond}
 )
 
@@ -39,7 +39,8 @@ func seen(t *testing.T, s etagcache.Store, key string) etagcache.Entry {
 	return e
 }
 
-// unknown wants the store to refuse a claim for what it knew before a loss.
+// unknown fails the test unless the store has forgotten before: it must refuse a
+// claim for that epoch, and know no variants.
 func unknown(t *testing.T, s etagcache.Store, key string, before etagcache.Entry) {
 	t.Helper()
 	_, e, err := s.Claim(t.Context(), key, before.Epoch, day)
@@ -62,7 +63,7 @@ func same(t *testing.T, err, want error) {
 	}
 }
 
-// eventually repeats a call until the store is there.
+// eventually repeats a call until the store is available.
 func eventually(t *testing.T, call func() error) error {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; {
@@ -74,7 +75,7 @@ func eventually(t *testing.T, call func() error) error {
 	}
 }
 
-// idle waits until no write is in flight, which is before any lease is over.
+// idle waits until no write is in flight. It gives up long before a lease expires.
 func idle(t *testing.T, s etagcache.Store, key string) etagcache.Entry {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -89,7 +90,7 @@ func idle(t *testing.T, s etagcache.Store, key string) etagcache.Entry {
 	return e
 }
 
-// compete claims the resource as soon as that is possible.
+// compete claims the resource as soon as it can.
 func compete(t *testing.T, s etagcache.Store, key string, terms etagcache.Terms) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -107,7 +108,7 @@ func compete(t *testing.T, s etagcache.Store, key string, terms etagcache.Terms)
 	return done
 }
 
-// A server that is killed in the middle of a write and comes back with nothing.
+// A server is killed in the middle of a write and comes back empty.
 func TestRedisRestartEmpty(t *testing.T) {
 	s := redistest.Start(t)
 	a, b := open(t, plain(s), ""), open(t, plain(s), "")
@@ -125,7 +126,7 @@ func TestRedisRestartEmpty(t *testing.T) {
 	go func() {
 		err := <-competing
 		if !settled.Load() {
-			err = errors.New("two hold a claim")
+			err = errors.New("two gateways hold a claim")
 		}
 		done <- err
 	}()
@@ -140,7 +141,7 @@ func TestRedisRestartEmpty(t *testing.T) {
 	same(t, <-done, nil)
 }
 
-// A server that comes back without anybody who held a lease.
+// A server comes back, but the gateway that held the lease doesn't.
 func TestRedisRestartWithoutHolder(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "")
@@ -155,7 +156,7 @@ func TestRedisRestartWithoutHolder(t *testing.T) {
 	same(t, store.Renew(t.Context(), grant, graced), etagcache.ErrLost)
 }
 
-// A server that comes back with an older file.
+// A server comes back with the data of an older file.
 func TestRedisRestartFromSnapshot(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "")
@@ -181,7 +182,7 @@ func TestRedisRestartFromSnapshot(t *testing.T) {
 	restart()
 	unknown(t, store, "k", old)
 
-	// The first read notices as well.
+	// A read that comes first notices the loss, too.
 	old = seen(t, store, "k")
 	save()
 	write()
@@ -192,14 +193,14 @@ func TestRedisRestartFromSnapshot(t *testing.T) {
 	}
 	flush(t, s)
 
-	// A pass begins a grace.
+	// A pass that comes first begins a grace.
 	old = seen(t, store, "k")
 	save()
 	restart()
 	busy(t, store, "k", endless)
 	flush(t, s)
 
-	// A claim that is younger than the file is taken again.
+	// Renew restores a claim that is newer than the file.
 	old = seen(t, store, "k")
 	save()
 	grant, _ := claim(t, store, "k")
@@ -207,7 +208,7 @@ func TestRedisRestartFromSnapshot(t *testing.T) {
 	same(t, store.Renew(ctx, grant, endless), nil)
 	flush(t, s)
 
-	// One that is in the file is kept, also without a grace.
+	// A claim that is in the file is kept, even without a grace.
 	grant, _ = claim(t, store, "k")
 	save()
 	restart()
@@ -219,7 +220,8 @@ func TestRedisRestartFromSnapshot(t *testing.T) {
 	}
 }
 
-// A server that was another's replica for a while, on the same connection.
+// A server becomes a replica for a while, and is promoted again. The client's
+// connection stays open.
 func TestRedisPromotion(t *testing.T) {
 	s := redistest.Start(t)
 	c := plain(s)
@@ -229,9 +231,9 @@ func TestRedisPromotion(t *testing.T) {
 	same(t, s.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "9").Err(), nil)
 	same(t, s.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(), nil)
 	unknown(t, store, "k", old)
-	unknown(t, store, "k", old) // once
+	unknown(t, store, "k", old) // and the second call finds the same
 
-	// The first read notices, however short a time ago all was well.
+	// A read notices at once, even if the last check was only just before.
 	old = seen(t, store, "k")
 	same(t, s.Client().Do(t.Context(), "REPLICAOF", "127.0.0.1", "9").Err(), nil)
 	same(t, s.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(), nil)
@@ -253,7 +255,7 @@ func TestRedisFailover(t *testing.T) {
 	before := seen(t, a, "k")
 	kept, _ := claim(t, a, "kept")
 	same(t, master.Client().Do(ctx, "WAIT", 1, 0).Err(), nil)
-	// Cut off, so that it lags.
+	// From here on, the replica is cut off and lags behind.
 	same(t, replica.Client().Do(ctx, "REPLICAOF", "127.0.0.1", "9").Err(), nil)
 	lost, _ := claim(t, a, "lost")
 	grant, _ := claim(t, a, "k")
@@ -261,7 +263,7 @@ func TestRedisFailover(t *testing.T) {
 	master.Kill()
 
 	same(t, eventually(t, func() error { return a.Renew(ctx, lost, graced) }), nil)
-	same(t, <-compete(t, b, "k", graced), nil) // waits for the end of the grace
+	same(t, <-compete(t, b, "k", graced), nil) // after the end of the grace
 	busy(t, b, "lost", graced)
 	busy(t, b, "kept", graced)
 	same(t, a.Renew(ctx, kept, graced), nil)
@@ -289,8 +291,7 @@ func waitForReplica(t *testing.T, sentinel *redistest.Server) {
 	}), nil)
 }
 
-// Without permission to tell what server it is, only a loss of the marker is
-// noticed.
+// Without permission for INFO, the store notices only a loss of the marker.
 func TestRedisWithoutInfo(t *testing.T) {
 	s := redistest.Start(t, "--user", "gate", "on", ">secret", "~*", "&*", "+@all", "-info")
 	c := plain(s)
@@ -308,7 +309,7 @@ func TestRedisWithoutInfo(t *testing.T) {
 	same(t, store.Renew(t.Context(), grant, endless), nil)
 }
 
-func TestRedisEntriesAreNoMarkers(t *testing.T) {
+func TestRedisKeepsEntriesAndMarkersApart(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "")
 	for _, key := range []string{"generation", "generation:{0}", "generation#"} {
@@ -372,12 +373,12 @@ func TestRedisClusterLoss(t *testing.T) {
 		same(t, a.Renew(ctx, grants[key], endless), nil)
 		e, err := b.Read(ctx, key, endless)
 		same(t, err, nil)
-		if e.Epoch != grants[key].Token { // it was lost
+		if e.Epoch != grants[key].Token { // the claim was lost and restored
 			again++
 		}
 	}
 	if again == 0 || again == len(keys) {
-		t.Fatalf("%d were lost", again)
+		t.Fatalf("%d of %d claims were lost", again, len(keys))
 	}
 
 	canceled, cancel := context.WithCancel(ctx)
@@ -408,7 +409,7 @@ func TestRedisReplicas(t *testing.T) {
 		t.Fatal("the replica doesn't have the claim")
 	}
 
-	// What is refused is refused, whatever the replicas have.
+	// A refusal doesn't depend on the replicas.
 	_, _, err := two.Claim(ctx, "replicated", e.Epoch, day)
 	same(t, err, etagcache.ErrBusy)
 	_, _, err = two.Claim(ctx, "k", "x", day)
@@ -434,7 +435,7 @@ func TestRedisReplicas(t *testing.T) {
 	tooFew(with(1, 300*time.Millisecond))
 }
 
-// Each server has replicas of its own.
+// Each server of a cluster has its own replicas.
 func TestRedisReplicasInACluster(t *testing.T) {
 	nodes := redistest.StartCluster(t)
 	redistest.StartClusterReplica(t, nodes[0])
@@ -458,13 +459,13 @@ func TestRedisReplicasInACluster(t *testing.T) {
 	}
 }
 
-// A grant whose reply was lost is given back.
+// The store gives back a grant whose reply was lost.
 func TestRedisLostGrant(t *testing.T) {
 	s := redistest.Start(t)
 	proxy := startLossyProxy(t, s.Addr)
 	store := open(t, etagcache.RedisConfig{Addresses: []string{proxy.addr}}, "")
 	other := open(t, plain(s), "")
-	use(t, store, "another") // the scripts are cached, so that a reply is that of a script
+	use(t, store, "other") // caches the scripts, so the lost reply comes from a script
 	lost := func(call func() error) {
 		t.Helper()
 		proxy.lose.Store(true)

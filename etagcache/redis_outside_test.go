@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
-// outside marks an entry as changed, as jobs and triggers do that have nothing
-// but a client of Redis.
+// outside marks an entry as changed, as a job or trigger does that has only a Redis
+// client.
 func outside(t *testing.T, s *redistest.Server, key string) {
 	t.Helper()
 	if err := s.Client().HDel(t.Context(), "caddy:preconditions:"+key, "g").Err(); err != nil {
@@ -22,8 +22,8 @@ func outside(t *testing.T, s *redistest.Server, key string) {
 	}
 }
 
-// What was known before the field g of an entry was deleted is not known
-// afterwards, wherever that comes in between; and who may write is as before.
+// Whenever a program deletes the field g of an entry, the store forgets what it
+// knew about the resource before. The right to write is not affected.
 func TestRedisMarkedFromOutside(t *testing.T) {
 	s := redistest.Start(t)
 	a, b := open(t, plain(s), ""), open(t, plain(s), "")
@@ -49,7 +49,7 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		same(t, err, etagcache.ErrBusy)
 	}
 
-	t.Run("while nothing happens", func(t *testing.T) {
+	t.Run("at rest", func(t *testing.T) {
 		before := seen(t, a, "k1")
 		outside(t, s, "k1")
 		unknown(t, a, "k1", before)
@@ -61,7 +61,7 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		same(t, a.Observe(ctx, "k2", before, o, day), etagcache.ErrStale)
 		nothingKnown(t, "k2")
 	})
-	for name, end := range map[string]etagcache.Settlement{"that changes": changed, "that fails": unchanged} {
+	for name, end := range map[string]etagcache.Settlement{"that succeeds": changed, "that fails": unchanged} {
 		t.Run("during a write "+name, func(t *testing.T) {
 			key := "k3" + name
 			seen(t, a, key)
@@ -110,7 +110,7 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		same(t, <-waited, nil)
 		same(t, a.Settle(ctx, grant, etagcache.Settlement{}, day), nil)
 	})
-	t.Run("along with a lease that has run out", func(t *testing.T) {
+	t.Run("after a lease expired", func(t *testing.T) {
 		seen(t, a, "k8")
 		short := day
 		short.Lease = time.Millisecond
@@ -122,13 +122,13 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		same(t, b.Wait(ctx, "k8", e), nil)
 		nothingKnown(t, "k8")
 	})
-	t.Run("where there is no entry", func(t *testing.T) {
+	t.Run("without an entry", func(t *testing.T) {
 		outside(t, s, "k9")
 		if s.Client().Exists(ctx, "caddy:preconditions:k9").Val() != 0 {
-			t.Error("there is one now")
+			t.Error("an entry was created")
 		}
 	})
-	t.Run("and invalidated as well", func(t *testing.T) {
+	t.Run("together with an invalidation", func(t *testing.T) {
 		before := seen(t, a, "k10")
 		outside(t, s, "k10")
 		same(t, a.Invalidate(ctx, "k10", day), nil)
@@ -138,11 +138,11 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		n, err := a.InvalidateMatching(ctx, "k10", func(string, bool) bool { return true }, day)
 		same(t, err, nil)
 		if n != 1 {
-			t.Errorf("invalidated %d", n)
+			t.Errorf("invalidated %d entries", n)
 		}
 		unknown(t, a, "k10", before)
 	})
-	t.Run("by a name that ends in a digest", func(t *testing.T) {
+	t.Run("under a hashed name", func(t *testing.T) {
 		for _, key := range []string{"generation.example.com/docs/plan", "example.com/" + strings.Repeat("x", 200)} {
 			before := seen(t, a, key)
 			sum := sha256.Sum256([]byte(key))
@@ -163,8 +163,8 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 	})
 }
 
-// However often it happens beside them, claims exclude each other, and what was
-// read before it is not believed.
+// While a program deletes the field again and again, claims still exclude each
+// other, and the store still forgets what was read before.
 func TestRedisMarkedFromOutsideUnderLoad(t *testing.T) {
 	s := redistest.Start(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,19 +4,18 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"sync"
-	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// maxReleases is the number of grants that are being given back at a time.
-	// Others run out by themselves.
+	// maxReleases is the number of grants that are being given back at any time.
+	// Further ones are left to expire.
 	maxReleases = 256
-	// releaseTries is how often each of them is tried, the last time shortly
-	// before its lease is over.
+	// releaseTries is how often the store tries to give back each of them. The
+	// last attempt comes shortly before the lease expires.
 	releaseTries = 6
 )
 
@@ -31,115 +30,66 @@ func unsent(err error) bool {
 	return ok && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout)
 }
 
-// releases gives back, in the background, grants that may have been taken
-// without anybody knowing, because the reply was lost.
+// releases gives back grants in the background. Because a reply was lost, Redis
+// may have given such a grant without anybody knowing.
 type releases struct {
 	release func(Grant, Terms) error
 
-	mu      sync.Mutex
-	pending []pendingRelease
-	added   chan struct{}
-	stop    chan struct{}
-	worker  sync.WaitGroup // runs while something is pending
-	running bool
-}
-
-type pendingRelease struct {
-	grant Grant
-	terms Terms
-	due   time.Time
-	pause time.Duration // after the next try
-	tries int           // that are left
+	pending chan struct{} // has an element for each grant in the background
+	calling chan struct{} // has one during a call: there is one call at a time
+	closing context.Context
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
 }
 
 func newReleases(release func(Grant, Terms) error) *releases {
-	return &releases{
+	l := &releases{
 		release: release,
-		added:   make(chan struct{}, 1),
-		stop:    make(chan struct{}),
+		pending: make(chan struct{}, maxReleases),
+		calling: make(chan struct{}, 1),
 	}
+	l.closing, l.cancel = context.WithCancel(context.Background())
+	return l
 }
 
-// add has g be given back, unless too many are already.
+// add gives g back in the background, unless too many grants are pending.
 func (l *releases) add(g Grant, t Terms) {
-	l.schedule(pendingRelease{
-		grant: g,
-		terms: t,
-		due:   time.Now(),
-		pause: t.Lease >> (releaseTries - 1),
-		tries: releaseTries,
+	select {
+	case l.pending <- struct{}{}:
+	default:
+		return
+	}
+	l.workers.Go(func() {
+		defer func() { <-l.pending }()
+		// A grant that isn't there may still arrive: its call may be on its way
+		// on a different connection. So every error is a reason to try again.
+		_, _ = backoff.Retry(l.closing,
+			func() (struct{}, error) { return struct{}{}, l.call(g, t) },
+			backoff.WithMaxTries(releaseTries),
+			backoff.WithMaxElapsedTime(t.Lease),
+			backoff.WithBackOff(&backoff.ExponentialBackOff{
+				InitialInterval: t.Lease >> (releaseTries - 1),
+				Multiplier:      2,
+				MaxInterval:     t.Lease,
+			}))
 	})
 }
 
-func (l *releases) schedule(p pendingRelease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.pending) == maxReleases {
-		return
-	}
-	l.pending = append(l.pending, p)
-	if !l.running {
-		l.running = true
-		l.worker.Go(l.work)
-	}
-	signal(l.added)
-}
-
-func (l *releases) work() {
-	for {
-		p, wait, ok := l.next()
-		switch {
-		case !ok:
-			return
-		case wait > 0:
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-l.added:
-			case <-l.stop:
-			}
-			timer.Stop()
-		case l.release(p.grant, p.terms) != nil && p.tries > 1:
-			// A grant that is not there may yet come: its call may be
-			// underway still, on another connection.
-			p.due = time.Now().Add(p.pause)
-			p.pause *= 2
-			p.tries--
-			l.schedule(p)
-		}
-	}
-}
-
-// next takes what is due, or returns how long to wait for it. It reports false
-// when the worker is to end.
-func (l *releases) next() (p pendingRelease, wait time.Duration, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// call gives g back when it is its turn.
+func (l *releases) call(g Grant, t Terms) error {
 	select {
-	case <-l.stop:
-		l.pending = nil
-	default:
+	case l.calling <- struct{}{}:
+		defer func() { <-l.calling }()
+	case <-l.closing.Done():
 	}
-	if len(l.pending) == 0 {
-		l.running = false
-		return p, 0, false
+	if err := l.closing.Err(); err != nil {
+		return err
 	}
-	first := 0
-	for i := range l.pending {
-		if l.pending[i].due.Before(l.pending[first].due) {
-			first = i
-		}
-	}
-	if wait = time.Until(l.pending[first].due); wait > 0 {
-		return p, wait, true
-	}
-	p = l.pending[first]
-	l.pending = slices.Delete(l.pending, first, first+1)
-	return p, 0, true
+	return l.release(g, t)
 }
 
-// close gives up on what is pending.
+// close gives up on the grants that are pending.
 func (l *releases) close() {
-	close(l.stop)
-	l.worker.Wait()
+	l.cancel()
+	l.workers.Wait()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// released counts, by token, how often something was tried to be given back.
+// released records, by token, when each attempt to give a grant back was made.
 type released struct {
 	mu    sync.Mutex
 	tries map[string][]time.Time
@@ -36,7 +36,7 @@ func (r *released) of(token string) []time.Time {
 
 func TestReleases(t *testing.T) {
 	terms := Terms{Lease: 32 * time.Second}
-	t.Run("each is tried until it succeeds", func(t *testing.T) {
+	t.Run("each grant is tried until it succeeds", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r released
 			l := newReleases(func(g Grant, _ Terms) error {
@@ -62,11 +62,11 @@ func TestReleases(t *testing.T) {
 				}
 			}
 			if took := r.of("333")[2].Sub(begun); took != 3*time.Second {
-				t.Errorf("the third try after %v", took)
+				t.Errorf("the third try came after %v", took)
 			}
 		})
 	})
-	t.Run("not longer than a lease", func(t *testing.T) {
+	t.Run("no grant is tried for longer than a lease", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r released
 			l := newReleases(func(g Grant, _ Terms) error { r.note(g); return ErrLost })
@@ -80,17 +80,17 @@ func TestReleases(t *testing.T) {
 				t.Fatalf("%d tries", len(tries))
 			}
 			if took := tries[len(tries)-1].Sub(begun); took < terms.Lease/2 || took >= terms.Lease {
-				t.Errorf("the last try after %v", took)
+				t.Errorf("the last try came after %v", took)
 			}
-			// The worker has ended; another one begins.
+			// A later grant is tried, too.
 			l.add(Grant{Token: "y"}, terms)
 			synctest.Wait()
 			if len(r.of("y")) != 1 {
-				t.Error("it was not tried")
+				t.Error("the later grant was not tried")
 			}
 		})
 	})
-	t.Run("a bounded number", func(t *testing.T) {
+	t.Run("the number of grants is bounded", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r released
 			store := make(chan error)
@@ -100,17 +100,17 @@ func TestReleases(t *testing.T) {
 				synctest.Wait()
 			}
 			if n := len(l.pending); n != maxReleases {
-				t.Errorf("%d are pending", n)
+				t.Errorf("%d grants are pending", n)
 			}
 			close(store)
 			synctest.Wait()
-			if n := len(r.tries); n != maxReleases+1 { // with the one that was under way
-				t.Errorf("%d were tried", n)
+			if n := len(r.tries); n != maxReleases {
+				t.Errorf("%d grants were tried", n)
 			}
 			l.close()
 		})
 	})
-	t.Run("closing ends it", func(t *testing.T) {
+	t.Run("close ends the attempts", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r released
 			l := newReleases(func(g Grant, _ Terms) error { r.note(g); return ErrUnavailable })
@@ -122,7 +122,7 @@ func TestReleases(t *testing.T) {
 			if n := len(r.of("x")); n != 1 {
 				t.Errorf("%d tries", n)
 			}
-			newReleases(nil).close() // without anything to do
+			newReleases(nil).close() // with nothing pending
 		})
 	})
 }

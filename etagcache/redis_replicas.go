@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-var errReplicas = errors.New("too few replicas have acknowledged it")
+var errReplicas = errors.New("too few replicas acknowledged it")
 
-// evalReplicated runs a script and waits until the replicas have what it wrote:
-// for a third of the time, as it may take two attempts.
+// evalReplicated runs a script and waits until the replicas have what it wrote. It
+// waits for a third of the timeout at most, because it may need two attempts.
 func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, argv []any) (reply, error) {
 	node, err := r.master(ctx, keys[0])
 	if err != nil {
@@ -19,7 +19,7 @@ func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, ar
 	}
 	run := s.EvalSha
 	for {
-		pipe := node.Pipeline() // one connection, as WAIT is about what was written on its own
+		pipe := node.Pipeline() // one connection: WAIT covers what was written on the same one
 		ran := run(ctx, pipe, keys, argv...)
 		acks := pipe.Do(ctx, "wait", r.replicas, milliseconds(r.timeout/3))
 		_, _ = pipe.Exec(ctx) // each has its own error
@@ -43,7 +43,7 @@ func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, ar
 	}
 }
 
-// master returns a client for the server that owns a key.
+// master returns a client for the server that stores a key.
 func (r *Redis) master(ctx context.Context, key string) (redis.Cmdable, error) {
 	if c, ok := r.client.(clusterClient); ok {
 		return c.MasterForKey(ctx, key)

@@ -3,11 +3,8 @@ package etagcache_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +13,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// gateUser may use nothing but what a store needs, and the key of one entry.
+// gateUser has permission only for what a store needs, and for the key of one entry.
 const gateUser = "--user gate on >secret ~one:k ~one:generation -@all " +
 	"+eval +evalsha +hello +ping +time +info +hgetall +hmget +hset +hdel +pttl +pexpire +publish +subscribe"
 
@@ -31,7 +28,7 @@ func unavailable(t *testing.T, err error) {
 	}
 }
 
-// use calls everything on one key.
+// use calls all methods on one key.
 func use(t *testing.T, s etagcache.Store, key string) {
 	t.Helper()
 	ctx := t.Context()
@@ -66,13 +63,13 @@ func observation(variant string) etagcache.Observation {
 	}
 }
 
-func TestRedisTouchesOneKeyOnly(t *testing.T) {
+func TestRedisUsesOnlyTheKeyOfItsEntry(t *testing.T) {
 	s := redistest.Start(t, strings.Fields(gateUser+" &one:handover")...)
 	c := plain(s)
 	c.Username, c.Password = "gate", "secret"
 	store := open(t, c, "one:")
 	use(t, store, "k")
-	_, err := store.Read(t.Context(), "another", day)
+	_, err := store.Read(t.Context(), "other", day)
 	unavailable(t, err)
 }
 
@@ -110,7 +107,7 @@ func TestRedisMemoryPerResource(t *testing.T) {
 		t.Errorf("%d bytes", n)
 	}
 	if d := c.PTTL(t.Context(), name).Val(); d <= day.Retention/2 || d > day.Retention {
-		t.Errorf("is kept for %v", d)
+		t.Errorf("it is kept for %v", d)
 	}
 
 	long := strings.Repeat(key, 100)
@@ -122,7 +119,7 @@ func TestRedisMemoryPerResource(t *testing.T) {
 	}
 }
 
-// An ordinary read writes nothing, and waiting is not polling.
+// An ordinary read writes nothing, and a waiter doesn't poll.
 func TestRedisIsQuiet(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "")
@@ -143,7 +140,7 @@ func TestRedisIsQuiet(t *testing.T) {
 		epochOf(t, store, "k")
 	}
 	if after := info("persistence", "rdb_changes_since_last_save:"); after != before {
-		t.Errorf("reads write: %s changes, before %s", after, before)
+		t.Errorf("reads write: %s changes, %s before", after, before)
 	}
 
 	_, e := claim(t, store, "k")
@@ -153,10 +150,10 @@ func TestRedisIsQuiet(t *testing.T) {
 	if err := store.Wait(ctx, "k", e); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	// One look in the beginning, perhaps one after subscribing, two later.
+	// One call at the beginning, perhaps one after subscribing, and two later.
 	calls, _, _ := strings.Cut(info("commandstats", "cmdstat_evalsha:calls="), ",")
 	if n, err := strconv.Atoi(calls); err != nil || n > 4 {
-		t.Errorf("looked %s times", calls)
+		t.Errorf("wait.lua ran %s times", calls)
 	}
 }
 
@@ -177,7 +174,7 @@ func TestRedisUnreachable(t *testing.T) {
 	}
 	unavailable(t, <-done)
 
-	// It comes back without scripts and without the claim.
+	// The server comes back without the scripts and without the claim.
 	s.Restart()
 	if err := store.Settle(t.Context(), grant, etagcache.Settlement{}, day); !errors.Is(err, etagcache.ErrLost) {
 		t.Fatal(err)
@@ -190,7 +187,7 @@ func TestRedisFrozen(t *testing.T) {
 	store := open(t, plain(s), "")
 	use(t, store, "k")
 	s.Freeze()
-	for range 2 { // with a connection from before, and with a new one
+	for range 2 { // with an old connection, then with a new one
 		start := time.Now()
 		_, err := store.Read(t.Context(), "k", day)
 		unavailable(t, err)
@@ -202,7 +199,7 @@ func TestRedisFrozen(t *testing.T) {
 	use(t, store, "k")
 }
 
-func TestRedisWithAnotherTypeAtTheKey(t *testing.T) {
+func TestRedisWithADifferentTypeAtTheKey(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "x:")
 	s.Client().Set(t.Context(), "x:string", "1", 0)
@@ -216,12 +213,12 @@ func TestRedisWithAnotherTypeAtTheKey(t *testing.T) {
 	}
 }
 
-// The effect of a call whose reply is lost is there, and repeating it adds none.
+// A call whose reply is lost has its effect, and repeating it has no further one.
 func TestRedisLostReply(t *testing.T) {
 	s := redistest.Start(t)
 	proxy := startLossyProxy(t, s.Addr)
 	store := open(t, etagcache.RedisConfig{Addresses: []string{proxy.addr}}, "")
-	use(t, store, "another") // the scripts are cached, so that a reply is that of a script
+	use(t, store, "other") // caches the scripts, so the lost reply comes from a script
 	ctx := t.Context()
 
 	read := func() etagcache.Entry {
@@ -263,51 +260,4 @@ func TestRedisLostReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	twice(func() error { return store.Settle(ctx, pass, etagcache.Settlement{}, day) })
-}
-
-// lossyProxy closes the connection instead of the next reply, if lose is set.
-type lossyProxy struct {
-	addr string
-	lose atomic.Bool
-}
-
-func startLossyProxy(t *testing.T, backend string) *lossyProxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	p := &lossyProxy{addr: l.Addr().String()}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(client, backend)
-		}
-	}()
-	return p
-}
-
-func (p *lossyProxy) serve(client net.Conn, backend string) {
-	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", backend)
-	if err != nil {
-		return
-	}
-	go func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	}()
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := server.Read(buffer)
-		if err != nil || p.lose.CompareAndSwap(true, false) {
-			return
-		}
-		if _, err := client.Write(buffer[:n]); err != nil {
-			return
-		}
-	}
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// wakeups passes the messages of one channel on to those who wait. A message is
-// the name of an entry whose epoch has moved.
+// wakeups passes the messages of one channel on to the waiters. Each message is the
+// name of an entry whose epoch has moved.
 type wakeups struct {
 	client  redis.UniversalClient
 	channel string
 
 	mu      sync.Mutex
-	pubsub  *redis.PubSub // nil until somebody waits for the first time
+	pubsub  *redis.PubSub // nil until the first caller waits
 	done    chan struct{} // closed when the subscription has ended
 	waiting map[string]map[chan struct{}]struct{}
 }
@@ -27,13 +27,13 @@ func newWakeups(client redis.UniversalClient, channel string) *wakeups {
 	}
 }
 
-// add returns a channel that receives when the entry of that name has moved, or
-// when messages may have been missed.
+// add returns a channel that receives when the entry with the given name has moved,
+// or when messages may have been missed.
 func (w *wakeups) add(name string) chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pubsub == nil {
-		w.pubsub = w.client.Subscribe(context.Background()) // to nothing yet: no network
+		w.pubsub = w.client.Subscribe(context.Background()) // no channel yet, so no network access
 		w.done = make(chan struct{})
 		go w.receive(w.pubsub)
 	}
@@ -54,8 +54,7 @@ func (w *wakeups) remove(name string, wakeup chan struct{}) {
 	}
 }
 
-// receive runs until the subscription is closed. If the connection fails, it is
-// made again by the client.
+// receive runs until the subscription is closed. The client reconnects by itself.
 func (w *wakeups) receive(pubsub *redis.PubSub) {
 	defer close(w.done)
 	_ = pubsub.Subscribe(context.Background(), w.channel) // after an error the client tries again
@@ -90,7 +89,7 @@ func (w *wakeups) wakeAll() {
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // a signal is pending
+	default: // a signal is already pending
 	}
 }
 

@@ -5,50 +5,9 @@ import (
 	"net/http"
 )
 
-// Field is a request field that holds a precondition (RFC 9110, section 13.1).
-type Field uint8
-
-// The fields, in the order in which they are evaluated.
-const (
-	None Field = iota
-	IfMatch
-	IfUnmodifiedSince
-	IfNoneMatch
-	IfModifiedSince
-)
-
-var fieldNames = [...]string{
-	None:              "",
-	IfMatch:           "If-Match",
-	IfUnmodifiedSince: "If-Unmodified-Since",
-	IfNoneMatch:       "If-None-Match",
-	IfModifiedSince:   "If-Modified-Since",
-}
-
-// String returns the field's canonical name, which is empty for None.
-func (f Field) String() string {
-	if int(f) >= len(fieldNames) {
-		return ""
-	}
-	return fieldNames[f]
-}
-
-// Fields is a set of fields.
-type Fields uint8
-
-// Has reports whether f is in the set.
-func (s Fields) Has(f Field) bool {
-	return s&(1<<f) != 0
-}
-
-// With returns the set with f in it.
-func (s Fields) With(f Field) Fields {
-	return s | 1<<f
-}
-
-// Conditions holds the field lines of a request's preconditions as received,
-// in their order. A nil slice is an absent field. A field that is present but
-// empty is not nil: an empty If-Match is a condition that fails.
+// Conditions holds the field lines of a request's preconditions, as received and
+// in the same order. A nil slice means that the field is absent. A field that is
+// present but empty is not nil: an empty If-Match is a condition that fails.
 type Conditions struct {
 	IfMatch           []string
 	IfNoneMatch       []string
@@ -56,7 +15,7 @@ type Conditions struct {
 	IfUnmodifiedSince []string
 }
 
-// ConditionsFrom returns the preconditions in h. The slices are h's own.
+// ConditionsFrom returns the preconditions in h. It doesn't copy the slices of h.
 func ConditionsFrom(h http.Header) Conditions {
 	return Conditions{
 		IfMatch:           fieldLines(h, IfMatch),
@@ -79,31 +38,31 @@ func (c Conditions) Empty() bool {
 	return c.IfModifiedSince == nil && !c.GuardsWrite()
 }
 
-// GuardsWrite reports whether a field is present that can keep a write from
-// being performed. Whether it does is for Evaluate to say, which may have to
-// ignore it.
+// GuardsWrite reports whether a field is present that can prevent a write. Only
+// Evaluate can decide whether it does; it may have to ignore the field.
 func (c Conditions) GuardsWrite() bool {
 	return c.IfMatch != nil || c.IfNoneMatch != nil || c.IfUnmodifiedSince != nil
 }
 
-// What CheckSize lets pass: a cache that lists every variant that it has
-// stored stays far below both.
+// The limits of CheckSize. A cache that lists every variant it has stored stays far
+// below both.
 const (
-	// MaxBytes is the most octets of all fields' values together, each field's
-	// lines joined with ", ".
+	// MaxBytes is the maximum number of octets in the values of all fields
+	// together, with the lines of each field joined by ", ".
 	MaxBytes = 16 << 10
-	// MaxTags is the most members, well-formed or not, of If-Match and
-	// If-None-Match together. Empty elements are no members.
+	// MaxTags is the maximum number of members in If-Match and If-None-Match
+	// together. Malformed members count, and empty elements don't.
 	MaxTags = 256
 )
 
-// ErrTooLarge is returned by CheckSize. The status code for it is 431 (RFC
-// 6585, section 5).
+// ErrTooLarge is the error of CheckSize. The status code for it is 431 (RFC 6585,
+// section 5).
 var ErrTooLarge = errors.New("preconditions too large")
 
-// CheckSize returns ErrTooLarge if the conditions are more or longer than any
-// honest client sends (RFC 9110, section 5.6.1.2: "a reasonable number of
-// empty list elements"). It never looks at more than MaxBytes octets.
+// CheckSize returns ErrTooLarge if the conditions are more numerous or longer than
+// any honest client's, as stated by MaxTags and MaxBytes (RFC 9110, section 5.6.1.2:
+// "a reasonable number of empty list elements"). It never looks at more than
+// MaxBytes octets.
 func (c Conditions) CheckSize() error {
 	size := 0
 	for _, lines := range [...][]string{c.IfMatch, c.IfNoneMatch, c.IfModifiedSince, c.IfUnmodifiedSince} {

@@ -19,10 +19,13 @@ var (
 //	Sunday, 06-Nov-94 08:49:37 GMT  RFC 850
 //	Sun Nov  6 08:49:37 1994        asctime
 //
-// The formats are exact, case-sensitive and always in UTC. The year of an RFC
-// 850 date is the last one with its two digits that is not more than 50 years
-// after now. The second 60, a leap second, is the second that follows. The name
-// of the day need not be that of the date.
+// The formats are exact, case-sensitive and always in UTC. A two-digit year of an
+// RFC 850 date means the latest such year that leaves the date at most 50 years
+// after now. Second 60, a leap second, is read as the second after it. The day name
+// need not agree with the date.
+//
+// http.ParseTime is not enough here: it accepts other time zones, assigns two-digit
+// years to fixed centuries, ignores case and rejects leap seconds.
 func ParseDate(s string, now time.Time) (time.Time, bool) {
 	switch {
 	case len(s) < 4:
@@ -89,8 +92,7 @@ func parseASCTime(s string) (time.Time, bool) {
 	return p.end()
 }
 
-// A dateParser reads a date from left to right. Once something isn't as
-// expected it has failed for good.
+// A dateParser reads a date from left to right. Once it has failed, it stays failed.
 type dateParser struct {
 	rest                 string
 	failed               bool
@@ -103,7 +105,7 @@ func (p *dateParser) literal(s string) {
 	p.rest, p.failed = rest, p.failed || !ok
 }
 
-// name reads one of the names and returns its number, from 1 on.
+// name reads one of the names and returns its number, counting from 1.
 func (p *dateParser) name(names []string) int {
 	for i, name := range names {
 		if rest, ok := strings.CutPrefix(p.rest, name); ok {
@@ -142,7 +144,7 @@ func (p *dateParser) time() time.Time {
 	return time.Date(p.year, time.Month(p.month), p.day, p.hour, p.minute, p.second, 0, time.UTC)
 }
 
-// end returns the date if all of it was read and it is one of the calendar.
+// end returns the date if all input was read and the date exists in the calendar.
 func (p *dateParser) end() (time.Time, bool) {
 	if p.failed || p.rest != "" || p.hour > 23 || p.minute > 59 || p.second > 60 {
 		return time.Time{}, false
@@ -154,9 +156,9 @@ func (p *dateParser) end() (time.Time, bool) {
 	return p.time(), true
 }
 
-// FormatDate returns t as an IMF-fixdate, the only format to send (RFC 9110,
-// section 5.6.7). Fractions of a second are cut off. The year must have four
-// digits.
+// FormatDate returns t as an IMF-fixdate, the only format that may be generated
+// (RFC 9110, section 5.6.7). It truncates fractions of a second. The year must have
+// four digits.
 func FormatDate(t time.Time) string {
 	return t.UTC().Format(http.TimeFormat)
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// HTTP-dates and near misses, RFC 9110, section 5.6.7, read on 22 Nov 2025.
+// HTTP-dates and near misses (RFC 9110, section 5.6.7), parsed on 22 Nov 2025.
 var dateTests = []struct {
 	name string
 	in   string
-	want string // RFC 3339, empty if in is no date
+	want string // RFC 3339, or empty if in is not a date
 }{
 	{"IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37Z"},
 	{"RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", "1994-11-06T08:49:37Z"},
@@ -24,11 +24,11 @@ var dateTests = []struct {
 	{"leap second in RFC 850", "Saturday, 31-Dec-16 23:59:60 GMT", "2017-01-01T00:00:00Z"},
 	{"leap day", "Thu, 29 Feb 2024 00:00:00 GMT", "2024-02-29T00:00:00Z"},
 	{"leap day of a century", "Tuesday, 29-Feb-00 00:00:00 GMT", "2000-02-29T00:00:00Z"},
-	{"day of another date", "Mon, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37Z"},
+	{"day name of a different date", "Mon, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37Z"},
 	{"last year", "Fri, 31 Dec 9999 23:59:59 GMT", "9999-12-31T23:59:59Z"},
 	{"50 years ahead", "Friday, 22-Nov-75 00:00:00 GMT", "2075-11-22T00:00:00Z"},
 	{"more than 50 years ahead", "Friday, 22-Nov-75 00:00:01 GMT", "1975-11-22T00:00:01Z"},
-	{"two digits that Unix takes for 1969", "Friday, 22-Nov-69 00:00:00 GMT", "2069-11-22T00:00:00Z"},
+	{"two digits that net/http reads as 1969", "Friday, 22-Nov-69 00:00:00 GMT", "2069-11-22T00:00:00Z"},
 
 	{"nothing", "", ""},
 	{"day name alone", "Sun", ""},
@@ -51,7 +51,7 @@ var dateTests = []struct {
 	{"one digit in asctime", "Sun Nov 6 08:49:37 1994", ""},
 	{"day 0", "Sun, 00 Nov 1994 08:49:37 GMT", ""},
 	{"day 31 of 30", "Thu, 31 Nov 1994 08:49:37 GMT", ""},
-	{"no leap year", "Mon, 29 Feb 2100 08:49:37 GMT", ""},
+	{"leap day in a common year", "Mon, 29 Feb 2100 08:49:37 GMT", ""},
 	{"hour 24", "Sun, 06 Nov 1994 24:00:00 GMT", ""},
 	{"minute 60", "Sun, 06 Nov 1994 08:60:37 GMT", ""},
 	{"second 61", "Sun, 06 Nov 1994 08:49:61 GMT", ""},
@@ -80,7 +80,7 @@ func TestParseDate(t *testing.T) {
 	}
 }
 
-// The year of an RFC 850 date depends on the present, in UTC.
+// The year of an RFC 850 date depends on the current time in UTC.
 func TestParseDateCentury(t *testing.T) {
 	for _, tc := range []struct {
 		now  string
@@ -134,7 +134,7 @@ func FuzzParseDate(f *testing.F) {
 		at := time.Unix(seconds%years0To9999, 0).UTC()
 		if at.Year() >= 0 && at.Year() <= 9999 {
 			if back, ok := ParseDate(FormatDate(at), now); !ok || !back.Equal(at) {
-				t.Errorf("%q comes back as %v, %v", FormatDate(at), back, ok)
+				t.Errorf("%q is parsed as %v, %v", FormatDate(at), back, ok)
 			}
 		}
 		got, ok := ParseDate(s, now)
@@ -142,16 +142,16 @@ func FuzzParseDate(f *testing.F) {
 			return
 		}
 		if again, ok := ParseDate(FormatDate(got), now); got.Year() <= 9999 && (!ok || !again.Equal(got)) {
-			t.Errorf("%q: %v comes back as %v, %v", s, got, again, ok)
+			t.Errorf("%q: %v is formatted and parsed as %v, %v", s, got, again, ok)
 		}
 		want, err := http.ParseTime(s)
 		if err != nil {
-			if !strings.Contains(s, ":60") { // it knows no leap second
+			if !strings.Contains(s, ":60") { // http.ParseTime rejects leap seconds
 				t.Errorf("ParseDate(%q) = %v, http.ParseTime: %v", s, got, err)
 			}
 			return
 		}
-		if s[3] != ',' && s[3] != ' ' && got.Year() == want.Year()+100 { // it splits centuries at 69
+		if s[3] != ',' && s[3] != ' ' && got.Year() == want.Year()+100 { // http.ParseTime splits centuries at 69
 			want = want.AddDate(100, 0, 0)
 		}
 		if !got.Equal(want) {

@@ -3,11 +3,13 @@
 // request fields (section 13.1) and the order in which they are evaluated
 // (section 13.2.2).
 //
-// It does no I/O, knows neither a server nor a store, and uses nothing but the
+// The package does no I/O, is independent of any server or store, and uses only the
 // standard library. Parsing and evaluation do not allocate.
 //
-// [Evaluate] is the way in. It is strict where leniency would perform a write
-// that the client wanted to be refused, and says why and where a condition
-// failed. [IfRange] is for those who send ranges: it never keeps a method from
-// being performed.
+// [Evaluate] is the main function. It compares the [Conditions] of a request with
+// the current [Representation] of its target, and its [Result] says which response
+// they call for, and why. Where being lenient would let through a write that the
+// client asked to be refused, it is strict. [IfRange] decides between a range and
+// the whole representation; unlike the other conditions, it never prevents the
+// method from being performed.
 package validator

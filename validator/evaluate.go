@@ -6,19 +6,20 @@ import (
 )
 
 // Evaluate evaluates the preconditions of a request against the current
-// representation r of its target, in the order of RFC 9110, section 13.2.2.
-// The time is needed to read dates with two-digit years.
+// representation r of its target, in the order of RFC 9110, section 13.2.2. It uses
+// now, the current time, to interpret dates with two-digit years.
 //
-// GET and HEAD are reads; every other method counts as a write. It is for the
-// caller to know which methods have preconditions at all, and that the response
-// would be a success without them (section 13.2.1).
+// GET and HEAD are reads; every other method counts as a write. The caller must
+// check that the method can have preconditions at all, and that the response would
+// be a success without them (section 13.2.1).
 //
-// A field's lines are one list. A member that is no entity tag matches nothing
-// and doesn't end the list. A write whose If-None-Match has such a member, or
-// has "*" among others, is refused: to ignore it would be to overwrite. A tag
-// that was marked on its way to the client matches too, see [ETag.Unmarked].
+// The lines of a field form one list. A member that is not an entity tag matches
+// nothing and doesn't end the list. If the If-None-Match of a write has such a
+// member, or has "*" beside other members, the write is refused, because ignoring
+// the condition would overwrite something. A tag that was marked on its way to the
+// client matches too; see [ETag.Unmarked].
 //
-// If several conditions are sent, the first that doesn't hold or can't be
+// If a request has several conditions, the first one that is false or can't be
 // verified decides.
 func Evaluate(method string, c Conditions, r Representation, now time.Time) Result {
 	if r.State != Present {
@@ -90,8 +91,8 @@ func ifNoneMatch(lines []string, r Representation, read bool) Result {
 	}
 	t := compareTags(lines, r.ETag, WeakMatch)
 	if uncoded, coded := r.ETag.WithoutCoding(); read && coded && !t.matched.Valid {
-		// The response compression in front may have taken the mark of a coding
-		// off a tag that has it of its own.
+		// The current tag itself ends like a mark. A server in front that
+		// compresses responses may have removed that from the listed tag.
 		if listed := compareTags(lines, uncoded, WeakMatch).matched; WeakMatch(listed, uncoded) {
 			t.matched = r.ETag
 		}
@@ -107,7 +108,7 @@ func ifNoneMatch(lines []string, r Representation, read bool) Result {
 		return Result{Verdict: True, Reason: DoesNotExist}
 	case !t.any || r.ETag.Valid:
 		return Result{Verdict: True, Reason: NoMatch}
-	case r.State == Present && read: // to send the content is always right
+	case r.State == Present && read: // sending the content is always correct
 		return Result{Verdict: True, Reason: NotKnown}
 	default:
 		return Result{Verdict: Unverifiable, Reason: NotKnown}
@@ -145,7 +146,7 @@ func ifModifiedSince(lines []string, r Representation, read bool, now time.Time)
 	return res
 }
 
-// exists gives "*" its verdict.
+// exists returns the verdict on "*".
 func exists(s State, present, absent Verdict) Result {
 	switch s {
 	case Present:
@@ -157,9 +158,9 @@ func exists(s State, present, absent Verdict) Result {
 	}
 }
 
-// modifiedSince tells by its Reason whether the representation was modified
-// after the date in the field. The Verdict is for the caller to add, unless
-// that can't be told (Unverifiable) or the field must be ignored.
+// modifiedSince reports whether the representation was modified after the date in
+// the field, as Reason Modified or Unmodified. The caller adds the Verdict for
+// these. With any other Reason, the condition is Unverifiable or must be ignored.
 func modifiedSince(lines []string, r Representation, now time.Time) Result {
 	if len(lines) != 1 {
 		return Result{Reason: InvalidDate}
@@ -179,17 +180,17 @@ func modifiedSince(lines []string, r Representation, now time.Time) Result {
 	}
 }
 
-// A comparison is what a list of tags has in common with the current one.
+// A comparison is the outcome of comparing a list of tags with the current one.
 type comparison struct {
 	matched ETag   // the listed tag that matches, or else the first that does without its mark
 	any     bool   // a tag is listed
 	strong  bool   // a strong tag is listed
-	fault   Reason // why the first member that is no tag isn't, or NoCondition
+	fault   Reason // what is wrong with the first member that is not a tag, or NoCondition
 	offset  int    // of that member
 }
 
-// compareTags compares the listed tags with the current one, up to the one that
-// matches as it is.
+// compareTags compares the listed tags with the current one. It stops at a tag that
+// matches without removing a mark.
 func compareTags(lines []string, current ETag, match func(a, b ETag) bool) comparison {
 	var c comparison
 	members := list{lines: lines}
@@ -200,7 +201,7 @@ func compareTags(lines []string, current ETag, match func(a, b ETag) bool) compa
 			c.any = true
 			c.strong = c.strong || !tag.Weak
 		case c.fault != NoCondition:
-			// The first one is enough to say what is wrong.
+			// Only the first such member is reported.
 		case member == "*":
 			c.fault, c.offset = WildcardInList, offset
 		default:

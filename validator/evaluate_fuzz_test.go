@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzEvaluate checks what holds for all conditions: fields are given as lines
-// separated by \n, an absent one as "-", and one more member is added to each
-// list.
+// FuzzEvaluate checks properties that all results have. Each field is given as its
+// lines, separated by \n, or as "-" if it is absent. The member is added to lists.
 func FuzzEvaluate(f *testing.F) {
 	text := func(lines []string) string {
 		if lines == nil {
@@ -39,7 +38,7 @@ func FuzzEvaluate(f *testing.F) {
 	})
 }
 
-// checkResult checks that the parts of a result go together.
+// checkResult checks that the parts of a result are consistent.
 func checkResult(t *testing.T, method string, c Conditions, r Representation, res Result) {
 	t.Helper()
 	fail := func(why string) {
@@ -47,28 +46,28 @@ func checkResult(t *testing.T, method string, c Conditions, r Representation, re
 		t.Errorf("%s %+v of %+v: %s: %s", method, c, r, describe(res), why)
 	}
 	if (res.Verdict == Unconditional) != (res.Field == None) {
-		fail("a verdict without a field, or the reverse")
+		fail("a verdict without a field, or a field without a verdict")
 	}
 	if c.Empty() && res != (Result{}) {
-		fail("no condition")
+		fail("a result without a condition")
 	}
 	if !c.Empty() && res.Verdict == Unconditional && (res.Ignored == 0 || res.Reason == NoCondition) {
-		fail("dropped silently")
+		fail("conditions dropped without a reason")
 	}
 	if res.Verdict == NotModified && method != "GET" {
 		fail("304 to a write")
 	}
 	if res.Ignored.Has(res.Field) {
-		fail("the field that decided is ignored")
+		fail("the field that decided is in Ignored")
 	}
 	if r.State == Absent && res.Verdict == Unverifiable {
-		fail("everything is known about what is absent")
+		fail("unverifiable although the representation is known to be absent")
 	}
 	if c.IfMatch != nil && res.Verdict != False && r.State == Absent {
-		fail("If-Match holds for what is absent")
+		fail("If-Match is true although there is no representation")
 	}
 	if method == "GET" && c.IfMatch == nil && res.Field != IfUnmodifiedSince && res.Verdict == False {
-		fail("412 to a read")
+		fail("412 to a read without If-Match or If-Unmodified-Since")
 	}
 	listed := c.IfMatch
 	if res.Field == IfNoneMatch {
@@ -85,7 +84,7 @@ func checkResult(t *testing.T, method string, c Conditions, r Representation, re
 	}
 }
 
-// checkAddition checks that nothing is won by one more member.
+// checkAddition checks that a further member never makes a false condition true.
 func checkAddition(t *testing.T, method string, c Conditions, r Representation, before Result, member string) {
 	t.Helper()
 	added := c
@@ -103,13 +102,13 @@ func checkAddition(t *testing.T, method string, c Conditions, r Representation, 
 			t.Errorf("%s %+v of %+v: %s, but %s with %q in If-None-Match", method, c, r, describe(before), describe(after), member)
 		}
 	}
-	if c.IfMatch == nil && isTag { // what a tag says of itself
+	if c.IfMatch == nil && isTag { // a tag compared with itself
 		same := Representation{State: Present, ETag: tag}
 		if got := Evaluate("PUT", Conditions{IfMatch: []string{member}}, same, now); (got.Verdict == True) == tag.Weak {
-			t.Errorf("If-Match: %s of itself: %s", member, describe(got))
+			t.Errorf("If-Match: %s compared with itself: %s", member, describe(got))
 		}
 		if got := Evaluate("GET", Conditions{IfNoneMatch: []string{member}}, same, now); got.Verdict != NotModified {
-			t.Errorf("If-None-Match: %s of itself: %s", member, describe(got))
+			t.Errorf("If-None-Match: %s compared with itself: %s", member, describe(got))
 		}
 	}
 }

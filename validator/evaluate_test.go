@@ -38,7 +38,7 @@ func weak(opaque string) ETag   { return ETag{Opaque: opaque, Weak: true, Valid:
 type evaluation struct {
 	title      string
 	conditions Conditions
-	want       map[[2]string]string // by key of methods and of representations
+	want       map[[2]string]string // by the keys of methods and representations
 }
 
 // evaluations reads the cases that tests and benchmarks share.
@@ -113,7 +113,7 @@ func (c *Conditions) field(name string) *[]string {
 	return nil
 }
 
-// describe writes a result down as testdata/evaluations.txt does.
+// describe formats a result as in testdata/evaluations.txt.
 func describe(r Result) string {
 	var b strings.Builder
 	b.WriteString(r.Verdict.String())
@@ -152,7 +152,8 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
-// What isn't present has no validators, whatever the caller left in there.
+// Validators count only if the representation is present, whatever the caller left
+// in the other fields.
 func TestEvaluateValidatorsOfNothing(t *testing.T) {
 	for _, tc := range evaluations(t) {
 		for _, state := range []State{Unknown, Absent} {
@@ -169,7 +170,7 @@ func TestEvaluateValidatorsOfNothing(t *testing.T) {
 	}
 }
 
-// Last-Modified has no fractions of a second, and the client can't send one (5.6.7).
+// Fractions of a second don't count, because HTTP-dates have none (5.6.7).
 func TestEvaluateFractionOfSecond(t *testing.T) {
 	date := []string{FormatDate(lastModified)}
 	r := Representation{State: Present, LastModified: lastModified.Add(999 * time.Millisecond)}
@@ -181,7 +182,7 @@ func TestEvaluateFractionOfSecond(t *testing.T) {
 	}
 }
 
-// White space around a value is no part of it (5.5).
+// White space around a field value is not part of it (5.5).
 func TestEvaluateWhiteSpace(t *testing.T) {
 	for name, value := range map[string]string{"If-Match": `"a"`, "If-None-Match": "*", "If-Modified-Since": FormatDate(now), "If-Unmodified-Since": FormatDate(now)} {
 		var bare, padded Conditions
@@ -229,9 +230,9 @@ func BenchmarkEvaluate(b *testing.B) {
 	})
 }
 
-// A backend's own tag may end in a coding's name, which the response compression
-// in front of the handler takes off an If-None-Match. The content is what the
-// client has, and what it is told is the backend's own tag.
+// The tag of a backend may itself end in the name of a coding. A server in front that
+// compresses responses removes that from an If-None-Match. The client still has the
+// current content, and the result names the backend's tag.
 func TestIfNoneMatchOfOwnCoding(t *testing.T) {
 	current := Representation{State: Present, ETag: strong("v1-gzip")}
 	for field, want := range map[string]Verdict{
@@ -243,13 +244,13 @@ func TestIfNoneMatchOfOwnCoding(t *testing.T) {
 			t.Errorf("%s: got %+v, want %v", field, res, want)
 		}
 		if res := Evaluate("PUT", Conditions{IfMatch: []string{`"v1"`}}, current, now); res.Verdict != False {
-			t.Errorf("a write if %s: got %+v", field, res)
+			t.Errorf("a write with If-Match \"v1\": got %+v", res)
 		}
 	}
 }
 
-// TestStrippedMark: response compression that takes its mark off a tag which ends
-// so by itself may have done it. It takes no other mark off.
+// If-None-Match matches the current tag without its coding suffix, which a server in
+// front may have removed. It matches no other tag.
 func TestStrippedMark(t *testing.T) {
 	current := Representation{State: Present, ETag: strong("a-gzip")}
 	for listed, want := range map[string]Verdict{

@@ -2,16 +2,16 @@ package validator
 
 import "time"
 
-// IfRange evaluates the If-Range of a request that has a Range: it reports
-// whether the client holds a part of r, so that it is to get the range, and not
-// the whole (RFC 9110, section 13.1.5). The lines are the field's; nil, for no
-// such field, holds.
+// IfRange evaluates the If-Range field of a request with a Range (RFC 9110, section
+// 13.1.5). It reports whether the client already has a part of r, and so must get
+// the range rather than the whole. The argument lines holds the lines of the field;
+// it is nil if there is no such field, and then the condition is true.
 //
-// One strong tag must match in a strong comparison, or one date be exactly that
-// of the last modification, unless another change may share it (section
-// 8.8.2.2). Whatever else the field may say doesn't hold. Neither does a tag
-// that was marked, unless r has the mark, too: the client holds a part of another
-// representation.
+// The condition is also true if the field is one entity tag that matches in a strong
+// comparison, or one date that is exactly the modification date, unless a second
+// change may share that date (section 8.8.2.2). Otherwise it is false. A marked tag
+// is false unless r has the same mark, because the client then has a part of a
+// different representation. The time now is needed to interpret two-digit years.
 func IfRange(lines []string, r Representation, now time.Time) bool {
 	if lines == nil {
 		return true

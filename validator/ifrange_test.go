@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestIfRange: RFC 9110, section 13.1.5.
+// RFC 9110, section 13.1.5.
 func TestIfRange(t *testing.T) {
 	date := time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -21,10 +21,10 @@ func TestIfRange(t *testing.T) {
 		want    bool
 	}{
 		{"no field", nil, strong, true},
-		{"no field, nothing known", nil, Representation{}, true},
+		{"no field and nothing known", nil, Representation{}, true},
 		{"the current tag", []string{`"a"`}, strong, true},
 		{"white space around it", []string{" \t\"a\" "}, strong, true},
-		{"another tag", []string{`"b"`}, strong, false},
+		{"a different tag", []string{`"b"`}, strong, false},
 		{"a weak tag", []string{`W/"a"`}, strong, false},
 		{"weak tags", []string{`W/"a"`}, weak, false},
 		{"the current tag is weak", []string{`"a"`}, weak, false},
@@ -37,8 +37,8 @@ func TestIfRange(t *testing.T) {
 		{"*", []string{"*"}, strong, false},
 		{"unquoted", []string{"a"}, strong, false},
 		{"the tag of a compressed representation", []string{`"a-gzip"`}, strong, false},
-		{"a tag that ends so", []string{`"a-gzip"`}, coded, true},
-		{"the same without", []string{`"a"`}, coded, false},
+		{"a current tag that ends like a mark", []string{`"a-gzip"`}, coded, true},
+		{"such a tag without its ending", []string{`"a"`}, coded, false},
 		{"the date", []string{imf}, strong, true},
 		{"the date in an old format", []string{"Sunday, 06-Nov-94 08:49:37 GMT"}, strong, true},
 		{"an earlier date", []string{"Sun, 06 Nov 1994 08:49:36 GMT"}, strong, false},

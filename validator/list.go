@@ -1,14 +1,15 @@
 package validator
 
-// A list walks over the members of a list-based field (RFC 9110, section
-// 5.6.1) without joining its lines.
+import "strings"
+
+// A list iterates over the members of a list-based field (RFC 9110, section 5.6.1)
+// without joining its lines. The standard library has no parser for such lists.
 //
-// A member ends at the next comma outside of quotes, or with its line: a quote
-// that is left open makes the rest of the line one malformed member, and so
-// neither hides what the next line says nor borrows from it. Every quote opens
-// or closes, wherever it stands, as in `x"y, z"`. Thus what one reader takes
-// for the inside of a tag never becomes a member of its own here. Empty
-// elements are skipped.
+// A member ends at the next comma outside quotes, or at the end of its line. An
+// unclosed quote makes the rest of its line one malformed member. It neither hides
+// the next line nor takes anything from it. Every quote opens or closes, wherever it
+// is, as in `x"y, z"`. So text that another parser sees as the inside of a tag never
+// becomes a member here. Empty elements are skipped.
 type list struct {
 	lines  []string // the current line and those after it
 	pos    int      // in the current line
@@ -20,9 +21,7 @@ type list struct {
 func (l *list) next() (member string, offset int, ok bool) {
 	for ; len(l.lines) > 0; l.nextLine() {
 		line := l.lines[0]
-		for l.pos < len(line) && (isOWS(line[l.pos]) || line[l.pos] == ',') {
-			l.pos++
-		}
+		l.pos = len(line) - len(strings.TrimLeft(line[l.pos:], ows+","))
 		if l.pos == len(line) {
 			continue
 		}
@@ -40,23 +39,13 @@ func (l *list) nextLine() {
 	l.lines, l.pos = l.lines[1:], 0
 }
 
-// isWildcard reports whether the field's value is "*". The grammar has it alone
-// or not at all, so that neither "*," nor a second line goes with it.
+// isWildcard reports whether the field's value is "*". The grammar allows the
+// wildcard only alone, so neither "*," nor a second line is one.
 func isWildcard(lines []string) bool {
 	return len(lines) == 1 && trimOWS(lines[0]) == "*"
 }
 
-func trimOWS(s string) string {
-	for len(s) > 0 && isOWS(s[0]) {
-		s = s[1:]
-	}
-	for len(s) > 0 && isOWS(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
-}
+// ows is optional white space (RFC 9110, section 5.6.3).
+const ows = " \t"
 
-// isOWS reports whether c is optional white space (RFC 9110, section 5.6.3).
-func isOWS(c byte) bool {
-	return c == ' ' || c == '\t'
-}
+func trimOWS(s string) string { return strings.Trim(s, ows) }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A listMember is what a list holds at an offset.
+// A listMember is a member of a list and its offset.
 type listMember struct {
 	text   string
 	offset int
@@ -31,8 +31,8 @@ var listTests = []struct {
 	{"empty line between", []string{`"a"`, ``, `"b"`}, []listMember{{`"a"`, 0}, {`"b"`, 7}}},
 	{"unquoted", []string{`a, "b"`}, []listMember{{`a`, 0}, {`"b"`, 3}}},
 	{"missing comma", []string{`"a" "b", "c"`}, []listMember{{`"a" "b"`, 0}, {`"c"`, 9}}},
-	{"tag inside of a word", []string{`x"a", "b"`}, []listMember{{`x"a"`, 0}, {`"b"`, 6}}},
-	{"tag inside of quotes", []string{`"x, "b", y"`}, []listMember{{`"x, "b", y"`, 0}}},
+	{"tag inside a word", []string{`x"a", "b"`}, []listMember{{`x"a"`, 0}, {`"b"`, 6}}},
+	{"tag inside quotes", []string{`"x, "b", y"`}, []listMember{{`"x, "b", y"`, 0}}},
 	{"quote not closed", []string{`"a", "b, "c"`}, []listMember{{`"a"`, 0}, {`"b, "c"`, 5}}},
 	{"quote not closed takes its line only", []string{`"a, `, `"b"`}, []listMember{{`"a,`, 0}, {`"b"`, 6}}},
 	{"quote not closed in a word", []string{`x"y, "a"`}, []listMember{{`x"y, "a"`, 0}}},
@@ -67,8 +67,8 @@ func TestIsWildcard(t *testing.T) {
 	}
 }
 
-// membersByHand is the plain way to read a list: blank out what is inside of
-// quotes, split at the commas that remain, trim.
+// membersByHand parses a list in the most obvious way: it blanks out what is inside
+// quotes, splits at the remaining commas, and trims.
 func membersByHand(lines []string) (all []listMember) {
 	before := 0
 	for _, line := range lines {
@@ -110,8 +110,8 @@ func FuzzList(f *testing.F) {
 	})
 }
 
-// checkSplit checks that it makes no difference on how many lines a list is
-// sent (5.3), as long as every quote is closed on its line.
+// checkSplit checks that a list means the same on any number of lines (5.3), if
+// every quote is closed on its line.
 func checkSplit(t *testing.T, lines []string, all []listMember) {
 	t.Helper()
 	for _, line := range lines {
@@ -124,7 +124,7 @@ func checkSplit(t *testing.T, lines []string, all []listMember) {
 		t.Errorf("%q:\n got %v\nwant %v", joined, got, all)
 	}
 	if isWildcard(joined) != isWildcard(lines) {
-		t.Errorf("%q is a wildcard, or is not, only on %d lines", joined, len(lines))
+		t.Errorf("%q is a wildcard on one line or on %d, but not on both", joined, len(lines))
 	}
 	split := make([]string, len(all))
 	for i, m := range all {

@@ -9,27 +9,27 @@ import (
 	"testing"
 )
 
-// A quirk is why net/http comes to another status for a field.
+// A quirk is a reason why net/http answers a field with a different status.
 type quirk string
 
-// Where net/http and this package differ. All but the last two are errors of
-// net/http.
+// The differences between net/http and this package. All but the last two are errors
+// of net/http.
 const (
 	firstLine      quirk = "5.3: reads the first field line only"
 	firstDate      quirk = "13.1.3, 13.1.4: takes the first of several dates"
-	emptyIsAbsent  quirk = "5.6.1: takes an empty list for no field"
-	wildcardPrefix quirk = "13.1.1, 13.1.2: takes a * among others for one that is alone"
-	stopsScanning  quirk = "8.8.3: does not look behind a member that is no entity tag"
-	missingComma   quirk = "5.6.1: wants no comma between tags"
-	otherZone      quirk = "5.6.7: takes other time zones for GMT"
+	emptyIsAbsent  quirk = "5.6.1: treats an empty list as an absent field"
+	wildcardPrefix quirk = "13.1.1, 13.1.2: treats * among other members as if it were alone"
+	stopsScanning  quirk = "8.8.3: stops at a member that is not an entity tag"
+	missingComma   quirk = "5.6.1: does not require commas between tags"
+	otherZone      quirk = "5.6.7: reads other time zones as GMT"
 	otherCentury   quirk = "5.6.7: splits two-digit years at 69, not 50 years from now"
-	otherCase      quirk = "5.6.7: reads dates without regard to case"
-	failsClosed    quirk = "13.1.2: does not refuse a write with a malformed If-None-Match, nor does the RFC demand it"
-	codingAlias    quirk = "8.8.3.3: does not know the tags of compressed responses, nor does the RFC"
+	otherCase      quirk = "5.6.7: ignores the case of dates"
+	failsClosed    quirk = "13.1.2: does not refuse a write with a malformed If-None-Match, which the RFC does not require"
+	codingAlias    quirk = "8.8.3.3: does not recognize the tags of compressed responses, and neither does the RFC"
 )
 
-// A netHTTPField is the lines of a field, and what net/http may not do right
-// about them.
+// A netHTTPField holds the lines of a field, and the quirk of net/http that they
+// trigger, if any.
 type netHTTPField struct {
 	lines []string
 	quirk quirk
@@ -70,13 +70,13 @@ var (
 		field(otherCentury, `Monday, 03-Nov-70 12:00:00 GMT`),
 		field(otherCase, `mon, 03 nov 2025 12:00:00 GMT`), field(otherCase, `mon, 03 nov 2025 11:59:59 GMT`),
 	}
-	// net/http doesn't know that a tag may be unknown.
+	// net/http has no notion of an unknown tag.
 	netHTTPRepresentations = []Representation{representations["tagged"], representations["strong"], {State: Present, ETag: weak("a"), LastModified: lastModified}}
 )
 
-// TestNetHTTP compares with what http.ServeContent does, over all combinations
-// of the values above. A difference has to be one of the quirks, and every value
-// with a quirk has to make a difference, or the quirk is gone.
+// TestNetHTTP compares Evaluate with http.ServeContent for all combinations of the
+// values above. Every difference must be one of the quirks, and every value with a
+// quirk must make a difference; otherwise net/http has lost the quirk.
 func TestNetHTTP(t *testing.T) {
 	differs := map[string]bool{}
 	for _, im := range ifMatchFields {
@@ -98,8 +98,8 @@ func TestNetHTTP(t *testing.T) {
 	}
 }
 
-// onlyQuirk returns the one field with a quirk, if there is any. It is false if
-// there are several: which one makes the difference couldn't be told.
+// onlyQuirk returns the only field with a quirk, if there is one. It returns false if
+// several fields have quirks, because then the cause of a difference is unclear.
 func onlyQuirk(fields ...netHTTPField) (only netHTTPField, ok bool) {
 	for _, f := range fields {
 		if f.quirk != "" && only.quirk != "" {

@@ -2,12 +2,12 @@ package validator
 
 import "time"
 
-// State says what is known about the selected representation of a resource
-// (RFC 9110, section 3.2).
+// State is what is known about the selected representation of a resource (RFC
+// 9110, section 3.2).
 type State uint8
 
 const (
-	// Unknown means that nothing is known: only the origin can tell.
+	// Unknown means that nothing is known: only the origin knows the state.
 	Unknown State = iota
 	// Absent means that the target has no current representation: the origin
 	// answers 404 or 410.
@@ -41,8 +41,8 @@ type Representation struct {
 	// means that none is known.
 	LastModified time.Time
 
-	// WeakDate tells that LastModified may be shared by two changes, so that
-	// it can't prove that nothing changed (RFC 9110, section 8.8.2.2).
+	// WeakDate means that two changes may share the date LastModified. The date
+	// then can't prove that nothing changed (RFC 9110, section 8.8.2.2).
 	WeakDate bool
 }
 
@@ -52,12 +52,12 @@ func (a Representation) Equal(b Representation) bool {
 		a.LastModified.Equal(b.LastModified) && a.WeakDate == b.WeakDate
 }
 
-// Observed is a representation as a response showed it.
+// Observed is a representation as a response showed it, with the origin of its tag.
 type Observed struct {
 	Representation
 
-	// Own tells that the entity tag is the backend's own, rather than one that
-	// was made on its behalf.
+	// Own means that the backend itself sent the entity tag, rather than a gateway
+	// deriving it on the backend's behalf.
 	Own bool
 }
 
@@ -66,8 +66,8 @@ func (a Observed) Equal(b Observed) bool {
 	return a.Own == b.Own && a.Representation.Equal(b.Representation)
 }
 
-// SameValidators reports whether a and b have the same state and the same
-// validators. A date that has only become strong counts as the same date.
+// SameValidators reports whether a and b are equal except for WeakDate: a date that
+// has become strong is still the same date.
 func (a Observed) SameValidators(b Observed) bool {
 	a.WeakDate, b.WeakDate = false, false
 	return a.Equal(b)

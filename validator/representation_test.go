@@ -16,7 +16,7 @@ func TestRepresentationEqual(t *testing.T) {
 	local := representations["strong"]
 	local.LastModified = local.LastModified.In(time.FixedZone("CET", 3600))
 	if !local.Equal(representations["strong"]) {
-		t.Error("the same instant in another zone is another date")
+		t.Error("the same instant in a different zone is not equal")
 	}
 }
 

@@ -1,22 +1,22 @@
 package validator
 
-// Verdict is what a request's preconditions come to.
+// Verdict is the outcome of a request's preconditions.
 type Verdict uint8
 
 const (
-	// Unconditional means that no condition applies: none was sent, or every
-	// one has to be ignored.
+	// Unconditional means that no condition applies: none was sent, or all must
+	// be ignored.
 	Unconditional Verdict = iota
-	// True means that every condition that applies holds.
+	// True means that all conditions that apply are true.
 	True
-	// False means that a condition doesn't hold: the method must not be
-	// performed, and the response is 412.
+	// False means that a condition is false: the method must not be performed,
+	// and the response is 412.
 	False
-	// NotModified means that GET or HEAD found the client's copy to be current:
-	// the response is 304.
+	// NotModified means that the client of a GET or HEAD already has the current
+	// representation: the response is 304.
 	NotModified
-	// Unverifiable means that a condition applies, but what is known about the
-	// representation doesn't decide it.
+	// Unverifiable means that a condition applies, but too little is known about
+	// the representation to decide it.
 	Unverifiable
 )
 
@@ -36,7 +36,7 @@ func (v Verdict) String() string {
 	return verdictNames[v]
 }
 
-// Reason says why a condition came to its verdict.
+// Reason says why a condition has its verdict.
 type Reason uint8
 
 const (
@@ -46,32 +46,32 @@ const (
 	Matched
 	// NoMatch means that no listed tag is the current one.
 	NoMatch
-	// Exists decides "*": there is a current representation.
+	// Exists means that there is a current representation, which decides "*".
 	Exists
 	// DoesNotExist means that there is no current representation.
 	DoesNotExist
 	// EmptyList means that the field has no members.
 	EmptyList
-	// Malformed means that a member is no entity tag.
+	// Malformed means that a member is not an entity tag.
 	Malformed
-	// WildcardInList means that "*" isn't alone.
+	// WildcardInList means that "*" is not the only member.
 	WildcardInList
-	// WeakCurrent means that the current tag is weak, so that no tag can match
-	// it in a strong comparison.
-	WeakCurrent
-	// WeakListed means that all listed tags are weak, so that none can match in
+	// WeakCurrent means that the current tag is weak, so no tag can match it in
 	// a strong comparison.
+	WeakCurrent
+	// WeakListed means that all listed tags are weak, so none can match in a
+	// strong comparison.
 	WeakListed
-	// NotKnown means that the validator, or whether there is a representation,
-	// isn't known.
+	// NotKnown means that the validator is not known, or whether there is a
+	// representation.
 	NotKnown
 	// Modified means that the representation was modified after the date.
 	Modified
-	// Unmodified means that it was not.
+	// Unmodified means that the representation was not modified after the date.
 	Unmodified
-	// WeakDate means that the date can't rule out a second change.
+	// WeakDate means that there may have been a second change at the same date.
 	WeakDate
-	// InvalidDate means that the field isn't exactly one HTTP-date.
+	// InvalidDate means that the field is not exactly one HTTP-date.
 	InvalidDate
 	// NoDate means that the representation has no modification date.
 	NoDate
@@ -112,30 +112,30 @@ func (r Reason) String() string {
 type Result struct {
 	Verdict Verdict
 
-	// Field is the field that decided. If all conditions hold it is the first
-	// one that applied; it is None if none applies.
+	// Field is the field that decided. If all conditions are true, it is the
+	// first one that applies. If none applies, it is None.
 	Field Field
 
-	// Reason says why Field came to Verdict. If none applies it says why the
+	// Reason says why Field led to Verdict. If no field applies, it says why the
 	// first field that is present was ignored.
 	Reason Reason
 
-	// Matched is the listed tag that matched, as it was sent. It is no tag if
-	// none did, or if the field was "*".
+	// Matched is the listed tag that matched, as it was sent. It is not valid if
+	// no tag matched, or if the field was "*".
 	Matched ETag
 
-	// Offset is where the first offending member starts if Reason is Malformed
-	// or WildcardInList: the number of octets before it in the field's lines
-	// joined with ", ". Otherwise it is 0.
+	// Offset is where the first offending member starts, if Reason is Malformed
+	// or WildcardInList: the number of octets before it when the field's lines are
+	// joined by ", ". Otherwise it is 0.
 	Offset int
 
-	// Ignored holds the fields that are present but must be ignored. Those that
-	// would have come after the field that decided are not looked at.
+	// Ignored holds the fields that are present but must be ignored. Fields that
+	// come after the one that decided are not examined.
 	Ignored Fields
 }
 
-// add takes in what the next condition came to. The first one that applies
-// stays, unless a later one doesn't hold.
+// add combines res with the result of the next condition. The first condition that
+// applies stays in res unless a later one is not true.
 func (res *Result) add(f Field, next Result) {
 	switch {
 	case next.Verdict == Unconditional:

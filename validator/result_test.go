@@ -11,7 +11,7 @@ func TestNames(t *testing.T) {
 		t.Helper()
 		name := v.String()
 		if (name != "") != want || want && seen[name] {
-			t.Errorf("%T: %q has no name of its own, or too many", v, name)
+			t.Errorf("%T: the name %q is missing, used twice or unexpected", v, name)
 		}
 		seen[name] = true
 	}

@@ -1,3 +1,4 @@
+-- Begins a generation if the last one has ended.
 -- KEYS: 1 the marker   ARGV: as in generation.lua
 
 begin()

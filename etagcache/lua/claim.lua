@@ -1,5 +1,6 @@
+-- Takes a claim and returns the entry.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 6 the claim's token, 7 the lease in ms,
--- 8 the epoch it is for
+-- 8 the epoch that the claim is based on
 
 local token, lease, epoch = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local name = 'c:' .. token

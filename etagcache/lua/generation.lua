@@ -1,13 +1,14 @@
 -- Prepended to every script.
 -- KEYS: the last one is the marker
--- ARGV: 1 a fresh epoch, 2 the grace in ms, 3 whether to look if the server is
---       still the one that the generation began on ('' for no), which takes it a
---       third as long as all the rest
+-- ARGV: 1 a fresh epoch, 2 the grace in ms, 3 whether to check that this is still
+--       the server on which the generation began ('' for no); the check takes a
+--       third as long as everything else
 --
--- The marker names the generation, during which nothing was lost. It is a hash:
+-- The marker names the generation, a period in which nothing was lost. It is a
+-- hash:
 --   id      a token
 --   replid  the replication ID of the server's data when the generation began,
---           which is another one after each start and each promotion
+--           which changes with each start and each promotion
 --   until   the ms at which the grace is over
 
 local marker, fresh, grace, check = KEYS[#KEYS], ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= ''
@@ -20,7 +21,7 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
--- replid returns the server's replication ID, or '' if it is not permitted to.
+-- replid returns the server's replication ID, or '' without permission for INFO.
 local function replid()
   local info = redis.pcall('INFO', 'replication')
   local _, colon = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
@@ -46,14 +47,15 @@ local function begin()
   end
 end
 
--- grace_left returns for how many ms those who held a lease may still take it
--- again, and nobody else any.
+-- grace_left returns for how many more ms the holders of leases can restore them
+-- and nobody else is granted one.
 local function grace_left()
   return math.max(0, (ends or now) - now)
 end
 
--- generation returns what entries are marked with. What is learned during the
--- grace counts for nothing after it, as a write that was forgotten may end.
+-- generation returns the mark of entries. It changes when the grace is over,
+-- because a write that was forgotten may end during the grace: nothing that is
+-- learned until then counts afterwards.
 local function generation()
   if not id then
     return ''

@@ -1,5 +1,6 @@
+-- Invalidates an entry.
 -- KEYS: 1 the entry, 2 the marker   ARGV: as in prelude.lua
--- Returns 1 if there was something to invalidate, and 0 when it is repeated, too.
+-- Returns 1 if there was something to invalidate. A repeated call returns 0.
 
 local invalidated = entry.e and (lapsed or entry.e ~= fresh)
 

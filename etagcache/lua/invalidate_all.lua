@@ -1,5 +1,7 @@
+-- Invalidates all entries beside a marker.
 -- KEYS: 1 the marker   ARGV: as in generation.lua
--- Where no generation is to go on, the next one has yet to begin.
+-- If the generation has ended, there is nothing to do: the next one invalidates
+-- everything when it begins.
 
 if id then
   redis.call('HSET', marker, 'id', fresh)

@@ -1,5 +1,6 @@
+-- Stores what a response showed.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch read before, 7 the variant,
--- 8 what was known of it then ('' for nothing), 9 what was observed, 10 the Vary
+-- 8 what was known about it then ('' for nothing), 9 what was observed, 10 the Vary
 
 local epoch, variant, known, value, vary = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 

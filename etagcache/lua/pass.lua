@@ -1,3 +1,4 @@
+-- Takes a pass and returns the entry.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 6 the pass's token, 7 the lease in ms
 
 local token, lease = ARGV[6], tonumber(ARGV[7])

@@ -1,29 +1,30 @@
--- Prepended to the scripts on an entry, after generation.lua and the constants
--- max_variants and reservation.
+-- Prepended to the scripts that work on an entry, after generation.lua and the
+-- constants max_variants and reservation.
 -- KEYS: 1 the entry, 2 the marker
 -- ARGV: 1 to 3 as in generation.lua, 4 the channel of wake-ups, 5 the retention
---       in ms; those of the script itself follow
+--       in ms; the script's own arguments follow
 --
 -- An entry is a hash:
 --   e            the epoch
---   g            the generation. Who changes the resource without coming through a
---                gateway deletes it: so every script takes an entry without it for
---                one of another generation
---   c:<token>    the ms at which the claim runs out
---   p:<token>    the ms at which the pass runs out
---   q            the ms until which passes are refused, because a claim was
---   w            is there if somebody waits
+--   g            the generation. A program that changes the resource without going
+--                through a gateway deletes this field, so every script treats an
+--                entry without it as one of a different generation
+--   c:<token>    the ms at which the claim expires
+--   p:<token>    the ms at which the pass expires
+--   q            the ms until which passes are refused in favor of a refused claim
+--   w            present if somebody waits
 --   y            the Vary
 --   r            the receipt
---   v:<variant>  the ms at which it was stored, for how many ms it had been known
---                as it is by then, what was observed; with spaces in between
+--   v:<variant>  three values separated by spaces: the ms at which the variant was
+--                stored, for how many ms it had been known in this form by then,
+--                and what was observed
 
 local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
 
 local entry, leases, variants = {}, {}, {}
 
--- busy returns for how many ms the write in flight, or one that was forgotten,
--- may still last.
+-- busy returns for how many more ms the write in flight, or one that was
+-- forgotten, can last.
 local function busy()
   local left = grace_left()
   for _, ends in pairs(leases) do
@@ -32,18 +33,18 @@ local function busy()
   return left
 end
 
--- claimed tells whether the write in flight is a claim's.
+-- claimed reports whether the write in flight has a claim.
 local function claimed()
   local name = next(leases)
   return name and string.sub(name, 1, 2) == 'c:'
 end
 
--- passed tells whether it is a pass's.
+-- passed reports whether the write in flight has a pass.
 local function passed()
   return next(leases) and not claimed()
 end
 
--- reserved returns for how many ms passes are still refused.
+-- reserved returns for how many more ms passes are refused.
 local function reserved()
   return math.max(0, (tonumber(entry.q) or 0) - now)
 end
@@ -61,19 +62,19 @@ local function wait()
   return reserved()
 end
 
--- keep starts the retention anew.
+-- keep restarts the retention.
 local function keep()
   redis.call('PEXPIRE', key, text(math.max(retention, busy())))
 end
 
--- move gives the entry another epoch and wakes those who wait.
+-- move gives the entry a new epoch and wakes everyone who waits.
 local function move(epoch)
   entry.e, entry.g = epoch, generation()
   redis.call('HSET', key, 'e', entry.e, 'g', entry.g)
   if entry.w then
     entry.w = nil
     redis.call('HDEL', key, 'w')
-    redis.pcall('PUBLISH', channel, key) -- not permitted? they look again by themselves
+    redis.pcall('PUBLISH', channel, key) -- without permission, waiters find out when they look again
   end
 end
 
@@ -106,8 +107,8 @@ local function drop()
   end
 end
 
--- observed returns what is stored for a variant, or nil, and the ms since which it
--- has been known.
+-- observed returns what is stored for a variant, or nil, and the ms at which it
+-- was first known in this form.
 local function observed(variant)
   local stored, known, value = string.match(variants['v:' .. variant] or '', '^(%d+) (%d+) (.*)$')
   return value, value and stored - known
@@ -129,8 +130,8 @@ local function displace()
   end
 end
 
--- store stores an observation and tells whether it contradicts what is stored,
--- which is dropped then.
+-- store stores an observation. If it contradicts what is stored, store drops that
+-- first and returns true.
 local function store(variant, value, vary)
   local old, since = observed(variant)
   local changed = (old and old ~= value) or (vary ~= (entry.y or '') and next(variants) ~= nil)
@@ -149,7 +150,7 @@ local function store(variant, value, vary)
   return changed
 end
 
--- answer returns the status and the entry as the client reads them.
+-- answer returns the status and the entry in the form that the client reads.
 local function answer(status)
   local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '' }
   for name, value in pairs(variants) do
@@ -172,7 +173,7 @@ for i = 1, #fields, 2 do
   end
 end
 
--- A lease that has run out ends here.
+-- Leases that have expired end here.
 local lapsed = false
 for name, ends in pairs(leases) do
   if ends <= now then
@@ -185,8 +186,8 @@ if lapsed then
   move(fresh)
 end
 
--- join has the entry belong to the present generation. Leases are kept: those
--- that a replica or a file still knows may be held.
+-- join moves the entry to the present generation. It keeps the leases, because
+-- those that a replica or a file has preserved may still be held.
 local function join()
   begin()
   if entry.e and entry.g ~= generation() then

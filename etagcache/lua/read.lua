@@ -1,3 +1,4 @@
+-- Returns the entry, and creates it if there is none.
 -- KEYS: 1 the entry, 2 the marker   ARGV: as in prelude.lua
 
 join()

@@ -1,6 +1,7 @@
--- KEYS: 1 the entry, 2 the marker   ARGV: 6 the kind of the grant and its token,
--- 7 the epoch that the end begins, 8 the one that the claim began ('' for a pass),
--- 9 whether the resource has changed ('' for no), 10 the variant observed,
+-- Ends a claim or pass.
+-- KEYS: 1 the entry, 2 the marker   ARGV: 6 the field of the grant (c: or p: and its
+-- token), 7 the epoch that begins now, 8 the epoch that began with the claim ('' for
+-- a pass), 9 whether the resource has changed ('' for no), 10 the variant observed,
 -- 11 what was observed ('' for nothing), 12 its Vary, 13 the receipt ('' for none)
 
 local name, settled, epoch, changed = ARGV[6], ARGV[7], ARGV[8], ARGV[9] ~= ''

@@ -1,5 +1,6 @@
+-- Registers a waiter.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch seen,
--- 7 whether it is for a pass ('' for no)
+-- 7 whether the wait is for a pass ('' for no)
 -- Returns for how many ms there is something to wait for.
 
 local epoch, passing = ARGV[6], ARGV[7] ~= ''
@@ -12,7 +13,7 @@ if passing and not claimed() then
   left = math.max(grace_left(), reserved())
 else
   if busy() > 0 and reserved() > 0 then
-    reserve() -- a claim waits for its turn: no more passes until then
+    reserve() -- a claim waits for the passes to end: grant no more until then
   end
   left = wait()
 end

@@ -1,4 +1,6 @@
-// Package redistest runs Redis servers for tests.
+// Package redistest runs Redis servers, replicas, Sentinels and clusters for tests.
+// It runs the installed redis-server itself: the maintained libraries that do so need
+// Docker, and tests need to kill, suspend and restart the process.
 package redistest
 
 import (
@@ -16,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is a redis-server process, which ends with the test.
+// Server is a redis-server process. It ends with the test.
 type Server struct {
 	// Addr is the server's host:port. Restart keeps it.
 	Addr string
@@ -32,11 +34,11 @@ type Server struct {
 }
 
 // Start starts a server on a free port, without persistence, and waits until it
-// answers. It skips the test where redis-server isn't installed, and fails it if
-// the environment variable CI is set.
+// accepts connections. If redis-server isn't installed, Start skips the test, or
+// fails it if the environment variable CI is set.
 //
 // In args, {port} and {dir} stand for the server's port and directory. Later
-// arguments prevail over earlier ones and over the defaults.
+// arguments override earlier ones and the defaults.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := prepare(t)
@@ -54,7 +56,7 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// prepare returns a server that has yet to be given arguments and be started.
+// prepare returns a server that is not started yet and has no arguments.
 func prepare(t testing.TB) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -63,7 +65,7 @@ func prepare(t testing.TB) *Server {
 		}
 		t.Skip("redis-server isn't installed")
 	}
-	// Not t.TempDir: the path of a socket in it might be too long.
+	// In t.TempDir, the path of a socket could be too long.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func (s *Server) start() {
 	s.eventually("it accepts connections", func() bool {
 		select {
 		case <-exited:
-			s.t.Fatalf("redis-server ended: %s", s.log.String())
+			s.t.Fatalf("redis-server exited: %s", s.log.String())
 		default:
 		}
 		c, err := net.Dial("tcp", s.Addr)
@@ -114,7 +116,7 @@ func (s *Server) start() {
 	})
 }
 
-// eventually waits until a condition that depends on another process holds.
+// eventually waits until a condition holds that depends on a different process.
 func (s *Server) eventually(what string, ok func() bool) {
 	s.t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); {
@@ -125,17 +127,17 @@ func (s *Server) eventually(what string, ok func() bool) {
 	}
 }
 
-// Client returns a plain client, closed with the test.
+// Client returns a plain client. It is closed with the test.
 func (s *Server) Client() *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, DisableIdentity: true})
 	s.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// Stop ends the server as a service manager would.
+// Stop ends the server with SIGTERM, as a service manager does.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
-// Kill ends the server without giving it time for anything.
+// Kill ends the server with SIGKILL, which leaves it no time to save anything.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 // Restart starts a server that was stopped or killed, on the same port.
@@ -147,7 +149,7 @@ func (s *Server) Restart() {
 // Freeze suspends the server: the kernel still accepts connections for it.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 
-// Thaw ends Freeze.
+// Thaw resumes a server that Freeze suspended.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) end(sig syscall.Signal) {
@@ -163,8 +165,7 @@ func (s *Server) signal(sig syscall.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 }
 
-// StartReplica starts a replica of master, its first, and waits until it has the
-// data.
+// StartReplica starts the first replica of master, and waits until it has the data.
 func StartReplica(t testing.TB, master *Server) *Server {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(master.Addr)
@@ -173,7 +174,7 @@ func StartReplica(t testing.TB, master *Server) *Server {
 	return s
 }
 
-// waitForReplica waits until the server's only replica has acknowledged the data.
+// waitForReplica waits until the only replica of s has acknowledged the data.
 func (s *Server) waitForReplica() {
 	s.t.Helper()
 	ctx := context.Background()
@@ -185,9 +186,9 @@ func (s *Server) waitForReplica() {
 	})
 }
 
-// StartSentinel starts a Sentinel that watches master under the given name, and
-// replaces it a second and a half after it has gone away. On a busy machine, one that
-// waits for less takes a master for dead that it has just made.
+// StartSentinel starts a Sentinel that watches master under the given name. It
+// replaces a master that has been away for a second and a half. With a shorter
+// time, on a busy machine, it would declare a master dead that it has just promoted.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
 	s := prepare(t)
@@ -204,8 +205,8 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	return s
 }
 
-// StartClusterReplica starts a replica of one of the masters of a cluster, its
-// first, and waits until it has the data.
+// StartClusterReplica starts the first replica of master, which is a master of a
+// cluster, and waits until the replica has the data.
 func StartClusterReplica(t testing.TB, master *Server) *Server {
 	t.Helper()
 	ctx := context.Background()
@@ -228,7 +229,7 @@ func startNode(t testing.TB) *Server {
 	return s
 }
 
-// meet makes two nodes know each other.
+// meet introduces two nodes to each other.
 func meet(t testing.TB, a, b *Server) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(b.Addr)

@@ -25,7 +25,7 @@ var claimRules = []rule{
 		g.unmoved(e, g.read())
 	}},
 
-	{"one of many gets the claim", func(g *gateways) {
+	{"only one of many gateways gets a claim", func(g *gateways) {
 		epoch := g.read().Epoch
 		var granted atomic.Int32
 		var wg sync.WaitGroup
@@ -50,15 +50,15 @@ var claimRules = []rule{
 		}
 	}},
 
-	{"a claim keeps claims and passes out", func(g *gateways) {
+	{"a claim excludes other claims and passes", func(g *gateways) {
 		grant, _ := g.claim(long)
 		g.refuseClaim()
 		g.refusePass()
 		g.settle(grant, etagcache.Settlement{}, nil)
-		g.pass(long) // the refused claim has no turn
+		g.pass(long) // a claim refused because of a claim reserves nothing
 	}},
 
-	{"a claim needs the present epoch", func(g *gateways) {
+	{"a claim on an old epoch is stale", func(g *gateways) {
 		before := g.read()
 		g.invalidate()
 		g.seen(tagged("v", "1"))
@@ -70,7 +70,7 @@ var claimRules = []rule{
 		g.check("claim", err, nil)
 	}},
 
-	{"a claim on what is not known is stale", func(g *gateways) {
+	{"a claim on an entry that does not exist is stale", func(g *gateways) {
 		_, e, err := g.a.Claim(g.ctx, key, "x", long)
 		g.check("claim", err, etagcache.ErrStale)
 		g.idle(e)
@@ -78,7 +78,7 @@ var claimRules = []rule{
 		g.check("claim", err, nil)
 	}},
 
-	{"nothing is known after a lease has run out", func(g *gateways) {
+	{"nothing is known after a lease has expired", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, claimed := g.claim(short)
 		after := g.lapse(claimed.Epoch)
@@ -90,7 +90,7 @@ var claimRules = []rule{
 		g.claim(long)
 	}},
 
-	{"whoever comes first finds that a lease has run out", func(g *gateways) {
+	{"every call notices that a lease has expired", func(g *gateways) {
 		calls := map[string]func(grant etagcache.Grant, claimed etagcache.Entry){
 			"claim": func(_ etagcache.Grant, claimed etagcache.Entry) {
 				_, e, err := g.b.Claim(g.ctx, key, claimed.Epoch, long)
@@ -126,7 +126,7 @@ var claimRules = []rule{
 		}
 	}},
 
-	{"renew counts from now", func(g *gateways) {
+	{"a renewed lease counts from now", func(g *gateways) {
 		grant, claimed := g.claim(long)
 		more := etagcache.Terms{Lease: 2 * long.Lease, Retention: long.Retention}
 		g.check("renew", g.b.Renew(g.ctx, grant, more), nil)
@@ -139,7 +139,7 @@ var claimRules = []rule{
 		g.idle(g.lapse(claimed.Epoch))
 	}},
 
-	{"a claim goes on after an invalidation", func(g *gateways) {
+	{"a claim outlives an invalidation", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, claimed := g.claim(long)
 		g.invalidate()

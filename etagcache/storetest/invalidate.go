@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// Keys that a store may have to treat otherwise than others.
+// Keys that a store may have to treat differently from others.
 var (
 	longKey    = "example.com/" + strings.Repeat("long/", 100)
 	oddKeys    = []string{"generation", "generation/a", "generation:{1}", longKey + "a", longKey + "b", "a*b", "a?b", "a[b]", `a\b`, "a^b", "a#b"}
@@ -18,7 +18,7 @@ var (
 )
 
 var invalidateMatchingRules = []rule{
-	{"the entries below a prefix are invalidated, and no others", func(g *gateways) {
+	{"the entries below a prefix are invalidated and no others are", func(g *gateways) {
 		before := g.fill(everything)
 		for _, prefix := range append([]string{"", "example.com/", "example.com/docs/a", "nothing", longKey + strings.Repeat("x", 300)}, everything...) {
 			n := g.invalidateMatching(prefix, func(string, bool) bool { return true })
@@ -32,7 +32,7 @@ var invalidateMatchingRules = []rule{
 					g.seenAt(key)
 					after = g.readAt(key)
 				case len(key) <= 100 && !strings.HasPrefix(key, "generation"):
-					g.unmoved(before[key], after) // others may be invalidated needlessly
+					g.unmoved(before[key], after) // the rest may be invalidated needlessly
 				}
 				if after.Epoch != before[key].Epoch {
 					invalidated++
@@ -40,23 +40,23 @@ var invalidateMatchingRules = []rule{
 				before[key] = after
 			}
 			if n != invalidated {
-				g.Fatalf("%q: counted %d, invalidated %d", prefix, n, invalidated)
+				g.Fatalf("%q: it returned %d, but %d were invalidated", prefix, n, invalidated)
 			}
 		}
 	}},
 
-	{"what is not meant is not invalidated", func(g *gateways) {
+	{"an entry that does not match is not invalidated", func(g *gateways) {
 		before := g.fill(everything)
 		asked := map[string]bool{}
 		n := g.invalidateMatching("example.com/docs", func(key string, whole bool) bool {
 			if !whole {
-				g.Errorf("%s is whole", key)
+				g.Errorf("%s is not reported as whole", key)
 			}
 			asked[key] = true
 			return key == "example.com/docs/a"
 		})
 		if n != 1 || len(asked) != 3 {
-			g.Fatalf("invalidated %d of %v", n, asked)
+			g.Fatalf("it returned %d after calls for %v", n, asked)
 		}
 		for _, key := range everything {
 			if after := g.readAt(key); key == "example.com/docs/a" {
@@ -67,22 +67,22 @@ var invalidateMatchingRules = []rule{
 		}
 	}},
 
-	{"a long key is shown as it begins", func(g *gateways) {
+	{"matches receives at least the beginning of a long key", func(g *gateways) {
 		g.fill(everything)
 		shown := 0
 		g.invalidateMatching(longKey, func(key string, whole bool) bool {
 			if !strings.HasPrefix(longKey+"a", key) && !strings.HasPrefix(longKey+"b", key) || whole && len(key) <= len(longKey) {
-				g.Errorf("%s: whole: %v", key, whole)
+				g.Errorf("matches received %s, whole: %v", key, whole)
 			}
 			shown++
 			return false
 		})
 		if shown < 2 {
-			g.Fatalf("asked %d times", shown)
+			g.Fatalf("matches was called %d times", shown)
 		}
 	}},
 
-	{"claims and passes go on, but nothing stands after them", func(g *gateways) {
+	{"claims and passes outlive an invalidation but leave nothing known", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)
 		g.invalidateMatching("GET ", func(string, bool) bool { return true })
@@ -98,20 +98,20 @@ var invalidateMatchingRules = []rule{
 		g.idle(g.read())
 	}},
 
-	{"a slow read brings nothing back", func(g *gateways) {
+	{"a slow read does not bring back what was invalidated", func(g *gateways) {
 		before := g.read()
 		g.invalidateMatching("", func(string, bool) bool { return true })
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 	}},
 
-	{"whoever waits is woken", func(g *gateways) {
+	{"an invalidation wakes the waiters", func(g *gateways) {
 		g.claim(long)
 		g.prompt(func() func() {
 			return func() { g.invalidateMatching("", func(string, bool) bool { return true }) }
 		})
 	}},
 
-	{"none is left out, whatever happens to others meanwhile", func(g *gateways) {
+	{"no entry is left out while others are created", func(g *gateways) {
 		keys := make([]string, 400)
 		for i := range keys {
 			keys[i] = fmt.Sprintf("example.com/%d", i)
@@ -138,18 +138,18 @@ var invalidateMatchingRules = []rule{
 		}
 	}},
 
-	{"nothing is invalidated for whoever has given up", func(g *gateways) {
+	{"a call whose context is done invalidates nothing", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
 		ctx, cancel := context.WithCancel(g.ctx)
 		cancel()
 		_, err := g.a.InvalidateMatching(ctx, "", func(string, bool) bool { return true }, long)
-		g.check("invalidate below", err, context.Canceled)
+		g.check("invalidate matching", err, context.Canceled)
 		g.unmoved(before, g.read())
 	}},
 }
 
-// fill has all of the entries know something, and returns them.
+// fill stores an observation for each key and returns the entries.
 func (g *gateways) fill(keys []string) map[string]etagcache.Entry {
 	g.Helper()
 	entries := make(map[string]etagcache.Entry)
@@ -175,6 +175,6 @@ func (g *gateways) readAt(key string) etagcache.Entry {
 func (g *gateways) invalidateMatching(prefix string, matches func(key string, whole bool) bool) int {
 	g.Helper()
 	n, err := g.b.InvalidateMatching(g.ctx, prefix, matches, long)
-	g.check("invalidate below", err, nil)
+	g.check("invalidate matching", err, nil)
 	return n
 }

@@ -7,9 +7,9 @@ import (
 )
 
 var (
-	// endless has a grace that no test outlasts.
+	// endless has a grace that outlasts any test.
 	endless = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: time.Hour}
-	// graced has one that a test can wait for.
+	// graced has a grace that a test can wait for.
 	graced = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: 60 * time.Millisecond}
 )
 
@@ -25,7 +25,7 @@ var lossRules = []rule{
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 	}},
 
-	{"an empty store begins with a grace, whatever comes first", func(g *gateways) {
+	{"the first call on an empty store begins a grace", func(g *gateways) {
 		calls := map[string]func(){
 			"read":       func() { _, _ = g.a.Read(g.ctx, key, endless) },
 			"observe":    func() { _ = g.a.Observe(g.ctx, key, etagcache.Entry{}, tagged("v", "1"), endless) },
@@ -39,12 +39,12 @@ var lossRules = []rule{
 			g.lose(g.T)
 			call()
 			if e := g.read(); e.Busy <= long.Lease/2 {
-				g.Fatalf("%s: no grace: %+v", name, e)
+				g.Fatalf("%s began no grace: %+v", name, e)
 			}
 		}
 	}},
 
-	{"nothing is given or learned during a grace", func(g *gateways) {
+	{"nothing is granted or learned during a grace", func(g *gateways) {
 		before, err := g.a.Read(g.ctx, key, endless)
 		g.check("read", err, nil)
 		if before.Busy <= 0 || before.Busy > endless.Grace {
@@ -56,7 +56,7 @@ var lossRules = []rule{
 		g.knows(g.read())
 	}},
 
-	{"a grace is waited for", func(g *gateways) {
+	{"wait returns when a grace is over", func(g *gateways) {
 		begun := time.Now()
 		e, err := g.a.Read(g.ctx, key, graced)
 		g.check("read", err, nil)
@@ -65,13 +65,13 @@ var lossRules = []rule{
 			g.check("wait", g.a.Wait(g.ctx, key, e), nil)
 			e = g.read()
 		}
-		if took := time.Since(begun); took < graced.Grace-5*time.Millisecond { // the clocks differ a bit
+		if took := time.Since(begun); took < graced.Grace-5*time.Millisecond { // the clocks differ slightly
 			g.Fatalf("the grace was over after %v", took)
 		}
-		g.pass(long) // the refused claim has no turn
+		g.pass(long) // a claim refused because of the grace reserves nothing
 	}},
 
-	{"what was read during a grace is nothing after it", func(g *gateways) {
+	{"an epoch read during a grace is stale after it", func(g *gateways) {
 		during, err := g.a.Read(g.ctx, key, graced)
 		g.check("read", err, nil)
 		after := g.lapse(during.Epoch)
@@ -81,7 +81,7 @@ var lossRules = []rule{
 		g.check("claim", err, etagcache.ErrStale)
 	}},
 
-	{"a claim is taken again", func(g *gateways) {
+	{"renew restores a claim during a grace", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)
 		g.lose(g.T)
@@ -98,11 +98,11 @@ var lossRules = []rule{
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		after := g.read()
 		g.idle(after)
-		g.knows(after) // somebody may have written between
+		g.knows(after) // somebody may have written in the meantime
 		g.claim(long)
 	}},
 
-	{"passes are taken again", func(g *gateways) {
+	{"renew restores passes during a grace", func(g *gateways) {
 		first, _ := g.pass(long)
 		second, _ := g.pass(long)
 		g.lose(g.T)
@@ -110,12 +110,12 @@ var lossRules = []rule{
 		g.check("renew", g.b.Renew(g.ctx, first, graced), nil)
 		g.lapse(g.read().Epoch)
 		g.refuseClaim()
-		g.check("renew", g.a.Renew(g.ctx, second, long), etagcache.ErrLost) // too late
+		g.check("renew", g.a.Renew(g.ctx, second, long), etagcache.ErrLost) // after the grace
 		g.settle(first, etagcache.Settlement{}, nil)
 		g.claim(long)
 	}},
 
-	{"one lease that excludes others is taken again", func(g *gateways) {
+	{"renew restores only leases that do not exclude each other", func(g *gateways) {
 		claim1, _ := g.claim(long)
 		g.lose(g.T)
 		claim2, _ := g.claim(long)
@@ -136,7 +136,7 @@ var lossRules = []rule{
 		g.check("renew", g.b.Renew(g.ctx, pass2, endless), nil)
 	}},
 
-	{"nothing is taken again after a grace", func(g *gateways) {
+	{"renew restores nothing after a grace", func(g *gateways) {
 		grant, _ := g.claim(long)
 		g.lose(g.T)
 		e, err := g.a.Read(g.ctx, key, graced)
@@ -153,7 +153,7 @@ var lossRules = []rule{
 		g.refuseClaim()
 	}},
 
-	{"a grace goes on after all entries are invalidated", func(g *gateways) {
+	{"a grace outlives an invalidation of all entries", func(g *gateways) {
 		grant, _ := g.claim(long)
 		g.lose(g.T)
 		before, err := g.a.Read(g.ctx, key, endless)

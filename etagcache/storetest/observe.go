@@ -9,7 +9,7 @@ import (
 )
 
 var observeRules = []rule{
-	{"what was seen is known to all", func(g *gateways) {
+	{"what one gateway observed is known to all", func(g *gateways) {
 		before := g.read()
 		g.observe(before, tagged("v", "1"), nil)
 		after, err := g.b.Read(g.ctx, key, long)
@@ -18,7 +18,7 @@ var observeRules = []rule{
 		g.knows(after, tagged("v", "1"))
 	}},
 
-	{"what is seen again stays", func(g *gateways) {
+	{"a repeated observation changes nothing", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		g.seen(tagged("w", "2"))
 		before := g.read()
@@ -27,13 +27,13 @@ var observeRules = []rule{
 		g.knows(g.read(), tagged("v", "1"), tagged("w", "2"))
 	}},
 
-	{"since when it is as it is, is told by the store's clock", func(g *gateways) {
+	{"the time of the last change is by the store's clock", func(g *gateways) {
 		since := func() time.Time { return g.read().Variants["v"].Since }
 		begun := g.read().Now
 		g.seen(tagged("v", "1"))
 		first := since()
 		if first.Before(begun) || first.After(g.read().Now) {
-			g.Fatalf("it is so since %v, want a time between %v and %v", first, begun, g.read().Now)
+			g.Fatalf("unchanged since %v, want a time between %v and %v", first, begun, g.read().Now)
 		}
 		g.tick(first)
 		g.seen(tagged("v", "1"))
@@ -41,17 +41,17 @@ var observeRules = []rule{
 		o := tagged("v", "1")
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		if got := since(); !got.Equal(first) {
-			g.Fatalf("it is so since %v, want %v, as before", got, first)
+			g.Fatalf("unchanged since %v, want %v as before", got, first)
 		}
 		g.seen(tagged("v", "2"))
 		second := since()
 		if !second.After(first) {
-			g.Fatalf("another one is so since %v, want a time after %v", second, first)
+			g.Fatalf("after a change it is unchanged since %v, want a time after %v", second, first)
 		}
 		g.tick(second)
 		g.write("")
 		if got := since(); !got.After(second) {
-			g.Fatalf("after a write it is so since %v, want a time after %v", got, second)
+			g.Fatalf("after a write it is unchanged since %v, want a time after %v", got, second)
 		}
 	}},
 
@@ -68,7 +68,7 @@ var observeRules = []rule{
 		g.knows(g.read())
 	}},
 
-	{"a slow read does not bring back what a write has changed", func(g *gateways) {
+	{"a slow read does not bring back what a write changed", func(g *gateways) {
 		before := g.read()
 		grant, _ := g.claim(long)
 		g.settle(grant, etagcache.Settlement{}, nil)
@@ -117,7 +117,7 @@ var observeRules = []rule{
 			differ(&other)
 			g.observe(before, other, nil)
 			if after := g.read(); after.Epoch == before.Epoch {
-				g.Fatalf("difference %d is none", i)
+				g.Fatalf("difference %d is not a change", i)
 			}
 			g.knows(g.read(), other)
 		}
@@ -134,7 +134,7 @@ var observeRules = []rule{
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 	}},
 
-	{"two reads that agree are fine", func(g *gateways) {
+	{"two reads that agree are both accepted", func(g *gateways) {
 		before := g.read()
 		g.observe(before, tagged("v", "1"), nil)
 		g.observe(before, tagged("v", "1"), nil)
@@ -142,7 +142,7 @@ var observeRules = []rule{
 		g.knows(g.read(), tagged("v", "1"))
 	}},
 
-	{"two reads that see the same change are fine", func(g *gateways) {
+	{"of two reads that see the same change one is stale", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
 		g.observe(before, tagged("v", "2"), nil)
@@ -150,7 +150,7 @@ var observeRules = []rule{
 		g.knows(g.read(), tagged("v", "2"))
 	}},
 
-	{"another Vary drops the variants", func(g *gateways) {
+	{"a different Vary drops the variants", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
 		o := tagged("w", "2")
@@ -160,11 +160,11 @@ var observeRules = []rule{
 		g.knows(g.read(), o)
 	}},
 
-	{"the variants are bounded", func(g *gateways) {
+	{"the number of variants is bounded", func(g *gateways) {
 		variant := func(i int) etagcache.Observation { return tagged(fmt.Sprint(i), "1") }
 		g.seen(variant(0))
 		before := g.read()
-		time.Sleep(2 * time.Millisecond) // so that this one is the oldest
+		time.Sleep(2 * time.Millisecond) // this makes variant 0 the oldest
 		const more = 3
 		for i := 1; i < etagcache.MaxVariants+more; i++ {
 			g.observe(g.read(), variant(i), nil)
@@ -181,18 +181,18 @@ var observeRules = []rule{
 		if _, ok := after.Variants[newest.Variant]; !ok {
 			g.Fatal("the newest variant is missing")
 		}
-		g.seen(newest) // displaces none
+		g.seen(newest) // displaces nothing
 		if n := len(g.read().Variants); n != etagcache.MaxVariants {
 			g.Fatalf("got %d variants", n)
 		}
 
-		// What was displaced still tells whether there was a change.
+		// The entry as read before still says what the displaced variant was.
 		g.observe(before, variant(0), nil)
 		g.unmoved(before, g.read())
 		g.observe(before, variant(1), nil)
 	}},
 
-	{"a variant that was displaced and has changed is a change", func(g *gateways) {
+	{"a change of a displaced variant is noticed", func(g *gateways) {
 		g.seen(tagged("0", "1"))
 		before := g.read()
 		time.Sleep(2 * time.Millisecond)
@@ -212,7 +212,7 @@ var observeRules = []rule{
 		g.knows(g.read())
 	}},
 
-	{"invalidate of what is not known is fine", func(g *gateways) {
+	{"an entry that does not exist can be invalidated", func(g *gateways) {
 		g.invalidate()
 		g.knows(g.read())
 	}},

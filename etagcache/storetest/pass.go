@@ -9,7 +9,7 @@ import (
 )
 
 var passRules = []rule{
-	{"a pass is shared", func(g *gateways) {
+	{"several passes can be held at once", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		before := g.read()
 		first, e := g.pass(long)
@@ -24,7 +24,7 @@ var passRules = []rule{
 		one := g.read()
 		g.moved(both, one)
 		if one.Busy <= 0 {
-			g.Fatal("the second pass is gone")
+			g.Fatal("the second pass has ended, too")
 		}
 		g.settle(second, etagcache.Settlement{}, nil)
 		none := g.read()
@@ -32,7 +32,7 @@ var passRules = []rule{
 		g.idle(none)
 	}},
 
-	{"passes keep a claim out until all have ended", func(g *gateways) {
+	{"passes exclude a claim until all have ended", func(g *gateways) {
 		first, _ := g.pass(long)
 		second, _ := g.pass(long)
 		g.refuseClaim()
@@ -42,26 +42,26 @@ var passRules = []rule{
 		g.claim(long)
 	}},
 
-	{"a pass never leaves anything known", func(g *gateways) {
+	{"nothing is known after a pass", func(g *gateways) {
 		grant, _ := g.pass(long)
 		o := tagged("v", "1")
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		g.knows(g.read())
 	}},
 
-	{"a pass is renewed and ends by itself", func(g *gateways) {
+	{"a pass can be renewed and expires otherwise", func(g *gateways) {
 		grant, _ := g.pass(long)
 		_, both := g.pass(short)
 		after := g.lapse(both.Epoch)
 		if after.Busy <= short.Lease {
-			g.Fatal("the other pass is gone")
+			g.Fatal("the other pass has ended, too")
 		}
 		g.check("renew", g.b.Renew(g.ctx, grant, short), nil)
 		g.idle(g.lapse(after.Epoch))
 		g.settle(grant, etagcache.Settlement{}, etagcache.ErrLost)
 	}},
 
-	{"passes let a refused claim go first", func(g *gateways) {
+	{"passes are refused in favor of a refused claim", func(g *gateways) {
 		grant, _ := g.pass(long)
 		g.refuseClaim()
 		g.refusePass()
@@ -72,7 +72,7 @@ var passRules = []rule{
 		g.pass(long)
 	}},
 
-	{"a refused claim is not waited for forever", func(g *gateways) {
+	{"a refused claim does not exclude passes for longer than a second", func(g *gateways) {
 		grant, _ := g.pass(long)
 		g.refuseClaim()
 		g.settle(grant, etagcache.Settlement{}, nil)
@@ -89,7 +89,7 @@ var passRules = []rule{
 		}
 	}},
 
-	{"who waits for a pass does not keep the turn of a claim that has given up", func(g *gateways) {
+	{"waiting for a pass does not extend the reservation of a claim", func(g *gateways) {
 		g.pass(long)
 		g.refuseClaim()
 		ctx, cancel := context.WithTimeout(g.ctx, 3*time.Second)
@@ -104,7 +104,7 @@ var passRules = []rule{
 		}
 	}},
 
-	{"a claim that waits keeps its turn", func(g *gateways) {
+	{"waiting for a claim extends its reservation", func(g *gateways) {
 		_, e := g.pass(long)
 		g.refuseClaim()
 		ctx, cancel := context.WithTimeout(g.ctx, 1200*time.Millisecond)

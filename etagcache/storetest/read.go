@@ -11,7 +11,7 @@ import (
 )
 
 var readRules = []rule{
-	{"an entry is created and stays the same", func(g *gateways) {
+	{"a read creates an entry and later reads return it", func(g *gateways) {
 		first := g.read()
 		g.idle(first)
 		g.knows(first)
@@ -68,8 +68,8 @@ var readRules = []rule{
 		g.knows(after)
 	}},
 
-	{"all entries are invalidated", func(g *gateways) {
-		g.check("invalidate all", g.a.InvalidateAll(g.ctx, long), nil) // of none
+	{"an invalidation of all entries leaves none out", func(g *gateways) {
+		g.check("invalidate all", g.a.InvalidateAll(g.ctx, long), nil) // without entries
 		const claimed = key + "&claimed"
 		var keys []string
 		before := map[string]etagcache.Entry{}
@@ -110,13 +110,13 @@ var readRules = []rule{
 		g.knows(read(claimed))
 	}},
 
-	{"an entry that is not used is forgotten", func(g *gateways) {
+	{"an unused entry is forgotten after its retention", func(g *gateways) {
 		brief := etagcache.Terms{Lease: time.Hour, Retention: 30 * time.Millisecond}
 		before, err := g.a.Read(g.ctx, key, brief)
 		g.check("read", err, nil)
 		err = g.a.Observe(g.ctx, key, before, tagged("v", "1"), brief)
 		if err != nil {
-			g.check("observe", err, etagcache.ErrStale) // forgotten already
+			g.check("observe", err, etagcache.ErrStale) // already forgotten
 		}
 		time.Sleep(brief.Retention + time.Millisecond)
 		after := g.read()
@@ -140,14 +140,14 @@ var readRules = []rule{
 		g.refuseClaim()
 	}},
 
-	{"keys are kept apart byte by byte", func(g *gateways) {
+	{"keys that differ in one byte have different entries", func(g *gateways) {
 		long1, long2 := strings.Repeat("k", 5000)+"1", strings.Repeat("k", 5000)+"2"
 		epochs := map[string]string{}
 		for _, k := range []string{"", "k", "K", "k ", "k\x00", "k\n", "k\xff", "{k}", "ключ", "*", long1, long2} {
 			e, err := g.a.Read(g.ctx, k, long)
 			g.check("read", err, nil)
 			if other, ok := epochs[e.Epoch]; ok {
-				g.Fatalf("%.10q and %.10q are one entry", other, k)
+				g.Fatalf("%.10q and %.10q have the same entry", other, k)
 			}
 			epochs[e.Epoch] = k
 			again, err := g.b.Read(g.ctx, k, long)
@@ -156,7 +156,7 @@ var readRules = []rule{
 		}
 	}},
 
-	{"what is stored comes back unchanged", func(g *gateways) {
+	{"a read returns what was stored", func(g *gateways) {
 		var want []etagcache.Observation
 		add := func(own bool, r validator.Representation) {
 			variant := fmt.Sprintf("%d\x00 %%\xff\"{:", len(want))
@@ -188,7 +188,7 @@ var readRules = []rule{
 			g.seen(o)
 		}
 		g.knows(g.read(), want...)
-		// What was read compares equal to what was stored.
+		// Each comes back equal, so observing it again changes nothing.
 		for _, o := range want {
 			g.seen(o)
 		}

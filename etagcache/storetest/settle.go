@@ -14,7 +14,7 @@ var settleRules = []rule{
 		g.knows(after, tagged("v", "1"), tagged("w", "2"))
 	}},
 
-	{"a write that happened drops them", func(g *gateways) {
+	{"a write that happened drops the variants", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, claimed := g.claim(long)
 		g.settle(grant, etagcache.Settlement{}, nil)
@@ -24,7 +24,7 @@ var settleRules = []rule{
 		g.knows(after)
 	}},
 
-	{"what the holder saw is stored", func(g *gateways) {
+	{"an observation by the holder of a claim is stored", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		for _, tag := range []string{"2", "2"} {
 			grant, _ := g.claim(long)
@@ -32,12 +32,12 @@ var settleRules = []rule{
 			g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 			g.knows(g.read(), tagged("v", "1"), o)
 		}
-		// Another value tells that the other variant has changed, too.
+		// A different value means that the other variant has changed, too.
 		grant, _ := g.claim(long)
 		o := tagged("w", "3")
 		g.settle(grant, etagcache.Settlement{Unchanged: true, Observation: &o}, nil)
 		g.knows(g.read(), o)
-		// And so does another Vary.
+		// So does a different Vary.
 		grant, _ = g.claim(long)
 		o = tagged("x", "4")
 		o.Vary = "cookie"
@@ -45,7 +45,7 @@ var settleRules = []rule{
 		g.knows(g.read(), o)
 	}},
 
-	{"what the holder saw after its write is all that is known", func(g *gateways) {
+	{"an observation after the write is all that is known", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		g.seen(tagged("w", "2"))
 		grant, _ := g.claim(long)
@@ -54,7 +54,7 @@ var settleRules = []rule{
 		g.knows(g.read(), o)
 	}},
 
-	{"what the holder of a pass saw is not", func(g *gateways) {
+	{"an observation by the holder of a pass is not stored", func(g *gateways) {
 		grant, _ := g.pass(long)
 		o := tagged("v", "1")
 		g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: "r"}, nil)
@@ -62,7 +62,7 @@ var settleRules = []rule{
 		g.receipt("")
 	}},
 
-	{"a receipt is kept with what the write led to", func(g *gateways) {
+	{"a receipt stays as long as the state that the write led to", func(g *gateways) {
 		g.write("r")
 		g.receipt("r")
 		g.seen(tagged("v", "1"))
@@ -75,7 +75,7 @@ var settleRules = []rule{
 		g.receipt("r")
 	}},
 
-	{"a receipt goes with what the write led to", func(g *gateways) {
+	{"a receipt is dropped with the state that the write led to", func(g *gateways) {
 		for _, end := range []func(){
 			g.invalidate,
 			func() { g.observe(g.read(), tagged("v", "2"), nil) },
@@ -92,7 +92,7 @@ var settleRules = []rule{
 		}
 	}},
 
-	{"nothing stands after an invalidation", func(g *gateways) {
+	{"nothing is known after an invalidation during the write", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)
 		g.invalidate()
@@ -129,7 +129,7 @@ var settleRules = []rule{
 	}},
 }
 
-// write has a write lead to the variant "v" with the tag "1".
+// write performs a write that leads to the variant "v" with the tag "1".
 func (g *gateways) write(receipt string) {
 	g.Helper()
 	grant, _ := g.claim(long)
@@ -137,10 +137,10 @@ func (g *gateways) write(receipt string) {
 	g.settle(grant, etagcache.Settlement{Observation: &o, Receipt: receipt}, nil)
 }
 
-// receipt wants the entry to have that receipt.
+// receipt fails the test unless the entry has the wanted receipt.
 func (g *gateways) receipt(want string) {
 	g.Helper()
 	if e := g.read(); e.Receipt != want {
-		g.Fatalf("got the receipt %q, want %q: %+v", e.Receipt, want, e)
+		g.Fatalf("got receipt %q, want %q: %+v", e.Receipt, want, e)
 	}
 }

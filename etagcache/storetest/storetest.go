@@ -1,4 +1,5 @@
-// Package storetest states the contract of etagcache.Store as tests.
+// Package storetest states the contract of [etagcache.Store] as tests. A test of an
+// implementation fills in a [Suite] and calls [Suite.Run] and [Suite.Stress].
 package storetest
 
 import (
@@ -13,16 +14,17 @@ import (
 
 // Suite is the contract, for one implementation.
 type Suite struct {
-	// Open returns an empty store as two gateways see it, which may be one and
-	// the same value. Both are closed with the test.
+	// Open returns an empty store, opened by two gateways. Both may be the same
+	// value. Open must arrange that they are closed when the test ends.
 	Open func(t *testing.T) (a, b etagcache.Store)
 
-	// Lose has the store that was opened last lose everything. A store that
-	// can't, as long as there are gateways, has none.
+	// Lose deletes everything from the store that was opened last. It is nil for
+	// a store that loses nothing while its gateways run; then the rules about
+	// losses are left out.
 	Lose func(t *testing.T)
 
-	// In runs a test, say in a synctest bubble: in this package time passes
-	// through sleeping and waiting only. Default: just call it.
+	// In runs each test, for example in a synctest bubble: the tests depend on
+	// time only by sleeping and waiting. Default: call the test.
 	In func(t *testing.T, test func(t *testing.T))
 }
 
@@ -35,7 +37,7 @@ func (s Suite) Run(t *testing.T) {
 		{"settle", settleRules},
 		{"pass", passRules},
 		{"wait", waitRules},
-		{"invalidate below", invalidateMatchingRules},
+		{"invalidate matching", invalidateMatchingRules},
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules})
@@ -68,8 +70,8 @@ type rule struct {
 	test func(g *gateways)
 }
 
-// gateways is a test with two gateways. Its methods call a, unless they say
-// otherwise, and end the test where the outcome is not the one wanted.
+// gateways is a test with two gateways. Its methods call a unless they say
+// otherwise. They end the test if the outcome is not the expected one.
 type gateways struct {
 	*testing.T
 	a, b etagcache.Store
@@ -80,7 +82,7 @@ type gateways struct {
 const key = "GET https://example.com/a?b=c"
 
 var (
-	// long outlasts any test. It has no grace, so that nothing waits for one.
+	// long has a lease that outlasts any test, and no grace to wait for.
 	long = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour}
 	// short has a lease that a test can wait for.
 	short = etagcache.Terms{Lease: 40 * time.Millisecond, Retention: 24 * time.Hour}
@@ -138,27 +140,28 @@ func (g *gateways) invalidate() {
 	g.check("invalidate", g.a.Invalidate(g.ctx, key, long), nil)
 }
 
-// refuseClaim wants b to be refused a claim for the present epoch.
+// refuseClaim checks that b is refused a claim on the present epoch.
 func (g *gateways) refuseClaim() {
 	g.Helper()
 	_, e, err := g.b.Claim(g.ctx, key, g.read().Epoch, long)
-	g.check("another claim", err, etagcache.ErrBusy)
+	g.check("second claim", err, etagcache.ErrBusy)
 	if e.Busy <= 0 || e.Epoch == "" {
-		g.Fatalf("another claim: busy, but the entry is %+v", e)
+		g.Fatalf("second claim: busy, but the entry is %+v", e)
 	}
 }
 
-// refusePass wants b to be refused a pass.
+// refusePass checks that b is refused a pass.
 func (g *gateways) refusePass() {
 	g.Helper()
 	_, e, err := g.b.Pass(g.ctx, key, long)
-	g.check("another pass", err, etagcache.ErrBusy)
+	g.check("second pass", err, etagcache.ErrBusy)
 	if e.Busy <= 0 || e.Epoch == "" {
-		g.Fatalf("another pass: busy, but the entry is %+v", e)
+		g.Fatalf("second pass: busy, but the entry is %+v", e)
 	}
 }
 
-// lapse waits until the lease that is over soon has moved the epoch.
+// lapse waits until the epoch moves because a lease or grace ends. It returns the
+// entry as it is then.
 func (g *gateways) lapse(epoch string) etagcache.Entry {
 	g.Helper()
 	for {
@@ -170,7 +173,7 @@ func (g *gateways) lapse(epoch string) etagcache.Entry {
 	}
 }
 
-// tick returns when the store's clock is past t.
+// tick waits until the store's clock is past t.
 func (g *gateways) tick(t time.Time) {
 	g.Helper()
 	for !g.read().Now.After(t) {
@@ -199,7 +202,7 @@ func (g *gateways) unmoved(before, after etagcache.Entry) {
 	}
 }
 
-// knows wants these observations to be all that e holds.
+// knows checks that e holds exactly the given observations.
 func (g *gateways) knows(e etagcache.Entry, want ...etagcache.Observation) {
 	g.Helper()
 	if len(e.Variants) != len(want) {

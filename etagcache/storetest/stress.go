@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// Stress lets many goroutines read and write a few resources at once, and holds
-// what the store says against the resources themselves.
+// Stress tests the implementation with many goroutines that read and write a few
+// resources at once. It compares what the store says with the resources themselves.
 func (s Suite) Stress(t *testing.T) {
 	const workers, rounds = 16, 150
 	a, b := s.Open(t)
@@ -52,12 +52,12 @@ func (s Suite) Stress(t *testing.T) {
 		known += r.known.Load()
 	}
 	if claims == 0 || known == 0 {
-		t.Fatalf("nothing was tested: %d claims, %d of them with something known", claims, known)
+		t.Fatalf("nothing was tested: %d claims, %d of them with a known variant", claims, known)
 	}
 }
 
-// resource is changed by those who hold a claim or pass only, so what the store
-// tells the holder of a claim has to be true.
+// resource is changed only by holders of a claim or pass, so what the store tells
+// the holder of a claim must be true.
 type resource struct {
 	*testing.T
 	key     string
@@ -86,7 +86,7 @@ func (r *resource) get(store etagcache.Store) error {
 	return err
 }
 
-// put claims the resource, and changes it or finds a reason not to.
+// put claims the resource and, if change is set, changes it.
 func (r *resource) put(store etagcache.Store, change bool) error {
 	epoch := ""
 	for {
@@ -127,7 +127,7 @@ func (r *resource) write(store etagcache.Store, grant etagcache.Grant, e etagcac
 	return store.Settle(r.Context(), grant, s, long)
 }
 
-// post changes the resource along with others.
+// post takes a pass and changes the resource.
 func (r *resource) post(store etagcache.Store) error {
 	for {
 		grant, e, err := store.Pass(r.Context(), r.key, long)
@@ -150,7 +150,7 @@ func (r *resource) post(store etagcache.Store) error {
 	}
 }
 
-// fresh wants an epoch that was never seen before.
+// fresh fails the test if the epoch was seen before.
 func (r *resource) fresh(epoch string) {
 	if _, again := r.epochs.LoadOrStore(epoch, true); again {
 		r.Errorf("epoch %q is reused", epoch)

@@ -9,7 +9,7 @@ import (
 )
 
 var waitRules = []rule{
-	{"there is nothing to wait for", func(g *gateways) {
+	{"wait returns at once if there is nothing to wait for", func(g *gateways) {
 		wait := func(e etagcache.Entry) {
 			g.Helper()
 			g.check("wait", g.a.Wait(g.ctx, key, e), nil)
@@ -23,28 +23,28 @@ var waitRules = []rule{
 		wait(e)
 	}},
 
-	{"the end of a write wakes at once", func(g *gateways) {
+	{"the end of a claim wakes the waiters at once", func(g *gateways) {
 		g.prompt(func() func() {
 			grant, _ := g.claim(long)
 			return func() { g.check("settle", g.b.Settle(g.ctx, grant, etagcache.Settlement{}, long), nil) }
 		})
 	}},
 
-	{"the end of a pass wakes at once", func(g *gateways) {
+	{"the end of a pass wakes the waiters at once", func(g *gateways) {
 		g.prompt(func() func() {
 			grant, _ := g.pass(long)
 			return func() { g.check("settle", g.b.Settle(g.ctx, grant, etagcache.Settlement{}, long), nil) }
 		})
 	}},
 
-	{"a change from elsewhere wakes at once", func(g *gateways) {
+	{"an invalidation wakes the waiters at once", func(g *gateways) {
 		g.claim(long)
 		g.prompt(func() func() {
 			return func() { g.check("invalidate", g.b.Invalidate(g.ctx, key, long), nil) }
 		})
 	}},
 
-	{"the end of a lease wakes", func(g *gateways) {
+	{"the end of a lease wakes the waiters", func(g *gateways) {
 		_, e := g.claim(short)
 		var wg sync.WaitGroup
 		for range 4 {
@@ -53,7 +53,7 @@ var waitRules = []rule{
 		wg.Wait()
 	}},
 
-	{"whoever gives up gets the error of the context", func(g *gateways) {
+	{"wait returns the error of its context", func(g *gateways) {
 		_, e := g.claim(long)
 		ctx, cancel := context.WithTimeout(g.ctx, 30*time.Millisecond)
 		defer cancel()
@@ -92,9 +92,9 @@ func (g *gateways) waitUntilMoved(store etagcache.Store, seen etagcache.Entry) {
 	}
 }
 
-// prompt repeats a hand-over a number of times: begin makes the entry busy and
-// returns what ends that. If no waiter were woken, all of them would take half
-// a second each.
+// prompt tests that waiters are woken. It repeats a hand-over several times: begin
+// makes the entry busy, and the function that it returns ends that. If no waiter
+// were woken, each hand-over would take half a second.
 func (g *gateways) prompt(begin func() (end func())) {
 	g.Helper()
 	const rounds = 10
@@ -106,7 +106,7 @@ func (g *gateways) prompt(begin func() (end func())) {
 		for _, store := range []etagcache.Store{g.a, g.b, g.a} {
 			wg.Go(func() { g.waitUntilMoved(store, seen) })
 		}
-		time.Sleep(5 * time.Millisecond) // most are asleep now; it doesn't matter if not
+		time.Sleep(5 * time.Millisecond) // most waiters are asleep now; the result doesn't depend on it
 		end()
 		wg.Wait()
 	}

@@ -12,9 +12,9 @@ import (
 // states holds the letter of each validator.State.
 const states = "uap"
 
-// pack returns o as text for Redis: its flags, the modification date in unix
-// seconds or "-", and the entity tag or nothing. What is the same packs the
-// same, so that scripts can compare it.
+// pack returns o as text for Redis: its flags, the modification date in Unix
+// seconds or "-", and the entity tag or nothing. Equal representations have the
+// same text, so the scripts compare them as strings.
 //
 //	po 1763769600 W/"33a64df5"
 func pack(o validator.Observed) string {

@@ -1,0 +1,46 @@
+package etagcache
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+)
+
+// Grant is a claim or a pass.
+type Grant struct {
+	// Key is the key of the entry.
+	Key string
+	// Token identifies the grant. It is never reused.
+	Token string
+	// Pass reports whether the grant is a pass rather than a claim.
+	Pass bool
+}
+
+// Settlement states what is known at the end of a write. At the end of a pass
+// nothing is known, whatever the Settlement says, because others may have written
+// at the same time.
+type Settlement struct {
+	// Unchanged means that the write did not happen, so the stored validators
+	// remain valid. Otherwise they are dropped.
+	Unchanged bool
+	// Observation, if not nil, is the state in which the holder of the claim
+	// left the resource, as seen at the origin. It was seen before the write if
+	// Unchanged is set, and otherwise after it.
+	Observation *Observation
+	// Receipt is a text of at most 64 bytes by which the write can be
+	// recognized later. It is stored with the Observation, and dropped with the
+	// validators.
+	Receipt string
+}
+
+// settled is the epoch that begins when the write of g ends. It is derived from
+// the token, so that a repeated Settle can recognize its own effect.
+func (g Grant) settled() string { return g.Token + "." }
+
+// NewToken returns a token that is unique without any coordination: 96 random
+// bits in 16 characters. Redis stores several tokens in each entry, which is why
+// it isn't the longer one of crypto/rand.Text.
+func NewToken() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

@@ -1,0 +1,202 @@
+package etagcache
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// entry is an Entry as Memory keeps it. It follows the same rules as the scripts
+// in the directory lua; the suite in storetest tests both.
+type entry struct {
+	key   string
+	epoch string
+
+	// leases holds the time at which each claim or pass expires, by its token.
+	leases  map[string]time.Time
+	claimed bool // the only lease is a claim
+
+	// reserved is the time until which passes are refused in favor of a claim
+	// that was refused.
+	reserved time.Time
+
+	vary     string
+	variants []variant // in the order in which they were last stored
+	receipt  string    // of the write that led to them
+
+	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
+	waiting int
+
+	until time.Time // the end of the retention
+}
+
+type variant struct {
+	key    string
+	stored time.Time
+	since  time.Time // when it was first stored in its present form
+	validator.Observed
+}
+
+// snapshot returns the entry as callers see it.
+func (e *entry) snapshot(now time.Time) Entry {
+	s := Entry{
+		Epoch:    e.epoch,
+		Busy:     e.busy(now),
+		Vary:     e.vary,
+		Variants: make(map[string]Stored, len(e.variants)),
+		Receipt:  e.receipt,
+		Now:      now,
+	}
+	for _, v := range e.variants {
+		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
+	}
+	return s
+}
+
+// move gives the entry a new epoch and wakes everyone who waits.
+func (e *entry) move(epoch string) {
+	e.epoch = epoch
+	if e.moved != nil {
+		close(e.moved)
+		e.moved = nil
+	}
+}
+
+// drop forgets the variants and their receipt.
+func (e *entry) drop() { e.variants, e.receipt = nil, "" }
+
+// lapse ends the leases that have expired.
+func (e *entry) lapse(now time.Time) {
+	lapsed := false
+	for token, end := range e.leases {
+		if !end.After(now) {
+			e.release(token)
+			lapsed = true
+		}
+	}
+	if lapsed {
+		e.drop()
+		e.move(NewToken())
+	}
+}
+
+func (e *entry) hold(token string, end time.Time) {
+	if e.leases == nil {
+		e.leases = make(map[string]time.Time, 1)
+	}
+	e.leases[token] = end
+}
+
+func (e *entry) release(token string) {
+	delete(e.leases, token)
+	if len(e.leases) == 0 {
+		e.leases, e.claimed = nil, false
+	}
+}
+
+func (e *entry) holds(g Grant) bool {
+	_, ok := e.leases[g.Token]
+	return ok && e.claimed != g.Pass
+}
+
+// busy returns how long the write in flight can still last, or zero.
+func (e *entry) busy(now time.Time) time.Duration {
+	var left time.Duration
+	for _, end := range e.leases {
+		left = max(left, end.Sub(now))
+	}
+	return left
+}
+
+// wait returns how long a writer may have to wait: until the write in flight or,
+// if there is none, a reservation has ended. Zero means not at all.
+func (e *entry) wait(now time.Time) time.Duration {
+	if left := e.busy(now); left > 0 {
+		return left
+	}
+	return max(0, e.reserved.Sub(now))
+}
+
+// reserve extends a reservation while the claim still has to wait for passes.
+func (e *entry) reserve(now time.Time) {
+	if len(e.leases) > 0 && e.reserved.After(now) {
+		e.reserved = now.Add(reservation)
+	}
+}
+
+// idle reports whether the entry may be forgotten at any time.
+func (e *entry) idle() bool { return len(e.leases) == 0 && e.waiting == 0 }
+
+// expired reports whether the entry may be forgotten because its retention is over.
+func (e *entry) expired(now time.Time) bool { return e.idle() && !e.until.After(now) }
+
+// observe stores an observation made under the current epoch.
+func (e *entry) observe(before Entry, o Observation, now time.Time) error {
+	known, wasKnown := before.Variants[o.Variant]
+	stored := e.variant(o.Variant)
+	if stored != nil && !stored.Observed.Equal(o.Observed) && !(wasKnown && stored.Observed.Equal(known.Observed)) {
+		e.drop()
+		e.move(NewToken())
+		return ErrStale
+	}
+	changed := stored == nil && wasKnown && !known.Observed.Equal(o.Observed)
+	if changed {
+		e.drop()
+	}
+	if e.store(o, now) || changed {
+		e.move(NewToken())
+	}
+	return nil
+}
+
+// settle ends the write of g.
+func (e *entry) settle(g Grant, s Settlement, now time.Time) {
+	alone := !g.Pass && e.epoch == g.Token
+	if !alone || !s.Unchanged {
+		e.drop()
+	}
+	if alone && s.Observation != nil {
+		e.store(*s.Observation, now)
+		e.receipt = cmp.Or(s.Receipt, e.receipt)
+	}
+	e.release(g.Token)
+	e.move(g.settled())
+}
+
+// store stores an observation. If it contradicts what is stored, store drops that
+// first and reports true.
+func (e *entry) store(o Observation, now time.Time) (changed bool) {
+	old := e.variant(o.Variant)
+	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
+
+	since := now
+	var kept []variant
+	if changed {
+		e.drop()
+	} else {
+		if old != nil {
+			since = old.since
+		}
+		for _, v := range e.variants {
+			if v.key != o.Variant {
+				kept = append(kept, v)
+			}
+		}
+		if len(kept) == MaxVariants {
+			kept = kept[1:]
+		}
+	}
+	e.vary = o.Vary
+	e.variants = append(kept, variant{key: o.Variant, stored: now, since: since, Observed: o.Observed})
+	return changed
+}
+
+func (e *entry) variant(key string) *variant {
+	for i := range e.variants {
+		if e.variants[i].key == key {
+			return &e.variants[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package etagcache
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// reply is what a script returns: a status and the values that follow it.
+type reply []any
+
+func (r reply) status() error {
+	status, _ := r.text(0)
+	switch status {
+	case "OK":
+		return nil
+	case "BUSY":
+		return ErrBusy
+	case "STALE":
+		return ErrStale
+	case "LOST":
+		return ErrLost
+	default:
+		return r.malformed()
+	}
+}
+
+// entry returns the entry that follows the status.
+func (r reply) entry() (Entry, error) {
+	epoch, ok1 := r.text(1)
+	busy, ok2 := r.number(2)
+	now, ok3 := r.number(3)
+	vary, ok4 := r.text(4)
+	_, ok5 := r.number(5)
+	receipt, ok6 := r.text(6)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
+		return Entry{}, r.malformed()
+	}
+	e := Entry{
+		Epoch:    epoch,
+		Busy:     time.Duration(busy) * time.Millisecond,
+		Vary:     vary,
+		Variants: make(map[string]Stored, (len(r)-7)/2),
+		Receipt:  receipt,
+		Now:      time.UnixMilli(now),
+	}
+	for i := 7; i < len(r); i += 2 {
+		variant, _ := r.text(i)
+		value, _ := r.text(i + 1)
+		s, err := stored(value, now)
+		if err != nil {
+			return Entry{}, r.malformed()
+		}
+		e.Variants[variant] = s
+	}
+	return e, nil
+}
+
+// stored parses what the scripts store for a variant.
+func stored(value string, now int64) (s Stored, err error) {
+	stored, value, _ := strings.Cut(value, " ")
+	known, packed, _ := strings.Cut(value, " ")
+	at, err := strconv.ParseInt(stored, 10, 64)
+	if err != nil {
+		return s, err
+	}
+	before, err := strconv.ParseInt(known, 10, 64)
+	if err != nil {
+		return s, err
+	}
+	s.Observed, err = unpack(packed)
+	s.Age = time.Duration(max(0, now-at)) * time.Millisecond
+	s.Since = time.UnixMilli(at - before)
+	return s, err
+}
+
+// began reports whether the call began a generation. The reply must contain an
+// entry.
+func (r reply) began() bool {
+	n, _ := r.number(5)
+	return n == 1
+}
+
+// wait returns the time that follows the status.
+func (r reply) wait() (time.Duration, error) {
+	left, ok := r.number(1)
+	if !ok {
+		return 0, r.malformed()
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}
+
+func (r reply) text(i int) (string, bool) {
+	if i >= len(r) {
+		return "", false
+	}
+	s, ok := r[i].(string)
+	return s, ok
+}
+
+func (r reply) number(i int) (int64, bool) {
+	if i >= len(r) {
+		return 0, false
+	}
+	n, ok := r[i].(int64)
+	return n, ok
+}
+
+func (r reply) malformed() error {
+	return fmt.Errorf("%w: unexpected reply: %q", ErrUnavailable, []any(r))
+}
