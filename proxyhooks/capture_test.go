@@ -13,18 +13,18 @@ import (
 )
 
 // capture serves a request through a Capture that holds 10 bytes.
-func capture(t *testing.T, d *diary, method string, next caddyhttp.Handler) error {
+func capture(t *testing.T, rec *recorder, method string, next caddyhttp.Handler) error {
 	t.Helper()
-	return NewCapture(d, both, d).Serve(next, newRequest(method, nil))
+	return NewCapture(rec, both, rec).Serve(next, newRequest(method, nil))
 }
 
 // only returns what was shown, which must have been once.
-func (d *diary) only(t *testing.T) Shown {
+func (rec *recorder) only(t *testing.T) Shown {
 	t.Helper()
-	if len(d.shown) != 1 {
-		t.Fatalf("labelled %d times", len(d.shown))
+	if len(rec.shown) != 1 {
+		t.Fatalf("labelled %d times", len(rec.shown))
 	}
-	return d.shown[0]
+	return rec.shown[0]
 }
 
 func tagOf(content string, h http.Header) validator.ETag {
@@ -34,24 +34,24 @@ func tagOf(content string, h http.Header) validator.ETag {
 }
 
 func TestCaptureHolds(t *testing.T) {
-	d := newDiary()
-	if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+	rec := newRecorder()
+	if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 		for _, piece := range []string{"01", "23", "45"} {
 			_, _ = io.WriteString(w, piece)
 			if err := http.NewResponseController(w).Flush(); err != nil {
 				t.Error(err)
 			}
 		}
-		d.expect(t)
+		rec.expect(t)
 	})); err != nil {
 		t.Error(err)
 	}
-	d.expect(t, "label 200", "header 200", "content")
-	s := d.only(t)
+	rec.expect(t, "label 200", "header 200", "content")
+	s := rec.only(t)
 	if want := tagOf("012345", nil); !s.Known || s.Untagged || s.State != validator.Present || s.Own || s.ETag != want {
 		t.Errorf("%+v, want tag %s", s, want)
 	}
-	if got := d.content.String(); got != "012345" {
+	if got := rec.content.String(); got != "012345" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -80,37 +80,37 @@ func TestCaptureLimit(t *testing.T) {
 		for size, held := range map[int]bool{0: true, 1: true, 9: true, 10: true, 11: false, 100_000: false} {
 			t.Run(way, func(t *testing.T) {
 				content := strings.Repeat("x", size)
-				d := newDiary()
-				if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+				rec := newRecorder()
+				if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 					write(w, content)
 				})); err != nil {
 					t.Error(err)
 				}
-				s, want := d.only(t), tagOf(content, nil)
+				s, want := rec.only(t), tagOf(content, nil)
 				switch {
-				case d.content.String() != content:
-					t.Errorf("%d bytes: got %d", size, d.content.Len())
-				case held && (s.Untagged || s.ETag != want || len(d.late) != 0):
-					t.Errorf("%d bytes: %+v, late %v", size, s, d.late)
-				case !held && (!s.Known || !s.Untagged || s.ETag.Valid || len(d.late) != 1 || d.late[0].ETag != want):
-					t.Errorf("%d bytes: %+v, late %v", size, s, d.late)
+				case rec.content.String() != content:
+					t.Errorf("%d bytes: got %d", size, rec.content.Len())
+				case held && (s.Untagged || s.ETag != want || len(rec.late) != 0):
+					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
+				case !held && (!s.Known || !s.Untagged || s.ETag.Valid || len(rec.late) != 1 || rec.late[0].ETag != want):
+					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
 				}
 			})
 		}
 	}
 	t.Run("announced", func(t *testing.T) {
-		d := newDiary()
-		if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+		rec := newRecorder()
+		if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "11")
 			_, _ = io.WriteString(w, "0")
 			_ = http.NewResponseController(w).Flush()
-			d.expect(t, "label 200", "header 200", "content", "flush")
+			rec.expect(t, "label 200", "header 200", "content", "flush")
 			_, _ = io.WriteString(w, "1234567890")
 		})); err != nil {
 			t.Error(err)
 		}
-		if want := tagOf("01234567890", nil); len(d.late) != 1 || d.late[0].ETag != want {
-			t.Errorf("late %v", d.late)
+		if want := tagOf("01234567890", nil); len(rec.late) != 1 || rec.late[0].ETag != want {
+			t.Errorf("late %v", rec.late)
 		}
 	})
 }
@@ -141,10 +141,10 @@ func TestCapturePasses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := newDiary()
-			if err := capture(t, d, test.method, handler(func(w http.ResponseWriter, r *http.Request) {
+			rec := newRecorder()
+			if err := capture(t, rec, test.method, handler(func(w http.ResponseWriter, r *http.Request) {
 				responding(test.status, "content", test.fields...).ServeHTTP(w, r)
-				if got := d.content.String(); got != "content" {
+				if got := rec.content.String(); got != "content" {
 					t.Errorf("got %q at once", got)
 				}
 				if rw, ok := w.(io.ReaderFrom); !ok {
@@ -155,9 +155,9 @@ func TestCapturePasses(t *testing.T) {
 			})); err != nil {
 				t.Error(err)
 			}
-			s := d.only(t)
-			if s.Known != test.want.Known || s.Untagged != test.want.Untagged || len(d.late) != 0 {
-				t.Errorf("%+v, late %v", s, d.late)
+			s := rec.only(t)
+			if s.Known != test.want.Known || s.Untagged != test.want.Untagged || len(rec.late) != 0 {
+				t.Errorf("%+v, late %v", s, rec.late)
 			}
 		})
 	}
@@ -165,31 +165,31 @@ func TestCapturePasses(t *testing.T) {
 
 func TestCaptureStatus(t *testing.T) {
 	t.Run("informational responses pass (15.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(103)
 			w.WriteHeader(103)
 			w.WriteHeader(200)
 			w.WriteHeader(500) // too late
 		}))
-		d.expect(t, "header 103", "header 103", "label 200", "header 200")
+		rec.expect(t, "header 103", "header 103", "label 200", "header 200")
 	})
 	t.Run("101 isn't labelled (15.2.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(101)
 			_ = http.NewResponseController(w).Flush()
 		}))
-		d.expect(t, "header 101", "flush")
+		rec.expect(t, "header 101", "flush")
 	})
 	t.Run("no answer is 200", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(http.ResponseWriter, *http.Request) {}))
-		if s := d.only(t); s.ETag != tagOf("", nil) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(http.ResponseWriter, *http.Request) {}))
+		if s := rec.only(t); s.ETag != tagOf("", nil) {
 			t.Errorf("%+v", s)
 		}
-		if d.events[1] != "header 200" {
-			t.Error(d.events)
+		if rec.events[1] != "header 200" {
+			t.Error(rec.events)
 		}
 	})
 	t.Run("a date is weak within its second and the next (8.8.2.2)", func(t *testing.T) {
@@ -197,9 +197,9 @@ func TestCaptureStatus(t *testing.T) {
 			"Sun, 06 Nov 1994 08:49:36 GMT": true, "Sun, 06 Nov 1994 08:49:37 GMT": true,
 			"Sun, 06 Nov 1994 08:49:38 GMT": true, "Sun, 06 Nov 1994 08:49:39 GMT": false,
 		} {
-			d := newDiary()
-			_ = capture(t, d, "GET", responding(200, "", "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Date", date))
-			if s := d.only(t); s.WeakDate != weak || s.LastModified.IsZero() {
+			rec := newRecorder()
+			_ = capture(t, rec, "GET", responding(200, "", "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Date", date))
+			if s := rec.only(t); s.WeakDate != weak || s.LastModified.IsZero() {
 				t.Errorf("at %s: %+v", date, s)
 			}
 		}
@@ -209,31 +209,31 @@ func TestCaptureStatus(t *testing.T) {
 func TestCaptureErrors(t *testing.T) {
 	t.Run("of the next handler", func(t *testing.T) {
 		for status, absent := range map[int]bool{404: true, 410: true, 403: false, 500: false, 0: false} {
-			d := newDiary()
+			rec := newRecorder()
 			sent := caddyhttp.HandlerError{Err: errLegacy, StatusCode: status}
-			if err := capture(t, d, "GET", failing(sent)); !errors.Is(err, errLegacy) {
+			if err := capture(t, rec, "GET", failing(sent)); !errors.Is(err, errLegacy) {
 				t.Error(err)
 			}
-			if got := len(d.late) == 1 && d.late[0].State == validator.Absent; got != absent || len(d.shown) > 0 || d.content.Len() > 0 {
-				t.Errorf("%d: %q", status, d.events)
+			if got := len(rec.late) == 1 && rec.late[0].State == validator.Absent; got != absent || len(rec.shown) > 0 || rec.content.Len() > 0 {
+				t.Errorf("%d: %q", status, rec.events)
 			}
 		}
 	})
 	t.Run("while content is held", func(t *testing.T) {
-		d := newDiary()
-		if err := capture(t, d, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		rec := newRecorder()
+		if err := capture(t, rec, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			_, _ = io.WriteString(w, "half")
 			return caddyhttp.Error(404, errLegacy)
 		})); !errors.Is(err, errLegacy) {
 			t.Error(err)
 		}
-		d.expect(t)
+		rec.expect(t)
 	})
 	t.Run("a panic while content is held", func(t *testing.T) {
 		for _, value := range []any{http.ErrAbortHandler, "bug"} {
-			d := newDiary()
+			rec := newRecorder()
 			if p := recovered(func() {
-				_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+				_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.WriteString(w, "half")
 					_ = http.NewResponseController(w).Flush() // as the proxy does
 					panic(value)
@@ -241,19 +241,19 @@ func TestCaptureErrors(t *testing.T) {
 			}); p != value {
 				t.Errorf("got %v", p)
 			}
-			d.expect(t)
+			rec.expect(t)
 		}
 	})
 	t.Run("a panic while content passes shows no tag", func(t *testing.T) {
-		d := newDiary()
+		rec := newRecorder()
 		_ = recovered(func() {
-			_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+			_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, "more than ten bytes")
 				panic(http.ErrAbortHandler)
 			}))
 		})
-		if len(d.late) > 0 {
-			t.Error(d.late)
+		if len(rec.late) > 0 {
+			t.Error(rec.late)
 		}
 	})
 }
@@ -276,9 +276,9 @@ func TestCaptureDrops(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := newDiary()
-			d.refuse = true
-			err := capture(t, d, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			rec := newRecorder()
+			rec.drop = true
+			err := capture(t, rec, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				for i := 0; i < len(test.fields); i += 2 {
 					w.Header().Set(test.fields[i], test.fields[i+1])
 				}
@@ -294,7 +294,7 @@ func TestCaptureDrops(t *testing.T) {
 				if cut := r.Context().Err() != nil; cut != test.cut {
 					t.Errorf("cut: %t", cut)
 				}
-				if len(d.shown) > 0 {
+				if len(rec.shown) > 0 {
 					w.Header().Set("X-Checksum", "a trailer field")
 				}
 				if test.cut {
@@ -302,22 +302,22 @@ func TestCaptureDrops(t *testing.T) {
 				}
 				return errLegacy
 			}))
-			if err != nil && len(d.events) > 0 {
+			if err != nil && len(rec.events) > 0 {
 				t.Error(err)
 			}
-			if len(d.events) > 0 {
-				d.expect(t, "label 200")
+			if len(rec.events) > 0 {
+				rec.expect(t, "label 200")
 			}
-			if d.header["X-Checksum"] != nil {
+			if rec.header["X-Checksum"] != nil {
 				t.Error("the trailer field is in the header")
 			}
 		})
 	}
 	t.Run("any other panic goes on", func(t *testing.T) {
-		d := newDiary()
-		d.refuse = true
+		rec := newRecorder()
+		rec.drop = true
 		if p := recovered(func() {
-			_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+			_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("ETag", `"own"`)
 				w.WriteHeader(200)
 				panic("bug")
@@ -327,11 +327,128 @@ func TestCaptureDrops(t *testing.T) {
 		}
 	})
 	t.Run("at the end", func(t *testing.T) {
-		d := newDiary()
-		d.refuse = true
-		if err := capture(t, d, "GET", responding(200, "content")); err != nil {
+		rec := newRecorder()
+		rec.drop = true
+		if err := capture(t, rec, "GET", responding(200, "content")); err != nil {
 			t.Error(err)
 		}
-		d.expect(t, "label 200")
+		rec.expect(t, "label 200")
 	})
 }
+
+// TestHoldParts: whatever has a tag of ours that no other content has is held back,
+// if it may be, for parts to be cut out of it.
+func TestHoldParts(t *testing.T) {
+	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
+	pointer, err := ParsePointer("/v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
+	for _, test := range []struct {
+		name    string
+		sources []Source
+		method  string
+		status  int
+		content string
+		fields  []string
+		held    bool
+		tagged  bool
+	}{
+		{"the tag is in the header", header, "GET", 200, "0123456789", []string{"X-Version", "7"}, true, true},
+		{"content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7"}, false, true},
+		{"announced content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7", "Content-Length", "11"}, false, true},
+		{"a stream", header, "GET", 200, "0123", []string{"X-Version", "7", "Content-Type", "text/event-stream"}, false, true},
+		{"the backend's own tag", header, "GET", 200, "0123", []string{"ETag", `"own"`}, false, true},
+		{"no tag", header, "GET", 200, "0123", nil, false, false},
+		{"no content", header, "GET", 204, "", []string{"X-Version", "7"}, false, true},
+		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
+		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
+		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
+		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
+		{"the store's version, for want of a value", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
+		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
+		{"the content counts", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
+		{"the content counts, for want of a value", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, hold := range []bool{true, false} {
+				rec := newRecorder()
+				c := NewCapture(rec, Deriver{Sources: test.sources, Limit: testLimit}, rec)
+				c.HoldParts = hold
+				if err := c.Serve(responding(test.status, test.content, test.fields...), newRequest(test.method, nil)); err != nil {
+					t.Error(err)
+				}
+				s := rec.only(t)
+				want := ""
+				if test.held && (hold || test.sources[len(test.sources)-1].Kind == Body) {
+					want = test.content
+				}
+				if string(s.Content) != want || rec.content.String() != test.content || len(rec.late) > 0 {
+					t.Errorf("hold %t: %+v, sent %q, late %v", hold, s, rec.content.String(), rec.late)
+				}
+				if s.ETag.Valid != test.tagged {
+					t.Errorf("hold %t: tag %s", hold, s.ETag)
+				}
+			}
+		})
+	}
+}
+
+// TestCaptureHoldsItems: JSON that may have items is held back though its tag is
+// known, and nothing else is.
+func TestCaptureHoldsItems(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		fields  []string
+		content string
+		held    bool
+	}{
+		{"JSON", []string{"Content-Type", "application/json"}, "[]", true},
+		{"another type", []string{"Content-Type", "text/plain"}, "[]", false},
+		{"no transformations", []string{"Content-Type", "application/json", "Cache-Control", "no-transform"}, "[]", false},
+		{"too long", []string{"Content-Type", "application/json"}, "[         ]", false},
+		{"announced to be too long", []string{"Content-Type", "application/json", "Content-Length", "11"}, "[         ]", false},
+		{"a stream", []string{"Content-Type", "application/json", "Incremental", "?1"}, "[]", false},
+		{"trailer fields", []string{"Content-Type", "application/json", "Trailer", "X-Last"}, "[]", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, hold := range []bool{false, true} {
+				rd := &labelled{}
+				c := NewCapture(&discardWriter{header: make(http.Header)}, Deriver{Sources: []Source{{Kind: Upstream}, {Kind: Body}}, Limit: 10}, rd)
+				c.HoldItems = hold
+				c.Header()["Etag"] = []string{`"own"`}
+				for i := 0; i < len(test.fields); i += 2 {
+					c.Header().Set(test.fields[i], test.fields[i+1])
+				}
+				if _, err := c.Write([]byte(test.content)); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.finish(); err != nil {
+					t.Fatal(err)
+				}
+				if got := string(rd.shown.Content); (got == test.content) != (test.held && hold) || got != "" && got != test.content {
+					t.Errorf("hold %t: held %q", hold, got)
+				}
+				if rd.shown.ETag.Opaque != "own" || rd.late || !rd.shown.Known || rd.shown.Untagged {
+					t.Errorf("hold %t: %+v", hold, rd.shown)
+				}
+			}
+		})
+	}
+}
+
+// labelled remembers what was shown.
+type labelled struct {
+	shown Shown
+	late  bool
+}
+
+func (l *labelled) Label(_ int, _ http.Header, s Shown) bool { l.shown = s; return true }
+func (l *labelled) Late(validator.Observed)                  { l.late = true }
+
+type discardWriter struct{ header http.Header }
+
+func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) WriteHeader(int)             {}
+func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }

@@ -20,17 +20,17 @@ import (
 
 const linger = 30 * time.Second
 
-func forward(d *diary, r *http.Request, next caddyhttp.Handler) error {
-	return Forward(context.Background(), next, d, r, linger, d)
+func forward(rec *recorder, r *http.Request, next caddyhttp.Handler) error {
+	return Forward(context.Background(), next, rec, r, linger, rec)
 }
 
 // fate returns how the write was settled, which must have been once.
-func (d *diary) fate(t *testing.T) Fate {
+func (rec *recorder) fate(t *testing.T) Fate {
 	t.Helper()
-	if len(d.fates) != 1 {
-		t.Fatalf("settled %d times: %q", len(d.fates), d.events)
+	if len(rec.fates) != 1 {
+		t.Fatalf("settled %d times: %q", len(rec.fates), rec.events)
 	}
-	return d.fates[0]
+	return rec.fates[0]
 }
 
 // TestForwardStatus: what an answer says about the write is settled before the
@@ -46,12 +46,12 @@ func TestForwardStatus(t *testing.T) {
 	}
 	for status, want := range fates {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			d := newDiary()
-			if err := forward(d, newRequest("PUT", nil), responding(status, "content")); err != nil {
+			rec := newRecorder()
+			if err := forward(rec, newRequest("PUT", nil), responding(status, "content")); err != nil {
 				t.Error(err)
 			}
-			d.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
-			if got := d.fate(t); got != want {
+			rec.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
+			if got := rec.fate(t); got != want {
 				t.Errorf("got %d, want %d", got, want)
 			}
 		})
@@ -59,13 +59,13 @@ func TestForwardStatus(t *testing.T) {
 			if want == Refused {
 				want = Applied // by the first backend, perhaps
 			}
-			d := newDiary()
+			rec := newRecorder()
 			r := newRequest("PUT", nil)
 			replacer(r).Set("http.reverse_proxy.retries", 1)
-			if err := forward(d, r, responding(status, "content")); err != nil {
+			if err := forward(rec, r, responding(status, "content")); err != nil {
 				t.Error(err)
 			}
-			if got := d.fate(t); got != want {
+			if got := rec.fate(t); got != want {
 				t.Errorf("got %d, want %d", got, want)
 			}
 		})
@@ -86,29 +86,29 @@ func TestForwardWays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDiary()
-			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+			rec := newRecorder()
+			if err := forward(rec, newRequest("PUT", nil), handler(next)); err != nil {
 				t.Error(err)
 			}
-			if d.fate(t) != Applied || len(d.events) < 2 || d.events[0] != "settle 200" || d.events[1] != "header 200" {
-				t.Errorf("%q", d.events)
+			if rec.fate(t) != Applied || len(rec.events) < 2 || rec.events[0] != "settle 200" || rec.events[1] != "header 200" {
+				t.Errorf("%q", rec.events)
 			}
 
-			d = newDiary()
-			d.refuse = true
-			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+			rec = newRecorder()
+			rec.drop = true
+			if err := forward(rec, newRequest("PUT", nil), handler(next)); err != nil {
 				t.Error(err)
 			}
-			d.expect(t, "settle 200")
+			rec.expect(t, "settle 200")
 		})
 	}
 	t.Run("informational responses pass (15.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+		rec := newRecorder()
+		_ = forward(rec, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(103)
 			w.WriteHeader(204)
 		}))
-		d.expect(t, "header 103", "settle 204", "header 204")
+		rec.expect(t, "header 103", "settle 204", "header 204")
 	})
 }
 
@@ -149,27 +149,27 @@ func TestForwardHolds(t *testing.T) {
 		}, []string{"settle 200"}, nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := newDiary()
-			d.hold = tt.hold
+			rec := newRecorder()
+			rec.bufferLimit = tt.hold
 			p := recovered(func() {
-				if err := forward(d, newRequest("PUT", nil), handler(tt.next)); err != nil {
+				if err := forward(rec, newRequest("PUT", nil), handler(tt.next)); err != nil {
 					t.Error(err)
 				}
 			})
 			if (p != nil) != tt.panics {
 				t.Errorf("panic: %v", p)
 			}
-			d.expect(t, tt.events...)
-			if d.fate(t) != Applied || !slices.Equal(d.whole, tt.whole) {
-				t.Errorf("fate %d, whole %q, want %q", d.fates[0], d.whole, tt.whole)
+			rec.expect(t, tt.events...)
+			if rec.fate(t) != Applied || !slices.Equal(rec.whole, tt.whole) {
+				t.Errorf("fate %d, whole %q, want %q", rec.fates[0], rec.whole, tt.whole)
 			}
 
-			d = newDiary()
-			d.hold, d.refuse = tt.hold, true
-			_ = recovered(func() { _ = forward(d, newRequest("PUT", nil), handler(tt.next)) })
-			for _, event := range d.events {
+			rec = newRecorder()
+			rec.bufferLimit, rec.drop = tt.hold, true
+			_ = recovered(func() { _ = forward(rec, newRequest("PUT", nil), handler(tt.next)) })
+			for _, event := range rec.events {
 				if event == "content" || event == "header 200" || event == "header 201" {
-					t.Errorf("an answer that is refused goes out: %q", d.events)
+					t.Errorf("an answer that is refused goes out: %q", rec.events)
 				}
 			}
 		})
@@ -205,33 +205,33 @@ func TestForwardErrors(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d retries", test.name, retries), func(t *testing.T) {
 				r := newRequest("PUT", nil)
 				replacer(r).Set("http.reverse_proxy.retries", retries)
-				d := newDiary()
-				if err := forward(d, r, failing(test.err)); !errors.Is(err, test.err) {
+				rec := newRecorder()
+				if err := forward(rec, r, failing(test.err)); !errors.Is(err, test.err) {
 					t.Errorf("got %v", err)
 				}
-				if got := d.fate(t); got != want {
+				if got := rec.fate(t); got != want {
 					t.Errorf("got %d, want %d", got, want)
 				}
-				d.expect(t, "settle 0")
+				rec.expect(t, "settle 0")
 
-				d = newDiary()
-				d.refuse = true
-				if err := forward(d, r, failing(test.err)); err != nil {
+				rec = newRecorder()
+				rec.drop = true
+				if err := forward(rec, r, failing(test.err)); err != nil {
 					t.Errorf("an answer that is dropped gives %v", err)
 				}
 			})
 		}
 	}
 	t.Run("after the answer", func(t *testing.T) {
-		d := newDiary()
-		if err := forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		rec := newRecorder()
+		if err := forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 			w.WriteHeader(400)
 			return errLegacy
 		})); !errors.Is(err, errLegacy) {
 			t.Error(err)
 		}
-		if d.fate(t) != Refused {
-			t.Error(d.fates)
+		if rec.fate(t) != Refused {
+			t.Error(rec.fates)
 		}
 	})
 }
@@ -266,8 +266,8 @@ func TestForwardAttempts(t *testing.T) {
 		{"b", 0, Applied},
 	} {
 		t.Run(fmt.Sprintf("%s %d", test.attempts, test.status), func(t *testing.T) {
-			d := newDiary()
-			_ = forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			rec := newRecorder()
+			_ = forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				trace := httptrace.ContextClientTrace(r.Context())
 				for _, event := range test.attempts {
 					switch event {
@@ -289,11 +289,11 @@ func TestForwardAttempts(t *testing.T) {
 				w.WriteHeader(test.status)
 				return nil
 			}))
-			if got := d.fate(t); got != test.fate {
+			if got := rec.fate(t); got != test.fate {
 				t.Errorf("got %d, want %d", got, test.fate)
 			}
-			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(d.events, sent) {
-				t.Errorf("got %q, want %q", d.events, sent)
+			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(rec.events, sent) {
+				t.Errorf("got %q, want %q", rec.events, sent)
 			}
 		})
 	}
@@ -304,10 +304,10 @@ func TestForwardPanics(t *testing.T) {
 		for _, status := range []int{0, 204, 400} {
 			for _, dropped := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%v after %d, dropped %t", value, status, dropped), func(t *testing.T) {
-					d := newDiary()
-					d.refuse = dropped
+					rec := newRecorder()
+					rec.drop = dropped
 					p := recovered(func() {
-						if err := forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+						if err := forward(rec, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
 							if status != 0 {
 								w.WriteHeader(status)
 							}
@@ -323,7 +323,7 @@ func TestForwardPanics(t *testing.T) {
 					if p != want {
 						t.Errorf("panics with %v", p)
 					}
-					if got := d.fate(t); got != map[int]Fate{0: Unanswered, 204: Applied, 400: Refused}[status] {
+					if got := rec.fate(t); got != map[int]Fate{0: Unanswered, 204: Applied, 400: Refused}[status] {
 						t.Errorf("got %d", got)
 					}
 				})
@@ -364,9 +364,9 @@ func TestForwardClientGone(t *testing.T) {
 					}
 				}
 				client, leave := context.WithCancelCause(r.Context())
-				d := newDiary()
+				rec := newRecorder()
 				var begun time.Time
-				if err := forward(d, r.WithContext(client), handler(func(w http.ResponseWriter, r *http.Request) {
+				if err := forward(rec, r.WithContext(client), handler(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.CopyN(io.Discard, r.Body, test.read)
 					begun = time.Now()
 					leave(errLegacy)
@@ -385,7 +385,7 @@ func TestForwardClientGone(t *testing.T) {
 				if got := time.Since(begun); got != test.want {
 					t.Errorf("took %s, want %s", got, test.want)
 				}
-				if got := d.fate(t); got != test.fate {
+				if got := rec.fate(t); got != test.fate {
 					t.Errorf("got %d, want %d", got, test.fate)
 				}
 			})
@@ -397,32 +397,32 @@ func TestForwardClientGone(t *testing.T) {
 func TestForwardLeaseLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lease, lose := context.WithCancelCause(context.Background())
-		d := newDiary()
-		d.refuse = true
+		rec := newRecorder()
+		rec.drop = true
 		begun := time.Now()
 		time.AfterFunc(time.Second, func() { lose(ErrLeaseLost) })
 		if err := Forward(lease, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			<-r.Context().Done()
 			return caddyhttp.Error(502, context.Cause(r.Context()))
-		}), d, newRequest("PUT", nil), linger, d); err != nil {
+		}), rec, newRequest("PUT", nil), linger, rec); err != nil {
 			t.Error(err)
 		}
 		if got := time.Since(begun); got != time.Second {
 			t.Errorf("took %s", got)
 		}
-		d.expect(t, "settle 0")
-		if d.fate(t) != Unanswered {
-			t.Error(d.fates)
+		rec.expect(t, "settle 0")
+		if rec.fate(t) != Unanswered {
+			t.Error(rec.fates)
 		}
 	})
 }
 
 // TestForwardContext keeps the values of the request's.
 func TestForwardContext(t *testing.T) {
-	d := newDiary()
+	rec := newRecorder()
 	r := newRequest("PUT", nil)
 	var forwarded context.Context
-	_ = forward(d, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
+	_ = forward(rec, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
 		if replacer(fr) != replacer(r) {
 			t.Error("another replacer")
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-func probe(next caddyhttp.Handler, r *http.Request, limit int64) Probed {
+func probeBoth(next caddyhttp.Handler, r *http.Request, limit int64) Probed {
 	return Probe(r.Context(), next, r, both, limit)
 }
 
@@ -32,7 +32,7 @@ func TestProbeRequest(t *testing.T) {
 		r.TransferEncoding, r.Trailer = []string{"chunked"}, http.Header{"X-Checksum": nil}
 		before := r.Header.Clone()
 		asked := 0
-		probe(handler(func(_ http.ResponseWriter, pr *http.Request) {
+		probeBoth(handler(func(_ http.ResponseWriter, pr *http.Request) {
 			asked++
 			want := http.Header{
 				"Authorization": {"Basic x"}, "Cookie": {"a=b"}, "Accept": {"text/html"}, "Accept-Language": {"de"},
@@ -73,7 +73,7 @@ func TestProbeIsolation(t *testing.T) {
 	repl.Set("http.reverse_proxy.retries", 7)
 	groups := r.Context().Value(caddy.CtxKey("route_group"))
 
-	probe(handler(func(w http.ResponseWriter, pr *http.Request) {
+	probeBoth(handler(func(w http.ResponseWriter, pr *http.Request) {
 		for placeholder, want := range map[string]string{
 			"http.request.method":        "GET",
 			"http.request.uri.path":      "/rewritten",
@@ -165,7 +165,7 @@ func TestProbeAnswer(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := probe(test.next, newRequest("PUT", nil), 0)
+			p := probeBoth(test.next, newRequest("PUT", nil), 0)
 			if p.Known != (test.state != validator.Unknown) || p.Observed.State != test.state || p.Observed.ETag.String() != test.tag ||
 				p.Status != test.want || (p.Err != nil) != test.err {
 				t.Errorf("%+v", p)
@@ -174,14 +174,14 @@ func TestProbeAnswer(t *testing.T) {
 	}
 	t.Run("another panic goes on", func(t *testing.T) {
 		if p := recovered(func() {
-			probe(handler(func(http.ResponseWriter, *http.Request) { panic("bug") }), newRequest("PUT", nil), 0)
+			probeBoth(handler(func(http.ResponseWriter, *http.Request) { panic("bug") }), newRequest("PUT", nil), 0)
 		}); p != "bug" {
 			t.Errorf("got %v", p)
 		}
 	})
 	t.Run("what is to be relayed", func(t *testing.T) {
 		for size, kept := range map[int]int{0: 0, 10: 10, 64 << 10: 64 << 10, 100 << 10: 64 << 10} {
-			p := probe(handler(func(w http.ResponseWriter, r *http.Request) {
+			p := probeBoth(handler(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("WWW-Authenticate", "Basic")
 				w.WriteHeader(401)
 				for range slices.Chunk(make([]byte, size), 1000) {
@@ -213,7 +213,7 @@ func TestProbeLimit(t *testing.T) {
 		for _, piece := range []int{1, 7, 1000} {
 			content := strings.Repeat("x", size)
 			cut := false
-			p := probe(handler(func(w http.ResponseWriter, r *http.Request) {
+			p := probeBoth(handler(func(w http.ResponseWriter, r *http.Request) {
 				for part := range slices.Chunk([]byte(content), piece) {
 					if n, err := w.Write(part); n != len(part) || err != nil {
 						t.Errorf("wrote %d, %v", n, err)
