@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestCanonical: what differs only in how it is written is one value.
+// TestCanonical: spellings of one value have one canonical form.
 func TestCanonical(t *testing.T) {
 	for want, spellings := range map[string][]string{
 		`{"a":1,"b":[true,null]}`: {`{"a":1,"b":[true,null]}`, "\t{ \"b\" : [ true , null ],\r\n\"\\u0061\" : 1 }"},

@@ -12,13 +12,14 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// capture serves a request through a Capture that holds 10 bytes.
+// capture serves a request through a Capture with the default sources.
 func capture(t *testing.T, rec *recorder, method string, next caddyhttp.Handler) error {
 	t.Helper()
 	return NewCapture(rec, both, rec).Serve(next, newRequest(method, nil))
 }
 
-// only returns what was shown, which must have been once.
+// only returns what the response showed, and fails unless Label was called exactly
+// once.
 func (rec *recorder) only(t *testing.T) Shown {
 	t.Helper()
 	if len(rec.shown) != 1 {
@@ -27,13 +28,16 @@ func (rec *recorder) only(t *testing.T) Shown {
 	return rec.shown[0]
 }
 
+// tagOf returns the tag that the source Body makes.
 func tagOf(content string, h http.Header) validator.ETag {
 	c := both.newContentHash(Source{Kind: Body}, h)
 	c.Write([]byte(content))
 	return c.tag()
 }
 
-func TestCaptureHolds(t *testing.T) {
+// TestCaptureBuffersContent: content is sent only once its tag is known, although the
+// handler flushes before.
+func TestCaptureBuffersContent(t *testing.T) {
 	rec := newRecorder()
 	if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 		for _, piece := range []string{"01", "23", "45"} {
@@ -56,7 +60,8 @@ func TestCaptureHolds(t *testing.T) {
 	}
 }
 
-// TestCaptureLimit is about content of about the limit, however it comes.
+// TestCaptureLimit: content up to the limit is tagged before it is sent, longer content
+// after, no matter how the handler writes it.
 func TestCaptureLimit(t *testing.T) {
 	ways := map[string]func(w http.ResponseWriter, content string){
 		"Write": func(w http.ResponseWriter, content string) { _, _ = io.WriteString(w, content) },
@@ -77,7 +82,7 @@ func TestCaptureLimit(t *testing.T) {
 		},
 	}
 	for way, write := range ways {
-		for size, held := range map[int]bool{0: true, 1: true, 9: true, 10: true, 11: false, 100_000: false} {
+		for size, fits := range map[int]bool{0: true, 1: true, 9: true, 10: true, 11: false, 100_000: false} {
 			t.Run(way, func(t *testing.T) {
 				content := strings.Repeat("x", size)
 				rec := newRecorder()
@@ -90,9 +95,9 @@ func TestCaptureLimit(t *testing.T) {
 				switch {
 				case rec.content.String() != content:
 					t.Errorf("%d bytes: got %d", size, rec.content.Len())
-				case held && (s.Untagged || s.ETag != want || len(rec.late) != 0):
+				case fits && (s.Untagged || s.ETag != want || len(rec.late) != 0):
 					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
-				case !held && (!s.Known || !s.Untagged || s.ETag.Valid || len(rec.late) != 1 || rec.late[0].ETag != want):
+				case !fits && (!s.Known || !s.Untagged || s.ETag.Valid || len(rec.late) != 1 || rec.late[0].ETag != want):
 					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
 				}
 			})
@@ -115,8 +120,9 @@ func TestCaptureLimit(t *testing.T) {
 	})
 }
 
-// TestCapturePasses is about responses that need not be held.
-func TestCapturePasses(t *testing.T) {
+// TestCapturePassesThrough: responses whose tag is known from the header section, or
+// can't be made before the end, are sent as they come.
+func TestCapturePassesThrough(t *testing.T) {
 	tests := []struct {
 		name   string
 		method string
@@ -163,8 +169,9 @@ func TestCapturePasses(t *testing.T) {
 	}
 }
 
+// TestCaptureStatus: which status is sent and labelled.
 func TestCaptureStatus(t *testing.T) {
-	t.Run("informational responses pass (15.2)", func(t *testing.T) {
+	t.Run("informational responses pass through (15.2)", func(t *testing.T) {
 		rec := newRecorder()
 		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(103)
@@ -174,7 +181,7 @@ func TestCaptureStatus(t *testing.T) {
 		}))
 		rec.expect(t, "header 103", "header 103", "label 200", "header 200")
 	})
-	t.Run("101 isn't labelled (15.2.2)", func(t *testing.T) {
+	t.Run("101 is not labelled (15.2.2)", func(t *testing.T) {
 		rec := newRecorder()
 		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(101)
@@ -182,7 +189,7 @@ func TestCaptureStatus(t *testing.T) {
 		}))
 		rec.expect(t, "header 101", "flush")
 	})
-	t.Run("no answer is 200", func(t *testing.T) {
+	t.Run("200 if the handler writes nothing", func(t *testing.T) {
 		rec := newRecorder()
 		_ = capture(t, rec, "GET", handler(func(http.ResponseWriter, *http.Request) {}))
 		if s := rec.only(t); s.ETag != tagOf("", nil) {
@@ -192,7 +199,7 @@ func TestCaptureStatus(t *testing.T) {
 			t.Error(rec.events)
 		}
 	})
-	t.Run("a date is weak within its second and the next (8.8.2.2)", func(t *testing.T) {
+	t.Run("a date is weak during its second and the next (8.8.2.2)", func(t *testing.T) {
 		for date, weak := range map[string]bool{
 			"Sun, 06 Nov 1994 08:49:36 GMT": true, "Sun, 06 Nov 1994 08:49:37 GMT": true,
 			"Sun, 06 Nov 1994 08:49:38 GMT": true, "Sun, 06 Nov 1994 08:49:39 GMT": false,
@@ -206,8 +213,10 @@ func TestCaptureStatus(t *testing.T) {
 	})
 }
 
+// TestCaptureErrors: an error of the next handler is returned and nothing is sent. Only
+// an absent representation is observed.
 func TestCaptureErrors(t *testing.T) {
-	t.Run("of the next handler", func(t *testing.T) {
+	t.Run("before any response", func(t *testing.T) {
 		for status, absent := range map[int]bool{404: true, 410: true, 403: false, 500: false, 0: false} {
 			rec := newRecorder()
 			sent := caddyhttp.HandlerError{Err: errLegacy, StatusCode: status}
@@ -219,7 +228,7 @@ func TestCaptureErrors(t *testing.T) {
 			}
 		}
 	})
-	t.Run("while content is held", func(t *testing.T) {
+	t.Run("while content is buffered", func(t *testing.T) {
 		rec := newRecorder()
 		if err := capture(t, rec, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			_, _ = io.WriteString(w, "half")
@@ -229,7 +238,7 @@ func TestCaptureErrors(t *testing.T) {
 		}
 		rec.expect(t)
 	})
-	t.Run("a panic while content is held", func(t *testing.T) {
+	t.Run("a panic while content is buffered", func(t *testing.T) {
 		for _, value := range []any{http.ErrAbortHandler, "bug"} {
 			rec := newRecorder()
 			if p := recovered(func() {
@@ -244,7 +253,7 @@ func TestCaptureErrors(t *testing.T) {
 			rec.expect(t)
 		}
 	})
-	t.Run("a panic while content passes shows no tag", func(t *testing.T) {
+	t.Run("a panic while content passes through shows no tag", func(t *testing.T) {
 		rec := newRecorder()
 		_ = recovered(func() {
 			_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
@@ -258,7 +267,7 @@ func TestCaptureErrors(t *testing.T) {
 	})
 }
 
-// TestCaptureDrops is about responses in whose place another one goes out.
+// TestCaptureDrops: nothing of a dropped response is sent, and a long one is cut off.
 func TestCaptureDrops(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -266,13 +275,13 @@ func TestCaptureDrops(t *testing.T) {
 		size   int
 		cut    bool
 	}{
-		{name: "held content", size: 10},
+		{name: "buffered content", size: 10},
 		{name: "content over the limit", size: 11},
 		{name: "known by its header", fields: []string{"ETag", `"own"`}, size: 256 << 10},
 		{name: "large content is cut", fields: []string{"ETag", `"own"`}, size: 300 << 10, cut: true},
-		{name: "large content that was held is cut", size: 300 << 10, cut: true},
+		{name: "large content that was buffered is cut", size: 300 << 10, cut: true},
 		{name: "a stream is cut at once", fields: []string{"Content-Type", "text/event-stream"}, cut: true},
-		{name: "also one with a tag", fields: []string{"Content-Type", "text/event-stream", "ETag", `"own"`}, cut: true},
+		{name: "a stream with a tag is cut at once", fields: []string{"Content-Type", "text/event-stream", "ETag", `"own"`}, cut: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -313,7 +322,7 @@ func TestCaptureDrops(t *testing.T) {
 			}
 		})
 	}
-	t.Run("any other panic goes on", func(t *testing.T) {
+	t.Run("any other panic is passed on", func(t *testing.T) {
 		rec := newRecorder()
 		rec.drop = true
 		if p := recovered(func() {
@@ -326,7 +335,7 @@ func TestCaptureDrops(t *testing.T) {
 			t.Errorf("got %v", p)
 		}
 	})
-	t.Run("at the end", func(t *testing.T) {
+	t.Run("dropped at the end", func(t *testing.T) {
 		rec := newRecorder()
 		rec.drop = true
 		if err := capture(t, rec, "GET", responding(200, "content")); err != nil {
@@ -336,9 +345,10 @@ func TestCaptureDrops(t *testing.T) {
 	})
 }
 
-// TestHoldParts: whatever has a tag of ours that no other content has is held back,
-// if it may be, for parts to be cut out of it.
-func TestHoldParts(t *testing.T) {
+// TestCaptureBuffersForParts: with HoldParts, content is buffered if its tag is one of
+// ours that no other content has, so that parts of it can be sent (RFC 9110, section
+// 15.3.7).
+func TestCaptureBuffersForParts(t *testing.T) {
 	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
 	pointer, err := ParsePointer("/v")
 	if err != nil {
@@ -346,14 +356,14 @@ func TestHoldParts(t *testing.T) {
 	}
 	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
 	for _, test := range []struct {
-		name    string
-		sources []Source
-		method  string
-		status  int
-		content string
-		fields  []string
-		held    bool
-		tagged  bool
+		name     string
+		sources  []Source
+		method   string
+		status   int
+		content  string
+		fields   []string
+		buffered bool
+		tagged   bool
 	}{
 		{"the tag is in the header", header, "GET", 200, "0123456789", []string{"X-Version", "7"}, true, true},
 		{"content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7"}, false, true},
@@ -366,10 +376,10 @@ func TestHoldParts(t *testing.T) {
 		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
 		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
 		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
-		{"the store's version, for want of a value", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
+		{"the store's version, because the value is missing", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
 		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
-		{"the content counts", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
-		{"the content counts, for want of a value", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
+		{"a hash of the content", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
+		{"a hash of the content, because the value is missing", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, hold := range []bool{true, false} {
@@ -381,7 +391,7 @@ func TestHoldParts(t *testing.T) {
 				}
 				s := rec.only(t)
 				want := ""
-				if test.held && (hold || test.sources[len(test.sources)-1].Kind == Body) {
+				if test.buffered && (hold || test.sources[len(test.sources)-1].Kind == Body) {
 					want = test.content
 				}
 				if string(s.Content) != want || rec.content.String() != test.content || len(rec.late) > 0 {
@@ -395,20 +405,20 @@ func TestHoldParts(t *testing.T) {
 	}
 }
 
-// TestCaptureHoldsItems: JSON that may have items is held back though its tag is
-// known, and nothing else is.
-func TestCaptureHoldsItems(t *testing.T) {
+// TestCaptureBuffersForItems: with HoldItems, JSON into which members may be inserted
+// is buffered although its tag is known. Nothing else is.
+func TestCaptureBuffersForItems(t *testing.T) {
 	for _, test := range []struct {
-		name    string
-		fields  []string
-		content string
-		held    bool
+		name     string
+		fields   []string
+		content  string
+		buffered bool
 	}{
 		{"JSON", []string{"Content-Type", "application/json"}, "[]", true},
-		{"another type", []string{"Content-Type", "text/plain"}, "[]", false},
-		{"no transformations", []string{"Content-Type", "application/json", "Cache-Control", "no-transform"}, "[]", false},
+		{"not JSON", []string{"Content-Type", "text/plain"}, "[]", false},
+		{"no-transform (RFC 9111, 5.2.2.6)", []string{"Content-Type", "application/json", "Cache-Control", "no-transform"}, "[]", false},
 		{"too long", []string{"Content-Type", "application/json"}, "[         ]", false},
-		{"announced to be too long", []string{"Content-Type", "application/json", "Content-Length", "11"}, "[         ]", false},
+		{"announced as too long", []string{"Content-Type", "application/json", "Content-Length", "11"}, "[         ]", false},
 		{"a stream", []string{"Content-Type", "application/json", "Incremental", "?1"}, "[]", false},
 		{"trailer fields", []string{"Content-Type", "application/json", "Trailer", "X-Last"}, "[]", false},
 	} {
@@ -427,8 +437,8 @@ func TestCaptureHoldsItems(t *testing.T) {
 				if err := c.finish(); err != nil {
 					t.Fatal(err)
 				}
-				if got := string(rd.shown.Content); (got == test.content) != (test.held && hold) || got != "" && got != test.content {
-					t.Errorf("hold %t: held %q", hold, got)
+				if got := string(rd.shown.Content); (got == test.content) != (test.buffered && hold) || got != "" && got != test.content {
+					t.Errorf("hold %t: buffered %q", hold, got)
 				}
 				if rd.shown.ETag.Opaque != "own" || rd.late || !rd.shown.Known || rd.shown.Untagged {
 					t.Errorf("hold %t: %+v", hold, rd.shown)
@@ -438,7 +448,7 @@ func TestCaptureHoldsItems(t *testing.T) {
 	}
 }
 
-// labelled remembers what was shown.
+// labelled records what was shown.
 type labelled struct {
 	shown Shown
 	late  bool

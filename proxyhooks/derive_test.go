@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// TestFromHeader: RFC 9110, sections 8.8 and 15.
+// TestFromHeader: what a status and an ETag field say about the representation (RFC
+// 9110, sections 8.8.3 and 15).
 func TestFromHeader(t *testing.T) {
 	upstream, body := deriver(Upstream), deriver(Body)
 	tests := []struct {
@@ -29,7 +30,7 @@ func TestFromHeader(t *testing.T) {
 		{"malformed tag", both, 200, []string{`own`}, validator.Present, true, "", true},
 		{"two tags", both, 200, []string{`"a"`, `"b"`}, validator.Present, true, "", true},
 		{"no tag", both, 200, nil, validator.Present, true, "", true},
-		{"strong tag, not asked for", body, 200, []string{`"own"`}, validator.Present, true, "", true},
+		{"strong tag, but no source uses it", body, 200, []string{`"own"`}, validator.Present, true, "", true},
 		{"weak tag and nothing else", upstream, 200, []string{`W/"own"`}, validator.Present, false, "", false},
 		{"absent", both, 404, []string{`"own"`}, validator.Absent, false, "", false},
 		{"gone", both, 410, nil, validator.Absent, false, "", true},
@@ -51,13 +52,15 @@ func TestFromHeader(t *testing.T) {
 	}
 }
 
+// TestScheme pins down a name that stores keep.
 func TestScheme(t *testing.T) {
 	if got := both.Scheme(); got != "upstream,body" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestSchemeOfSources(t *testing.T) {
+// TestSchemesDiffer: the scheme differs if the tags may, and doesn't reveal the secret.
+func TestSchemesDiffer(t *testing.T) {
 	field := func(name string) Source { return Source{Kind: Header, Field: name} }
 	seen := make(map[string]int)
 	for i, d := range []Deriver{
@@ -85,7 +88,7 @@ func TestSchemeOfSources(t *testing.T) {
 		}
 	}
 	if a, b := (Deriver{Sources: []Source{field("x-version")}}), (Deriver{Sources: []Source{field("X-Version")}}); a.Scheme() != b.Scheme() {
-		t.Error("field names are compared by case (RFC 9110, section 5.1)")
+		t.Error("field names are case-sensitive, against RFC 9110, section 5.1")
 	}
 }
 
@@ -102,7 +105,7 @@ func jsonSource(t testing.TB, pointers ...string) Source {
 	return s
 }
 
-// A response is what a backend answers to GET.
+// response is what a backend answers to GET.
 type response struct {
 	status  int
 	content string
@@ -122,8 +125,8 @@ const (
 	provenAt  = "Sun, 06 Nov 1994 08:49:39 GMT"
 )
 
-// derived returns the tag that a Capture sends, or sends nowhere because it is
-// late, and whether the tag is the store's version. A Probe must find the same.
+// derived returns the tag that a Capture finds, in time or late, and whether the tag is
+// the store's version. It fails unless a Probe finds the same.
 func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versioned bool) {
 	t.Helper()
 	status := r.status
@@ -153,8 +156,9 @@ func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versione
 	return tag, s.Versioned
 }
 
-// TestSourceTags: a source makes one tag of what counts for it, and another of
-// anything else (RFC 9110, section 8.8.1).
+// TestSourceTags: a source makes the same tag if everything that it uses is the same, a
+// different one if anything is different, and none if anything is missing (RFC 9110,
+// section 8.8.1).
 func TestSourceTags(t *testing.T) {
 	version := Source{Kind: Header, Field: "x-version"}
 	dated := func(more ...string) []string {
@@ -261,7 +265,7 @@ func TestSourceTags(t *testing.T) {
 				}
 				seen[got] = i
 				if again, _ := r.derived(t, keyed); again == got || !again.Valid {
-					t.Errorf("other %d: a secret makes no difference", i)
+					t.Errorf("other %d: the tag is the same with a secret", i)
 				}
 			}
 			for i, r := range test.none {
@@ -270,7 +274,7 @@ func TestSourceTags(t *testing.T) {
 				}
 				next := Deriver{Sources: append(slices.Clone(d.Sources), Source{Kind: Body}), Limit: 32}
 				if got, _ := r.derived(t, next); got != tagOf(r.content, r.header()) {
-					t.Errorf("none %d has the tag %s, not that of its content", i, got)
+					t.Errorf("none %d has the tag %s, not the tag of its content", i, got)
 				}
 				next.Sources[1].Kind = Version
 				if got, versioned := r.derived(t, next); got.Valid || !versioned {
@@ -281,7 +285,7 @@ func TestSourceTags(t *testing.T) {
 	}
 }
 
-// TestSourceOrder: the first source that yields wins, wherever its turn is.
+// TestSourceOrder: the first source that yields wins, at any place in the list.
 func TestSourceOrder(t *testing.T) {
 	field := Source{Kind: Header, Field: "X-Version"}
 	pointer := jsonSource(t, "/v")
@@ -301,7 +305,7 @@ func TestSourceOrder(t *testing.T) {
 				t.Errorf("%s, if it is first: got %s, want %s", first.Kind, got, want)
 			}
 		}
-		// If those before it don't yield, it does.
+		// It yields if the ones before it don't.
 		d := Deriver{Sources: []Source{{Kind: Header, Field: "X-None"}, jsonSource(t, "/none"), first, {Kind: Body}}, Limit: 32}
 		if got, _ := full.derived(t, d); got != want {
 			t.Errorf("%s, if it is third: got %s, want %s", first.Kind, got, want)
@@ -324,7 +328,7 @@ func TestSourceOrder(t *testing.T) {
 	})
 }
 
-// TestSourcesDiffer: what two sources make of the same bytes is never the same.
+// TestSourcesDiffer: two sources never make the same tag from the same bytes.
 func TestSourcesDiffer(t *testing.T) {
 	seen := make(map[validator.ETag]string)
 	add := func(name string, d Deriver, r response) {
@@ -347,16 +351,16 @@ func TestSourcesDiffer(t *testing.T) {
 	add("another field", one(Source{Kind: Header, Field: "X-Revision"}), response{fields: []string{"X-Revision", `"7"`}})
 }
 
-// TestSourceOfHead: HEAD has the tag of GET, or leaves the question open (RFC
-// 9110, section 9.3.2).
-func TestSourceOfHead(t *testing.T) {
+// TestHeadShowsTagOfGet: a response to HEAD shows the tag that GET would, or is
+// untagged (RFC 9110, section 9.3.2).
+func TestHeadShowsTagOfGet(t *testing.T) {
 	typed := func(fields ...string) []string { return append(fields, "Content-Type", "text/plain") }
 	tests := []struct {
-		name    string
-		sources []Source
-		fields  []string
-		open    bool
-		tagged  bool
+		name     string
+		sources  []Source
+		fields   []string
+		untagged bool
+		tagged   bool
 	}{
 		{"upstream", []Source{{Kind: Upstream}, {Kind: Body}}, []string{"ETag", `"own"`}, false, true},
 		{"header", []Source{{Kind: Header, Field: "X-Version"}}, typed("X-Version", "7"), false, true},
@@ -378,15 +382,16 @@ func TestSourceOfHead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			rec := newRecorder()
 			err := NewCapture(rec, Deriver{Sources: test.sources, Limit: 32}, rec).Serve(responding(200, "", test.fields...), newRequest("HEAD", nil))
-			if s := rec.only(t); err != nil || s.Untagged != test.open || s.ETag.Valid != test.tagged || len(rec.late) > 0 || s.Untagged && s.Versioned {
+			if s := rec.only(t); err != nil || s.Untagged != test.untagged || s.ETag.Valid != test.tagged || len(rec.late) > 0 || s.Untagged && s.Versioned {
 				t.Errorf("%+v, %v", s, err)
 			}
 		})
 	}
 }
 
-// TestVersionReadsNothing: neither a read nor a probe holds or hashes content.
-func TestVersionReadsNothing(t *testing.T) {
+// TestVersionNeedsNoContent: with the source Version, neither a read nor a probe
+// buffers or hashes content.
+func TestVersionNeedsNoContent(t *testing.T) {
 	large := strings.Repeat("x", 300<<10)
 	rec := newRecorder()
 	if err := NewCapture(rec, deriver(Version), rec).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
@@ -405,8 +410,9 @@ func TestVersionReadsNothing(t *testing.T) {
 	}
 }
 
-// TestProbeOfJSON reads no more content than JSON may have.
-func TestProbeOfJSON(t *testing.T) {
+// TestProbeStopsAfterLimitOfJSON: a probe stops reading once JSON sources can't yield
+// any more, unless a later source needs the content.
+func TestProbeStopsAfterLimitOfJSON(t *testing.T) {
 	for _, test := range []struct {
 		sources []Source
 		cut     bool
@@ -432,8 +438,8 @@ func TestProbeOfJSON(t *testing.T) {
 	}
 }
 
-// TestReplaces: the tag of a part is left to it only if the whole is sure to
-// have the same.
+// TestReplaces: a part may keep the backend's tag only if the whole representation is
+// certain to get the same tag.
 func TestReplaces(t *testing.T) {
 	header := Source{Kind: Header, Field: "X-Version"}
 	for i, test := range []struct {

@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+// TestEdit: the map itself is changed, and restored.
 func TestEdit(t *testing.T) {
 	h := http.Header{"If-Match": {`"a"`, `"b"`}, "Accept-Encoding": {"br"}, "Host": {"x"}}
 	before := h.Clone()

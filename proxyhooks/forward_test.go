@@ -24,7 +24,7 @@ func forward(rec *recorder, r *http.Request, next caddyhttp.Handler) error {
 	return Forward(context.Background(), next, rec, r, linger, rec)
 }
 
-// fate returns how the write was settled, which must have been once.
+// fate returns the fate of the write, and fails unless Settle was called exactly once.
 func (rec *recorder) fate(t *testing.T) Fate {
 	t.Helper()
 	if len(rec.fates) != 1 {
@@ -33,9 +33,9 @@ func (rec *recorder) fate(t *testing.T) Fate {
 	return rec.fates[0]
 }
 
-// TestForwardStatus: what an answer says about the write is settled before the
-// client can see it.
-func TestForwardStatus(t *testing.T) {
+// TestFateOfStatus: the status of an answer decides the fate of the write (RFC 9110,
+// section 15), which is settled before the client can see the answer.
+func TestFateOfStatus(t *testing.T) {
 	fates := map[int]Fate{
 		101: Applied, 200: Applied, 201: Applied, 202: Applied, 204: Applied, 206: Applied, 207: Applied,
 		301: Applied, 303: Applied, 304: Applied,
@@ -57,7 +57,7 @@ func TestForwardStatus(t *testing.T) {
 		})
 		t.Run(fmt.Sprint(status, " after a retry"), func(t *testing.T) {
 			if want == Refused {
-				want = Applied // by the first backend, perhaps
+				want = Applied // the first backend may have applied it
 			}
 			rec := newRecorder()
 			r := newRequest("PUT", nil)
@@ -72,7 +72,9 @@ func TestForwardStatus(t *testing.T) {
 	}
 }
 
-func TestForwardWays(t *testing.T) {
+// TestForwardSettlesFirst: the write is settled before anything is sent, no matter how
+// the handler answers.
+func TestForwardSettlesFirst(t *testing.T) {
 	for name, next := range map[string]http.HandlerFunc{
 		"nothing": func(http.ResponseWriter, *http.Request) {},
 		"Write":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") },
@@ -102,7 +104,7 @@ func TestForwardWays(t *testing.T) {
 			rec.expect(t, "settle 200")
 		})
 	}
-	t.Run("informational responses pass (15.2)", func(t *testing.T) {
+	t.Run("informational responses pass through (15.2)", func(t *testing.T) {
 		rec := newRecorder()
 		_ = forward(rec, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(103)
@@ -112,9 +114,9 @@ func TestForwardWays(t *testing.T) {
 	})
 }
 
-// TestForwardHolds: an answer that is held back is settled when all of it has
-// come, or when it can't be held any longer.
-func TestForwardHolds(t *testing.T) {
+// TestForwardBuffers: a buffered answer is settled when it is complete, or when it
+// can't be buffered any longer.
+func TestForwardBuffers(t *testing.T) {
 	content := func(w http.ResponseWriter) {
 		_, _ = io.WriteString(w, "con")
 		_ = http.NewResponseController(w).Flush()
@@ -122,7 +124,7 @@ func TestForwardHolds(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		hold   int64
+		limit  int64
 		next   http.HandlerFunc
 		events []string
 		whole  []string
@@ -150,7 +152,7 @@ func TestForwardHolds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := newRecorder()
-			rec.bufferLimit = tt.hold
+			rec.bufferLimit = tt.limit
 			p := recovered(func() {
 				if err := forward(rec, newRequest("PUT", nil), handler(tt.next)); err != nil {
 					t.Error(err)
@@ -165,18 +167,20 @@ func TestForwardHolds(t *testing.T) {
 			}
 
 			rec = newRecorder()
-			rec.bufferLimit, rec.drop = tt.hold, true
+			rec.bufferLimit, rec.drop = tt.limit, true
 			_ = recovered(func() { _ = forward(rec, newRequest("PUT", nil), handler(tt.next)) })
 			for _, event := range rec.events {
 				if event == "content" || event == "header 200" || event == "header 201" {
-					t.Errorf("an answer that is refused goes out: %q", rec.events)
+					t.Errorf("a dropped answer was sent: %q", rec.events)
 				}
 			}
 		})
 	}
 }
 
-func TestForwardErrors(t *testing.T) {
+// TestFateOfError: an error of the next handler decides the fate of a write without an
+// answer.
+func TestFateOfError(t *testing.T) {
 	dial := reverseproxy.DialError{}
 	tests := []struct {
 		name    string
@@ -217,7 +221,7 @@ func TestForwardErrors(t *testing.T) {
 				rec = newRecorder()
 				rec.drop = true
 				if err := forward(rec, r, failing(test.err)); err != nil {
-					t.Errorf("an answer that is dropped gives %v", err)
+					t.Errorf("a dropped answer returns %v", err)
 				}
 			})
 		}
@@ -236,12 +240,12 @@ func TestForwardErrors(t *testing.T) {
 	})
 }
 
-// TestForwardAttempts: what one attempt came to says nothing of another that was
-// sent and got no answer, or perhaps no more than a 1xx.
-func TestForwardAttempts(t *testing.T) {
+// TestFateOfAttempts: the answer to one attempt says nothing about another that was
+// sent and got no answer, or perhaps nothing but a 1xx.
+func TestFateOfAttempts(t *testing.T) {
 	for _, test := range []struct {
-		attempts string // begun, sent, informed, answered
-		status   int    // 0 for an error of the chain
+		attempts string // b: begun, s: sent, i: got a 1xx, a: answered
+		status   int    // 0 for an error of next
 		fate     Fate
 	}{
 		{"bsa", 204, Applied},
@@ -299,6 +303,7 @@ func TestForwardAttempts(t *testing.T) {
 	}
 }
 
+// TestForwardPanics: a panic is passed on after the write is settled.
 func TestForwardPanics(t *testing.T) {
 	for _, value := range []any{http.ErrAbortHandler, "bug"} {
 		for _, status := range []int{0, 204, 400} {
@@ -332,15 +337,15 @@ func TestForwardPanics(t *testing.T) {
 	}
 }
 
-// TestForwardClientGone: a client that goes away doesn't cut the backend short
-// once it has all of the content.
-func TestForwardClientGone(t *testing.T) {
+// TestForwardClientDisconnects: a client that disconnects doesn't cut off a backend
+// that has the whole content.
+func TestForwardClientDisconnects(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		content string
-		read    int64 // by the proxy, before the client goes
+		read    int64 // by the proxy, before the client disconnects
 		ahead   bool
-		takes   time.Duration // the backend, after that
+		takes   time.Duration // by the backend, after that
 		want    time.Duration
 		fate    Fate
 	}{
@@ -349,8 +354,8 @@ func TestForwardClientGone(t *testing.T) {
 		{"content was read", "content", 100, false, time.Second, time.Second, Applied},
 		{"content was read ahead", "content", 0, true, time.Second, time.Second, Applied},
 		{"content was read, backend is slow", "content", 100, false, time.Hour, linger, Unanswered},
-		{"content wasn't read to its end", "content", 3, false, time.Second, 0, Unanswered},
-		{"content wasn't read", "content", 0, false, time.Second, 0, Unanswered},
+		{"content was read in part", "content", 3, false, time.Second, 0, Unanswered},
+		{"content was not read", "content", 0, false, time.Second, 0, Unanswered},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -377,7 +382,7 @@ func TestForwardClientGone(t *testing.T) {
 						if cause := context.Cause(r.Context()); cause != errLegacy {
 							t.Errorf("cause %v", cause)
 						}
-						w.WriteHeader(499) // as the proxy
+						w.WriteHeader(499) // as the proxy does
 					}
 				})); err != nil {
 					t.Error(err)
@@ -393,7 +398,7 @@ func TestForwardClientGone(t *testing.T) {
 	}
 }
 
-// TestForwardLeaseLost: the loss of the lease cuts the backend off at once.
+// TestForwardLeaseLost: losing the lease cuts the backend off at once.
 func TestForwardLeaseLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lease, lose := context.WithCancelCause(context.Background())
@@ -417,14 +422,15 @@ func TestForwardLeaseLost(t *testing.T) {
 	})
 }
 
-// TestForwardContext keeps the values of the request's.
+// TestForwardContext: next gets a context with the values of the request's context,
+// which ends with the call.
 func TestForwardContext(t *testing.T) {
 	rec := newRecorder()
 	r := newRequest("PUT", nil)
 	var forwarded context.Context
 	_ = forward(rec, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
 		if replacer(fr) != replacer(r) {
-			t.Error("another replacer")
+			t.Error("a different replacer")
 		}
 		forwarded = fr.Context()
 		if forwarded.Err() != nil {

@@ -33,8 +33,8 @@ func deriver(kinds ...Kind) Deriver {
 
 var errLegacy = errors.New("the backend is out of order")
 
-// newRequest returns a request as Caddy passes it to handlers. Fields are pairs of a name and
-// a value.
+// newRequest returns a request as Caddy passes it to handlers. Fields are pairs of a
+// name and a value.
 func newRequest(method string, body io.Reader, fields ...string) *http.Request {
 	r := httptest.NewRequest(method, "http://legacy.example/page?q=1", body)
 	for i := 0; i < len(fields); i += 2 {
@@ -47,7 +47,7 @@ func replacer(r *http.Request) *caddy.Replacer {
 	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
-// handler is a next handler that returns no error.
+// handler returns a next handler that returns no error.
 func handler(f http.HandlerFunc) caddyhttp.Handler {
 	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		f(w, r)
@@ -55,7 +55,7 @@ func handler(f http.HandlerFunc) caddyhttp.Handler {
 	})
 }
 
-// responding is a next handler that sends status, fields and content.
+// responding returns a next handler that sends a status, fields and content.
 func responding(status int, content string, fields ...string) caddyhttp.Handler {
 	return handler(func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i < len(fields); i += 2 {
@@ -66,13 +66,13 @@ func responding(status int, content string, fields ...string) caddyhttp.Handler 
 	})
 }
 
-// failing is a next handler that only returns an error.
+// failing returns a next handler that only returns an error.
 func failing(err error) caddyhttp.Handler {
 	return caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return err })
 }
 
-// recorder is the response writer, Reading and Writing of a test. It records what happens,
-// in order.
+// recorder is the response writer, Reading and Writing of a test. It records what
+// happens, in order.
 type recorder struct {
 	header  http.Header
 	events  []string

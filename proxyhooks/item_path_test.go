@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestItemPath: RFC 6570, section 3.2.2, and RFC 6901.
+// TestItemPath: templates (RFC 6570, section 3.2.2) and JSON pointers (RFC 6901).
 func TestItemPath(t *testing.T) {
 	const item = `{"id":"7","n":42,"negative":-1,"big":123456789012345678901234567890,"fraction":1.0,"exponent":1e3,` +
 		`"empty":"","null":null,"true":true,"list":["a"],"odd":"a b/c?d#e%f;ü~.-_!*'()+","dots":"..",` +

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// TestItemTags: the tags are those that a GET of the item shows, and a tag is
-// certain only where no GET can show another one for what is in the list.
+// TestItemTags: the tags are exactly the ones that a GET of the item shows. One is
+// certain only if no GET can show a different tag for what is in the list.
 func TestItemTags(t *testing.T) {
 	pointers := func(texts ...string) (s Source) {
 		s.Kind = JSON
@@ -29,20 +29,20 @@ func TestItemTags(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		sources []Source
-		gets    []string // what a GET may send of which the tag is among these
+		gets    []string // contents of the item, one for each tag
 		certain bool
 	}{
 		{"json", []Source{pointers("/version")}, []string{item, `{"version":"7","more":true}`}, true},
 		{"json, then body", []Source{pointers("/version", "/id"), body}, []string{item}, true},
 		{"json after upstream", []Source{upstream, pointers("/version")}, []string{item}, false},
 		{"json after header", []Source{field, pointers("/version")}, []string{item}, false},
-		{"json, of the whole", []Source{pointers("")}, []string{item, `{"version":"7","id":1}`}, false},
-		{"json, of the whole too", []Source{pointers("/version", "")}, []string{item}, false},
-		{"json that isn't there", []Source{pointers("/none"), body}, []string{item, item + "\n"}, false},
+		{"json, the whole item", []Source{pointers("")}, []string{item, `{"version":"7","id":1}`}, false},
+		{"json, the whole item too", []Source{pointers("/version", "")}, []string{item}, false},
+		{"json that is missing", []Source{pointers("/none"), body}, []string{item, item + "\n"}, false},
 		{"the second json", []Source{pointers("/none"), pointers("/id")}, []string{item}, false},
 		{"body", []Source{body}, []string{item, item + "\n"}, false},
 		{"the default", []Source{upstream, body}, []string{item, item + "\n"}, false},
-		{"json that isn't there, then version", []Source{pointers("/none"), version}, nil, false},
+		{"json that is missing, then version", []Source{pointers("/none"), version}, nil, false},
 		{"upstream", []Source{upstream}, nil, false},
 	} {
 		d := Deriver{Sources: test.sources, Secret: []byte("s"), Limit: 1 << 20}
@@ -65,7 +65,7 @@ func TestItemTags(t *testing.T) {
 		other, _ := d.ItemTags(http.Header{"Content-Type": {"application/hal+json"}}, []byte(item))
 		for _, tag := range other {
 			if shown[tag] {
-				t.Errorf("%s: the media type makes no difference", test.name)
+				t.Errorf("%s: a different media type gives the same tag", test.name)
 			}
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// TestItems: each object of the array gets a member before its closing brace, and
-// no other byte changes.
+// TestItems: each object in the array gets a member before its closing brace, and no
+// other byte changes.
 func TestItems(t *testing.T) {
 	const tag = `"etag":"\"x\""`
 	for _, test := range []struct{ name, array, content, want string }{
@@ -21,21 +21,21 @@ func TestItems(t *testing.T) {
 		{"white space", "", "\n[ {\t\"a\" : 1\r\n} , { } ]\n", "\n[ {\t\"a\" : 1\r\n,@} , { @} ]\n"},
 		{"no members", "", `[{},{"a":{}}]`, `[{@},{"a":{},@}]`},
 		{"in an object", "/data", `{"data":[{"a":1}],"n":1}`, `{"data":[{"a":1,@}],"n":1}`},
-		{"further in", "/a/1/b", `{"a":[0,{"b":[{}]}]}`, `{"a":[0,{"b":[{@}]}]}`},
+		{"nested", "/a/1/b", `{"a":[0,{"b":[{}]}]}`, `{"a":[0,{"b":[{@}]}]}`},
 		{"an escaped name", "/dätä", `{"d\u00e4t\u00E4":[{}]}`, `{"d\u00e4t\u00E4":[{@}]}`},
 		{"an escaped pointer", "/a~1b~0", `{"a/b~":[{}]}`, `{"a/b~":[{@}]}`},
-		{"the last of two of one name", "/a", `{"a":[{}],"a":[{}]}`, `{"a":[{}],"a":[{@}]}`},
-		{"nested arrays of one name", "/a", `{"x":{"a":[{}]},"a":[{"a":[{}]}]}`, `{"x":{"a":[{}]},"a":[{"a":[{}],@}]}`},
-		{"what is no object", "", `[1,"{}",null,[{}],true,{},-1.5E+3]`, `[1,"{}",null,[{}],true,{@},-1.5E+3]`},
+		{"the last of two members with one name", "/a", `{"a":[{}],"a":[{}]}`, `{"a":[{}],"a":[{@}]}`},
+		{"nested arrays with one name", "/a", `{"x":{"a":[{}]},"a":[{"a":[{}]}]}`, `{"x":{"a":[{}]},"a":[{"a":[{}],@}]}`},
+		{"elements that are no objects", "", `[1,"{}",null,[{}],true,{},-1.5E+3]`, `[1,"{}",null,[{}],true,{@},-1.5E+3]`},
 		{"no array", "", `{"a":{}}`, `{"a":{}}`},
-		{"an object there", "/a", `{"a":{"b":{}}}`, `{"a":{"b":{}}}`},
-		{"nothing there", "/b", `{"a":[{}]}`, `{"a":[{}]}`},
+		{"the pointer finds an object", "/a", `{"a":{"b":{}}}`, `{"a":{"b":{}}}`},
+		{"the pointer finds nothing", "/b", `{"a":[{}]}`, `{"a":[{}]}`},
 		{"a scalar", "", `1`, `1`},
-		{"numbers that no float holds", "", `[{"a":123456789012345678901234567890,"b":1.10,"c":1e999}]`, `[{"a":123456789012345678901234567890,"b":1.10,"c":1e999,@}]`},
+		{"numbers that fit no float", "", `[{"a":123456789012345678901234567890,"b":1.10,"c":1e999}]`, `[{"a":123456789012345678901234567890,"b":1.10,"c":1e999,@}]`},
 		{"braces and quotes in strings", "", `[{"}\"]":"]}\\"},{"a":"\\\"}"}]`, `[{"}\"]":"]}\\",@},{"a":"\\\"}",@}]`},
-		{"two members of one name", "", `[{"a":1,"a":2}]`, `[{"a":1,"a":2,@}]`},
-		{"half a surrogate pair", "", `[{"a":"\ud800"}]`, `[{"a":"\ud800",@}]`},
-		{"more than there may be", "", `[{},{},{},{},{},{},{},{},{},{}]`, `[{@},{@},{@},{@},{@},{@},{@},{@},{},{}]`},
+		{"two members with one name", "", `[{"a":1,"a":2}]`, `[{"a":1,"a":2,@}]`},
+		{"an unpaired surrogate", "", `[{"a":"\ud800"}]`, `[{"a":"\ud800",@}]`},
+		{"more than the maximum", "", `[{},{},{},{},{},{},{},{},{},{}]`, `[{@},{@},{@},{@},{@},{@},{@},{@},{},{}]`},
 	} {
 		array, err := ParsePointer(test.array)
 		if err != nil {
@@ -52,8 +52,8 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// TestItemHas: a member is found however its name is written, and not in another
-// object.
+// TestItemHas: a member is found however its name is escaped, but not in nested
+// objects.
 func TestItemHas(t *testing.T) {
 	for item, want := range map[string]bool{
 		`{"etag":1}`:                   true,
@@ -70,7 +70,7 @@ func TestItemHas(t *testing.T) {
 	}
 }
 
-// TestInsertDigest: the digest tells other insertions, and other places, apart.
+// TestInsertDigest: different insertions, or different places, have different digests.
 func TestInsertDigest(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, insertions := range [][]Insertion{
@@ -89,14 +89,20 @@ func TestInsertDigest(t *testing.T) {
 	}
 }
 
-// FuzzItems: what comes out is JSON, is what was there but for the members, and
-// shows the same values.
+// FuzzItems: content with insertions is valid JSON with the new members, and without
+// them it is the same as before. Content that isn't valid JSON causes no panic.
 func FuzzItems(f *testing.F) {
 	f.Add(`[{"a":1},{}]`, "")
 	f.Add(`{"data":[{"a":"}","b":[{}]},{ }]}`, "/data")
 	f.Fuzz(func(t *testing.T, content, pointer string) {
 		array, err := ParsePointer(pointer)
-		if err != nil || !json.Valid([]byte(content)) || !utf8.ValidString(content) {
+		if err != nil {
+			return
+		}
+		if !json.Valid([]byte(content)) || !utf8.ValidString(content) {
+			for _, i := range Items([]byte(content), array, 10) {
+				i.Has("@") // must not panic
+			}
 			return
 		}
 		const most = 3
@@ -111,7 +117,7 @@ func FuzzItems(f *testing.F) {
 			t.Fatalf("%s became %s", content, extended)
 		}
 		without := string(extended)
-		for _, i := range insertions { // from the beginning, so that the places are those of the original
+		for _, i := range insertions { // in order, so each position is that in the original
 			if without[i.at:i.at+len(i.text)] != i.text {
 				t.Fatalf("%s became %s", content, extended)
 			}
@@ -134,13 +140,14 @@ func FuzzItems(f *testing.F) {
 				got++
 			}
 		}
-		if got < len(insertions) { // an item may have had the very member
+		if got < len(insertions) { // an item may have had this member before
 			t.Errorf("%d of %d members in %s", got, len(insertions), extended)
 		}
 	})
 }
 
-// TestExtensible: only JSON that is whole, in no coding, and may be changed.
+// TestExtensible: only complete JSON without a coding may be changed, and not if
+// Cache-Control says no-transform (RFC 9111, section 5.2.2.6).
 func TestExtensible(t *testing.T) {
 	for _, test := range []struct {
 		status int

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// TestContentHash: equal bytes are another representation if they are to be
-// read otherwise (RFC 9110, section 8.8.1).
+// TestContentHash: equal bytes with different representation metadata get different
+// tags (RFC 9110, section 8.8.1).
 func TestContentHash(t *testing.T) {
 	seen := make(map[validator.ETag]string)
 	for _, test := range []struct {
@@ -40,12 +40,12 @@ func TestContentHash(t *testing.T) {
 	}
 	a := tagOf("content", http.Header{"Date": {"now"}, "Set-Cookie": {"x"}})
 	if a != tagOf("content", nil) {
-		t.Error("other fields count")
+		t.Error("other fields change the tag")
 	}
 }
 
-// TestTagForm: a tag of ours is never taken for one with a content coding (RFC
-// 9110, section 8.8.3.3), and is made of octets that nobody stumbles over.
+// TestTagForm: our tags contain only letters and digits, and none looks as if it had
+// the name of a content coding appended (RFC 9110, section 8.8.3.3).
 func TestTagForm(t *testing.T) {
 	for i := range 10_000 {
 		tag := tagOf(fmt.Sprint(i), nil)

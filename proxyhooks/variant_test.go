@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestVariantKey differs exactly where another representation may be selected.
+// TestVariantKey: the key differs exactly if a different representation may be selected
+// (RFC 9110, section 12.5.5).
 func TestVariantKey(t *testing.T) {
 	const vary = "a,b"
 	seen := make(map[string]string)
@@ -39,6 +40,6 @@ func TestVariantKey(t *testing.T) {
 	add("s", "/page", vary, http.Header{"A": {"x", "y"}})
 	add("s", "/page", vary, http.Header{"A": {"y", "x"}})
 	if got := VariantKey("s", "/page", "", http.Header{"A": {"x"}}); got != plain {
-		t.Error("a field counts by which nothing varies")
+		t.Error("the key depends on a field that Vary doesn't list")
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestVary: RFC 9110, section 12.5.5.
+// TestVary: the names in Vary are added to the known ones (RFC 9110, section 12.5.5).
 func TestVary(t *testing.T) {
 	for _, test := range []struct {
 		known string
@@ -35,7 +35,7 @@ func TestVary(t *testing.T) {
 	}
 }
 
-// TestSendVary: RFC 9110, section 12.5.5.
+// TestSendVary: missing names are added to Vary (RFC 9110, section 12.5.5).
 func TestSendVary(t *testing.T) {
 	for _, test := range []struct {
 		vary  string
@@ -60,6 +60,7 @@ func TestSendVary(t *testing.T) {
 	}
 }
 
+// TestJoinVary: the result is sorted, without duplicates.
 func TestJoinVary(t *testing.T) {
 	for want, lists := range map[string][]string{
 		"":        {"", ""},
