@@ -116,7 +116,8 @@ func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 }
 
 // Serve runs next and returns when the response has been sent or dropped. It returns
-// the error of next, unless the response was dropped. A Capture serves only once.
+// the error of next, unless the response was dropped. It passes on a panic of next,
+// except [http.ErrAbortHandler] if the response was dropped. A Capture serves only once.
 func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()

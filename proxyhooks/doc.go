@@ -1,7 +1,7 @@
-// Package proxyhooks is what a caching or locking proxy needs around the next
-// handler of a Caddy chain. The handler of this module is built on it. It depends on
-// Caddy's HTTP types and on package validator. It knows no store and no
-// configuration, so other Caddy modules can use it too.
+// Package proxyhooks provides what a handler that labels responses and guards writes
+// needs around the next handler of a Caddy chain. The preconditions handler is built on
+// it. The package depends on Caddy's HTTP types and on package validator, but on no store
+// and no configuration, so other Caddy modules can use it too.
 //
 // # What it offers
 //
@@ -17,9 +17,9 @@
 // It runs the same next handler, but on a request, writer, replacer and variables of
 // its own, so the client's request and response show no trace of it.
 //
-// Forward. [Forward] runs the next handler on a write. It decides what became of the
-// write (its [Fate]), and calls a [Writing] before the client can see the answer. A
-// client that disconnects doesn't cut off a write that the backend already has.
+// Forward. [Forward] runs the next handler on a write. It determines what became of the
+// write (its [Fate]), and reports that to a [Writing] before the client can see the
+// answer. A client that disconnects doesn't cut off a write that the backend already has.
 //
 // Lease. [KeepLease] renews a lock while the backend works. Its context ends when the
 // lock can no longer be relied on.
@@ -29,11 +29,16 @@
 // A read runs next through a Capture. When a response to HEAD doesn't show a tag, a
 // Probe finds it.
 //
-// A conditional write takes a lock, starts a [Lease] on it, and lets Probe find out
-// the current validators. If the condition holds for them, it forwards the request
-// with the context of the Lease, and releases the lock according to the Fate: at once
-// after an answer, but only when the lease expires if the write may still be applied.
-// [ReadAhead] comes before the lock, so that a slow client never holds one.
+// A conditional write takes these steps:
+//
+//  1. [ReadAhead] reads the content, because a slow client must not hold a lock.
+//  2. The handler takes a lock in its store, and [KeepLease] starts a [Lease] on it.
+//  3. Probe finds the current validators. If the condition is false for them, the
+//     handler refuses the write.
+//  4. Forward sends the write, with the context of the Lease.
+//  5. The Writing ends the lock according to the Fate. After an answer, it stops the
+//     Lease and releases the lock. If the write may still be applied, it lets the
+//     Lease run out instead.
 //
 // Probe and Capture must use the same Deriver: a tag that a client got from a read is
 // compared with the tag that a probe finds. [Deriver.Scheme] names what a Deriver does,
@@ -60,7 +65,7 @@
 // All functions may be called concurrently, as long as each call has its own request,
 // header and response writer. In particular, a [Capture] serves one request. The
 // methods of a [Reading] or [Writing] are called on the goroutine on which next writes
-// the response, one at a time, and never after Serve or Forward has returned. A
-// handler that writes from a goroutine of its own must not write concurrently, as for
-// any [net/http.ResponseWriter].
+// the response, one at a time, and never after Serve or Forward has returned. As
+// with any [net/http.ResponseWriter], a handler must not write from two goroutines at the
+// same time.
 package proxyhooks

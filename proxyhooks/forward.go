@@ -26,14 +26,16 @@ type Writing interface {
 	// that the answer is not buffered at all.
 	Hold(status int, header http.Header) (limit int64)
 
-	// Settle is called exactly once, before the client can see the answer. It reports
-	// whether to send the answer. If not, Forward drops the answer, and the caller of
-	// Forward answers instead.
+	// Settle is called exactly once, before the client can see the answer, and also if
+	// next fails or panics without an answer. It may edit the header. It reports whether
+	// to send the answer. If not, Forward drops the answer or the error, and the caller
+	// of Forward answers instead.
 	Settle(a Answer, f Fate) (send bool)
 }
 
 // Forward runs next on a write, and returns when the answer has been sent or dropped.
-// It returns the error of next, unless the answer was dropped.
+// It returns the error of next, unless the answer was dropped. It passes on a panic of
+// next after the write is settled, except [http.ErrAbortHandler] if the answer was dropped.
 //
 // A client that disconnects once its content has been forwarded doesn't cut the backend
 // short: the write goes on for at most linger, so that its fate becomes known. The end

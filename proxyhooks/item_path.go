@@ -10,10 +10,6 @@ import (
 
 // ItemPath says how to find the path of an item in a list: by a template, or by a JSON
 // pointer to a member of the item.
-//
-// The templates are a subset of RFC 6570, level 1, that refuses any value that could lead
-// to a different resource. A library for RFC 6570 would expand those, and variables that
-// are missing.
 type ItemPath struct {
 	pointer   Pointer   // if there are no variables
 	literals  []string  // of a template: before, between and after its variables
@@ -77,6 +73,8 @@ func (p ItemPath) Of(item []byte) (reference string, ok bool) {
 		err := json.Unmarshal(value, &reference)
 		return reference, err == nil && reference != ""
 	}
+	// A library for RFC 6570 would expand a missing or null member to nothing, which gives
+	// the path of a different resource.
 	var b strings.Builder
 	for i, variable := range p.variables {
 		value, found := variable.find(item)

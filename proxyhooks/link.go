@@ -6,10 +6,6 @@ import "strings"
 // lines of a Link field (RFC 8288, section 3). In a malformed line, it reads the links
 // before the error. It leaves out links with an anchor, which say something about a
 // different resource (section 3.2).
-//
-// The parser is our own, because the packages in use (tomnomnom/linkheader,
-// peterhellberg/link) split targets and titles at commas and ignore anchors. Either would
-// invalidate the wrong resource.
 func Links(lines []string, relation string) (targets []string) {
 	for _, line := range lines {
 		rest := line
@@ -27,7 +23,9 @@ func Links(lines []string, relation string) (targets []string) {
 	return targets
 }
 
-// link is a link-value.
+// link is a link-value. The parser is our own, because the packages in use
+// (tomnomnom/linkheader, peterhellberg/link) split targets and titles at commas and ignore
+// anchors. Either would invalidate the wrong resource.
 type link struct {
 	target    string
 	relations string // separated by spaces

@@ -25,10 +25,6 @@ const maxParts = 100
 // It reports false if the field is to be ignored (RFC 9110, sections 14.1 and 14.2): its
 // unit isn't bytes, it is malformed, it asks for more bytes than there are or in too many
 // pieces, or the representation is empty.
-//
-// [http.ServeContent] parses ranges too, but only while it sends: it can't say in advance
-// that a field is to be ignored. It also answers a malformed one with 416, and a suffix
-// of zero bytes with 206.
 func ParseRange(lines []string, size int64) ([]Part, bool) {
 	if len(lines) != 1 || size == 0 {
 		return nil, false
@@ -37,6 +33,8 @@ func ParseRange(lines []string, size int64) ([]Part, bool) {
 	if !ok || !strings.EqualFold(unit, "bytes") {
 		return nil, false
 	}
+	// http.ServeContent parses ranges too, but can't say in advance that a field is to be
+	// ignored. It answers a malformed one with 416, and a suffix of zero bytes with 206.
 	var parts []Part
 	wanted, specs := int64(0), 0
 	for spec := range strings.SplitSeq(set, ",") {

@@ -8,9 +8,6 @@ import (
 )
 
 // Pointer is a JSON pointer (RFC 6901). The zero value points at the whole document.
-//
-// The type is our own, because the usual libraries evaluate a pointer against a decoded
-// document. Here the position of the value in the text is needed.
 type Pointer struct {
 	text   string
 	tokens []string // unescaped
@@ -52,8 +49,9 @@ func (p Pointer) find(document []byte) (value []byte, ok bool) {
 	return at.of(document), ok
 }
 
-// locate returns the position of that value. Of several members with the same name, the
-// last one counts, as for most readers of JSON.
+// locate returns the position of that value, which is why no library does this: the usual
+// ones evaluate a pointer against a decoded document. Of several members with the same
+// name, the last one counts, as for most readers of JSON.
 func (p Pointer) locate(document []byte) (at span, ok bool) {
 	at = trimmed(document)
 	for _, token := range p.tokens {
