@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -15,78 +13,90 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// Reading receives what a Capture finds out about the response to a GET or
-// HEAD.
+// Reading receives what a [Capture] finds out about the response to a GET or HEAD.
 type Reading interface {
-	// Label is called exactly once for a final response, before anything of
-	// it is sent, with what it showed. It may edit the header. It reports
-	// whether the response is to be sent; if not, it is dropped, and the
-	// caller of Serve answers instead.
+	// Label is called once with what the final response showed, before any of it is
+	// sent. It is not called for a 101 (Switching Protocols), nor if next fails before
+	// anything can be sent. It may edit the header. It reports whether to send the
+	// response. If not, the Capture drops the response, and the caller of Serve answers
+	// instead.
 	Label(status int, header http.Header, s Shown) (send bool)
 
-	// Late is called with what only became known after Label: the tag of
-	// content that passed without being held back, or an absence that a
-	// handler reported as an error.
+	// Late is called with what became known only after Label: the tag of content that
+	// was passed on without being buffered. It is also called, without Label, if a
+	// handler reports an absent representation as an error.
 	Late(o validator.Observed)
 }
 
-// Shown is what a response showed when its header section was about to be sent.
+// Shown is what a response showed by the time its header section was about to be
+// sent.
 type Shown struct {
 	validator.Observed
-	// Known is false where the response says nothing about the representation.
+
+	// Known reports whether the response describes the current representation. It
+	// is false for a 206 (Partial Content), a redirect or an error, for example;
+	// then Observed contains nothing but a modification date.
 	Known bool
-	// Untagged tells that a tag could be made of content that isn't at hand:
-	// it is too large, a stream, or left out because the method is HEAD.
+
+	// Untagged reports that a tag exists but can't be made now, because its content
+	// isn't at hand: the content is too large or a stream, or the method is HEAD.
 	Untagged bool
-	// Versioned tells that the tag is the store's own version.
+
+	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
-	// Content is the whole content, if it was held back, and parts of it may be
-	// sent or members put into it.
+
+	// Content is the whole content, if it was buffered and the caller may send
+	// parts of it or insert members into it. Otherwise it is nil. It is valid until
+	// Label returns, and after that only if Label returned false.
 	Content []byte
-	// Exact tells that parts of it may be sent: no other content has its tag.
+
+	// Exact reports that different content always has a different tag, so the
+	// caller may send parts of Content under the tag.
 	Exact bool
 }
 
-// Capture is the response writer of a read. It holds content back, up to a
-// limit, until its tag is known, and lets everything else through untouched:
-// informational responses, upgrades, event streams, and whatever needs no
-// content to be labelled.
+// Capture is the response writer for one GET or HEAD. It buffers content, up to a
+// limit, until the tag of that content is known. Everything else passes through
+// untouched: informational responses, upgrades, event streams, and any response
+// whose validators are known from its header section.
 type Capture struct {
 	*caddyhttp.ResponseWriterWrapper
 
-	// HoldParts has content held back also where that isn't needed to know the
-	// tag, if the tag isn't the backend's own, so that parts can be sent of it.
+	// HoldParts makes the Capture buffer content so that parts of it can be sent,
+	// even if the tag is already known. It has no effect if the tag is the backend's
+	// own, because the backend can send parts of that itself.
 	HoldParts bool
 
-	// HoldItems has the content of a response to GET held back, also where that
-	// isn't needed to know the tag, if members may be put into it.
+	// HoldItems makes the Capture buffer the content of a response to GET, even if
+	// the tag is already known, provided that members may be inserted into it (see
+	// [Extensible]).
 	HoldItems bool
 
 	deriver Deriver
 	reading Reading
-	head    bool
-	cancel  context.CancelFunc
+	isHead  bool
+	cancel  context.CancelFunc // aborts the request to the backend
 
-	mode    captureMode
-	status  int
-	derived Derivation
-	held    bytes.Buffer
-	dropped int64
-	waste   http.Header // where next finds the header of what is dropped
+	mode            captureMode
+	status          int
+	derivation      Derivation
+	buffered        bytes.Buffer
+	discardedBytes  int64
+	discardedHeader http.Header // what next gets to see and change after a drop
 }
 
 type captureMode uint8
 
 const (
-	waiting  captureMode = iota // for the final header section
-	holding                     // content is held back
-	passing                     // content goes to the client as it comes
-	dropping                    // content is discarded: somebody else answers
+	waiting    captureMode = iota // for the final header section
+	buffering                     // content is kept back
+	passing                       // content goes to the client as it arrives
+	discarding                    // the response is dropped: the caller answers instead
 )
 
-// maxDropped is how much of a response that nobody wants is read, so that the
-// backend's connection can be used again, before it is cut instead.
-const maxDropped = 256 << 10
+// maxDiscarded is how much content of a dropped response is read. Reading it to the
+// end lets the backend's connection be reused; beyond this, the connection is cut.
+const maxDiscarded = 256 << 10
 
 var _ interface {
 	http.ResponseWriter
@@ -95,7 +105,8 @@ var _ interface {
 	Unwrap() http.ResponseWriter
 } = (*Capture)(nil)
 
-// NewCapture returns a writer around w that holds at most d.Limit bytes back.
+// NewCapture returns a Capture that writes to w, derives validators with d and reports
+// them to reading. It buffers at most d.Limit bytes.
 func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 	return &Capture{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
@@ -104,14 +115,16 @@ func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 	}
 }
 
-// Serve runs next and returns when the response has been sent or dropped.
+// Serve runs next and returns when the response has been sent or dropped. It returns
+// the error of next, unless the response was dropped. It passes on a panic of next,
+// except [http.ErrAbortHandler] if the response was dropped. A Capture serves only once.
 func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	c.cancel, c.head = cancel, r.Method == http.MethodHead
+	c.cancel, c.isHead = cancel, r.Method == http.MethodHead
 	defer func() {
-		// Cutting off a response that is dropped makes the proxy panic.
-		if c.mode == dropping {
+		// The proxy panics when a dropped response is cut off.
+		if c.mode == discarding {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
 				panic(p)
 			}
@@ -127,14 +140,16 @@ func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 	return c.finish()
 }
 
-// observeError tells of an absent representation that a handler reported as an
-// error, which is how file_server says 404. An error that has no such meaning
-// shows nothing.
+// observeError reports an absent representation that a handler signalled with an
+// error, which is how file_server says 404. Other errors show nothing.
 func (c *Capture) observeError(err error) {
-	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-		if x, ok := c.deriver.FromHeader(he.StatusCode, nil, time.Now()); ok && x.State == validator.Absent {
-			c.reading.Late(x.Observed)
-		}
+	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
+	if !ok {
+		return
+	}
+	derivation, known := c.deriver.FromHeader(handlerErr.StatusCode, nil, time.Now())
+	if known && derivation.State == validator.Absent {
+		c.reading.Late(derivation.Observed)
 	}
 }
 
@@ -155,69 +170,64 @@ func (c *Capture) WriteHeader(status int) {
 		return
 	}
 	var known bool
-	c.derived, known = c.deriver.FromHeader(status, header, time.Now())
-	switch needsContent := c.derived.Need == NeedContent; {
-	case c.head && (needsContent || c.derived.getOnly), needsContent && streams(header):
-		c.derived = Derivation{Observed: untagged(c.derived.Observed)}
-		c.label(Shown{Observed: c.derived.Observed, Known: true, Untagged: true})
-	case !needsContent && !c.mayCut() && !c.mayExtend():
+	c.derivation, known = c.deriver.FromHeader(status, header, time.Now())
+	switch needsContent := c.derivation.Need == NeedContent; {
+	case c.isHead && (needsContent || c.derivation.headMayDiffer), needsContent && mustNotBuffer(header):
+		c.derivation = Derivation{Observed: withoutTag(c.derivation.Observed)}
+		c.label(Shown{Observed: c.derivation.Observed, Known: true, Untagged: true})
+	case !needsContent && !c.buffersForParts() && !c.buffersForItems():
 		c.label(c.shown(known))
 	case c.deriver.TooLarge(header):
-		c.derived.passJSON()
+		c.derivation.skipJSON()
 		c.label(c.shown(true))
 	default:
-		c.mode = holding
+		c.mode = buffering
 	}
 }
 
-// mayCut reports whether content is held back for the sake of its parts.
-func (c *Capture) mayCut() bool {
-	return c.HoldParts && c.status == http.StatusOK && !c.head && !streams(c.Header()) && !c.deriver.TooLarge(c.Header()) &&
-		!c.derived.Own && c.derived.ETag.Valid
+// buffersForParts reports whether to buffer the content so that parts of it can be
+// sent.
+func (c *Capture) buffersForParts() bool {
+	return c.HoldParts && c.status == http.StatusOK && c.mayBuffer() &&
+		!c.derivation.Own && c.derivation.ETag.Valid
 }
 
-// mayExtend reports whether content is held back for the sake of its items.
-func (c *Capture) mayExtend() bool {
-	return c.HoldItems && !c.head && Extensible(c.status, c.Header()) && !streams(c.Header()) && !c.deriver.TooLarge(c.Header())
+// buffersForItems reports whether to buffer the content so that members can be
+// inserted into its items.
+func (c *Capture) buffersForItems() bool {
+	return c.HoldItems && Extensible(c.status, c.Header()) && c.mayBuffer()
+}
+
+// mayBuffer reports whether there is content that may be buffered, as far as the
+// header section says.
+func (c *Capture) mayBuffer() bool {
+	return !c.isHead && !mustNotBuffer(c.Header()) && !c.deriver.TooLarge(c.Header())
 }
 
 // shown returns what the response has shown so far.
 func (c *Capture) shown(known bool) Shown {
 	return Shown{
-		Observed:  c.derived.Observed,
+		Observed:  c.derivation.Observed,
 		Known:     known,
-		Untagged:  c.derived.Need == NeedContent,
-		Versioned: c.derived.Need == NeedVersion,
+		Untagged:  c.derivation.Need == NeedContent,
+		Versioned: c.derivation.Need == NeedVersion,
 	}
 }
 
-// untagged returns o without the tag.
-func untagged(o validator.Observed) validator.Observed {
+// withoutTag returns o without its tag.
+func withoutTag(o validator.Observed) validator.Observed {
 	o.ETag, o.Own = validator.ETag{}, false
 	return o
 }
 
-// streams reports whether the response must reach the client piece by piece, or
-// ends in trailer fields.
-func streams(h http.Header) bool {
-	return incremental(h) || h.Get("Trailer") != ""
-}
-
-// incremental reports whether the response must reach the client piece by
-// piece, because it may take long to end, or never do.
-func incremental(h http.Header) bool {
-	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return mediatype == "text/event-stream" || strings.HasPrefix(mediatype, "application/grpc") ||
-		caddyhttp.IsIncremental(h)
-}
-
-// label has the response labelled and sends its header section, or drops it.
+// label lets the Reading label the response, then sends its header section or drops
+// it.
 func (c *Capture) label(s Shown) {
 	header := c.Header()
 	if !c.reading.Label(c.status, header, s) {
-		c.mode = dropping
-		c.held.Reset()
-		if incremental(header) {
+		c.mode = discarding
+		c.buffered.Reset()
+		if mustStream(header) {
 			c.cancel()
 		}
 		return
@@ -226,54 +236,58 @@ func (c *Capture) label(s Shown) {
 	c.ResponseWriterWrapper.WriteHeader(c.status)
 }
 
-// Header returns the client's header, except to a handler whose response is
-// dropped: its trailer fields would end up in the response that takes its place.
+// Header returns the client's header. If the response was dropped, it returns a
+// different one: trailer fields of the dropped response must not end up in the
+// response that replaces it.
 func (c *Capture) Header() http.Header {
-	if c.mode != dropping {
+	if c.mode != discarding {
 		return c.ResponseWriterWrapper.Header()
 	}
-	if c.waste == nil {
-		c.waste = make(http.Header)
+	if c.discardedHeader == nil {
+		c.discardedHeader = make(http.Header)
 	}
-	return c.waste
+	return c.discardedHeader
 }
 
+// Write buffers p, passes it on or discards it. It never fails for a response that was
+// dropped.
 func (c *Capture) Write(p []byte) (int, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == dropping {
-		if c.dropped += int64(len(p)); c.dropped > maxDropped {
+	if c.mode == discarding {
+		if c.discardedBytes += int64(len(p)); c.discardedBytes > maxDiscarded {
 			c.cancel()
 		}
 		return len(p), nil
 	}
-	c.derived.write(p)
-	if c.mode == holding {
-		if int64(c.held.Len()+len(p)) <= c.deriver.Limit {
-			return c.held.Write(p)
+	c.derivation.write(p)
+	if c.mode == buffering {
+		if int64(c.buffered.Len()+len(p)) <= c.deriver.Limit {
+			return c.buffered.Write(p)
 		}
-		c.derived.passJSON()
+		c.derivation.skipJSON()
 		c.label(c.shown(true))
-		if c.mode == dropping {
+		if c.mode == discarding {
 			return len(p), nil
 		}
-		if _, err := c.held.WriteTo(c.ResponseWriterWrapper); err != nil {
+		if _, err := c.buffered.WriteTo(c.ResponseWriterWrapper); err != nil {
 			return 0, err
 		}
 	}
 	return c.ResponseWriterWrapper.Write(p)
 }
 
-// ReadFrom keeps io.Copy from going around Write.
+// ReadFrom copies from r through Write if the content must be hashed, buffered or
+// discarded. Otherwise it uses the ReadFrom of the underlying writer.
 func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == passing && c.derived.Need != NeedContent {
+	if c.mode == passing && c.derivation.Need != NeedContent {
 		return c.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
-// FlushError flushes what may be sent. What is held back stays so: the proxy
-// also flushes responses that are no streams.
+// FlushError flushes what was passed on. Buffered content stays buffered, because the
+// proxy also flushes responses that are no streams.
 func (c *Capture) FlushError() error {
 	c.WriteHeader(http.StatusOK)
 	if c.mode == passing {
@@ -282,25 +296,25 @@ func (c *Capture) FlushError() error {
 	return nil
 }
 
-// finish sends what was held back.
+// finish completes the derivation and sends what was buffered.
 func (c *Capture) finish() error {
 	c.WriteHeader(http.StatusOK)
-	late := c.mode == passing && c.derived.Need == NeedContent
-	c.derived.end(c.held.Bytes())
+	late := c.mode == passing && c.derivation.Need == NeedContent
+	c.derivation.finish(c.buffered.Bytes())
 	if late {
-		c.reading.Late(c.derived.Observed)
+		c.reading.Late(c.derivation.Observed)
 	}
-	if c.mode != holding {
+	if c.mode != buffering {
 		return nil
 	}
 	s := c.shown(true)
-	if s.Exact = c.derived.exact(); s.Exact || c.mayExtend() {
-		s.Content = c.held.Bytes()
+	if s.Exact = c.derivation.exact(); s.Exact || c.buffersForItems() {
+		s.Content = c.buffered.Bytes()
 	}
 	c.label(s)
-	if c.mode == dropping {
+	if c.mode == discarding {
 		return nil
 	}
-	_, err := c.held.WriteTo(c.ResponseWriterWrapper)
+	_, err := c.buffered.WriteTo(c.ResponseWriterWrapper)
 	return err
 }

@@ -12,51 +12,56 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// capture serves a request through a Capture that holds 10 bytes.
-func capture(t *testing.T, d *diary, method string, next caddyhttp.Handler) error {
+// capture serves a request through a Capture with the default sources.
+func capture(t *testing.T, rec *recorder, method string, next caddyhttp.Handler) error {
 	t.Helper()
-	return NewCapture(d, both, d).Serve(next, newRequest(method, nil))
+	return NewCapture(rec, both, rec).Serve(next, newRequest(method, nil))
 }
 
-// only returns what was shown, which must have been once.
-func (d *diary) only(t *testing.T) Shown {
+// only returns what the response showed, and fails unless Label was called exactly
+// once.
+func (rec *recorder) only(t *testing.T) Shown {
 	t.Helper()
-	if len(d.shown) != 1 {
-		t.Fatalf("labelled %d times", len(d.shown))
+	if len(rec.shown) != 1 {
+		t.Fatalf("labelled %d times", len(rec.shown))
 	}
-	return d.shown[0]
+	return rec.shown[0]
 }
 
+// tagOf returns the tag that the source Body makes.
 func tagOf(content string, h http.Header) validator.ETag {
 	c := both.newContentHash(Source{Kind: Body}, h)
 	c.Write([]byte(content))
 	return c.tag()
 }
 
-func TestCaptureHolds(t *testing.T) {
-	d := newDiary()
-	if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+// TestCaptureBuffersContent: content is sent only once its tag is known, although the
+// handler flushes before.
+func TestCaptureBuffersContent(t *testing.T) {
+	rec := newRecorder()
+	if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 		for _, piece := range []string{"01", "23", "45"} {
 			_, _ = io.WriteString(w, piece)
 			if err := http.NewResponseController(w).Flush(); err != nil {
 				t.Error(err)
 			}
 		}
-		d.expect(t)
+		rec.expect(t)
 	})); err != nil {
 		t.Error(err)
 	}
-	d.expect(t, "label 200", "header 200", "content")
-	s := d.only(t)
+	rec.expect(t, "label 200", "header 200", "content")
+	s := rec.only(t)
 	if want := tagOf("012345", nil); !s.Known || s.Untagged || s.State != validator.Present || s.Own || s.ETag != want {
 		t.Errorf("%+v, want tag %s", s, want)
 	}
-	if got := d.content.String(); got != "012345" {
+	if got := rec.content.String(); got != "012345" {
 		t.Errorf("got %q", got)
 	}
 }
 
-// TestCaptureLimit is about content of about the limit, however it comes.
+// TestCaptureLimit: content up to the limit is tagged before it is sent, longer content
+// after, no matter how the handler writes it.
 func TestCaptureLimit(t *testing.T) {
 	ways := map[string]func(w http.ResponseWriter, content string){
 		"Write": func(w http.ResponseWriter, content string) { _, _ = io.WriteString(w, content) },
@@ -77,46 +82,47 @@ func TestCaptureLimit(t *testing.T) {
 		},
 	}
 	for way, write := range ways {
-		for size, held := range map[int]bool{0: true, 1: true, 9: true, 10: true, 11: false, 100_000: false} {
+		for size, fits := range map[int]bool{0: true, 1: true, 9: true, 10: true, 11: false, 100_000: false} {
 			t.Run(way, func(t *testing.T) {
 				content := strings.Repeat("x", size)
-				d := newDiary()
-				if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+				rec := newRecorder()
+				if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 					write(w, content)
 				})); err != nil {
 					t.Error(err)
 				}
-				s, want := d.only(t), tagOf(content, nil)
+				s, want := rec.only(t), tagOf(content, nil)
 				switch {
-				case d.content.String() != content:
-					t.Errorf("%d bytes: got %d", size, d.content.Len())
-				case held && (s.Untagged || s.ETag != want || len(d.late) != 0):
-					t.Errorf("%d bytes: %+v, late %v", size, s, d.late)
-				case !held && (!s.Known || !s.Untagged || s.ETag.Valid || len(d.late) != 1 || d.late[0].ETag != want):
-					t.Errorf("%d bytes: %+v, late %v", size, s, d.late)
+				case rec.content.String() != content:
+					t.Errorf("%d bytes: got %d", size, rec.content.Len())
+				case fits && (s.Untagged || s.ETag != want || len(rec.late) != 0):
+					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
+				case !fits && (!s.Known || !s.Untagged || s.ETag.Valid || len(rec.late) != 1 || rec.late[0].ETag != want):
+					t.Errorf("%d bytes: %+v, late %v", size, s, rec.late)
 				}
 			})
 		}
 	}
 	t.Run("announced", func(t *testing.T) {
-		d := newDiary()
-		if err := capture(t, d, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+		rec := newRecorder()
+		if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "11")
 			_, _ = io.WriteString(w, "0")
 			_ = http.NewResponseController(w).Flush()
-			d.expect(t, "label 200", "header 200", "content", "flush")
+			rec.expect(t, "label 200", "header 200", "content", "flush")
 			_, _ = io.WriteString(w, "1234567890")
 		})); err != nil {
 			t.Error(err)
 		}
-		if want := tagOf("01234567890", nil); len(d.late) != 1 || d.late[0].ETag != want {
-			t.Errorf("late %v", d.late)
+		if want := tagOf("01234567890", nil); len(rec.late) != 1 || rec.late[0].ETag != want {
+			t.Errorf("late %v", rec.late)
 		}
 	})
 }
 
-// TestCapturePasses is about responses that need not be held.
-func TestCapturePasses(t *testing.T) {
+// TestCapturePassesThrough: responses whose tag is known from the header section, or
+// can't be made before the end, are sent as they come.
+func TestCapturePassesThrough(t *testing.T) {
 	tests := []struct {
 		name   string
 		method string
@@ -141,10 +147,10 @@ func TestCapturePasses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := newDiary()
-			if err := capture(t, d, test.method, handler(func(w http.ResponseWriter, r *http.Request) {
+			rec := newRecorder()
+			if err := capture(t, rec, test.method, handler(func(w http.ResponseWriter, r *http.Request) {
 				responding(test.status, "content", test.fields...).ServeHTTP(w, r)
-				if got := d.content.String(); got != "content" {
+				if got := rec.content.String(); got != "content" {
 					t.Errorf("got %q at once", got)
 				}
 				if rw, ok := w.(io.ReaderFrom); !ok {
@@ -155,85 +161,88 @@ func TestCapturePasses(t *testing.T) {
 			})); err != nil {
 				t.Error(err)
 			}
-			s := d.only(t)
-			if s.Known != test.want.Known || s.Untagged != test.want.Untagged || len(d.late) != 0 {
-				t.Errorf("%+v, late %v", s, d.late)
+			s := rec.only(t)
+			if s.Known != test.want.Known || s.Untagged != test.want.Untagged || len(rec.late) != 0 {
+				t.Errorf("%+v, late %v", s, rec.late)
 			}
 		})
 	}
 }
 
+// TestCaptureStatus: which status is sent and labelled.
 func TestCaptureStatus(t *testing.T) {
-	t.Run("informational responses pass (15.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+	t.Run("informational responses pass through (15.2)", func(t *testing.T) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(103)
 			w.WriteHeader(103)
 			w.WriteHeader(200)
 			w.WriteHeader(500) // too late
 		}))
-		d.expect(t, "header 103", "header 103", "label 200", "header 200")
+		rec.expect(t, "header 103", "header 103", "label 200", "header 200")
 	})
-	t.Run("101 isn't labelled (15.2.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+	t.Run("101 is not labelled (15.2.2)", func(t *testing.T) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(101)
 			_ = http.NewResponseController(w).Flush()
 		}))
-		d.expect(t, "header 101", "flush")
+		rec.expect(t, "header 101", "flush")
 	})
-	t.Run("no answer is 200", func(t *testing.T) {
-		d := newDiary()
-		_ = capture(t, d, "GET", handler(func(http.ResponseWriter, *http.Request) {}))
-		if s := d.only(t); s.ETag != tagOf("", nil) {
+	t.Run("200 if the handler writes nothing", func(t *testing.T) {
+		rec := newRecorder()
+		_ = capture(t, rec, "GET", handler(func(http.ResponseWriter, *http.Request) {}))
+		if s := rec.only(t); s.ETag != tagOf("", nil) {
 			t.Errorf("%+v", s)
 		}
-		if d.events[1] != "header 200" {
-			t.Error(d.events)
+		if rec.events[1] != "header 200" {
+			t.Error(rec.events)
 		}
 	})
-	t.Run("a date is weak within its second and the next (8.8.2.2)", func(t *testing.T) {
+	t.Run("a date is weak during its second and the next (8.8.2.2)", func(t *testing.T) {
 		for date, weak := range map[string]bool{
 			"Sun, 06 Nov 1994 08:49:36 GMT": true, "Sun, 06 Nov 1994 08:49:37 GMT": true,
 			"Sun, 06 Nov 1994 08:49:38 GMT": true, "Sun, 06 Nov 1994 08:49:39 GMT": false,
 		} {
-			d := newDiary()
-			_ = capture(t, d, "GET", responding(200, "", "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Date", date))
-			if s := d.only(t); s.WeakDate != weak || s.LastModified.IsZero() {
+			rec := newRecorder()
+			_ = capture(t, rec, "GET", responding(200, "", "Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Date", date))
+			if s := rec.only(t); s.WeakDate != weak || s.LastModified.IsZero() {
 				t.Errorf("at %s: %+v", date, s)
 			}
 		}
 	})
 }
 
+// TestCaptureErrors: an error of the next handler is returned and nothing is sent. Only
+// an absent representation is observed.
 func TestCaptureErrors(t *testing.T) {
-	t.Run("of the next handler", func(t *testing.T) {
+	t.Run("before any response", func(t *testing.T) {
 		for status, absent := range map[int]bool{404: true, 410: true, 403: false, 500: false, 0: false} {
-			d := newDiary()
+			rec := newRecorder()
 			sent := caddyhttp.HandlerError{Err: errLegacy, StatusCode: status}
-			if err := capture(t, d, "GET", failing(sent)); !errors.Is(err, errLegacy) {
+			if err := capture(t, rec, "GET", failing(sent)); !errors.Is(err, errLegacy) {
 				t.Error(err)
 			}
-			if got := len(d.late) == 1 && d.late[0].State == validator.Absent; got != absent || len(d.shown) > 0 || d.content.Len() > 0 {
-				t.Errorf("%d: %q", status, d.events)
+			if got := len(rec.late) == 1 && rec.late[0].State == validator.Absent; got != absent || len(rec.shown) > 0 || rec.content.Len() > 0 {
+				t.Errorf("%d: %q", status, rec.events)
 			}
 		}
 	})
-	t.Run("while content is held", func(t *testing.T) {
-		d := newDiary()
-		if err := capture(t, d, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	t.Run("while content is buffered", func(t *testing.T) {
+		rec := newRecorder()
+		if err := capture(t, rec, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			_, _ = io.WriteString(w, "half")
 			return caddyhttp.Error(404, errLegacy)
 		})); !errors.Is(err, errLegacy) {
 			t.Error(err)
 		}
-		d.expect(t)
+		rec.expect(t)
 	})
-	t.Run("a panic while content is held", func(t *testing.T) {
+	t.Run("a panic while content is buffered", func(t *testing.T) {
 		for _, value := range []any{http.ErrAbortHandler, "bug"} {
-			d := newDiary()
+			rec := newRecorder()
 			if p := recovered(func() {
-				_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+				_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.WriteString(w, "half")
 					_ = http.NewResponseController(w).Flush() // as the proxy does
 					panic(value)
@@ -241,24 +250,24 @@ func TestCaptureErrors(t *testing.T) {
 			}); p != value {
 				t.Errorf("got %v", p)
 			}
-			d.expect(t)
+			rec.expect(t)
 		}
 	})
-	t.Run("a panic while content passes shows no tag", func(t *testing.T) {
-		d := newDiary()
+	t.Run("a panic while content passes through shows no tag", func(t *testing.T) {
+		rec := newRecorder()
 		_ = recovered(func() {
-			_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+			_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, "more than ten bytes")
 				panic(http.ErrAbortHandler)
 			}))
 		})
-		if len(d.late) > 0 {
-			t.Error(d.late)
+		if len(rec.late) > 0 {
+			t.Error(rec.late)
 		}
 	})
 }
 
-// TestCaptureDrops is about responses in whose place another one goes out.
+// TestCaptureDrops: nothing of a dropped response is sent, and a long one is cut off.
 func TestCaptureDrops(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -266,19 +275,19 @@ func TestCaptureDrops(t *testing.T) {
 		size   int
 		cut    bool
 	}{
-		{name: "held content", size: 10},
+		{name: "buffered content", size: 10},
 		{name: "content over the limit", size: 11},
 		{name: "known by its header", fields: []string{"ETag", `"own"`}, size: 256 << 10},
 		{name: "large content is cut", fields: []string{"ETag", `"own"`}, size: 300 << 10, cut: true},
-		{name: "large content that was held is cut", size: 300 << 10, cut: true},
+		{name: "large content that was buffered is cut", size: 300 << 10, cut: true},
 		{name: "a stream is cut at once", fields: []string{"Content-Type", "text/event-stream"}, cut: true},
-		{name: "also one with a tag", fields: []string{"Content-Type", "text/event-stream", "ETag", `"own"`}, cut: true},
+		{name: "a stream with a tag is cut at once", fields: []string{"Content-Type", "text/event-stream", "ETag", `"own"`}, cut: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := newDiary()
-			d.refuse = true
-			err := capture(t, d, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			rec := newRecorder()
+			rec.drop = true
+			err := capture(t, rec, "GET", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				for i := 0; i < len(test.fields); i += 2 {
 					w.Header().Set(test.fields[i], test.fields[i+1])
 				}
@@ -294,7 +303,7 @@ func TestCaptureDrops(t *testing.T) {
 				if cut := r.Context().Err() != nil; cut != test.cut {
 					t.Errorf("cut: %t", cut)
 				}
-				if len(d.shown) > 0 {
+				if len(rec.shown) > 0 {
 					w.Header().Set("X-Checksum", "a trailer field")
 				}
 				if test.cut {
@@ -302,22 +311,22 @@ func TestCaptureDrops(t *testing.T) {
 				}
 				return errLegacy
 			}))
-			if err != nil && len(d.events) > 0 {
+			if err != nil && len(rec.events) > 0 {
 				t.Error(err)
 			}
-			if len(d.events) > 0 {
-				d.expect(t, "label 200")
+			if len(rec.events) > 0 {
+				rec.expect(t, "label 200")
 			}
-			if d.header["X-Checksum"] != nil {
+			if rec.header["X-Checksum"] != nil {
 				t.Error("the trailer field is in the header")
 			}
 		})
 	}
-	t.Run("any other panic goes on", func(t *testing.T) {
-		d := newDiary()
-		d.refuse = true
+	t.Run("any other panic is passed on", func(t *testing.T) {
+		rec := newRecorder()
+		rec.drop = true
 		if p := recovered(func() {
-			_ = capture(t, d, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
+			_ = capture(t, rec, "GET", handler(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("ETag", `"own"`)
 				w.WriteHeader(200)
 				panic("bug")
@@ -326,12 +335,130 @@ func TestCaptureDrops(t *testing.T) {
 			t.Errorf("got %v", p)
 		}
 	})
-	t.Run("at the end", func(t *testing.T) {
-		d := newDiary()
-		d.refuse = true
-		if err := capture(t, d, "GET", responding(200, "content")); err != nil {
+	t.Run("dropped at the end", func(t *testing.T) {
+		rec := newRecorder()
+		rec.drop = true
+		if err := capture(t, rec, "GET", responding(200, "content")); err != nil {
 			t.Error(err)
 		}
-		d.expect(t, "label 200")
+		rec.expect(t, "label 200")
 	})
 }
+
+// TestCaptureBuffersForParts: with HoldParts, content is buffered if its tag is one of
+// ours that no other content has, so that parts of it can be sent (RFC 9110, section
+// 15.3.7).
+func TestCaptureBuffersForParts(t *testing.T) {
+	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
+	pointer, err := ParsePointer("/v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
+	for _, test := range []struct {
+		name     string
+		sources  []Source
+		method   string
+		status   int
+		content  string
+		fields   []string
+		buffered bool
+		tagged   bool
+	}{
+		{"the tag is in the header", header, "GET", 200, "0123456789", []string{"X-Version", "7"}, true, true},
+		{"content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7"}, false, true},
+		{"announced content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7", "Content-Length", "11"}, false, true},
+		{"a stream", header, "GET", 200, "0123", []string{"X-Version", "7", "Content-Type", "text/event-stream"}, false, true},
+		{"the backend's own tag", header, "GET", 200, "0123", []string{"ETag", `"own"`}, false, true},
+		{"no tag", header, "GET", 200, "0123", nil, false, false},
+		{"no content", header, "GET", 204, "", []string{"X-Version", "7"}, false, true},
+		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
+		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
+		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
+		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
+		{"the store's version, because the value is missing", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
+		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
+		{"a hash of the content", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
+		{"a hash of the content, because the value is missing", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, hold := range []bool{true, false} {
+				rec := newRecorder()
+				c := NewCapture(rec, Deriver{Sources: test.sources, Limit: testLimit}, rec)
+				c.HoldParts = hold
+				if err := c.Serve(responding(test.status, test.content, test.fields...), newRequest(test.method, nil)); err != nil {
+					t.Error(err)
+				}
+				s := rec.only(t)
+				want := ""
+				if test.buffered && (hold || test.sources[len(test.sources)-1].Kind == Body) {
+					want = test.content
+				}
+				if string(s.Content) != want || rec.content.String() != test.content || len(rec.late) > 0 {
+					t.Errorf("hold %t: %+v, sent %q, late %v", hold, s, rec.content.String(), rec.late)
+				}
+				if s.ETag.Valid != test.tagged {
+					t.Errorf("hold %t: tag %s", hold, s.ETag)
+				}
+			}
+		})
+	}
+}
+
+// TestCaptureBuffersForItems: with HoldItems, JSON into which members may be inserted
+// is buffered although its tag is known. Nothing else is.
+func TestCaptureBuffersForItems(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		fields   []string
+		content  string
+		buffered bool
+	}{
+		{"JSON", []string{"Content-Type", "application/json"}, "[]", true},
+		{"not JSON", []string{"Content-Type", "text/plain"}, "[]", false},
+		{"no-transform (RFC 9111, 5.2.2.6)", []string{"Content-Type", "application/json", "Cache-Control", "no-transform"}, "[]", false},
+		{"too long", []string{"Content-Type", "application/json"}, "[         ]", false},
+		{"announced as too long", []string{"Content-Type", "application/json", "Content-Length", "11"}, "[         ]", false},
+		{"a stream", []string{"Content-Type", "application/json", "Incremental", "?1"}, "[]", false},
+		{"trailer fields", []string{"Content-Type", "application/json", "Trailer", "X-Last"}, "[]", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, hold := range []bool{false, true} {
+				rd := &labelled{}
+				c := NewCapture(&discardWriter{header: make(http.Header)}, Deriver{Sources: []Source{{Kind: Upstream}, {Kind: Body}}, Limit: 10}, rd)
+				c.HoldItems = hold
+				c.Header()["Etag"] = []string{`"own"`}
+				for i := 0; i < len(test.fields); i += 2 {
+					c.Header().Set(test.fields[i], test.fields[i+1])
+				}
+				if _, err := c.Write([]byte(test.content)); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.finish(); err != nil {
+					t.Fatal(err)
+				}
+				if got := string(rd.shown.Content); (got == test.content) != (test.buffered && hold) || got != "" && got != test.content {
+					t.Errorf("hold %t: buffered %q", hold, got)
+				}
+				if rd.shown.ETag.Opaque != "own" || rd.late || !rd.shown.Known || rd.shown.Untagged {
+					t.Errorf("hold %t: %+v", hold, rd.shown)
+				}
+			}
+		})
+	}
+}
+
+// labelled records what was shown.
+type labelled struct {
+	shown Shown
+	late  bool
+}
+
+func (l *labelled) Label(_ int, _ http.Header, s Shown) bool { l.shown = s; return true }
+func (l *labelled) Late(validator.Observed)                  { l.late = true }
+
+type discardWriter struct{ header http.Header }
+
+func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) WriteHeader(int)             {}
+func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }

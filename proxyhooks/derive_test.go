@@ -1,7 +1,6 @@
 package proxyhooks
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,7 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// TestFromHeader: RFC 9110, sections 8.8 and 15.
+// TestFromHeader: what a status and an ETag field say about the representation (RFC
+// 9110, sections 8.8.3 and 15).
 func TestFromHeader(t *testing.T) {
 	upstream, body := deriver(Upstream), deriver(Body)
 	tests := []struct {
@@ -30,7 +30,7 @@ func TestFromHeader(t *testing.T) {
 		{"malformed tag", both, 200, []string{`own`}, validator.Present, true, "", true},
 		{"two tags", both, 200, []string{`"a"`, `"b"`}, validator.Present, true, "", true},
 		{"no tag", both, 200, nil, validator.Present, true, "", true},
-		{"strong tag, not asked for", body, 200, []string{`"own"`}, validator.Present, true, "", true},
+		{"strong tag, but no source uses it", body, 200, []string{`"own"`}, validator.Present, true, "", true},
 		{"weak tag and nothing else", upstream, 200, []string{`W/"own"`}, validator.Present, false, "", false},
 		{"absent", both, 404, []string{`"own"`}, validator.Absent, false, "", false},
 		{"gone", both, 410, nil, validator.Absent, false, "", true},
@@ -52,71 +52,15 @@ func TestFromHeader(t *testing.T) {
 	}
 }
 
-// TestContentHash: equal bytes are another representation if they are to be
-// read otherwise (RFC 9110, section 8.8.1).
-func TestContentHash(t *testing.T) {
-	seen := make(map[validator.ETag]string)
-	for _, test := range []struct {
-		content string
-		header  http.Header
-	}{
-		{"", nil},
-		{"content", nil},
-		{"content", http.Header{"Content-Type": {"text/plain"}}},
-		{"content", http.Header{"Content-Type": {"text/html"}}},
-		{"content", http.Header{"Content-Encoding": {"text/plain"}}},
-		{"content", http.Header{"Content-Encoding": {"gzip"}}},
-		{"content", http.Header{"Content-Language": {"text/plain"}}},
-		{"content", http.Header{"Content-Language": {"de", "en"}}},
-		{"content", http.Header{"Content-Language": {"de, en"}}},
-		{"content", http.Header{"Content-Type": {"text/plain"}, "Content-Encoding": {"gzip"}, "Content-Language": {"de"}}},
-		{"plaincontent", http.Header{"Content-Type": {"text/"}}},
-	} {
-		name := fmt.Sprint(test.content, test.header)
-		tag := tagOf(test.content, test.header)
-		if other, ok := seen[tag]; ok {
-			t.Errorf("%s and %s have the tag %s", name, other, tag)
-		}
-		seen[tag] = name
-		if again := tagOf(test.content, test.header); again != tag {
-			t.Errorf("%s has the tags %s and %s", name, tag, again)
-		}
-	}
-	a := tagOf("content", http.Header{"Date": {"now"}, "Set-Cookie": {"x"}})
-	if a != tagOf("content", nil) {
-		t.Error("other fields count")
-	}
-}
-
-// TestTagForm: a tag of ours is never taken for one with a content coding (RFC
-// 9110, section 8.8.3.3), and is made of octets that nobody stumbles over.
-func TestTagForm(t *testing.T) {
-	for i := range 10_000 {
-		tag := tagOf(fmt.Sprint(i), nil)
-		if parsed, ok := validator.ParseETag(tag.String()); !ok || parsed != tag || tag.Weak {
-			t.Fatalf("%s", tag)
-		}
-		if _, coded := tag.WithoutCoding(); coded {
-			t.Fatalf("%s ends in a coding", tag)
-		}
-		for _, c := range []byte(tag.Opaque) {
-			if (c < '0' || c > '9') && (c < 'a' || c > 'v') {
-				t.Fatalf("%s has %q", tag, c)
-			}
-		}
-		if len(tag.Opaque) != 26 {
-			t.Fatalf("%s has %d octets", tag, len(tag.Opaque))
-		}
-	}
-}
-
+// TestScheme pins down a name that stores keep.
 func TestScheme(t *testing.T) {
 	if got := both.Scheme(); got != "upstream,body" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestSchemeOfSources(t *testing.T) {
+// TestSchemesDiffer: the scheme differs if the tags may, and doesn't reveal the secret.
+func TestSchemesDiffer(t *testing.T) {
 	field := func(name string) Source { return Source{Kind: Header, Field: name} }
 	seen := make(map[string]int)
 	for i, d := range []Deriver{
@@ -144,7 +88,7 @@ func TestSchemeOfSources(t *testing.T) {
 		}
 	}
 	if a, b := (Deriver{Sources: []Source{field("x-version")}}), (Deriver{Sources: []Source{field("X-Version")}}); a.Scheme() != b.Scheme() {
-		t.Error("field names are compared by case (RFC 9110, section 5.1)")
+		t.Error("field names are case-sensitive, against RFC 9110, section 5.1")
 	}
 }
 
@@ -161,7 +105,7 @@ func jsonSource(t testing.TB, pointers ...string) Source {
 	return s
 }
 
-// A response is what a backend answers to GET.
+// response is what a backend answers to GET.
 type response struct {
 	status  int
 	content string
@@ -181,8 +125,8 @@ const (
 	provenAt  = "Sun, 06 Nov 1994 08:49:39 GMT"
 )
 
-// derived returns the tag that a Capture sends, or sends nowhere because it is
-// late, and whether the tag is the store's version. A Probe must find the same.
+// derived returns the tag that a Capture finds, in time or late, and whether the tag is
+// the store's version. It fails unless a Probe finds the same.
 func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versioned bool) {
 	t.Helper()
 	status := r.status
@@ -190,7 +134,7 @@ func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versione
 		status = 200
 	}
 	next := responding(status, r.content, r.fields...)
-	seen := newDiary()
+	seen := newRecorder()
 	if err := NewCapture(seen, d, seen).Serve(next, newRequest("GET", nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -212,8 +156,9 @@ func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versione
 	return tag, s.Versioned
 }
 
-// TestSourceTags: a source makes one tag of what counts for it, and another of
-// anything else (RFC 9110, section 8.8.1).
+// TestSourceTags: a source makes the same tag if everything that it uses is the same, a
+// different one if anything is different, and none if anything is missing (RFC 9110,
+// section 8.8.1).
 func TestSourceTags(t *testing.T) {
 	version := Source{Kind: Header, Field: "x-version"}
 	dated := func(more ...string) []string {
@@ -320,7 +265,7 @@ func TestSourceTags(t *testing.T) {
 				}
 				seen[got] = i
 				if again, _ := r.derived(t, keyed); again == got || !again.Valid {
-					t.Errorf("other %d: a secret makes no difference", i)
+					t.Errorf("other %d: the tag is the same with a secret", i)
 				}
 			}
 			for i, r := range test.none {
@@ -329,7 +274,7 @@ func TestSourceTags(t *testing.T) {
 				}
 				next := Deriver{Sources: append(slices.Clone(d.Sources), Source{Kind: Body}), Limit: 32}
 				if got, _ := r.derived(t, next); got != tagOf(r.content, r.header()) {
-					t.Errorf("none %d has the tag %s, not that of its content", i, got)
+					t.Errorf("none %d has the tag %s, not the tag of its content", i, got)
 				}
 				next.Sources[1].Kind = Version
 				if got, versioned := r.derived(t, next); got.Valid || !versioned {
@@ -340,7 +285,7 @@ func TestSourceTags(t *testing.T) {
 	}
 }
 
-// TestSourceOrder: the first source that yields wins, wherever its turn is.
+// TestSourceOrder: the first source that yields wins, at any place in the list.
 func TestSourceOrder(t *testing.T) {
 	field := Source{Kind: Header, Field: "X-Version"}
 	pointer := jsonSource(t, "/v")
@@ -360,7 +305,7 @@ func TestSourceOrder(t *testing.T) {
 				t.Errorf("%s, if it is first: got %s, want %s", first.Kind, got, want)
 			}
 		}
-		// If those before it don't yield, it does.
+		// It yields if the ones before it don't.
 		d := Deriver{Sources: []Source{{Kind: Header, Field: "X-None"}, jsonSource(t, "/none"), first, {Kind: Body}}, Limit: 32}
 		if got, _ := full.derived(t, d); got != want {
 			t.Errorf("%s, if it is third: got %s, want %s", first.Kind, got, want)
@@ -383,7 +328,7 @@ func TestSourceOrder(t *testing.T) {
 	})
 }
 
-// TestSourcesDiffer: what two sources make of the same bytes is never the same.
+// TestSourcesDiffer: two sources never make the same tag from the same bytes.
 func TestSourcesDiffer(t *testing.T) {
 	seen := make(map[validator.ETag]string)
 	add := func(name string, d Deriver, r response) {
@@ -406,16 +351,16 @@ func TestSourcesDiffer(t *testing.T) {
 	add("another field", one(Source{Kind: Header, Field: "X-Revision"}), response{fields: []string{"X-Revision", `"7"`}})
 }
 
-// TestSourceOfHead: HEAD has the tag of GET, or leaves the question open (RFC
-// 9110, section 9.3.2).
-func TestSourceOfHead(t *testing.T) {
+// TestHeadShowsTagOfGet: a response to HEAD shows the tag that GET would, or is
+// untagged (RFC 9110, section 9.3.2).
+func TestHeadShowsTagOfGet(t *testing.T) {
 	typed := func(fields ...string) []string { return append(fields, "Content-Type", "text/plain") }
 	tests := []struct {
-		name    string
-		sources []Source
-		fields  []string
-		open    bool
-		tagged  bool
+		name     string
+		sources  []Source
+		fields   []string
+		untagged bool
+		tagged   bool
 	}{
 		{"upstream", []Source{{Kind: Upstream}, {Kind: Body}}, []string{"ETag", `"own"`}, false, true},
 		{"header", []Source{{Kind: Header, Field: "X-Version"}}, typed("X-Version", "7"), false, true},
@@ -435,22 +380,23 @@ func TestSourceOfHead(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			d := newDiary()
-			err := NewCapture(d, Deriver{Sources: test.sources, Limit: 32}, d).Serve(responding(200, "", test.fields...), newRequest("HEAD", nil))
-			if s := d.only(t); err != nil || s.Untagged != test.open || s.ETag.Valid != test.tagged || len(d.late) > 0 || s.Untagged && s.Versioned {
+			rec := newRecorder()
+			err := NewCapture(rec, Deriver{Sources: test.sources, Limit: 32}, rec).Serve(responding(200, "", test.fields...), newRequest("HEAD", nil))
+			if s := rec.only(t); err != nil || s.Untagged != test.untagged || s.ETag.Valid != test.tagged || len(rec.late) > 0 || s.Untagged && s.Versioned {
 				t.Errorf("%+v, %v", s, err)
 			}
 		})
 	}
 }
 
-// TestVersionReadsNothing: neither a read nor a probe holds or hashes content.
-func TestVersionReadsNothing(t *testing.T) {
+// TestVersionNeedsNoContent: with the source Version, neither a read nor a probe
+// buffers or hashes content.
+func TestVersionNeedsNoContent(t *testing.T) {
 	large := strings.Repeat("x", 300<<10)
-	d := newDiary()
-	if err := NewCapture(d, deriver(Version), d).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
+	rec := newRecorder()
+	if err := NewCapture(rec, deriver(Version), rec).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("x"))
-		d.expect(t, "label 200", "header 200", "content")
+		rec.expect(t, "label 200", "header 200", "content")
 	}), newRequest("GET", nil)); err != nil {
 		t.Error(err)
 	}
@@ -464,8 +410,9 @@ func TestVersionReadsNothing(t *testing.T) {
 	}
 }
 
-// TestProbeOfJSON reads no more content than JSON may have.
-func TestProbeOfJSON(t *testing.T) {
+// TestProbeStopsAfterLimitOfJSON: a probe stops reading once JSON sources can't yield
+// any more, unless a later source needs the content.
+func TestProbeStopsAfterLimitOfJSON(t *testing.T) {
 	for _, test := range []struct {
 		sources []Source
 		cut     bool
@@ -479,7 +426,7 @@ func TestProbeOfJSON(t *testing.T) {
 		p := Probe(t.Context(), handler(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("X-Version", "7")
-			for range 2 * maxDropped / 1000 {
+			for range 2 * maxDiscarded / 1000 {
 				_, _ = w.Write([]byte(strings.Repeat(" ", 1000)))
 			}
 			cut = r.Context().Err() != nil
@@ -491,8 +438,8 @@ func TestProbeOfJSON(t *testing.T) {
 	}
 }
 
-// TestReplaces: the tag of a part is left to it only if the whole is sure to
-// have the same.
+// TestReplaces: a part may keep the backend's tag only if the whole representation is
+// certain to get the same tag.
 func TestReplaces(t *testing.T) {
 	header := Source{Kind: Header, Field: "X-Version"}
 	for i, test := range []struct {

@@ -1,4 +1,71 @@
-// Package proxyhooks is what happens around the next handler of a Caddy chain:
-// it captures a response and derives its validators, probes the origin without
-// a trace in the client's response, and forwards a write under a lease.
+// Package proxyhooks provides what a handler that labels responses and guards writes
+// needs around the next handler of a Caddy chain. The preconditions handler is built on
+// it. The package depends on Caddy's HTTP types and on package validator, but on no store
+// and no configuration, so other Caddy modules can use it too.
+//
+// # What it offers
+//
+// Capture. A [Capture] is the response writer for a GET or HEAD. It works out the
+// validators of the response, and calls a [Reading] with them before the header
+// section goes out. The Reading can then label the response, or drop it and send a
+// 304 (Not Modified) or 412 (Precondition Failed) instead. A [Deriver] says which
+// validators a response has: it tries a list of [Source] values in order, such as the
+// backend's own strong tag and then a hash of the content. Content is buffered only
+// while its tag is not yet known, and only up to a limit.
+//
+// Probe. [Probe] asks the origin for the current representation with a GET of its own.
+// It runs the same next handler, but on a request, writer, replacer and variables of
+// its own, so the client's request and response show no trace of it.
+//
+// Forward. [Forward] runs the next handler on a write. It determines what became of the
+// write (its [Fate]), and reports that to a [Writing] before the client can see the
+// answer. A client that disconnects doesn't cut off a write that the backend already has.
+//
+// Lease. [KeepLease] renews a lock while the backend works. Its context ends when the
+// lock can no longer be relied on.
+//
+// # How they fit together
+//
+// A read runs next through a Capture. When a response to HEAD doesn't show a tag, a
+// Probe finds it.
+//
+// A conditional write takes these steps:
+//
+//  1. [ReadAhead] reads the content, because a slow client must not hold a lock.
+//  2. The handler takes a lock in its store, and [KeepLease] starts a [Lease] on it.
+//  3. Probe finds the current validators. If the condition is false for them, the
+//     handler refuses the write.
+//  4. Forward sends the write, with the context of the Lease.
+//  5. The Writing ends the lock according to the Fate. After an answer, it stops the
+//     Lease and releases the lock. If the write may still be applied, it lets the
+//     Lease run out instead.
+//
+// Probe and Capture must use the same Deriver: a tag that a client got from a read is
+// compared with the tag that a probe finds. [Deriver.Scheme] names what a Deriver does,
+// so that a shared store can keep tags of different kinds apart.
+//
+// # Smaller parts
+//
+//   - [VariantKey], [Vary], [JoinVary] and [SendVary] tell the representations of one
+//     resource apart (RFC 9110, section 12.5.5).
+//   - [ParseRange] and [SendParts] answer a range request from content that was
+//     buffered (RFC 9110, section 14).
+//   - [Items], [Insert], [ItemPath] and [Deriver.ItemTags] put the entity tags of
+//     items into a JSON list, without changing any other byte.
+//   - [Links] reads Link fields (RFC 8288), [ParseGroups] reads cache groups
+//     (RFC 9875), [ParsePointer] reads JSON pointers (RFC 6901).
+//   - [Edit] changes the fields of a request while next runs.
+//
+// # Concurrency
+//
+// A [Deriver], [Source], [Pointer] or [ItemPath] never changes once it is set up. Any
+// number of goroutines may share one. The methods of a [Lease] may be called from any
+// goroutine too, except that renew must not stop its own lease.
+//
+// All functions may be called concurrently, as long as each call has its own request,
+// header and response writer. In particular, a [Capture] serves one request. The
+// methods of a [Reading] or [Writing] are called on the goroutine on which next writes
+// the response, one at a time, and never after Serve or Forward has returned. As
+// with any [net/http.ResponseWriter], a handler must not write from two goroutines at the
+// same time.
 package proxyhooks

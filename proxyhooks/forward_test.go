@@ -20,22 +20,22 @@ import (
 
 const linger = 30 * time.Second
 
-func forward(d *diary, r *http.Request, next caddyhttp.Handler) error {
-	return Forward(context.Background(), next, d, r, linger, d)
+func forward(rec *recorder, r *http.Request, next caddyhttp.Handler) error {
+	return Forward(context.Background(), next, rec, r, linger, rec)
 }
 
-// fate returns how the write was settled, which must have been once.
-func (d *diary) fate(t *testing.T) Fate {
+// fate returns the fate of the write, and fails unless Settle was called exactly once.
+func (rec *recorder) fate(t *testing.T) Fate {
 	t.Helper()
-	if len(d.fates) != 1 {
-		t.Fatalf("settled %d times: %q", len(d.fates), d.events)
+	if len(rec.fates) != 1 {
+		t.Fatalf("settled %d times: %q", len(rec.fates), rec.events)
 	}
-	return d.fates[0]
+	return rec.fates[0]
 }
 
-// TestForwardStatus: what an answer says about the write is settled before the
-// client can see it.
-func TestForwardStatus(t *testing.T) {
+// TestFateOfStatus: the status of an answer decides the fate of the write (RFC 9110,
+// section 15), which is settled before the client can see the answer.
+func TestFateOfStatus(t *testing.T) {
 	fates := map[int]Fate{
 		101: Applied, 200: Applied, 201: Applied, 202: Applied, 204: Applied, 206: Applied, 207: Applied,
 		301: Applied, 303: Applied, 304: Applied,
@@ -46,33 +46,35 @@ func TestForwardStatus(t *testing.T) {
 	}
 	for status, want := range fates {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			d := newDiary()
-			if err := forward(d, newRequest("PUT", nil), responding(status, "content")); err != nil {
+			rec := newRecorder()
+			if err := forward(rec, newRequest("PUT", nil), responding(status, "content")); err != nil {
 				t.Error(err)
 			}
-			d.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
-			if got := d.fate(t); got != want {
+			rec.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
+			if got := rec.fate(t); got != want {
 				t.Errorf("got %d, want %d", got, want)
 			}
 		})
 		t.Run(fmt.Sprint(status, " after a retry"), func(t *testing.T) {
 			if want == Refused {
-				want = Applied // by the first backend, perhaps
+				want = Applied // the first backend may have applied it
 			}
-			d := newDiary()
+			rec := newRecorder()
 			r := newRequest("PUT", nil)
 			replacer(r).Set("http.reverse_proxy.retries", 1)
-			if err := forward(d, r, responding(status, "content")); err != nil {
+			if err := forward(rec, r, responding(status, "content")); err != nil {
 				t.Error(err)
 			}
-			if got := d.fate(t); got != want {
+			if got := rec.fate(t); got != want {
 				t.Errorf("got %d, want %d", got, want)
 			}
 		})
 	}
 }
 
-func TestForwardWays(t *testing.T) {
+// TestForwardSettlesFirst: the write is settled before anything is sent, no matter how
+// the handler answers.
+func TestForwardSettlesFirst(t *testing.T) {
 	for name, next := range map[string]http.HandlerFunc{
 		"nothing": func(http.ResponseWriter, *http.Request) {},
 		"Write":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") },
@@ -86,35 +88,35 @@ func TestForwardWays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDiary()
-			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+			rec := newRecorder()
+			if err := forward(rec, newRequest("PUT", nil), handler(next)); err != nil {
 				t.Error(err)
 			}
-			if d.fate(t) != Applied || len(d.events) < 2 || d.events[0] != "settle 200" || d.events[1] != "header 200" {
-				t.Errorf("%q", d.events)
+			if rec.fate(t) != Applied || len(rec.events) < 2 || rec.events[0] != "settle 200" || rec.events[1] != "header 200" {
+				t.Errorf("%q", rec.events)
 			}
 
-			d = newDiary()
-			d.refuse = true
-			if err := forward(d, newRequest("PUT", nil), handler(next)); err != nil {
+			rec = newRecorder()
+			rec.drop = true
+			if err := forward(rec, newRequest("PUT", nil), handler(next)); err != nil {
 				t.Error(err)
 			}
-			d.expect(t, "settle 200")
+			rec.expect(t, "settle 200")
 		})
 	}
-	t.Run("informational responses pass (15.2)", func(t *testing.T) {
-		d := newDiary()
-		_ = forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+	t.Run("informational responses pass through (15.2)", func(t *testing.T) {
+		rec := newRecorder()
+		_ = forward(rec, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(103)
 			w.WriteHeader(204)
 		}))
-		d.expect(t, "header 103", "settle 204", "header 204")
+		rec.expect(t, "header 103", "settle 204", "header 204")
 	})
 }
 
-// TestForwardHolds: an answer that is held back is settled when all of it has
-// come, or when it can't be held any longer.
-func TestForwardHolds(t *testing.T) {
+// TestForwardBuffers: a buffered answer is settled when it is complete, or when it
+// can't be buffered any longer.
+func TestForwardBuffers(t *testing.T) {
 	content := func(w http.ResponseWriter) {
 		_, _ = io.WriteString(w, "con")
 		_ = http.NewResponseController(w).Flush()
@@ -122,7 +124,7 @@ func TestForwardHolds(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		hold   int64
+		limit  int64
 		next   http.HandlerFunc
 		events []string
 		whole  []string
@@ -149,34 +151,36 @@ func TestForwardHolds(t *testing.T) {
 		}, []string{"settle 200"}, nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := newDiary()
-			d.hold = tt.hold
+			rec := newRecorder()
+			rec.bufferLimit = tt.limit
 			p := recovered(func() {
-				if err := forward(d, newRequest("PUT", nil), handler(tt.next)); err != nil {
+				if err := forward(rec, newRequest("PUT", nil), handler(tt.next)); err != nil {
 					t.Error(err)
 				}
 			})
 			if (p != nil) != tt.panics {
 				t.Errorf("panic: %v", p)
 			}
-			d.expect(t, tt.events...)
-			if d.fate(t) != Applied || !slices.Equal(d.whole, tt.whole) {
-				t.Errorf("fate %d, whole %q, want %q", d.fates[0], d.whole, tt.whole)
+			rec.expect(t, tt.events...)
+			if rec.fate(t) != Applied || !slices.Equal(rec.whole, tt.whole) {
+				t.Errorf("fate %d, whole %q, want %q", rec.fates[0], rec.whole, tt.whole)
 			}
 
-			d = newDiary()
-			d.hold, d.refuse = tt.hold, true
-			_ = recovered(func() { _ = forward(d, newRequest("PUT", nil), handler(tt.next)) })
-			for _, event := range d.events {
+			rec = newRecorder()
+			rec.bufferLimit, rec.drop = tt.limit, true
+			_ = recovered(func() { _ = forward(rec, newRequest("PUT", nil), handler(tt.next)) })
+			for _, event := range rec.events {
 				if event == "content" || event == "header 200" || event == "header 201" {
-					t.Errorf("an answer that is refused goes out: %q", d.events)
+					t.Errorf("a dropped answer was sent: %q", rec.events)
 				}
 			}
 		})
 	}
 }
 
-func TestForwardErrors(t *testing.T) {
+// TestFateOfError: an error of the next handler decides the fate of a write without an
+// answer.
+func TestFateOfError(t *testing.T) {
 	dial := reverseproxy.DialError{}
 	tests := []struct {
 		name    string
@@ -205,43 +209,43 @@ func TestForwardErrors(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d retries", test.name, retries), func(t *testing.T) {
 				r := newRequest("PUT", nil)
 				replacer(r).Set("http.reverse_proxy.retries", retries)
-				d := newDiary()
-				if err := forward(d, r, failing(test.err)); !errors.Is(err, test.err) {
+				rec := newRecorder()
+				if err := forward(rec, r, failing(test.err)); !errors.Is(err, test.err) {
 					t.Errorf("got %v", err)
 				}
-				if got := d.fate(t); got != want {
+				if got := rec.fate(t); got != want {
 					t.Errorf("got %d, want %d", got, want)
 				}
-				d.expect(t, "settle 0")
+				rec.expect(t, "settle 0")
 
-				d = newDiary()
-				d.refuse = true
-				if err := forward(d, r, failing(test.err)); err != nil {
-					t.Errorf("an answer that is dropped gives %v", err)
+				rec = newRecorder()
+				rec.drop = true
+				if err := forward(rec, r, failing(test.err)); err != nil {
+					t.Errorf("a dropped answer returns %v", err)
 				}
 			})
 		}
 	}
 	t.Run("after the answer", func(t *testing.T) {
-		d := newDiary()
-		if err := forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		rec := newRecorder()
+		if err := forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 			w.WriteHeader(400)
 			return errLegacy
 		})); !errors.Is(err, errLegacy) {
 			t.Error(err)
 		}
-		if d.fate(t) != Refused {
-			t.Error(d.fates)
+		if rec.fate(t) != Refused {
+			t.Error(rec.fates)
 		}
 	})
 }
 
-// TestForwardAttempts: what one attempt came to says nothing of another that was
-// sent and got no answer, or perhaps no more than a 1xx.
-func TestForwardAttempts(t *testing.T) {
+// TestFateOfAttempts: the answer to one attempt says nothing about another that was
+// sent and got no answer, or perhaps nothing but a 1xx.
+func TestFateOfAttempts(t *testing.T) {
 	for _, test := range []struct {
-		attempts string // begun, sent, informed, answered
-		status   int    // 0 for an error of the chain
+		attempts string // b: begun, s: sent, i: got a 1xx, a: answered
+		status   int    // 0 for an error of next
 		fate     Fate
 	}{
 		{"bsa", 204, Applied},
@@ -266,8 +270,8 @@ func TestForwardAttempts(t *testing.T) {
 		{"b", 0, Applied},
 	} {
 		t.Run(fmt.Sprintf("%s %d", test.attempts, test.status), func(t *testing.T) {
-			d := newDiary()
-			_ = forward(d, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			rec := newRecorder()
+			_ = forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				trace := httptrace.ContextClientTrace(r.Context())
 				for _, event := range test.attempts {
 					switch event {
@@ -289,25 +293,26 @@ func TestForwardAttempts(t *testing.T) {
 				w.WriteHeader(test.status)
 				return nil
 			}))
-			if got := d.fate(t); got != test.fate {
+			if got := rec.fate(t); got != test.fate {
 				t.Errorf("got %d, want %d", got, test.fate)
 			}
-			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(d.events, sent) {
-				t.Errorf("got %q, want %q", d.events, sent)
+			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(rec.events, sent) {
+				t.Errorf("got %q, want %q", rec.events, sent)
 			}
 		})
 	}
 }
 
+// TestForwardPanics: a panic is passed on after the write is settled.
 func TestForwardPanics(t *testing.T) {
 	for _, value := range []any{http.ErrAbortHandler, "bug"} {
 		for _, status := range []int{0, 204, 400} {
 			for _, dropped := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%v after %d, dropped %t", value, status, dropped), func(t *testing.T) {
-					d := newDiary()
-					d.refuse = dropped
+					rec := newRecorder()
+					rec.drop = dropped
 					p := recovered(func() {
-						if err := forward(d, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
+						if err := forward(rec, newRequest("PUT", nil), handler(func(w http.ResponseWriter, _ *http.Request) {
 							if status != 0 {
 								w.WriteHeader(status)
 							}
@@ -323,7 +328,7 @@ func TestForwardPanics(t *testing.T) {
 					if p != want {
 						t.Errorf("panics with %v", p)
 					}
-					if got := d.fate(t); got != map[int]Fate{0: Unanswered, 204: Applied, 400: Refused}[status] {
+					if got := rec.fate(t); got != map[int]Fate{0: Unanswered, 204: Applied, 400: Refused}[status] {
 						t.Errorf("got %d", got)
 					}
 				})
@@ -332,15 +337,15 @@ func TestForwardPanics(t *testing.T) {
 	}
 }
 
-// TestForwardClientGone: a client that goes away doesn't cut the backend short
-// once it has all of the content.
-func TestForwardClientGone(t *testing.T) {
+// TestForwardClientDisconnects: a client that disconnects doesn't cut off a backend
+// that has the whole content.
+func TestForwardClientDisconnects(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		content string
-		read    int64 // by the proxy, before the client goes
+		read    int64 // by the proxy, before the client disconnects
 		ahead   bool
-		takes   time.Duration // the backend, after that
+		takes   time.Duration // by the backend, after that
 		want    time.Duration
 		fate    Fate
 	}{
@@ -349,8 +354,8 @@ func TestForwardClientGone(t *testing.T) {
 		{"content was read", "content", 100, false, time.Second, time.Second, Applied},
 		{"content was read ahead", "content", 0, true, time.Second, time.Second, Applied},
 		{"content was read, backend is slow", "content", 100, false, time.Hour, linger, Unanswered},
-		{"content wasn't read to its end", "content", 3, false, time.Second, 0, Unanswered},
-		{"content wasn't read", "content", 0, false, time.Second, 0, Unanswered},
+		{"content was read in part", "content", 3, false, time.Second, 0, Unanswered},
+		{"content was not read", "content", 0, false, time.Second, 0, Unanswered},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -364,9 +369,9 @@ func TestForwardClientGone(t *testing.T) {
 					}
 				}
 				client, leave := context.WithCancelCause(r.Context())
-				d := newDiary()
+				rec := newRecorder()
 				var begun time.Time
-				if err := forward(d, r.WithContext(client), handler(func(w http.ResponseWriter, r *http.Request) {
+				if err := forward(rec, r.WithContext(client), handler(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.CopyN(io.Discard, r.Body, test.read)
 					begun = time.Now()
 					leave(errLegacy)
@@ -377,7 +382,7 @@ func TestForwardClientGone(t *testing.T) {
 						if cause := context.Cause(r.Context()); cause != errLegacy {
 							t.Errorf("cause %v", cause)
 						}
-						w.WriteHeader(499) // as the proxy
+						w.WriteHeader(499) // as the proxy does
 					}
 				})); err != nil {
 					t.Error(err)
@@ -385,7 +390,7 @@ func TestForwardClientGone(t *testing.T) {
 				if got := time.Since(begun); got != test.want {
 					t.Errorf("took %s, want %s", got, test.want)
 				}
-				if got := d.fate(t); got != test.fate {
+				if got := rec.fate(t); got != test.fate {
 					t.Errorf("got %d, want %d", got, test.fate)
 				}
 			})
@@ -393,38 +398,39 @@ func TestForwardClientGone(t *testing.T) {
 	}
 }
 
-// TestForwardLeaseLost: the loss of the lease cuts the backend off at once.
+// TestForwardLeaseLost: losing the lease cuts the backend off at once.
 func TestForwardLeaseLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lease, lose := context.WithCancelCause(context.Background())
-		d := newDiary()
-		d.refuse = true
+		rec := newRecorder()
+		rec.drop = true
 		begun := time.Now()
 		time.AfterFunc(time.Second, func() { lose(ErrLeaseLost) })
 		if err := Forward(lease, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			<-r.Context().Done()
 			return caddyhttp.Error(502, context.Cause(r.Context()))
-		}), d, newRequest("PUT", nil), linger, d); err != nil {
+		}), rec, newRequest("PUT", nil), linger, rec); err != nil {
 			t.Error(err)
 		}
 		if got := time.Since(begun); got != time.Second {
 			t.Errorf("took %s", got)
 		}
-		d.expect(t, "settle 0")
-		if d.fate(t) != Unanswered {
-			t.Error(d.fates)
+		rec.expect(t, "settle 0")
+		if rec.fate(t) != Unanswered {
+			t.Error(rec.fates)
 		}
 	})
 }
 
-// TestForwardContext keeps the values of the request's.
+// TestForwardContext: next gets a context with the values of the request's context,
+// which ends with the call.
 func TestForwardContext(t *testing.T) {
-	d := newDiary()
+	rec := newRecorder()
 	r := newRequest("PUT", nil)
 	var forwarded context.Context
-	_ = forward(d, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
+	_ = forward(rec, r, handler(func(_ http.ResponseWriter, fr *http.Request) {
 		if replacer(fr) != replacer(r) {
-			t.Error("another replacer")
+			t.Error("a different replacer")
 		}
 		forwarded = fr.Context()
 		if forwarded.Err() != nil {

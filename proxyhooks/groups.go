@@ -6,10 +6,10 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// ParseGroups returns the groups that the lines of a Cache-Groups or a
-// Cache-Group-Invalidation field name, each once (RFC 9875): a List of Strings
-// whose parameters say nothing. A field that is none is ignored (RFC 9651,
-// section 1.1).
+// ParseGroups returns the groups that the lines of a Cache-Groups or
+// Cache-Group-Invalidation field name (RFC 9875), sorted and without duplicates. The
+// value is a List of Strings; parameters have no meaning. If it is anything else, the
+// field is ignored, and the result is nil (RFC 9651, section 1.1).
 func ParseGroups(lines []string) []string {
 	list, err := httpsfv.UnmarshalList(lines)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
-// TestParseGroups: the value is a List of Strings (RFC 9875, section 2).
+// TestParseGroups: the value is a List of Strings (RFC 9875, section 2; RFC 9651,
+// section 3.1).
 func TestParseGroups(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -18,10 +19,10 @@ func TestParseGroups(t *testing.T) {
 		{"none", nil, nil},
 		{"empty", []string{""}, nil},
 		{"one", []string{`"a"`}, []string{"a"}},
-		{"several, in any order", []string{`"b", "a",	"c"`}, []string{"a", "b", "c"}},
+		{"several are sorted", []string{`"b", "a",	"c"`}, []string{"a", "b", "c"}},
 		{"several lines", []string{`"b"`, `"a"`}, []string{"a", "b"}},
-		{"twice", []string{`"a", "a"`}, []string{"a"}},
-		{"case", []string{`"a", "A"`}, []string{"A", "a"}},
+		{"duplicates", []string{`"a", "a"`}, []string{"a"}},
+		{"names are case-sensitive", []string{`"a", "A"`}, []string{"A", "a"}},
 		{"parameters", []string{`"a";x=1, "b";y;z="c"`}, []string{"a", "b"}},
 		{"escapes and separators", []string{`"a\"b\\c", "d, e; f=g"`}, []string{`a"b\c`, "d, e; f=g"}},
 		{"the empty string", []string{`""`}, []string{""}},
@@ -29,9 +30,9 @@ func TestParseGroups(t *testing.T) {
 		{"a number", []string{`1`}, nil},
 		{"an inner list", []string{`"a", ("b")`}, nil},
 		{"a display string", []string{`%"a"`}, nil},
-		{"a string that doesn't end", []string{`"a`}, nil},
+		{"an unterminated string", []string{`"a`}, nil},
 		{"a trailing comma", []string{`"a",`}, nil},
-		{"no ASCII", []string{`"ä"`}, nil},
+		{"not ASCII", []string{`"ä"`}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := ParseGroups(tt.lines); !slices.Equal(got, tt.want) {
@@ -41,7 +42,8 @@ func TestParseGroups(t *testing.T) {
 	}
 }
 
-// FuzzParseGroups: what is read can be written, and is the same then.
+// FuzzParseGroups: groups that were parsed can be written, and then parse as the same
+// groups.
 func FuzzParseGroups(f *testing.F) {
 	for _, line := range []string{``, `"a"`, `"a", "b";x`, `("a")`, `a`} {
 		f.Add(line)
@@ -57,10 +59,10 @@ func FuzzParseGroups(f *testing.F) {
 			t.Fatal(err)
 		}
 		if got := ParseGroups([]string{written}); !slices.Equal(got, groups) {
-			t.Errorf("%q is read as %q, and that as %q", line, groups, got)
+			t.Errorf("%q is parsed as %q, and that as %q", line, groups, got)
 		}
 		if !slices.IsSorted(groups) || strings.Count(line, `"`) < 2*len(groups) {
-			t.Errorf("%q is read as %q", line, groups)
+			t.Errorf("%q is parsed as %q", line, groups)
 		}
 	})
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// ErrLeaseLost is the cause with which a lease's context ends when the lease
-// can no longer be relied on.
+// ErrLeaseLost is the cause with which the context of a [Lease] ends when the lease can
+// no longer be relied on.
 var ErrLeaseLost = errors.New("the lease was lost while the backend worked")
 
-// Lease keeps a claim or pass alive while the backend works, by renewing it
-// every sixth of its length.
+// Lease keeps a lock in a shared store alive while the backend works. It renews the
+// lock every sixth of the lease's length.
 type Lease struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -20,66 +20,73 @@ type Lease struct {
 	renew  func(context.Context) error
 	lost   func(error) bool
 
-	mu      sync.Mutex // held during a renewal
-	timer   *time.Timer
-	end     *time.Timer // ends the lease, whatever a renewal waits for
-	stopped bool
-	renewed time.Time // when the last renewal that succeeded was begun
+	mu          sync.Mutex // locked during a renewal
+	renewTimer  *time.Timer
+	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store
+	stopped     bool
+	renewed     time.Time // when the last successful renewal began
 }
 
-// KeepLease renews a lease of the given length, which was taken no earlier than
-// at taken, until Stop. A renewal that fails with an error for which lost
-// reports true ends the lease's context; one that fails otherwise is tried
-// again, until two thirds of the lease have passed without a renewal. One that
-// takes longer than that doesn't keep the context from ending a sixth of the lease
-// before the store takes the lease to be over.
+// KeepLease renews a lease until Stop or RunOut is called. taken is a time no later than
+// the moment at which the store granted the lease, and length is how long the store keeps
+// it without a renewal.
+//
+// The context of the lease ends at once if renew returns an error for which lost reports
+// true. After any other error, the renewal is soon tried again, until two thirds of the
+// length have passed without a success. Even if renew doesn't return, the context ends
+// a sixth of the length before the store considers the lease expired.
+//
+// Only one renewal runs at a time, with the context of the lease. A renewal must not call
+// Stop or RunOut, because these wait for it.
 func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
 	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
-	l.mu.Lock() // the first tick may be due already
+	l.mu.Lock() // the first renewal may be due already
 	defer l.mu.Unlock()
-	l.timer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
-	l.end = time.AfterFunc(time.Until(l.ends()), func() { l.cancel(ErrLeaseLost) })
+	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
+	l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
 
-// Context ends when the lease is lost, and not when it is stopped. It is not
-// derived from any request's.
+// Context returns a context that ends when the lease is lost, but not when it is stopped.
+// It isn't derived from the context of any request.
 func (l *Lease) Context() context.Context { return l.ctx }
 
 // Lost reports whether the lease was lost before it was stopped.
 func (l *Lease) Lost() bool { return l.ctx.Err() != nil }
 
-// Stop ends the renewals. No renewal is under way when it returns.
+// Stop ends the renewals, and waits for one that is under way. It doesn't release the
+// lock. Calling it again has no effect.
 func (l *Lease) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped = true
-	l.timer.Stop()
-	l.end.Stop()
+	l.renewTimer.Stop()
+	l.expiryTimer.Stop()
 }
 
-// RunOut stops the lease, and has it be over a length from now. Until then renew
-// makes it what is left, every sixth of its length, so that a store that loses
-// its data meanwhile doesn't end it early.
+// RunOut stops the lease, and makes it expire one length from now. It returns at once.
+// Until then it calls renew every sixth of the length with the time that is left, so that
+// a store that loses its data in the meantime doesn't end the lease early. It stops if
+// the lease is lost.
 func (l *Lease) RunOut(renew func(left time.Duration) error) {
 	l.Stop()
-	ends := time.Now().Add(l.length)
-	var again func()
-	again = func() {
-		left := time.Until(ends)
+	expiry := time.Now().Add(l.length)
+	var renewRest func()
+	renewRest = func() {
+		left := time.Until(expiry)
 		if left <= 0 {
 			return
 		}
 		if err := renew(left); !l.lost(err) {
-			time.AfterFunc(l.pause(err), again)
+			time.AfterFunc(l.interval(err), renewRest)
 		}
 	}
-	time.AfterFunc(l.pause(nil), again)
+	time.AfterFunc(l.interval(nil), renewRest)
 }
 
-// ends returns when the lease can no longer be relied on, unless it is renewed.
-func (l *Lease) ends() time.Time { return l.renewed.Add(l.length * 5 / 6) }
+// expiry returns when the lease can no longer be relied on, unless it is renewed.
+func (l *Lease) expiry() time.Time { return l.renewed.Add(l.length * 5 / 6) }
 
 func (l *Lease) tick() {
 	l.mu.Lock()
@@ -89,25 +96,25 @@ func (l *Lease) tick() {
 	}
 	begun := time.Now()
 	if begun.Sub(l.renewed) >= l.length {
-		l.cancel(ErrLeaseLost) // it ran out while this process was suspended
+		l.cancel(ErrLeaseLost) // it expired while this process was suspended
 		return
 	}
 	err := l.renew(l.ctx)
 	switch {
 	case err == nil:
 		l.renewed = begun
-		l.end.Reset(time.Until(l.ends()))
+		l.expiryTimer.Reset(time.Until(l.expiry()))
 	case l.lost(err), time.Since(l.renewed) >= l.length*2/3:
 		l.cancel(ErrLeaseLost)
 		return
 	}
-	l.timer.Reset(l.pause(err))
+	l.renewTimer.Reset(l.interval(err))
 }
 
-// pause returns how long the next renewal waits after one that ended with err. One
-// that failed is soon tried again: a store that has lost its data has to hear of the
-// lease before its grace is over, which may be a third of the length.
-func (l *Lease) pause(err error) time.Duration {
+// interval returns how long to wait after a renewal that ended with err. After a failure
+// it is short: a store that has lost its data must hear of the lease before its grace
+// period ends, which may be a third of the length.
+func (l *Lease) interval(err error) time.Duration {
 	if err != nil {
 		return l.length / 30
 	}

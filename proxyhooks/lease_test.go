@@ -16,8 +16,9 @@ var (
 	errAway = errors.New("away")
 )
 
-// renewals runs a lease whose renewals end as result says, until it is lost or
-// stopped, and returns when they were made and when it was lost.
+// renewals runs a lease until it is lost or stopped. The i-th renewal returns
+// result(i). It returns when the renewals began and when the lease was lost, since the
+// beginning.
 func renewals(t *testing.T, taken time.Duration, until time.Duration, result func(i int) error) (made []time.Duration, lost time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -38,7 +39,7 @@ func renewals(t *testing.T, taken time.Duration, until time.Duration, result fun
 		case <-time.After(until):
 			l.Stop()
 			if l.Lost() || l.Context().Err() != nil {
-				t.Error("a lease that was stopped is lost")
+				t.Error("a stopped lease is lost")
 			}
 		}
 		n := len(made)
@@ -58,32 +59,33 @@ func seconds(s ...int) []time.Duration {
 	return out
 }
 
+// TestLease: when a lease is renewed, and when it is lost.
 func TestLease(t *testing.T) {
 	ok := func(int) error { return nil }
 	for _, test := range []struct {
 		name   string
-		taken  time.Duration // before
+		taken  time.Duration // before the beginning
 		result func(i int) error
 		made   []time.Duration
 		lost   time.Duration
 	}{
 		{"is renewed every sixth", 0, ok, seconds(10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
-		{"counts from when it was taken", 4 * time.Second, ok, seconds(6, 16, 26, 36, 46, 56, 66, 76, 86, 96), 0},
-		{"is renewed at once if that was long ago", 30 * time.Second, ok, seconds(0, 10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
-		{"ends when the store says so", 0, func(i int) error {
+		{"is renewed a sixth after it was taken", 4 * time.Second, ok, seconds(6, 16, 26, 36, 46, 56, 66, 76, 86, 96), 0},
+		{"is renewed at once if it was taken long ago", 30 * time.Second, ok, seconds(0, 10, 20, 30, 40, 50, 60, 70, 80, 90), 0},
+		{"is lost when the store says so", 0, func(i int) error {
 			if i == 3 {
 				return errLost
 			}
 			return nil
 		}, seconds(10, 20, 30), 30 * time.Second},
-		{"ends after two thirds without a renewal", 0, func(int) error { return errAway }, seconds(10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40), 40 * time.Second},
-		{"ends two thirds after the last renewal", 0, func(i int) error {
+		{"is lost after two thirds without a renewal", 0, func(int) error { return errAway }, seconds(10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40), 40 * time.Second},
+		{"is lost two thirds after the last renewal", 0, func(i int) error {
 			if i <= 2 {
 				return nil
 			}
 			return errAway
 		}, seconds(10, 20, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60), 60 * time.Second},
-		{"outlives failures in between", 0, func(i int) error {
+		{"survives failures in between", 0, func(i int) error {
 			if i%4 != 0 {
 				return errAway
 			}
@@ -99,8 +101,8 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// TestLeaseStop waits for a renewal that is under way.
-func TestLeaseStop(t *testing.T) {
+// TestLeaseStopWaits: Stop waits for a renewal that is under way.
+func TestLeaseStopWaits(t *testing.T) {
 	begun, end, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	done := false
 	l := KeepLease(time.Now().Add(-time.Minute), 5*time.Minute, func(context.Context) error {
@@ -117,14 +119,14 @@ func TestLeaseStop(t *testing.T) {
 	close(end)
 	<-stopped
 	if !done {
-		t.Error("the renewal goes on")
+		t.Error("the renewal is still running")
 	}
 	l.Stop()
 }
 
-// A lease ends before the store takes it to be over, also while a renewal waits for
-// the store.
-func TestLeaseWithoutAnswer(t *testing.T) {
+// TestLeaseLostDuringRenewal: a lease is lost before the store considers it expired,
+// even while a renewal waits for the store.
+func TestLeaseLostDuringRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun, answered := time.Now(), make(chan struct{})
 		l := KeepLease(begun, leaseLength, func(context.Context) error {
@@ -142,9 +144,9 @@ func TestLeaseWithoutAnswer(t *testing.T) {
 	})
 }
 
-// A lease that ran out unnoticed, as while the process was suspended, isn't
-// renewed any more.
-func TestLeaseTooLate(t *testing.T) {
+// TestLeaseExpiredUnnoticed: a lease that expired while the process was suspended isn't
+// renewed.
+func TestLeaseExpiredUnnoticed(t *testing.T) {
 	l := KeepLease(time.Now().Add(-time.Hour), time.Hour, func(context.Context) error {
 		t.Error("renewed")
 		return nil
@@ -155,15 +157,15 @@ func TestLeaseTooLate(t *testing.T) {
 	}
 }
 
-// TestLeaseRunOut: a lease that runs out is renewed for what is left of it, unless
-// it is lost.
+// TestLeaseRunOut: a lease that runs out is renewed for the time that is left, until it
+// is lost.
 func TestLeaseRunOut(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		results []error // nil for what follows
+		results []error // then nil
 		want    []time.Duration
 	}{
-		{"all is well", nil, seconds(50, 40, 30, 20, 10)},
+		{"the store answers", nil, seconds(50, 40, 30, 20, 10)},
 		{"out of reach at first", []error{errAway, errAway}, seconds(50, 48, 46, 36, 26, 16, 6)},
 		{"lost", []error{errLost}, seconds(50)},
 		{"lost later", []error{nil, errAway, errLost}, seconds(50, 40, 38)},

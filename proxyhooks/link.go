@@ -2,10 +2,10 @@ package proxyhooks
 
 import "strings"
 
-// Links returns the targets of the links in the lines of a Link field (RFC 8288,
-// section 3) that have the given relation type. It reads what it can: a line
-// ends where it is malformed. Links that have an anchor are left out, as they
-// say something about another resource (section 3.2).
+// Links returns the targets of the links that have the given relation type, from the
+// lines of a Link field (RFC 8288, section 3). In a malformed line, it reads the links
+// before the error. It leaves out links with an anchor, which say something about a
+// different resource (section 3.2).
 func Links(lines []string, relation string) (targets []string) {
 	for _, line := range lines {
 		rest := line
@@ -14,7 +14,7 @@ func Links(lines []string, relation string) (targets []string) {
 			if !ok {
 				break
 			}
-			if !link.anchored && link.is(relation) {
+			if !link.hasAnchor && link.hasRelation(relation) {
 				targets = append(targets, link.target)
 			}
 			rest = after
@@ -23,16 +23,19 @@ func Links(lines []string, relation string) (targets []string) {
 	return targets
 }
 
-// link is a link-value.
+// link is a link-value. The parser is our own, because the packages in use
+// (tomnomnom/linkheader, peterhellberg/link) split targets and titles at commas and ignore
+// anchors. Either would invalidate the wrong resource.
 type link struct {
 	target    string
 	relations string // separated by spaces
-	related   bool   // whether there was a rel: the first one counts (section 3.3)
-	anchored  bool
+	hasRel    bool   // only the first rel counts (section 3.3)
+	hasAnchor bool
 }
 
-// is reports whether the link has the relation type. Case makes no difference.
-func (l *link) is(relation string) bool {
+// hasRelation reports whether the link has a relation type, which is compared without
+// regard to case.
+func (l *link) hasRelation(relation string) bool {
 	for r := range strings.FieldsSeq(l.relations) {
 		if strings.EqualFold(r, relation) {
 			return true
@@ -58,14 +61,14 @@ func nextLink(s string) (l link, rest string, ok bool) {
 		name, value, s = nextParameter(s)
 		switch strings.ToLower(name) {
 		case "rel":
-			if !l.related {
-				l.relations, l.related = value, true
+			if !l.hasRel {
+				l.relations, l.hasRel = value, true
 			}
 		case "anchor":
-			l.anchored = true
+			l.hasAnchor = true
 		}
 	}
-	// What isn't the end of the link is no part of the next one.
+	// Ignore anything else before the comma that ends the link.
 	_, s, _ = strings.Cut(s, ",")
 	return l, s, true
 }
@@ -92,7 +95,7 @@ func nextParameter(s string) (name, value, rest string) {
 	return name, trimRight(s[:end]), s[end:]
 }
 
-// unquote reads the rest of a quoted string (RFC 9110, section 5.6.4).
+// unquote reads a quoted string after its opening quote (RFC 9110, section 5.6.4).
 func unquote(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -13,11 +13,12 @@ import (
 	"testing"
 )
 
-// TestParseRange: RFC 9110, sections 14.1.1, 14.1.2 and 14.2.
+// TestParseRange: which ranges are satisfied, unsatisfiable or ignored (RFC 9110,
+// sections 14.1.1, 14.1.2 and 14.2).
 func TestParseRange(t *testing.T) {
 	for _, test := range []struct {
 		field string
-		want  []Part // of 10 bytes; empty: can't be satisfied
+		want  []Part // of 10 bytes; nil: unsatisfiable
 		ok    bool
 	}{
 		{"bytes=0-0", []Part{{0, 0}}, true},
@@ -64,7 +65,7 @@ func TestParseRange(t *testing.T) {
 		{"bytes =1-2", nil, false},
 		{"items=1-2", nil, false},
 		{"none", nil, false},
-		{"bytes=0-9,0-0", nil, false}, // more than there is
+		{"bytes=0-9,0-0", nil, false}, // more bytes than there are
 		{"bytes=0-5,5-9", nil, false},
 		{"bytes=" + strings.Repeat("20-,", 101), nil, false},
 	} {
@@ -74,19 +75,19 @@ func TestParseRange(t *testing.T) {
 		}
 	}
 	if _, ok := ParseRange([]string{"bytes=0-1", "bytes=2-3"}, 10); ok {
-		t.Error("two lines are no list (5.3)")
+		t.Error("two lines form no list, because Range isn't one (5.3)")
 	}
 	if _, ok := ParseRange(nil, 10); ok {
-		t.Error("no field")
+		t.Error("a missing field is not ignored")
 	}
 	for _, field := range []string{"bytes=0-", "bytes=-1", "bytes=5-6"} {
 		if _, ok := ParseRange([]string{field}, 0); ok {
-			t.Errorf("%q of nothing", field)
+			t.Errorf("%q of an empty representation is not ignored", field)
 		}
 	}
 }
 
-// FuzzParseRange: every part lies within the representation.
+// FuzzParseRange: every part lies within the representation, and can be sent.
 func FuzzParseRange(f *testing.F) {
 	for _, field := range []string{"bytes=0-1,3-4", "bytes=-3", "bytes=5-", "bytes=10-20", "items=1"} {
 		f.Add(field, 10)
@@ -115,7 +116,8 @@ func FuzzParseRange(f *testing.F) {
 	})
 }
 
-// TestSendParts: RFC 9110, sections 15.3.7 and 15.5.17.
+// TestSendParts: the status, header and content of 206 and 416 (RFC 9110, sections
+// 15.3.7 and 15.5.17).
 func TestSendParts(t *testing.T) {
 	const content = "0123456789"
 	header := func() http.Header {
@@ -150,7 +152,7 @@ func TestSendParts(t *testing.T) {
 			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
 		}
 	})
-	t.Run("one part that can be satisfied", func(t *testing.T) {
+	t.Run("one of two ranges is satisfiable", func(t *testing.T) {
 		if w := sent("bytes=20-,-1", header()); w.Code != 206 || w.Body.String() != "9" || w.Header().Get("Content-Range") != "bytes 9-9/10" {
 			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
 		}
@@ -187,7 +189,7 @@ func TestSendParts(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("none", func(t *testing.T) {
+	t.Run("no part", func(t *testing.T) {
 		w := sent("bytes=10-", header())
 		want := http.Header{
 			"Content-Range": {"bytes */10"}, "Content-Length": {"0"}, "Etag": {`"tag"`}, "Vary": {"Accept"},
@@ -197,63 +199,4 @@ func TestSendParts(t *testing.T) {
 			t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
 		}
 	})
-}
-
-// TestHoldParts: whatever has a tag of ours that no other content has is held back,
-// if it may be, for parts to be cut out of it.
-func TestHoldParts(t *testing.T) {
-	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
-	pointer, err := ParsePointer("/v")
-	if err != nil {
-		t.Fatal(err)
-	}
-	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
-	for _, test := range []struct {
-		name    string
-		sources []Source
-		method  string
-		status  int
-		content string
-		fields  []string
-		held    bool
-		tagged  bool
-	}{
-		{"the tag is in the header", header, "GET", 200, "0123456789", []string{"X-Version", "7"}, true, true},
-		{"content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7"}, false, true},
-		{"announced content over the limit", header, "GET", 200, "0123456789x", []string{"X-Version", "7", "Content-Length", "11"}, false, true},
-		{"a stream", header, "GET", 200, "0123", []string{"X-Version", "7", "Content-Type", "text/event-stream"}, false, true},
-		{"the backend's own tag", header, "GET", 200, "0123", []string{"ETag", `"own"`}, false, true},
-		{"no tag", header, "GET", 200, "0123", nil, false, false},
-		{"no content", header, "GET", 204, "", []string{"X-Version", "7"}, false, true},
-		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
-		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
-		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
-		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
-		{"the store's version, for want of a value", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
-		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
-		{"the content counts", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
-		{"the content counts, for want of a value", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			for _, hold := range []bool{true, false} {
-				d := newDiary()
-				c := NewCapture(d, Deriver{Sources: test.sources, Limit: 10}, d)
-				c.HoldParts = hold
-				if err := c.Serve(responding(test.status, test.content, test.fields...), newRequest(test.method, nil)); err != nil {
-					t.Error(err)
-				}
-				s := d.only(t)
-				want := ""
-				if test.held && (hold || test.sources[len(test.sources)-1].Kind == Body) {
-					want = test.content
-				}
-				if string(s.Content) != want || d.content.String() != test.content || len(d.late) > 0 {
-					t.Errorf("hold %t: %+v, sent %q, late %v", hold, s, d.content.String(), d.late)
-				}
-				if s.ETag.Valid != test.tagged {
-					t.Errorf("hold %t: tag %s", hold, s.ETag)
-				}
-			}
-		})
-	}
 }

@@ -1,23 +1,21 @@
 package proxyhooks
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// Pointer is a JSON pointer (RFC 6901).
+// Pointer is a JSON pointer (RFC 6901). The zero value points at the whole document.
 type Pointer struct {
 	text   string
 	tokens []string // unescaped
 }
 
-// ParsePointer parses the string representation of a JSON pointer (RFC 6901,
-// section 3): it is empty or begins with a slash, and ~ stands only in ~0 and
-// ~1.
+// ParsePointer parses the string representation of a JSON pointer (RFC 6901, section 3).
+// It must be empty or begin with a slash, and contain ~ only in ~0 and ~1. The error
+// doesn't repeat the text.
 func ParsePointer(text string) (Pointer, error) {
 	p := Pointer{text: text}
 	if text == "" {
@@ -34,7 +32,7 @@ func ParsePointer(text string) (Pointer, error) {
 	}
 	for token := range strings.SplitSeq(rest, "/") {
 		token = strings.ReplaceAll(token, "~1", "/")
-		p.tokens = append(p.tokens, strings.ReplaceAll(token, "~0", "~")) // in this order: ~01 is ~1
+		p.tokens = append(p.tokens, strings.ReplaceAll(token, "~0", "~")) // last, because ~01 means ~1
 	}
 	return p, nil
 }
@@ -42,61 +40,41 @@ func ParsePointer(text string) (Pointer, error) {
 // String returns the pointer as it was parsed.
 func (p Pointer) String() string { return p.text }
 
-// whole reports whether the pointer points at all there is.
-func (p Pointer) whole() bool { return p.text == "" }
+// isWhole reports whether the pointer points at the whole document.
+func (p Pointer) isWhole() bool { return p.text == "" }
 
-// find returns the value that the pointer points at (RFC 6901, section 4), in a
-// value that is well-formed.
-func (p Pointer) find(value json.RawMessage) (json.RawMessage, bool) {
-	at, ok := p.locate(value)
-	return at.of(value), ok
+// find returns the value in document that the pointer points at (RFC 6901, section 4).
+func (p Pointer) find(document []byte) (value []byte, ok bool) {
+	at, ok := p.locate(document)
+	return at.of(document), ok
 }
 
-// locate returns where that value stands. Of members of one name the last one
-// counts, as it does for most readers.
-func (p Pointer) locate(text []byte) (at span, ok bool) {
-	at = trimmed(text)
+// locate returns the position of that value, which is why no library does this: the usual
+// ones evaluate a pointer against a decoded document. Of several members with the same
+// name, the last one counts, as for most readers of JSON.
+func (p Pointer) locate(document []byte) (at span, ok bool) {
+	at = trimmed(document)
 	for _, token := range p.tokens {
-		if at, ok = child(text, at, token); !ok {
+		if at, ok = child(document, at, token); !ok {
 			return span{}, false
 		}
 	}
 	return at, true
 }
 
-// child returns the member or element of a value that a token names.
-func child(text []byte, value span, token string) (at span, ok bool) {
+// child returns the member or element of the value at parent that a token names.
+func child(document []byte, parent span, token string) (at span, ok bool) {
 	index := 0
-	for name, child := range children(text, value) {
+	for name, value := range children(document, parent) {
 		switch {
 		case name == span{}:
-			if strconv.Itoa(index) == token { // without leading zeros (RFC 6901, section 4)
-				return child, true
+			if strconv.Itoa(index) == token { // so "01" names no element (RFC 6901, section 4)
+				return value, true
 			}
 			index++
-		case isName(name.of(text), token):
-			at, ok = child, true
+		case isName(name.of(document), token):
+			at, ok = value, true
 		}
 	}
 	return at, ok
-}
-
-// canonical returns one spelling for all that differ in nothing but white space,
-// escapes and the order of members. A number keeps its own: 1 and 1.0 may be two
-// versions.
-func canonical(value json.RawMessage) ([]byte, error) {
-	decoder := json.NewDecoder(bytes.NewReader(value))
-	decoder.UseNumber()
-	var decoded any
-	if err := decoder.Decode(&decoded); err != nil {
-		return nil, err
-	}
-	encoded, err := json.Marshal(decoded)
-	if err != nil || !bytes.ContainsRune(encoded, utf8.RuneError) {
-		return encoded, err
-	}
-	// The replacement character may stand for any half of a surrogate pair.
-	var compact bytes.Buffer
-	err = json.Compact(&compact, value)
-	return compact.Bytes(), err
 }

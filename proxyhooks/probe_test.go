@@ -16,11 +16,13 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-func probe(next caddyhttp.Handler, r *http.Request, limit int64) Probed {
+// probeBoth probes with the default sources.
+func probeBoth(next caddyhttp.Handler, r *http.Request, limit int64) Probed {
 	return Probe(r.Context(), next, r, both, limit)
 }
 
-// TestProbeRequest: the probe is a plain GET for what the client may see.
+// TestProbeRequest: a probe is a GET for the same target, with the client's credentials
+// and without its preconditions (RFC 9110, section 13.1) or Range (section 14.2).
 func TestProbeRequest(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
 		r := newRequest(method, strings.NewReader("content"),
@@ -32,7 +34,7 @@ func TestProbeRequest(t *testing.T) {
 		r.TransferEncoding, r.Trailer = []string{"chunked"}, http.Header{"X-Checksum": nil}
 		before := r.Header.Clone()
 		asked := 0
-		probe(handler(func(_ http.ResponseWriter, pr *http.Request) {
+		probeBoth(handler(func(_ http.ResponseWriter, pr *http.Request) {
 			asked++
 			want := http.Header{
 				"Authorization": {"Basic x"}, "Cookie": {"a=b"}, "Accept": {"text/html"}, "Accept-Language": {"de"},
@@ -51,10 +53,10 @@ func TestProbeRequest(t *testing.T) {
 			pr.URL.Path = "/changed"
 		}), r, 0)
 		if asked != 1 {
-			t.Errorf("asked %d times", asked)
+			t.Errorf("next ran %d times", asked)
 		}
 		if !reflect.DeepEqual(r.Header, before) || r.Method != method || r.URL.Path != "/page" {
-			t.Errorf("the request is changed: %v", r)
+			t.Errorf("the client's request changed: %v", r)
 		}
 		if content, err := io.ReadAll(r.Body); string(content) != "content" || err != nil {
 			t.Errorf("the content is %q, %v", content, err)
@@ -62,7 +64,7 @@ func TestProbeRequest(t *testing.T) {
 	}
 }
 
-// TestProbeIsolation: nothing that handlers keep on a request is shared.
+// TestProbeIsolation: a probe shares nothing that handlers keep on a request.
 func TestProbeIsolation(t *testing.T) {
 	r := newRequest("PUT", nil)
 	r.URL.Path = "/rewritten"
@@ -73,7 +75,7 @@ func TestProbeIsolation(t *testing.T) {
 	repl.Set("http.reverse_proxy.retries", 7)
 	groups := r.Context().Value(caddy.CtxKey("route_group"))
 
-	probe(handler(func(w http.ResponseWriter, pr *http.Request) {
+	probeBoth(handler(func(w http.ResponseWriter, pr *http.Request) {
 		for placeholder, want := range map[string]string{
 			"http.request.method":        "GET",
 			"http.request.uri.path":      "/rewritten",
@@ -113,12 +115,13 @@ func TestProbeIsolation(t *testing.T) {
 	}
 }
 
+// TestProbeAnswer: what a probe makes of each kind of answer.
 func TestProbeAnswer(t *testing.T) {
 	large := strings.Repeat("x", 100<<10)
 	tests := []struct {
 		name  string
 		next  caddyhttp.Handler
-		state validator.State // Unknown: nothing is known
+		state validator.State // Unknown if not Known
 		tag   string
 		want  int
 		err   bool
@@ -126,7 +129,7 @@ func TestProbeAnswer(t *testing.T) {
 		{"content", responding(200, "content"), validator.Present, tagOf("content", nil).String(), 200, false},
 		{"large content", responding(200, large), validator.Present, tagOf(large, nil).String(), 200, false},
 		{"own tag", responding(200, "content", "ETag", `"own"`), validator.Present, `"own"`, 200, false},
-		{"own tag and much content", handler(func(w http.ResponseWriter, r *http.Request) {
+		{"own tag and endless content", handler(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"own"`)
 			for r.Context().Err() == nil {
 				_, _ = io.WriteString(w, large)
@@ -140,7 +143,7 @@ func TestProbeAnswer(t *testing.T) {
 			<-r.Context().Done()
 			panic(http.ErrAbortHandler)
 		}), validator.Present, "", 200, false},
-		{"nothing", handler(func(http.ResponseWriter, *http.Request) {}), validator.Present, tagOf("", nil).String(), 200, false},
+		{"no answer is 200", handler(func(http.ResponseWriter, *http.Request) {}), validator.Present, tagOf("", nil).String(), 200, false},
 		{"404", responding(404, "no"), validator.Absent, "", 404, false},
 		{"410", responding(410, "no"), validator.Absent, "", 410, false},
 		{"404 as an error", failing(caddyhttp.Error(404, errLegacy)), validator.Absent, "", 404, false},
@@ -154,7 +157,7 @@ func TestProbeAnswer(t *testing.T) {
 		}), validator.Absent, "", 404, false},
 		{"error", failing(errLegacy), validator.Unknown, "", 0, true},
 		{"error without a status", failing(caddyhttp.HandlerError{Err: errLegacy}), validator.Unknown, "", 0, true},
-		{"error after half of it", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		{"error after half of the content", caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			_, _ = io.WriteString(w, "half")
 			return caddyhttp.Error(404, errLegacy)
 		}), validator.Unknown, "", 0, true},
@@ -165,23 +168,23 @@ func TestProbeAnswer(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := probe(test.next, newRequest("PUT", nil), 0)
+			p := probeBoth(test.next, newRequest("PUT", nil), 0)
 			if p.Known != (test.state != validator.Unknown) || p.Observed.State != test.state || p.Observed.ETag.String() != test.tag ||
 				p.Status != test.want || (p.Err != nil) != test.err {
 				t.Errorf("%+v", p)
 			}
 		})
 	}
-	t.Run("another panic goes on", func(t *testing.T) {
+	t.Run("any other panic is passed on", func(t *testing.T) {
 		if p := recovered(func() {
-			probe(handler(func(http.ResponseWriter, *http.Request) { panic("bug") }), newRequest("PUT", nil), 0)
+			probeBoth(handler(func(http.ResponseWriter, *http.Request) { panic("bug") }), newRequest("PUT", nil), 0)
 		}); p != "bug" {
 			t.Errorf("got %v", p)
 		}
 	})
-	t.Run("what is to be relayed", func(t *testing.T) {
+	t.Run("content to relay", func(t *testing.T) {
 		for size, kept := range map[int]int{0: 0, 10: 10, 64 << 10: 64 << 10, 100 << 10: 64 << 10} {
-			p := probe(handler(func(w http.ResponseWriter, r *http.Request) {
+			p := probeBoth(handler(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("WWW-Authenticate", "Basic")
 				w.WriteHeader(401)
 				for range slices.Chunk(make([]byte, size), 1000) {
@@ -199,7 +202,7 @@ func TestProbeAnswer(t *testing.T) {
 		p := Probe(context.WithValue(ctx, caddy.ReplacerCtxKey, replacer(r)), handler(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "half")
 			cancel(errLegacy)
-			<-r.Context().Done() // as the proxy, which then writes 499
+			<-r.Context().Done() // as the proxy does, which then writes 499
 		}), r, both, 0)
 		if !errors.Is(p.Err, errLegacy) || p.Known {
 			t.Errorf("%+v", p)
@@ -207,13 +210,13 @@ func TestProbeAnswer(t *testing.T) {
 	})
 }
 
-// TestProbeLimit gives up after more content than is wanted.
+// TestProbeLimit: a probe stops after more content than the limit.
 func TestProbeLimit(t *testing.T) {
 	for size, tagged := range map[int]bool{0: true, 9: true, 10: true, 11: false, 1000: false} {
 		for _, piece := range []int{1, 7, 1000} {
 			content := strings.Repeat("x", size)
 			cut := false
-			p := probe(handler(func(w http.ResponseWriter, r *http.Request) {
+			p := probeBoth(handler(func(w http.ResponseWriter, r *http.Request) {
 				for part := range slices.Chunk([]byte(content), piece) {
 					if n, err := w.Write(part); n != len(part) || err != nil {
 						t.Errorf("wrote %d, %v", n, err)

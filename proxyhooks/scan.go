@@ -6,15 +6,19 @@ import (
 	"strings"
 )
 
-// The following find their way in JSON that is well-formed, by position: what is
-// to be left as it is mustn't be decoded and encoded again.
+// The functions in this file find values in JSON text by position, so that everything
+// around an insertion keeps its exact bytes. They assume that the text is valid. In other
+// text they find values that mean nothing, but never read beyond its end.
+//
+// They replace encoding/json.Decoder, which reports offsets too, but takes ten times as
+// long for a list of 1 MiB.
 
-// span is where something stands.
+// span is the position of something in a text.
 type span struct{ from, to int }
 
 func (s span) of(text []byte) []byte { return text[s.from:s.to] }
 
-// trimmed returns where the value stands that the text consists of.
+// trimmed returns the position of the value of a text, without surrounding white space.
 func trimmed(text []byte) span {
 	from := skipSpace(text, 0)
 	if from == len(text) {
@@ -23,34 +27,37 @@ func trimmed(text []byte) span {
 	return span{from, skipValue(text, from)}
 }
 
-// children yields what is directly in an object or array: the names, with quotes,
-// and the values; the names are empty in an array. There is nothing in other
-// values.
-func children(text []byte, value span) iter.Seq2[span, span] {
+// children yields the names, with their quotes, and the values of the members of an
+// object, or the elements of an array with an empty span for the name. It yields nothing
+// for other values.
+func children(text []byte, parent span) iter.Seq2[span, span] {
 	return func(yield func(name, value span) bool) {
-		if value.from == value.to || !strings.ContainsRune("{[", rune(text[value.from])) {
+		if parent.from == parent.to || !strings.ContainsRune("{[", rune(text[parent.from])) {
 			return
 		}
-		object := text[value.from] == '{'
-		for i := skipSpace(text, value.from+1); i < value.to-1; i = skipSpace(text, i) {
+		object := text[parent.from] == '{'
+		for i := skipSpace(text, parent.from+1); i < parent.to-1; i = skipSpace(text, i) {
 			var name span
 			if object {
 				name = span{i, skipString(text, i)}
 				i = skipSpace(text, name.to)    // to the colon
 				i = skipSpace(text, i+len(":")) // to the value
 			}
-			child := span{i, skipValue(text, i)}
-			if !yield(name, child) {
+			if i >= parent.to {
+				return // invalid JSON
+			}
+			value := span{i, skipValue(text, i)}
+			if value.from == value.to || !yield(name, value) {
 				return
 			}
-			if i = skipSpace(text, child.to); text[i] == ',' {
+			if i = skipSpace(text, value.to); i < parent.to && text[i] == ',' {
 				i++
 			}
 		}
 	}
 }
 
-// isName reports whether a name, as it stands in an object, is that one.
+// isName reports whether a quoted name of a member stands for name.
 func isName(quoted []byte, name string) bool {
 	if !strings.Contains(string(quoted), `\`) {
 		return string(quoted[1:len(quoted)-1]) == name
@@ -59,6 +66,7 @@ func isName(quoted []byte, name string) bool {
 	return json.Unmarshal(quoted, &decoded) == nil && decoded == name
 }
 
+// skipSpace returns the position of the first byte at or after i that isn't white space.
 func skipSpace(text []byte, i int) int {
 	for i < len(text) && strings.IndexByte(" \t\r\n", text[i]) >= 0 {
 		i++
@@ -66,7 +74,7 @@ func skipSpace(text []byte, i int) int {
 	return i
 }
 
-// skipValue returns where the value ends that begins at i.
+// skipValue returns the position after the value that begins at i.
 func skipValue(text []byte, i int) int {
 	switch text[i] {
 	case '"':
@@ -80,8 +88,9 @@ func skipValue(text []byte, i int) int {
 	return i
 }
 
+// skipNested returns the position after the object or array that begins at i.
 func skipNested(text []byte, i int) int {
-	for depth := 0; ; {
+	for depth := 0; i < len(text); {
 		switch text[i] {
 		case '"':
 			i = skipString(text, i)
@@ -95,13 +104,15 @@ func skipNested(text []byte, i int) int {
 			return i
 		}
 	}
+	return len(text)
 }
 
+// skipString returns the position after the string that begins at i.
 func skipString(text []byte, i int) int {
-	for i++; text[i] != '"'; i++ {
+	for i++; i < len(text) && text[i] != '"'; i++ {
 		if text[i] == '\\' {
 			i++
 		}
 	}
-	return i + 1
+	return min(i+1, len(text))
 }

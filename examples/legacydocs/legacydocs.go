@@ -1,19 +1,18 @@
-// Package legacydocs is a small document service of the kind that this project
-// stands in front of. It stores what it is sent, and that is all: it accepts
-// any PUT, gives no ETag and no Last-Modified, and has never heard of
-// conditional requests. Of two people who edit the same document, the one who
-// saves last wins, and nobody is told.
+// Package legacydocs is a small document service, of the kind that this module
+// protects. It stores whatever it receives: it accepts any PUT, sends neither
+// ETag nor Last-Modified, and ignores preconditions. If two people edit the same
+// document, the last save wins, and the other one is lost without a warning.
 //
-//	GET    /docs/        lists the documents, as JSON
-//	POST   /docs/        creates a document and names it
-//	GET    /docs/{name}  answers with the document, as it was sent
-//	PUT    /docs/{name}  stores a document, whatever was there before
-//	DELETE /docs/{name}  deletes it
+//	GET    /docs/        lists the documents as JSON
+//	POST   /docs/        creates a document and chooses its name
+//	GET    /docs/{name}  returns the document as it was sent
+//	PUT    /docs/{name}  stores the document, whatever was there before
+//	DELETE /docs/{name}  deletes the document
 //
-// Everything is kept in memory, within bounds.
+// It keeps everything in memory, within limits.
 //
-// The service also keeps a record of the writes that it applied, so that a test
-// can tell afterwards whether one of them was lost. See [Service.Writes].
+// It also records the writes that it applied. From the record, a test can tell
+// whether a write was lost. See [Service.Writes].
 package legacydocs
 
 import (
@@ -33,68 +32,69 @@ import (
 	"time"
 )
 
-// Options configure a [Service]. The zero value is fine.
+// Options configure a [Service]. The zero value is ready to use.
 type Options struct {
-	// MaxDocuments is how many documents are kept. One more is answered with
-	// 507. Default: 1,000.
+	// MaxDocuments is how many documents the service keeps. It answers 507
+	// (Insufficient Storage) to a write that would create one more. Default: 1,000.
 	MaxDocuments int
 
-	// MaxBytes is how long one document may be. A longer one is answered with
-	// 413. Default: 1 MiB.
+	// MaxBytes is the size limit of one document, in bytes. The service answers 413
+	// (Content Too Large) to a larger one. Default: 1 MiB.
 	MaxBytes int64
 
-	// MaxWrites is how many writes are kept on record. The oldest are forgotten
-	// first. Default: 100,000.
+	// MaxWrites is how many writes the record keeps. It drops the oldest first.
+	// Default: 100,000.
 	MaxWrites int
 
-	// Delay is the longest time for which a request is held up before the
-	// documents are touched. Each waits for a random part of it. A write waits
-	// after its body has come, and is applied even if its client has gone away
-	// meanwhile. Default: none.
+	// Delay is the maximum delay of a request, before it reads or changes a
+	// document. The delay of each request is random. A write is delayed after its
+	// content has arrived, and is applied even if its client has disconnected by
+	// then. Default: none.
 	Delay time.Duration
 
-	// Before, if set, is called for every request before the documents are
-	// touched; the body of a write has been read by then. It may block. A
-	// status other than 0 is the answer, and the request has no effect.
+	// Before, if set, is called for every request before it reads or changes a
+	// document. The content of a write has arrived by then. Before may block. If it
+	// returns a status other than 0, that is the answer, and the request has no
+	// effect.
 	Before func(r *http.Request) (status int)
 
-	// After, if set, is called for every request once the documents have been
-	// read or changed, but before the answer. It may block. A status other than
-	// 0 is the answer, though a write has been applied.
+	// After, if set, is called for every request after it has read or changed a
+	// document, and before the answer. After may block. If it returns a status other
+	// than 0, that is the answer, although a write was applied.
 	After func(r *http.Request) (status int)
 }
 
 // Write is one write that was applied.
 type Write struct {
-	// Seq counts the writes, from 1.
+	// Seq is the number of the write, counted from 1.
 	Seq int
 	// Method is POST, PUT or DELETE.
 	Method string
-	// Path is the path of the document, also for a POST.
+	// Path is the path of the document, even for a POST.
 	Path string
 	// Body is the [Digest] of the content that was stored, or "" for a DELETE.
 	Body string
 	// Previous is the [Digest] of the content that was replaced, or "" if there
 	// was none.
 	Previous string
-	// BasedOn is the request's X-Based-On: the [Digest] of the content that the
-	// client had read when it decided to write. Only tests send it.
+	// BasedOn is the X-Based-On field of the request: the [Digest] of the content
+	// that the client had read before it decided to write. Only tests send it.
 	BasedOn string
 }
 
-// Lost reports whether the write erased content that its author had not seen.
-// It says nothing (false) about a write without X-Based-On.
+// Lost reports whether the write erased content that its author had not seen: a
+// lost update. It is always false for a write without X-Based-On.
 func (w Write) Lost() bool {
 	return w.BasedOn != "" && w.BasedOn != w.Previous
 }
 
-// Digest names a content: its SHA-256, in hexadecimal.
+// Digest returns the SHA-256 of content, in hexadecimal.
 func Digest(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
 
-// Service is the document service, an [http.Handler].
+// Service is the document service, an [http.Handler]. It is safe for concurrent use.
 type Service struct {
 	opts Options
 	mux  *http.ServeMux
@@ -103,10 +103,10 @@ type Service struct {
 	docs   map[string]document
 	writes []Write
 	seq    int // of the last write
-	named  int // names given by POST
+	named  int // how many names POST has chosen
 }
 
-// document is never changed, only replaced.
+// A document is never changed, only replaced.
 type document struct {
 	contentType string
 	content     []byte
@@ -132,8 +132,8 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// Writes returns the writes that were applied, in order. The record is bounded:
-// if the first one's Seq is not 1, the ones before it have been forgotten.
+// Writes returns the writes that were applied, in order. Because the record is
+// limited, the oldest may be missing: then the first Seq is above 1.
 func (s *Service) Writes() []Write {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,10 +192,10 @@ func (s *Service) read(w http.ResponseWriter, r *http.Request) {
 func (s *Service) write(w http.ResponseWriter, r *http.Request) {
 	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.MaxBytes))
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
-		http.Error(w, "the document is too long", http.StatusRequestEntityTooLarge)
+		http.Error(w, "the document is too large", http.StatusRequestEntityTooLarge)
 		return
 	} else if err != nil {
-		http.Error(w, "the body broke off", http.StatusBadRequest)
+		http.Error(w, "the content broke off", http.StatusBadRequest)
 		return
 	}
 	if !s.before(w, r) {
@@ -220,8 +220,8 @@ func (s *Service) write(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// apply makes the change and records it. It returns the name of the document
-// and the status to answer with.
+// apply applies a write and records it. It returns the name of the document and
+// the status of the answer.
 func (s *Service) apply(r *http.Request, content []byte) (name string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,14 +256,14 @@ func (s *Service) apply(r *http.Request, content []byte) (name string, status in
 	s.seq++
 	done.Seq = s.seq
 	if len(s.writes) == s.opts.MaxWrites {
-		// Forget a tenth at once, so that not every write moves the whole record.
+		// Drop a tenth at once, because each removal moves the whole record.
 		s.writes = slices.Delete(s.writes, 0, max(1, s.opts.MaxWrites/10))
 	}
 	s.writes = append(s.writes, done)
 	return name, status
 }
 
-// newName returns a name that no document has. The caller holds the lock.
+// newName returns a name that no document has. The caller must have locked s.mu.
 func (s *Service) newName() string {
 	for {
 		s.named++
@@ -274,8 +274,8 @@ func (s *Service) newName() string {
 	}
 }
 
-// before holds the request up as the options ask for. It returns false if the
-// request has been answered.
+// before runs the options that apply before a request reads or changes a document.
+// It returns false if it has answered the request.
 func (s *Service) before(w http.ResponseWriter, r *http.Request) bool {
 	if s.opts.Delay > 0 {
 		time.Sleep(rand.N(s.opts.Delay))
@@ -283,11 +283,12 @@ func (s *Service) before(w http.ResponseWriter, r *http.Request) bool {
 	return !intervene(w, r, s.opts.Before)
 }
 
-// after is the counterpart of before, once the documents have been touched.
+// after does the same once the request has read or changed a document.
 func (s *Service) after(w http.ResponseWriter, r *http.Request) bool {
 	return !intervene(w, r, s.opts.After)
 }
 
+// intervene calls a hook, and reports whether it has answered the request.
 func intervene(w http.ResponseWriter, r *http.Request, hook func(*http.Request) int) bool {
 	if hook == nil {
 		return false
@@ -303,7 +304,7 @@ func intervene(w http.ResponseWriter, r *http.Request, hook func(*http.Request) 
 func answer(w http.ResponseWriter, contentType string, content []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-	_, _ = w.Write(content) // the client may have gone away
+	_, _ = w.Write(content) // the client may have disconnected
 }
 
 func path(name string) string {

@@ -14,8 +14,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
-// do sends a request straight to the handler. Fields are pairs of a name and a
-// value.
+// do sends a request directly to the handler. Fields are pairs of a name and a value.
 func do(h http.Handler, method, target, body string, fields ...string) *http.Response {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	for pair := range slices.Chunk(fields, 2) {
@@ -42,7 +41,8 @@ func wantStatus(t *testing.T, resp *http.Response, want int) {
 	}
 }
 
-func TestDocumentIsKeptAsSent(t *testing.T) {
+// TestDocumentIsStoredAsSent: a GET returns the content and media type of the PUT.
+func TestDocumentIsStoredAsSent(t *testing.T) {
 	for contentType, body := range map[string]string{
 		"text/plain; charset=utf-8": "one\r\ntwo\n",
 		"application/json":          "{\"a\" : 1 }",
@@ -63,7 +63,8 @@ func TestDocumentIsKeptAsSent(t *testing.T) {
 	}
 }
 
-func TestHeadHasTheFieldsOfGet(t *testing.T) {
+// TestHeadHasFieldsOfGet: RFC 9110, section 9.3.2.
+func TestHeadHasFieldsOfGet(t *testing.T) {
 	s := legacydocs.New(legacydocs.Options{})
 	wantStatus(t, do(s, "PUT", "/docs/plan", "12345", "Content-Type", "text/plain"), 201)
 	srv := httptest.NewServer(s)
@@ -80,8 +81,9 @@ func TestHeadHasTheFieldsOfGet(t *testing.T) {
 	}
 }
 
-// TestKnowsNoConditions pins down what makes the service a legacy one.
-func TestKnowsNoConditions(t *testing.T) {
+// TestIgnoresPreconditions: the service sends no validators and ignores
+// preconditions, against RFC 9110, section 13. That makes it a legacy service.
+func TestIgnoresPreconditions(t *testing.T) {
 	s := legacydocs.New(legacydocs.Options{})
 	wantStatus(t, do(s, "PUT", "/docs/plan", "1"), 201)
 	wantStatus(t, do(s, "PUT", "/docs/plan", "2", "If-None-Match", "*"), 204)
@@ -109,7 +111,7 @@ func TestCreateListDelete(t *testing.T) {
 	resp := do(s, "POST", "/docs/", "new", "Content-Type", "text/plain")
 	wantStatus(t, resp, 201)
 	if got := resp.Header.Get("Location"); got != "/docs/doc-2" {
-		t.Fatalf("Location %q: a name that was taken must not be given", got)
+		t.Fatalf("Location %q: want the first name that isn't taken", got)
 	}
 	want := `[{"name":"doc-1","href":"/docs/doc-1","type":"text/plain","size":5},` +
 		`{"name":"doc-2","href":"/docs/doc-2","type":"text/plain","size":3}]` + "\n"
@@ -134,7 +136,8 @@ func TestNamesAreEscaped(t *testing.T) {
 	wantStatus(t, do(s, "GET", "/docs/a%2Fb%20c", ""), 200)
 }
 
-func TestBounds(t *testing.T) {
+// TestLimits: a write beyond a limit is refused and not recorded.
+func TestLimits(t *testing.T) {
 	s := legacydocs.New(legacydocs.Options{MaxDocuments: 1, MaxBytes: 4})
 	wantStatus(t, do(s, "PUT", "/docs/a", "12345"), 413)
 	wantStatus(t, do(s, "PUT", "/docs/a", "1234"), 201)
@@ -146,7 +149,8 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func TestRecordIsBounded(t *testing.T) {
+// TestRecordIsLimited: the record keeps the last writes, without a gap.
+func TestRecordIsLimited(t *testing.T) {
 	const most = 25
 	for more := range 10 {
 		s := legacydocs.New(legacydocs.Options{MaxWrites: most})
@@ -158,7 +162,7 @@ func TestRecordIsBounded(t *testing.T) {
 			t.Errorf("%d writes kept", len(writes))
 		}
 		if first, last := writes[0].Seq, writes[len(writes)-1].Seq; last != most+more || first != last-len(writes)+1 {
-			t.Errorf("writes %d to %d kept, want an unbroken record up to %d", first, last, most+more)
+			t.Errorf("writes %d to %d kept, want a record without a gap up to %d", first, last, most+more)
 		}
 	}
 }
@@ -204,13 +208,13 @@ func TestHooks(t *testing.T) {
 		wantStatus(t, do(s, "GET", "/docs/a", ""), 404)
 		wantStatus(t, do(s, "GET", "/docs/", "", "X-Fail", "1"), 503)
 	})
-	t.Run("after: applied all the same", func(t *testing.T) {
+	t.Run("after: applied anyway", func(t *testing.T) {
 		s := legacydocs.New(legacydocs.Options{After: refuse})
 		wantStatus(t, do(s, "PUT", "/docs/a", "1", "X-Fail", "1"), 503)
 		wantStatus(t, do(s, "GET", "/docs/a", ""), 200)
 		wantStatus(t, do(s, "GET", "/docs/a", "", "X-Fail", "1"), 503)
 	})
-	t.Run("after: a slow read answers what it read", func(t *testing.T) {
+	t.Run("after: a slow read returns what it read", func(t *testing.T) {
 		var s *legacydocs.Service
 		s = legacydocs.New(legacydocs.Options{After: func(r *http.Request) int {
 			if r.Method == "GET" {
@@ -240,14 +244,14 @@ func TestDelay(t *testing.T) {
 			total += took
 		}
 		if total == 0 {
-			t.Error("no request was held up")
+			t.Error("no request was delayed")
 		}
 	})
 }
 
-// TestConcurrentWriters shows the lost update: all of them edited the same
-// content, all are told that they succeeded, and all but one are lost.
-func TestConcurrentWriters(t *testing.T) {
+// TestUpdatesAreLost: all writers edit the same content and get a 2xx, and all
+// updates but one are lost.
+func TestUpdatesAreLost(t *testing.T) {
 	const writers = 16
 	s := legacydocs.New(legacydocs.Options{Delay: time.Millisecond})
 	do(s, "PUT", "/docs/plan", "")
@@ -271,6 +275,6 @@ func TestConcurrentWriters(t *testing.T) {
 		}
 	}
 	if lost != writers-1 {
-		t.Errorf("%d writes erased another, want %d", lost, writers-1)
+		t.Errorf("%d updates were lost, want %d", lost, writers-1)
 	}
 }

@@ -1,14 +1,13 @@
-// Quickstart shows a lost update, and its cure, on your own machine:
+// Quickstart shows a lost update, and how to prevent it, on your own machine:
 //
 //	go run ./examples/quickstart
 //
-// It starts a legacy document service, and in front of it a Caddy with this
-// module compiled in, and prints what to try. To stand in front of a backend of
-// yours instead:
+// It starts a legacy document service, puts a Caddy with this module in front of
+// it, and prints what to try. To put Caddy in front of your own backend instead:
 //
 //	go run ./examples/quickstart --to http://127.0.0.1:3000
 //
-// With a subcommand it is the ordinary caddy command:
+// With a subcommand, it is the ordinary caddy command:
 //
 //	go run ./examples/quickstart list-modules
 package main
@@ -50,11 +49,11 @@ var (
 )
 
 const usage = `usage: quickstart [flags]
-       quickstart <subcommand of caddy> [...]
+       quickstart <caddy subcommand> [...]
 
-  --listen host:port    where Caddy listens (localhost:8080)
-  --backend host:port   where the legacy document service listens (localhost:9000)
-  --to URL              stand in front of the backend there, and start no service
+  --listen host:port    address of Caddy (default localhost:8080)
+  --backend host:port   address of the legacy document service (default localhost:9000)
+  --to URL              use the backend at this URL, and don't start the document service
 `
 
 func main() {
@@ -64,7 +63,7 @@ func main() {
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program immediately
 
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
@@ -76,7 +75,7 @@ func main() {
 	}
 }
 
-// run serves until the context ends.
+// run starts everything, prints the steps and serves until ctx ends.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	opts, err := parse(args, out)
 	if err != nil {
@@ -112,10 +111,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
+// options are the flags.
 type options struct {
 	listen, backend, to string
 }
 
+// parse parses and checks the flags. It prints the usage if that is asked for.
 func parse(args []string, out io.Writer) (options, error) {
 	var opts options
 	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
@@ -134,22 +135,22 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	for name, addr := range map[string]string{"listen": opts.listen, "backend": opts.backend} {
 		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || port == "0" {
-			return opts, fmt.Errorf("--%s %s: want host:port, such as localhost:8081", name, addr)
+			return opts, fmt.Errorf("--%s %s: must be host:port, such as localhost:8081", name, addr)
 		}
 	}
 	if opts.to != "" {
 		u, err := url.Parse(opts.to)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-			return opts, fmt.Errorf("--to %s: want a URL without a path, such as http://127.0.0.1:3000", opts.to)
+			return opts, fmt.Errorf("--to %s: must be a URL without a path, such as http://127.0.0.1:3000", opts.to)
 		}
 		opts.to = u.Scheme + "://" + u.Host
 	}
 	return opts, nil
 }
 
-// startLegacy starts the document service, with one document to edit.
+// startLegacy starts the document service, and stores one document to edit.
 func startLegacy(addr string) (stop func(), err error) {
-	if err := free("backend", addr); err != nil {
+	if err := checkFree("backend", addr); err != nil {
 		return nil, err
 	}
 	ln, err := net.Listen("tcp", addr)
@@ -174,9 +175,9 @@ func startLegacy(addr string) (stop func(), err error) {
 	return stop, resp.Body.Close()
 }
 
-// startCaddy loads the Caddyfile beside this file, with the addresses filled in.
+// startCaddy loads the Caddyfile, with the addresses from the flags.
 func startCaddy(opts options) error {
-	if err := free("listen", opts.listen); err != nil {
+	if err := checkFree("listen", opts.listen); err != nil {
 		return err
 	}
 	host, port, err := net.SplitHostPort(opts.listen)
@@ -200,11 +201,11 @@ func startCaddy(opts options) error {
 	return caddy.Load(cfg, true)
 }
 
-// free tells whether an address can be listened on, and if it can't, which flag
-// to change. It tries all addresses of the host: a server on [::1] would answer
-// curl in place of ours on 127.0.0.1. Caddy itself would not notice, since it
-// shares its ports with other Caddys (SO_REUSEPORT).
-func free(name, addr string) error {
+// checkFree returns an error that names the flag to change if addr is in use. It
+// tries all IP addresses of the host: otherwise a different server on [::1] could
+// answer curl instead of ours on 127.0.0.1. Caddy wouldn't notice, because it shares
+// its ports with other Caddy processes (SO_REUSEPORT).
+func checkFree(name, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return err
@@ -221,9 +222,9 @@ func free(name, addr string) error {
 		case err == nil:
 			ln.Close()
 		case errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("port %s is in use: choose another one with --%s localhost:PORT", port, name)
+			return fmt.Errorf("port %s is in use: choose a different one with --%s localhost:PORT", port, name)
 		case len(ips) > 1 && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)):
-			// localhost is [::1] too, but this machine has no IPv6.
+			// The name localhost includes [::1], but this machine has no IPv6.
 		default:
 			return fmt.Errorf("--%s %s: %w", name, addr, err)
 		}
@@ -231,8 +232,8 @@ func free(name, addr string) error {
 	return nil
 }
 
-// reachable returns the address under which a client on this machine finds what
-// listens on addr.
+// reachable returns the address at which a client on this machine reaches a server
+// that listens on addr.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

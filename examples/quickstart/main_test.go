@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
-// The tests run this test binary as the program that it tests.
+// If this environment variable is set, the test binary runs as the quick start.
 const asProgram = "QUICKSTART_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -31,21 +31,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// program returns a command that runs the quick start.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, args...) // not t.Context(): that ends before the clean-up
+	cmd := exec.Command(self, args...) // not t.Context(), which ends before the cleanup
 	home := t.TempDir()                // Caddy's storage
 	cmd.Env = append(os.Environ(), asProgram+"=1", "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home,
-		// The race detector would have each process wait for a second at its end.
+		// Otherwise the race detector makes each process wait for a second before it exits.
 		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	return cmd
 }
 
-// output collects what a program writes, while it writes.
+// output collects what a program writes. It may be read at the same time.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -63,8 +64,8 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start starts the quick start and returns what it printed, once that is
-// complete. At the end of the test it presses Ctrl-C.
+// start starts the quick start, waits until it has printed lastLine, and returns what
+// it printed. At the end of the test, it stops it as Ctrl-C does.
 func start(t *testing.T, lastLine string, args ...string) string {
 	t.Helper()
 	cmd := program(t, args...)
@@ -102,7 +103,7 @@ func start(t *testing.T, lastLine string, args ...string) string {
 			t.Error("still running after Ctrl-C")
 		}
 		if got := stderr.String(); got != "" {
-			t.Errorf("stderr is not tidy:\n%s", got)
+			t.Errorf("unexpected on stderr:\n%s", got)
 		}
 	})
 	return stdout.String()
@@ -113,7 +114,7 @@ func lastLine(text string) string {
 	return lines[len(lines)-2]
 }
 
-// freeAddr returns an address that nobody listens on.
+// freeAddr returns an address that no server listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "localhost:0")
@@ -128,8 +129,8 @@ func freeAddr(t *testing.T) string {
 	return net.JoinHostPort("localhost", port)
 }
 
-// commands returns the commands in a printed text: what is indented by five
-// columns, apart by empty lines.
+// commands returns the commands in a printed text: the blocks that are indented by
+// five columns.
 func commands(text string) []string {
 	var cmds []string
 	inside := false
@@ -146,7 +147,7 @@ func commands(text string) []string {
 	return cmds
 }
 
-// shells returns those of the shells that people paste into that are installed.
+// shells returns the installed ones of the shells that users may paste into.
 func shells(t *testing.T) []string {
 	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -167,7 +168,7 @@ func shells(t *testing.T) []string {
 	return found
 }
 
-// paste runs the commands in one shell and returns the answer to each.
+// paste runs the commands in one shell, and returns the output of each.
 func paste(t *testing.T, shell string, cmds []string) []string {
 	t.Helper()
 	const end = "\n--- end of answer ---\n"
@@ -187,11 +188,12 @@ func paste(t *testing.T, shell string, cmds []string) []string {
 	}
 	answers := strings.Split(string(out), end)
 	if len(answers) != len(cmds)+1 {
-		t.Fatalf("%d commands, %d answers\n%s%s", len(cmds), len(answers)-1, out, stderr.String())
+		t.Fatalf("%d commands, but %d outputs\n%s%s", len(cmds), len(answers)-1, out, stderr.String())
 	}
 	return answers[:len(cmds)]
 }
 
+// want is what the output of a command starts with and contains.
 type want struct {
 	start    string
 	contains string
@@ -204,12 +206,13 @@ func check(t *testing.T, cmds, answers []string, wants []want) {
 	}
 	for i, want := range wants {
 		if !strings.HasPrefix(answers[i], want.start) || !strings.Contains(answers[i], want.contains) {
-			t.Errorf("command %d\n%sanswers\n%s\nwant it to start with %q and to contain %q",
+			t.Errorf("command %d\n%sprints\n%s\nwant it to start with %q and contain %q",
 				i+1, cmds[i], answers[i], want.start, want.contains)
 		}
 	}
 }
 
+// TestPrintedSteps: the printed commands do what the text around them says.
 func TestPrintedSteps(t *testing.T) {
 	for _, shell := range shells(t) {
 		t.Run(shell, func(t *testing.T) {
@@ -217,7 +220,7 @@ func TestPrintedSteps(t *testing.T) {
 			cmds := commands(text)
 			check(t, cmds, paste(t, shell, cmds), []want{
 				{"HTTP/1.1 200", "Ship on Friday."},
-				{`"`, ""}, // the ETag, which is strong
+				{`"`, ""}, // a strong ETag
 				{"HTTP/1.1 204", ""},
 				{"HTTP/1.1 412", "Content-Type: application/problem+json"},
 				{"HTTP/1.1 204", ""},
@@ -231,6 +234,7 @@ func TestPrintedSteps(t *testing.T) {
 	}
 }
 
+// TestPrintedStepsForOwnBackend: so do the ones for --to, and they change nothing.
 func TestPrintedStepsForOwnBackend(t *testing.T) {
 	for _, shell := range shells(t) {
 		t.Run(shell, func(t *testing.T) {
@@ -293,8 +297,8 @@ func TestBadFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		"busy front":   {[]string{"--listen", busy, "--backend", freeAddr(t)}, "port " + port + " is in use: choose another one with --listen "},
-		"busy backend": {[]string{"--backend", busy}, "port " + port + " is in use: choose another one with --backend "},
+		"busy front":   {[]string{"--listen", busy, "--backend", freeAddr(t)}, "port " + port + " is in use: choose a different one with --listen "},
+		"busy backend": {[]string{"--backend", busy}, "port " + port + " is in use: choose a different one with --backend "},
 		"no port":      {[]string{"--listen", "localhost"}, "--listen localhost: "},
 		"no URL":       {[]string{"--to", "localhost:3000"}, "--to localhost:3000: "},
 		"a path":       {[]string{"--to", "http://localhost:3000/app"}, "--to http://localhost:3000/app: "},
@@ -327,7 +331,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestSubcommandsAreCaddys(t *testing.T) {
+func TestSubcommandsOfCaddy(t *testing.T) {
 	t.Run("list-modules", func(t *testing.T) {
 		out, err := program(t, "list-modules").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "\nhttp.handlers.preconditions\n") {

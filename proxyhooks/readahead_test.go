@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 )
 
-// source is the content of a client, that tells what was done with it.
+// source is the content of a client. It records what was done with it.
 type source struct {
 	io.Reader
 	read   int
@@ -30,6 +30,7 @@ func (s *source) Close() error {
 	return nil
 }
 
+// TestReadAhead: content is read ahead up to the limit, or all of it with a file.
 func TestReadAhead(t *testing.T) {
 	const limit = 10
 	for _, spool := range []bool{false, true} {
@@ -60,7 +61,7 @@ func TestReadAhead(t *testing.T) {
 			}
 		}
 	})
-	t.Run("an error", func(t *testing.T) {
+	t.Run("an error of the client", func(t *testing.T) {
 		for before := range limit + 2 {
 			for _, length := range []int64{-1, 100} {
 				r := newRequest("PUT", io.MultiReader(strings.NewReader(strings.Repeat("x", before)), iotest.ErrReader(errLegacy)))
@@ -71,7 +72,7 @@ func TestReadAhead(t *testing.T) {
 			}
 		}
 	})
-	t.Run("an error after the limit comes later without a file", func(t *testing.T) {
+	t.Run("without a file, an error after the limit comes later", func(t *testing.T) {
 		r := newRequest("PUT", io.MultiReader(strings.NewReader("01234567890"), iotest.ErrReader(errLegacy)))
 		r.ContentLength = 100
 		if _, err := ReadAhead(r, limit, false); err != nil {
@@ -82,7 +83,7 @@ func TestReadAhead(t *testing.T) {
 			t.Errorf("%q %v", content, err)
 		}
 	})
-	t.Run("no room for the file", func(t *testing.T) {
+	t.Run("the file can't be created", func(t *testing.T) {
 		t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
 		r := newRequest("PUT", strings.NewReader("01234567890"))
 		r.ContentLength = 11
@@ -90,7 +91,7 @@ func TestReadAhead(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	t.Run("no file is left", func(t *testing.T) {
+	t.Run("no file is left behind", func(t *testing.T) {
 		dir := t.TempDir()
 		t.Setenv("TMPDIR", dir)
 		for _, content := range []io.Reader{
@@ -108,8 +109,8 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// testReadAhead reads content of a size ahead, all of which should be at hand
-// then if whole.
+// testReadAhead reads size bytes of content ahead. If whole, nothing should be left to
+// read from the client.
 func testReadAhead(t *testing.T, limit int64, size int, whole, spool bool) {
 	for _, announced := range []bool{true, false} {
 		for _, trailer := range []bool{false, true} {
@@ -150,7 +151,7 @@ func testReadAhead(t *testing.T, limit int64, size int, whole, spool bool) {
 				}
 				tracked := trackBody(r)
 				if (tracked == nil) != whole || tracked.complete() != whole {
-					t.Errorf("at hand: %t", tracked == nil)
+					t.Errorf("complete: %t", tracked == nil)
 				}
 				got, err := io.ReadAll(r.Body)
 				if string(got) != content || err != nil {

@@ -1,0 +1,27 @@
+package proxyhooks
+
+import "net/http"
+
+// Edit changes fields of h, and returns a function that restores them. A nil value
+// removes the field. Names must be in canonical form. It changes the map in place,
+// because placeholders and outer handlers share it.
+func Edit(h http.Header, changes map[string][]string) (restore func()) {
+	original := make(map[string][]string, len(changes))
+	for name, lines := range changes {
+		original[name] = h[name]
+		set(h, name, lines)
+	}
+	return func() {
+		for name, lines := range original {
+			set(h, name, lines)
+		}
+	}
+}
+
+func set(h http.Header, name string, lines []string) {
+	if lines == nil {
+		delete(h, name)
+	} else {
+		h[name] = lines
+	}
+}

@@ -1,0 +1,88 @@
+package proxyhooks
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// maxTagLength is the longest entity tag of a backend, in bytes, that is worth
+// storing.
+const maxTagLength = 512
+
+// ownTag returns the backend's own entity tag, if the response has exactly one and it
+// is strong.
+func ownTag(h http.Header) (validator.ETag, bool) {
+	lines := h["Etag"]
+	if len(lines) != 1 || len(lines[0]) > maxTagLength {
+		return validator.ETag{}, false
+	}
+	tag, ok := validator.ParseETag(lines[0])
+	if !ok || tag.Weak {
+		return validator.ETag{}, false
+	}
+	return tag, true
+}
+
+// lastModified returns the modification date of a response, and whether it is weak:
+// a later change may share it. A date is weak until its second is over by the clock
+// that made it (RFC 9110, section 8.8.2.2), and for one second more, because that
+// clock may lag behind the clock that made Date. The clock of a file system does:
+// Linux dates files by the last tick, which is some milliseconds ago.
+func lastModified(h http.Header, now time.Time) (at time.Time, weak bool) {
+	lines := h["Last-Modified"]
+	if len(lines) != 1 {
+		return time.Time{}, false
+	}
+	at, ok := validator.ParseDate(lines[0], now)
+	if !ok {
+		return time.Time{}, false
+	}
+	date, ok := validator.ParseDate(h.Get("Date"), now)
+	if !ok {
+		date = now
+	}
+	return at, date.Sub(at) < 2*time.Second
+}
+
+// contentLength returns the announced length of the content. It reports false if no
+// valid length is announced.
+func contentLength(h http.Header) (int64, bool) {
+	lines := h["Content-Length"]
+	if len(lines) != 1 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(lines[0], 10, 63)
+	return int64(n), err == nil
+}
+
+// isJSON reports whether the media type says that the content is JSON (RFC 6839,
+// section 3.1).
+func isJSON(h http.Header) bool {
+	lines := h["Content-Type"]
+	if len(lines) != 1 {
+		return false
+	}
+	mediatype, _, _ := mime.ParseMediaType(lines[0])
+	return mediatype == "application/json" || strings.HasSuffix(mediatype, "+json")
+}
+
+// mustNotBuffer reports whether a response must not be buffered, because it is a
+// stream or ends in trailer fields.
+func mustNotBuffer(h http.Header) bool {
+	return mustStream(h) || h.Get("Trailer") != ""
+}
+
+// mustStream reports whether a message must be forwarded piece by piece, because it
+// may take long to end, or never end.
+func mustStream(h http.Header) bool {
+	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return mediatype == "text/event-stream" || strings.HasPrefix(mediatype, "application/grpc") ||
+		caddyhttp.IsIncremental(h)
+}

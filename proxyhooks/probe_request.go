@@ -1,0 +1,67 @@
+package proxyhooks
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// probeRequest makes the GET that stands for r.
+func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
+	outer, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+
+	probe := r.Clone(ctx)
+	probe.Method = http.MethodGet
+	probe.Header = probeHeader(r.Header)
+	probe.Body, probe.GetBody, probe.ContentLength = http.NoBody, nil, 0
+	probe.TransferEncoding, probe.Trailer = nil, nil
+
+	// PrepareRequest takes the placeholders of the original target (http.request.orig_*)
+	// from the request, so it must see the original target.
+	current, requestURI := probe.URL, probe.RequestURI
+	if original.URL != nil {
+		probe.URL, probe.RequestURI = new(*original.URL), original.RequestURI
+	}
+	repl := caddy.NewReplacer()
+	probe = caddyhttp.PrepareRequest(probe, repl, w, server)
+	probe.URL, probe.RequestURI = current, requestURI
+	maps.Copy(probe.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
+	if outer != nil {
+		// What outer handlers found out holds for the probe too: the user, say, or what
+		// a matcher captured. What belongs to the client's request doesn't.
+		repl.Map(func(key string) (any, bool) {
+			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") {
+				return nil, false
+			}
+			return outer.Get(key)
+		})
+	}
+	return probe
+}
+
+// probeHeader returns the fields of h that select a representation or authorize the
+// client to see it. It asks for the identity coding, so that one content has one hash.
+func probeHeader(h http.Header) http.Header {
+	out := h.Clone()
+	for name := range out {
+		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") {
+			delete(out, name)
+		}
+	}
+	for _, name := range [...]string{
+		"Transfer-Encoding", "Trailer", "Expect", "Range", "Upgrade", "Connection",
+		"Http2-Settings", "Te", "Prefer", "Idempotency-Key", "Want-Content-Digest", "Want-Repr-Digest",
+		"X-Http-Method-Override", "X-Method-Override", "X-Http-Method",
+	} {
+		delete(out, name)
+	}
+	out["Accept-Encoding"] = []string{"identity"}
+	return out
+}

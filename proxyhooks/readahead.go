@@ -1,0 +1,97 @@
+package proxyhooks
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"net/http"
+	"os"
+)
+
+// maxPreallocated is how much memory, in bytes, is allocated on the strength of an
+// announced length alone.
+const maxPreallocated = 64 << 10
+
+// ReadAhead reads the request content and replaces r.Body with a copy of it. After that,
+// a client that sends slowly or disconnects can't delay others.
+//
+// It keeps up to limit bytes in memory. If there is more, the rest depends on spool: if
+// true, all of the content goes to a temporary file, which exists until done is called;
+// if false, the rest is read from the client later. Content that must be forwarded piece
+// by piece, such as gRPC, is not read ahead.
+//
+// The caller must call done when the content is no longer needed. An error wraps
+// [ErrSpool] if the temporary file failed; otherwise it is the error of r.Body.
+func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error) {
+	done = func() {}
+	if !hasContent(r) || mustStream(r.Header) {
+		return done, nil
+	}
+	var head bytes.Buffer
+	if r.ContentLength > 0 {
+		head.Grow(int(min(r.ContentLength, limit, maxPreallocated)) + bytes.MinRead)
+	}
+	n, err := head.ReadFrom(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return done, err
+	}
+	body := aheadBody{Reader: &head, Closer: r.Body, complete: true}
+	if n > limit {
+		body.Reader, body.complete = io.MultiReader(&head, r.Body), false
+		if spool {
+			var file *os.File
+			if file, n, err = spoolContent(body.Reader); err != nil {
+				return done, err
+			}
+			body.Reader, body.complete = file, true
+			done = func() { _ = file.Close(); _ = os.Remove(file.Name()) }
+		}
+	}
+	if body.complete && r.ContentLength < 0 && len(r.Trailer) == 0 {
+		r.ContentLength = n
+		r.TransferEncoding = nil
+	}
+	r.Body = body
+	return done, nil
+}
+
+// Digest returns the SHA-256 of the request content. It reports false if ReadAhead
+// hasn't read all of it. Call it before any of the content is consumed.
+func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
+	if !hasContent(r) {
+		return sha256.Sum256(nil), true
+	}
+	if Awaited(r) {
+		return sum, false
+	}
+	switch content := r.Body.(aheadBody).Reader.(type) {
+	case *bytes.Buffer:
+		return sha256.Sum256(content.Bytes()), true
+	case *os.File:
+		h := sha256.New()
+		_, err := io.Copy(h, content)
+		if _, seekErr := content.Seek(0, io.SeekStart); err != nil || seekErr != nil {
+			return sum, false // reading the content to forward it will return the error
+		}
+		return [sha256.Size]byte(h.Sum(nil)), true
+	}
+	return sum, false
+}
+
+// Awaited reports whether content may still come from the client: the request has
+// content, and ReadAhead hasn't read all of it.
+func Awaited(r *http.Request) bool {
+	body, _ := r.Body.(aheadBody)
+	return hasContent(r) && !body.complete
+}
+
+func hasContent(r *http.Request) bool {
+	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
+}
+
+// aheadBody reads the content that was read ahead, and closes the client's body.
+type aheadBody struct {
+	io.Reader
+	io.Closer
+	complete bool // whether nothing is left to read from the client
+}

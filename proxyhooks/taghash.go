@@ -1,0 +1,67 @@
+package proxyhooks
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"hash"
+	"net/http"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// tagEncoding is base32hex in lower case (RFC 4648, section 7). It has no '-', so no tag
+// that it makes can look like one with the name of a content coding appended.
+var tagEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// tagHash makes an entity tag from everything that is written to it.
+type tagHash struct{ hash.Hash }
+
+// newTagHash returns a hash to which words have been written. It is keyed if there is
+// a secret.
+func (d Deriver) newTagHash(words ...string) *tagHash {
+	h := &tagHash{sha256.New()}
+	if len(d.Secret) > 0 {
+		h = &tagHash{hmac.New(sha256.New, d.Secret)}
+	}
+	h.list(words)
+	return h
+}
+
+// newContentHash returns a hash to which the source and some representation metadata
+// have been written. Equal bytes with different metadata are different representations
+// (RFC 9110, section 8.8.1).
+func (d Deriver) newContentHash(s Source, h http.Header) *tagHash {
+	hash := d.newTagHash(s.words()...)
+	for _, name := range [...]string{"Content-Type", "Content-Encoding", "Content-Language"} {
+		hash.list(h[name])
+	}
+	return hash
+}
+
+// list writes texts with their lengths, so different lists are never written as the
+// same bytes.
+func (h *tagHash) list(texts []string) {
+	h.number(len(texts))
+	for _, t := range texts {
+		h.text(t)
+	}
+}
+
+// text writes a text with its length.
+func (h *tagHash) text(t string) {
+	h.number(len(t))
+	h.Write([]byte(t))
+}
+
+func (h *tagHash) number(n int) {
+	var b [binary.MaxVarintLen64]byte
+	h.Write(b[:binary.PutUvarint(b[:], uint64(n))])
+}
+
+// tag returns a strong tag with the first 128 bits of the hash.
+func (h *tagHash) tag() validator.ETag {
+	var sum [sha256.Size]byte
+	return validator.ETag{Opaque: tagEncoding.EncodeToString(h.Sum(sum[:0])[:16]), Valid: true}
+}

@@ -1,0 +1,35 @@
+package proxyhooks
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// trackedBody records whether all of the request content was read. A nil *trackedBody
+// stands for content that is already complete.
+type trackedBody struct {
+	io.ReadCloser
+	eof atomic.Bool
+}
+
+// trackBody wraps r.Body. It returns nil if nothing is left to read from the client.
+func trackBody(r *http.Request) *trackedBody {
+	if !Awaited(r) {
+		return nil
+	}
+	b := &trackedBody{ReadCloser: r.Body}
+	r.Body = b
+	return b
+}
+
+func (b *trackedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.eof.Store(true)
+	}
+	return n, err
+}
+
+// complete reports whether nothing is left to read from the client.
+func (b *trackedBody) complete() bool { return b == nil || b.eof.Load() }
