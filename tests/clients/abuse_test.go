@@ -496,7 +496,7 @@ func TestLongPaths(t *testing.T) {
 func inLine() int {
 	for stacks := make([]byte, 4<<20); ; stacks = make([]byte, 2*len(stacks)) {
 		if n := runtime.Stack(stacks, true); n < len(stacks) {
-			return bytes.Count(stacks[:n], []byte("preconditions.(*queues).enter("))
+			return bytes.Count(stacks[:n], []byte("storeshare.(*Queues).Acquire("))
 		}
 	}
 }
@@ -589,7 +589,7 @@ func TestCrowd(t *testing.T) {
 // tell that the one before them has ended.
 func waitingAtStore() int {
 	stacks := make([]byte, 4<<20)
-	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("preconditions.(*sharedStore).Wait("))
+	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("storeshare.(*Share).Wait("))
 }
 
 // TestHalfClosed: a client that says no more may be taken for one that has left,

@@ -177,7 +177,7 @@ func came(a caddytest.Answer, err error) end {
 		return refused
 	case a.StatusCode == 412 && outcome == "unverifiable",
 		a.StatusCode == 503 && outcome == "conflict",
-		a.StatusCode == 503 && outcome == "unavailable" && !strings.Contains(a.Content, "whether the request was performed is unknown"):
+		a.StatusCode == 503 && outcome == "unavailable" && !strings.Contains(a.Content, "nobody knows whether the request was performed"):
 		return nothing
 	default:
 		return unknown

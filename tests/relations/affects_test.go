@@ -113,7 +113,7 @@ func TestAffectsLost(t *testing.T) {
 		m.Del("caddy:preconditions:" + caddytest.Host(t) + lost)
 		r := <-write
 		g.Open()
-		if r.Err != nil || r.StatusCode != 503 || !strings.Contains(r.Content, "whether the request was performed is unknown") {
+		if r.Err != nil || r.StatusCode != 503 || !strings.Contains(r.Content, "nobody knows whether the request was performed") {
 			t.Errorf("without what it held on %s: %v %v %s", lost, r.Response, r.Err, r.Content)
 		}
 	}
