@@ -195,17 +195,17 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	s.Source, args = args[0], args[1:]
-	switch proxyhooks.Kind(s.Source) {
-	case proxyhooks.JSON:
+	switch proxyhooks.SourceKind(s.Source) {
+	case proxyhooks.SourceJSON:
 		if s.Pointers = args; len(args) == 0 {
 			return d.ArgErr()
 		}
-	case proxyhooks.Header:
+	case proxyhooks.SourceHeader:
 		if len(args) != 1 || args[0] == "" {
 			return d.ArgErr()
 		}
 		s.Field = args[0]
-	case proxyhooks.Upstream, proxyhooks.Modified, proxyhooks.Body, proxyhooks.Version:
+	case proxyhooks.SourceUpstream, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 		if len(args) > 0 {
 			return d.ArgErr()
 		}

@@ -276,7 +276,7 @@ const (
 	defaultRetryAfter = caddy.Duration(5 * time.Second)
 )
 
-var defaultSources = []proxyhooks.Kind{proxyhooks.Upstream, proxyhooks.Body}
+var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
 
 // Provision sets the defaults and takes a share of the store. It does not use the
 // network.

@@ -270,16 +270,16 @@ func sources(list []ETagSource) ([]proxyhooks.Source, error) {
 }
 
 func (s ETagSource) parse() (proxyhooks.Source, error) {
-	source := proxyhooks.Source{Kind: proxyhooks.Kind(s.Source)}
+	source := proxyhooks.Source{Kind: proxyhooks.SourceKind(s.Source)}
 	switch source.Kind {
-	case proxyhooks.Upstream, proxyhooks.Header, proxyhooks.JSON, proxyhooks.Modified, proxyhooks.Body, proxyhooks.Version:
+	case proxyhooks.SourceUpstream, proxyhooks.SourceHeader, proxyhooks.SourceJSON, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 	default:
 		return source, fmt.Errorf("unknown source %q: must be upstream, header, json, modified, body or version", s.Source)
 	}
-	if (s.Field != "") != (source.Kind == proxyhooks.Header) {
+	if (s.Field != "") != (source.Kind == proxyhooks.SourceHeader) {
 		return source, errors.New("source header needs a field, and no other source has one")
 	}
-	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.JSON) {
+	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.SourceJSON) {
 		return source, errors.New("source json needs pointers, and no other source has any")
 	}
 	for _, text := range s.Pointers {
@@ -289,7 +289,7 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 		}
 		source.Pointers = append(source.Pointers, p)
 	}
-	if source.Kind == proxyhooks.Header {
+	if source.Kind == proxyhooks.SourceHeader {
 		source.Field = http.CanonicalHeaderKey(s.Field)
 		switch {
 		case !isFieldName(s.Field):
@@ -312,7 +312,7 @@ func (s ETagSource) String() string {
 
 // versioned reports whether tags may be versions that the store counts.
 func (h *Handler) versioned() bool {
-	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.Kind(s.Source) == proxyhooks.Version })
+	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.SourceKind(s.Source) == proxyhooks.SourceVersion })
 }
 
 func (h *Handler) checkVerify() error {

@@ -35,7 +35,7 @@ func (w *answerWriter) settle(whole bool) {
 	if w.attempts.maybeUnanswered() {
 		w.fate = Unanswered
 	}
-	answer := Answer{Status: w.status, Header: w.Header(), Whole: whole}
+	answer := Answer{Status: w.status, Header: w.Header(), Complete: whole}
 	if whole {
 		answer.Content = w.buffered.Bytes()
 	}
@@ -62,7 +62,7 @@ func (w *answerWriter) WriteHeader(status int) {
 		return
 	}
 	w.status, w.fate = status, fateOf(status, w.attempts.maybeResent())
-	if w.limit = w.writing.Hold(status, w.Header()); w.limit >= 0 && status >= 200 && !mustNotBuffer(w.Header()) {
+	if w.limit = w.writing.BufferLimit(status, w.Header()); w.limit >= 0 && status >= 200 && !mustNotBuffer(w.Header()) {
 		w.buffering = true
 		return
 	}

@@ -62,15 +62,15 @@ type Shown struct {
 type Capture struct {
 	*caddyhttp.ResponseWriterWrapper
 
-	// HoldParts makes the Capture buffer content so that parts of it can be sent,
+	// BufferParts makes the Capture buffer content so that parts of it can be sent,
 	// even if the tag is already known. It has no effect if the tag is the backend's
 	// own, because the backend can send parts of that itself.
-	HoldParts bool
+	BufferParts bool
 
-	// HoldItems makes the Capture buffer the content of a response to GET, even if
+	// BufferItems makes the Capture buffer the content of a response to GET, even if
 	// the tag is already known, provided that members may be inserted into it (see
-	// [Extensible]).
-	HoldItems bool
+	// [AcceptsInsertions]).
+	BufferItems bool
 
 	deriver Deriver
 	reading Reading
@@ -188,14 +188,14 @@ func (c *Capture) WriteHeader(status int) {
 // buffersForParts reports whether to buffer the content so that parts of it can be
 // sent.
 func (c *Capture) buffersForParts() bool {
-	return c.HoldParts && c.status == http.StatusOK && c.mayBuffer() &&
+	return c.BufferParts && c.status == http.StatusOK && c.mayBuffer() &&
 		!c.derivation.Own && c.derivation.ETag.Valid
 }
 
 // buffersForItems reports whether to buffer the content so that members can be
 // inserted into its items.
 func (c *Capture) buffersForItems() bool {
-	return c.HoldItems && Extensible(c.status, c.Header()) && c.mayBuffer()
+	return c.BufferItems && AcceptsInsertions(c.status, c.Header()) && c.mayBuffer()
 }
 
 // mayBuffer reports whether there is content that may be buffered, as far as the

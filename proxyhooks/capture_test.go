@@ -30,7 +30,7 @@ func (rec *recorder) only(t *testing.T) Shown {
 
 // tagOf returns the tag that the source Body makes.
 func tagOf(content string, h http.Header) validator.ETag {
-	c := both.newContentHash(Source{Kind: Body}, h)
+	c := both.newContentHash(Source{Kind: SourceBody}, h)
 	c.Write([]byte(content))
 	return c.tag()
 }
@@ -345,16 +345,16 @@ func TestCaptureDrops(t *testing.T) {
 	})
 }
 
-// TestCaptureBuffersForParts: with HoldParts, content is buffered if its tag is one of
+// TestCaptureBuffersForParts: with BufferParts, content is buffered if its tag is one of
 // ours that no other content has, so that parts of it can be sent (RFC 9110, section
 // 15.3.7).
 func TestCaptureBuffersForParts(t *testing.T) {
-	header := []Source{{Kind: Header, Field: "X-Version"}, {Kind: Upstream}}
+	header := []Source{{Kind: SourceHeader, Field: "X-Version"}, {Kind: SourceUpstream}}
 	pointer, err := ParsePointer("/v")
 	if err != nil {
 		t.Fatal(err)
 	}
-	json, asJSON := Source{Kind: JSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
+	json, asJSON := Source{Kind: SourceJSON, Pointers: []Pointer{pointer}}, []string{"Content-Type", "application/json"}
 	for _, test := range []struct {
 		name     string
 		sources  []Source
@@ -375,23 +375,23 @@ func TestCaptureBuffersForParts(t *testing.T) {
 		{"HEAD", header, "HEAD", 200, "", []string{"X-Version", "7", "Content-Type", "text/plain"}, false, true},
 		{"a part", header, "GET", 206, "0123", []string{"X-Version", "7"}, false, false},
 		{"absent", header, "GET", 404, "0123", []string{"X-Version", "7"}, false, false},
-		{"the store's version", []Source{{Kind: Version}}, "GET", 200, "0123", nil, false, false},
-		{"the store's version, because the value is missing", []Source{json, {Kind: Version}}, "GET", 200, "0123", asJSON, false, false},
+		{"the store's version", []Source{{Kind: SourceVersion}}, "GET", 200, "0123", nil, false, false},
+		{"the store's version, because the value is missing", []Source{json, {Kind: SourceVersion}}, "GET", 200, "0123", asJSON, false, false},
 		{"a value in the content", []Source{json}, "GET", 200, `{"v": 1}`, asJSON, false, true},
-		{"a hash of the content", []Source{{Kind: Body}}, "GET", 200, "0123", nil, true, true},
-		{"a hash of the content, because the value is missing", []Source{json, {Kind: Body}}, "GET", 200, "0123", asJSON, true, true},
+		{"a hash of the content", []Source{{Kind: SourceBody}}, "GET", 200, "0123", nil, true, true},
+		{"a hash of the content, because the value is missing", []Source{json, {Kind: SourceBody}}, "GET", 200, "0123", asJSON, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, hold := range []bool{true, false} {
 				rec := newRecorder()
 				c := NewCapture(rec, Deriver{Sources: test.sources, Limit: testLimit}, rec)
-				c.HoldParts = hold
+				c.BufferParts = hold
 				if err := c.Serve(responding(test.status, test.content, test.fields...), newRequest(test.method, nil)); err != nil {
 					t.Error(err)
 				}
 				s := rec.only(t)
 				want := ""
-				if test.buffered && (hold || test.sources[len(test.sources)-1].Kind == Body) {
+				if test.buffered && (hold || test.sources[len(test.sources)-1].Kind == SourceBody) {
 					want = test.content
 				}
 				if string(s.Content) != want || rec.content.String() != test.content || len(rec.late) > 0 {
@@ -405,7 +405,7 @@ func TestCaptureBuffersForParts(t *testing.T) {
 	}
 }
 
-// TestCaptureBuffersForItems: with HoldItems, JSON into which members may be inserted
+// TestCaptureBuffersForItems: with BufferItems, JSON into which members may be inserted
 // is buffered although its tag is known. Nothing else is.
 func TestCaptureBuffersForItems(t *testing.T) {
 	for _, test := range []struct {
@@ -425,8 +425,8 @@ func TestCaptureBuffersForItems(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			for _, hold := range []bool{false, true} {
 				rd := &labelled{}
-				c := NewCapture(&discardWriter{header: make(http.Header)}, Deriver{Sources: []Source{{Kind: Upstream}, {Kind: Body}}, Limit: 10}, rd)
-				c.HoldItems = hold
+				c := NewCapture(&discardWriter{header: make(http.Header)}, Deriver{Sources: []Source{{Kind: SourceUpstream}, {Kind: SourceBody}}, Limit: 10}, rd)
+				c.BufferItems = hold
 				c.Header()["Etag"] = []string{`"own"`}
 				for i := 0; i < len(test.fields); i += 2 {
 					c.Header().Set(test.fields[i], test.fields[i+1])

@@ -48,17 +48,17 @@ func (d Deriver) Scheme() string {
 }
 
 // VersionTag returns the tag for a variant of a resource that was first seen in an
-// epoch of the store. See [Version].
+// epoch of the store. See [SourceVersion].
 func (d Deriver) VersionTag(epoch, variant string) validator.ETag {
-	h := d.newTagHash(string(Version))
+	h := d.newTagHash(string(SourceVersion))
 	h.list([]string{epoch, variant})
 	return h.tag()
 }
 
-// Versions reports whether the last source is [Version], so that a tag may be the
+// UsesVersion reports whether the last source is [SourceVersion], so that a tag may be the
 // version that the store counts.
-func (d Deriver) Versions() bool {
-	return len(d.Sources) > 0 && d.Sources[len(d.Sources)-1].Kind == Version
+func (d Deriver) UsesVersion() bool {
+	return len(d.Sources) > 0 && d.Sources[len(d.Sources)-1].Kind == SourceVersion
 }
 
 // TooLarge reports whether a response announces more content than d.Limit.
@@ -67,11 +67,11 @@ func (d Deriver) TooLarge(h http.Header) bool {
 	return announced && n > d.Limit
 }
 
-// Replaces reports whether the Deriver may give a whole representation a different tag
+// MayReplaceTag reports whether the Deriver may give a whole representation a different tag
 // from the one in h. If so, that tag must not stay on a part of the representation.
-func (d Deriver) Replaces(h http.Header) bool {
+func (d Deriver) MayReplaceTag(h http.Header) bool {
 	for _, s := range d.Sources {
-		if s.Kind != Upstream {
+		if s.Kind != SourceUpstream {
 			return true
 		}
 		if _, own := ownTag(h); own {
@@ -130,21 +130,21 @@ func (d Deriver) FromContent(h http.Header, content []byte, now time.Time) Deriv
 func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bool) {
 	fallback := &derivation.fallback
 	switch s.Kind {
-	case Upstream:
+	case SourceUpstream:
 		fallback.ETag, fallback.Own = ownTag(h)
-	case Header:
+	case SourceHeader:
 		fallback.ETag = d.tagOfField(s, h)
-	case JSON:
+	case SourceJSON:
 		if length, announced := contentLength(h); isJSON(h) && (!announced || length <= d.Limit) {
 			derivation.jsonTags = append(derivation.jsonTags, jsonTag{d.newContentHash(s, h), s.Pointers})
 		}
-	case Modified:
+	case SourceModified:
 		fallback.ETag = d.tagOfDate(s, h, derivation.Observed)
 		_, announced := contentLength(h)
 		derivation.headMayDiffer = !announced
-	case Body:
+	case SourceBody:
 		derivation.bodyTag = d.newContentHash(s, h)
-	case Version:
+	case SourceVersion:
 		derivation.fallbackNeed = NeedVersion
 	}
 	return fallback.ETag.Valid || s.Kind.AlwaysYields()

@@ -13,7 +13,7 @@ import (
 // TestFromHeader: what a status and an ETag field say about the representation (RFC
 // 9110, sections 8.8.3 and 15).
 func TestFromHeader(t *testing.T) {
-	upstream, body := deriver(Upstream), deriver(Body)
+	upstream, body := deriver(SourceUpstream), deriver(SourceBody)
 	tests := []struct {
 		name     string
 		deriver  Deriver
@@ -45,7 +45,7 @@ func TestFromHeader(t *testing.T) {
 				o.ETag.String() != test.tag || o.Own != (test.tag != "") {
 				t.Errorf("%+v %t", o, ok)
 			}
-			if got := test.deriver.Replaces(h); got != test.replaced {
+			if got := test.deriver.MayReplaceTag(h); got != test.replaced {
 				t.Errorf("replaced: %t", got)
 			}
 		})
@@ -61,13 +61,13 @@ func TestScheme(t *testing.T) {
 
 // TestSchemesDiffer: the scheme differs if the tags may, and doesn't reveal the secret.
 func TestSchemesDiffer(t *testing.T) {
-	field := func(name string) Source { return Source{Kind: Header, Field: name} }
+	field := func(name string) Source { return Source{Kind: SourceHeader, Field: name} }
 	seen := make(map[string]int)
 	for i, d := range []Deriver{
 		both,
-		deriver(Body, Upstream),
-		deriver(Body),
-		deriver(Modified, Version),
+		deriver(SourceBody, SourceUpstream),
+		deriver(SourceBody),
+		deriver(SourceModified, SourceVersion),
 		{Sources: []Source{field("X-Version")}},
 		{Sources: []Source{field("X-Revision")}},
 		{Sources: []Source{jsonSource(t, "/a")}},
@@ -94,7 +94,7 @@ func TestSchemesDiffer(t *testing.T) {
 
 func jsonSource(t testing.TB, pointers ...string) Source {
 	t.Helper()
-	s := Source{Kind: JSON}
+	s := Source{Kind: SourceJSON}
 	for _, text := range pointers {
 		p, err := ParsePointer(text)
 		if err != nil {
@@ -160,7 +160,7 @@ func (r response) derived(t *testing.T, d Deriver) (tag validator.ETag, versione
 // different one if anything is different, and none if anything is missing (RFC 9110,
 // section 8.8.1).
 func TestSourceTags(t *testing.T) {
-	version := Source{Kind: Header, Field: "x-version"}
+	version := Source{Kind: SourceHeader, Field: "x-version"}
 	dated := func(more ...string) []string {
 		return append([]string{"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "1"}, more...)
 	}
@@ -220,7 +220,7 @@ func TestSourceTags(t *testing.T) {
 		},
 		{
 			"modified",
-			Source{Kind: Modified},
+			Source{Kind: SourceModified},
 			[]response{
 				{content: "a", fields: dated()},
 				{content: "b", fields: dated("X-Version", "7")},
@@ -272,11 +272,11 @@ func TestSourceTags(t *testing.T) {
 				if got, versioned := r.derived(t, d); got.Valid || versioned {
 					t.Errorf("none %d has the tag %s", i, got)
 				}
-				next := Deriver{Sources: append(slices.Clone(d.Sources), Source{Kind: Body}), Limit: 32}
+				next := Deriver{Sources: append(slices.Clone(d.Sources), Source{Kind: SourceBody}), Limit: 32}
 				if got, _ := r.derived(t, next); got != tagOf(r.content, r.header()) {
 					t.Errorf("none %d has the tag %s, not the tag of its content", i, got)
 				}
-				next.Sources[1].Kind = Version
+				next.Sources[1].Kind = SourceVersion
 				if got, versioned := r.derived(t, next); got.Valid || !versioned {
 					t.Errorf("none %d has the tag %s, not the version", i, got)
 				}
@@ -287,26 +287,26 @@ func TestSourceTags(t *testing.T) {
 
 // TestSourceOrder: the first source that yields wins, at any place in the list.
 func TestSourceOrder(t *testing.T) {
-	field := Source{Kind: Header, Field: "X-Version"}
+	field := Source{Kind: SourceHeader, Field: "X-Version"}
 	pointer := jsonSource(t, "/v")
 	full := response{content: `{"v":1}`, fields: []string{
 		"Content-Type", "application/json", "X-Version", "7", "ETag", `"own"`,
 		"Last-Modified", changedAt, "Date", provenAt, "Content-Length", "7",
 	}}
-	all := []Source{field, pointer, {Kind: Modified}, {Kind: Upstream}}
+	all := []Source{field, pointer, {Kind: SourceModified}, {Kind: SourceUpstream}}
 	for _, first := range all {
 		want, _ := full.derived(t, Deriver{Sources: []Source{first}, Limit: 32})
 		if !want.Valid {
 			t.Fatalf("%s doesn't yield", first.Kind)
 		}
-		for _, last := range []Kind{Body, Version} {
+		for _, last := range []SourceKind{SourceBody, SourceVersion} {
 			d := Deriver{Sources: append(append([]Source{first}, all...), Source{Kind: last}), Limit: 32}
 			if got, versioned := full.derived(t, d); got != want || versioned {
 				t.Errorf("%s, if it is first: got %s, want %s", first.Kind, got, want)
 			}
 		}
 		// It yields if the ones before it don't.
-		d := Deriver{Sources: []Source{{Kind: Header, Field: "X-None"}, jsonSource(t, "/none"), first, {Kind: Body}}, Limit: 32}
+		d := Deriver{Sources: []Source{{Kind: SourceHeader, Field: "X-None"}, jsonSource(t, "/none"), first, {Kind: SourceBody}}, Limit: 32}
 		if got, _ := full.derived(t, d); got != want {
 			t.Errorf("%s, if it is third: got %s, want %s", first.Kind, got, want)
 		}
@@ -341,14 +341,14 @@ func TestSourcesDiffer(t *testing.T) {
 		seen[tag] = name
 	}
 	one := func(s Source) Deriver { return Deriver{Sources: []Source{s}, Limit: 32} }
-	add("body", one(Source{Kind: Body}), response{content: `{"v":"7","w":"7"}`})
+	add("body", one(Source{Kind: SourceBody}), response{content: `{"v":"7","w":"7"}`})
 	add("json", one(jsonSource(t, "")), response{content: `{"v":"7","w":"7"}`})
 	add("v", one(jsonSource(t, "/v")), response{content: `{"v":"7","w":"7"}`})
 	add("w", one(jsonSource(t, "/w")), response{content: `{"v":"7","w":"7"}`})
 	add("v and w", one(jsonSource(t, "/v", "/w")), response{content: `{"v":"7","w":"7"}`})
 	add("w and v", one(jsonSource(t, "/w", "/v")), response{content: `{"v":"7","w":"7"}`})
-	add("one field", one(Source{Kind: Header, Field: "X-Version"}), response{fields: []string{"X-Version", `"7"`}})
-	add("another field", one(Source{Kind: Header, Field: "X-Revision"}), response{fields: []string{"X-Revision", `"7"`}})
+	add("one field", one(Source{Kind: SourceHeader, Field: "X-Version"}), response{fields: []string{"X-Version", `"7"`}})
+	add("another field", one(Source{Kind: SourceHeader, Field: "X-Revision"}), response{fields: []string{"X-Revision", `"7"`}})
 }
 
 // TestHeadShowsTagOfGet: a response to HEAD shows the tag that GET would, or is
@@ -362,21 +362,21 @@ func TestHeadShowsTagOfGet(t *testing.T) {
 		untagged bool
 		tagged   bool
 	}{
-		{"upstream", []Source{{Kind: Upstream}, {Kind: Body}}, []string{"ETag", `"own"`}, false, true},
-		{"header", []Source{{Kind: Header, Field: "X-Version"}}, typed("X-Version", "7"), false, true},
-		{"header, and no type", []Source{{Kind: Header, Field: "X-Version"}}, []string{"X-Version", "7"}, true, false},
-		{"no header", []Source{{Kind: Header, Field: "X-Version"}}, typed(), false, false},
-		{"no header, but content", []Source{{Kind: Header, Field: "X-Version"}, {Kind: Body}}, typed(), true, false},
-		{"modified", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", provenAt, "Content-Length", "9"), false, true},
-		{"modified, and no length", []Source{{Kind: Modified}}, typed("Last-Modified", changedAt, "Date", provenAt), true, false},
+		{"upstream", []Source{{Kind: SourceUpstream}, {Kind: SourceBody}}, []string{"ETag", `"own"`}, false, true},
+		{"header", []Source{{Kind: SourceHeader, Field: "X-Version"}}, typed("X-Version", "7"), false, true},
+		{"header, and no type", []Source{{Kind: SourceHeader, Field: "X-Version"}}, []string{"X-Version", "7"}, true, false},
+		{"no header", []Source{{Kind: SourceHeader, Field: "X-Version"}}, typed(), false, false},
+		{"no header, but content", []Source{{Kind: SourceHeader, Field: "X-Version"}, {Kind: SourceBody}}, typed(), true, false},
+		{"modified", []Source{{Kind: SourceModified}}, typed("Last-Modified", changedAt, "Date", provenAt, "Content-Length", "9"), false, true},
+		{"modified, and no length", []Source{{Kind: SourceModified}}, typed("Last-Modified", changedAt, "Date", provenAt), true, false},
 		{
 			"modified, and no length, but a version",
-			[]Source{{Kind: Modified}, {Kind: Version}},
+			[]Source{{Kind: SourceModified}, {Kind: SourceVersion}},
 			typed("Last-Modified", changedAt, "Date", provenAt), true, false,
 		},
 		{"json", []Source{jsonSource(t, "/v")}, []string{"Content-Type", "application/json"}, true, false},
-		{"no json", []Source{jsonSource(t, "/v"), {Kind: Version}}, typed(), false, false},
-		{"version", []Source{{Kind: Version}}, nil, false, false},
+		{"no json", []Source{jsonSource(t, "/v"), {Kind: SourceVersion}}, typed(), false, false},
+		{"version", []Source{{Kind: SourceVersion}}, nil, false, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -394,7 +394,7 @@ func TestHeadShowsTagOfGet(t *testing.T) {
 func TestVersionNeedsNoContent(t *testing.T) {
 	large := strings.Repeat("x", 300<<10)
 	rec := newRecorder()
-	if err := NewCapture(rec, deriver(Version), rec).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
+	if err := NewCapture(rec, deriver(SourceVersion), rec).Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("x"))
 		rec.expect(t, "label 200", "header 200", "content")
 	}), newRequest("GET", nil)); err != nil {
@@ -404,7 +404,7 @@ func TestVersionNeedsNoContent(t *testing.T) {
 	p := Probe(t.Context(), handler(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(large))
 		cut = r.Context().Err() != nil
-	}), newRequest("PUT", nil), deriver(Version), 0)
+	}), newRequest("PUT", nil), deriver(SourceVersion), 0)
 	if !p.Known || !p.Versioned || p.Observed.ETag.Valid || p.Err != nil || !cut {
 		t.Errorf("%+v, cut %t", p, cut)
 	}
@@ -418,9 +418,9 @@ func TestProbeStopsAfterLimitOfJSON(t *testing.T) {
 		cut     bool
 	}{
 		{[]Source{jsonSource(t, "/v")}, true},
-		{[]Source{jsonSource(t, "/v"), {Kind: Header, Field: "X-Version"}}, true},
-		{[]Source{jsonSource(t, "/v"), {Kind: Version}}, true},
-		{[]Source{jsonSource(t, "/v"), {Kind: Body}}, false},
+		{[]Source{jsonSource(t, "/v"), {Kind: SourceHeader, Field: "X-Version"}}, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: SourceVersion}}, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: SourceBody}}, false},
 	} {
 		cut := false
 		p := Probe(t.Context(), handler(func(w http.ResponseWriter, r *http.Request) {
@@ -431,33 +431,33 @@ func TestProbeStopsAfterLimitOfJSON(t *testing.T) {
 			}
 			cut = r.Context().Err() != nil
 		}), newRequest("PUT", nil), Deriver{Sources: test.sources, Limit: 32}, 0)
-		tagged := len(test.sources) == 2 && test.sources[1].Kind != Version
+		tagged := len(test.sources) == 2 && test.sources[1].Kind != SourceVersion
 		if !p.Known || p.Observed.ETag.Valid != tagged || p.Versioned == tagged && len(test.sources) == 2 || p.Err != nil || cut != test.cut {
 			t.Errorf("%v: %+v, cut %t", test.sources, p, cut)
 		}
 	}
 }
 
-// TestReplaces: a part may keep the backend's tag only if the whole representation is
+// TestMayReplaceTag: a part may keep the backend's tag only if the whole representation is
 // certain to get the same tag.
-func TestReplaces(t *testing.T) {
-	header := Source{Kind: Header, Field: "X-Version"}
+func TestMayReplaceTag(t *testing.T) {
+	header := Source{Kind: SourceHeader, Field: "X-Version"}
 	for i, test := range []struct {
 		sources   []Source
 		own, weak bool
 	}{
-		{[]Source{{Kind: Upstream}}, false, false},
-		{[]Source{{Kind: Upstream}, {Kind: Body}}, false, true},
-		{[]Source{{Kind: Upstream}, header}, false, true},
-		{[]Source{{Kind: Upstream}, {Kind: Version}}, false, true},
-		{[]Source{header, {Kind: Upstream}}, true, true},
-		{[]Source{jsonSource(t, "/v"), {Kind: Upstream}}, true, true},
-		{[]Source{{Kind: Modified}, {Kind: Upstream}}, true, true},
-		{[]Source{{Kind: Version}}, true, true},
-		{[]Source{{Kind: Body}}, true, true},
+		{[]Source{{Kind: SourceUpstream}}, false, false},
+		{[]Source{{Kind: SourceUpstream}, {Kind: SourceBody}}, false, true},
+		{[]Source{{Kind: SourceUpstream}, header}, false, true},
+		{[]Source{{Kind: SourceUpstream}, {Kind: SourceVersion}}, false, true},
+		{[]Source{header, {Kind: SourceUpstream}}, true, true},
+		{[]Source{jsonSource(t, "/v"), {Kind: SourceUpstream}}, true, true},
+		{[]Source{{Kind: SourceModified}, {Kind: SourceUpstream}}, true, true},
+		{[]Source{{Kind: SourceVersion}}, true, true},
+		{[]Source{{Kind: SourceBody}}, true, true},
 	} {
 		d := Deriver{Sources: test.sources}
-		own, weak := d.Replaces(http.Header{"Etag": {`"own"`}}), d.Replaces(http.Header{"Etag": {`W/"weak"`}})
+		own, weak := d.MayReplaceTag(http.Header{"Etag": {`"own"`}}), d.MayReplaceTag(http.Header{"Etag": {`W/"weak"`}})
 		if own != test.own || weak != test.weak {
 			t.Errorf("%d: %t, %t", i, own, weak)
 		}

@@ -46,7 +46,7 @@
 //
 // # Smaller parts
 //
-//   - [VariantKey], [Vary], [JoinVary] and [SendVary] tell the representations of one
+//   - [VariantKey], [MergeVary], [JoinVary] and [AddVary] tell the representations of one
 //     resource apart (RFC 9110, section 12.5.5).
 //   - [ParseRange] and [SendParts] answer a range request from content that was
 //     buffered (RFC 9110, section 14).
@@ -54,7 +54,7 @@
 //     items into a JSON list, without changing any other byte.
 //   - [Links] reads Link fields (RFC 8288), [ParseGroups] reads cache groups
 //     (RFC 9875), [ParsePointer] reads JSON pointers (RFC 6901).
-//   - [Edit] changes the fields of a request while next runs.
+//   - [EditHeader] changes the fields of a request while next runs.
 //
 // # Concurrency
 //

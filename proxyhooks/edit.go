@@ -2,10 +2,10 @@ package proxyhooks
 
 import "net/http"
 
-// Edit changes fields of h, and returns a function that restores them. A nil value
+// EditHeader changes fields of h, and returns a function that restores them. A nil value
 // removes the field. Names must be in canonical form. It changes the map in place,
 // because placeholders and outer handlers share it.
-func Edit(h http.Header, changes map[string][]string) (restore func()) {
+func EditHeader(h http.Header, changes map[string][]string) (restore func()) {
 	original := make(map[string][]string, len(changes))
 	for name, lines := range changes {
 		original[name] = h[name]

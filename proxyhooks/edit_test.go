@@ -12,7 +12,7 @@ func TestEdit(t *testing.T) {
 	h := http.Header{"If-Match": {`"a"`, `"b"`}, "Accept-Encoding": {"br"}, "Host": {"x"}}
 	before := h.Clone()
 	shared := h
-	restore := Edit(h, map[string][]string{"If-Match": nil, "Accept-Encoding": {"identity"}, "If-Range": nil, "X-New": {"x"}})
+	restore := EditHeader(h, map[string][]string{"If-Match": nil, "Accept-Encoding": {"identity"}, "If-Range": nil, "X-New": {"x"}})
 	if want := (http.Header{"Accept-Encoding": {"identity"}, "Host": {"x"}, "X-New": {"x"}}); !maps.EqualFunc(shared, want, slices.Equal) {
 		t.Errorf("got %v", shared)
 	}
@@ -20,7 +20,7 @@ func TestEdit(t *testing.T) {
 	if !maps.EqualFunc(shared, before, slices.Equal) {
 		t.Errorf("got %v", shared)
 	}
-	Edit(h, nil)()
+	EditHeader(h, nil)()
 	if !maps.EqualFunc(shared, before, slices.Equal) {
 		t.Errorf("got %v", shared)
 	}

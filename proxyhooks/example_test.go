@@ -55,7 +55,7 @@ func (l *labeller) Late(o validator.Observed) {
 
 // A handler labels the response to a GET, and answers 304 (Not Modified) to the next one.
 func ExampleCapture() {
-	deriver := proxyhooks.Deriver{Sources: []proxyhooks.Source{{Kind: proxyhooks.Body}}, Limit: 1 << 20}
+	deriver := proxyhooks.Deriver{Sources: []proxyhooks.Source{{Kind: proxyhooks.SourceBody}}, Limit: 1 << 20}
 
 	get := func(r *http.Request) *http.Response {
 		w := httptest.NewRecorder()
@@ -91,9 +91,9 @@ func ExampleDeriver_FromContent() {
 	}
 	deriver := proxyhooks.Deriver{
 		Sources: []proxyhooks.Source{
-			{Kind: proxyhooks.Upstream},
-			{Kind: proxyhooks.JSON, Pointers: []proxyhooks.Pointer{version}},
-			{Kind: proxyhooks.Body},
+			{Kind: proxyhooks.SourceUpstream},
+			{Kind: proxyhooks.SourceJSON, Pointers: []proxyhooks.Pointer{version}},
+			{Kind: proxyhooks.SourceBody},
 		},
 		Limit: 1 << 20,
 	}
@@ -115,7 +115,7 @@ func ExampleDeriver_FromContent() {
 
 // A probe finds out whether the condition of a write holds, before the write is forwarded.
 func ExampleProbe() {
-	deriver := proxyhooks.Deriver{Sources: []proxyhooks.Source{{Kind: proxyhooks.Body}}, Limit: 1 << 20}
+	deriver := proxyhooks.Deriver{Sources: []proxyhooks.Source{{Kind: proxyhooks.SourceBody}}, Limit: 1 << 20}
 
 	write := request(http.MethodPut)
 	write.Header.Set("If-Match", `"out-of-date"`)
@@ -161,12 +161,12 @@ func ExampleKeepLease() {
 // settler prints what became of a write. A handler would release its lock here.
 type settler struct{ lease *proxyhooks.Lease }
 
-func (s settler) Hold(int, http.Header) (limit int64) { return -1 }
+func (s settler) BufferLimit(int, http.Header) (limit int64) { return -1 }
 
 func (s settler) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) (send bool) {
 	if fate == proxyhooks.Unanswered {
 		// The backend may still apply the write, so the lock must outlast it.
-		s.lease.RunOut(func(time.Duration) error { return nil })
+		s.lease.Expire(func(time.Duration) error { return nil })
 		return true
 	}
 	s.lease.Stop()
@@ -196,7 +196,7 @@ func ExampleInsert() {
 		return
 	}
 	deriver := proxyhooks.Deriver{
-		Sources: []proxyhooks.Source{{Kind: proxyhooks.JSON, Pointers: []proxyhooks.Pointer{version}}},
+		Sources: []proxyhooks.Source{{Kind: proxyhooks.SourceJSON, Pointers: []proxyhooks.Pointer{version}}},
 		Limit:   1 << 20,
 	}
 	header := http.Header{"Content-Type": {"application/json"}}

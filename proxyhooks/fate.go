@@ -23,16 +23,16 @@ const (
 	Refused
 )
 
-// statusClientClosedRequest is the status that Caddy's proxy writes if the context of
+// StatusClientClosedRequest is the status that Caddy's proxy writes if the context of
 // the request was cancelled before the backend answered.
-const statusClientClosedRequest = 499
+const StatusClientClosedRequest = 499
 
 // fateOf returns what the status of an answer says about the write. resent means that
 // the write may have been sent more than once.
 func fateOf(status int, resent bool) Fate {
 	switch {
 	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout,
-		status == statusClientClosedRequest:
+		status == StatusClientClosedRequest:
 		return Unanswered // a gateway says this, and speaks only for itself
 	case status < 400, status >= 500, status == http.StatusRequestTimeout, resent:
 		return Applied
@@ -54,7 +54,7 @@ func fateOfError(err error, sentBefore bool) Fate {
 	}
 	switch handlerErr.StatusCode {
 	case 0, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,
-		statusClientClosedRequest, http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
+		StatusClientClosedRequest, http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
 		// The content broke off halfway, or the proxy lost its backend.
 		return Unanswered
 	default:

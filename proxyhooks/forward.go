@@ -13,18 +13,18 @@ type Answer struct {
 	Status int         // zero if there is no answer
 	Header http.Header // the client's, which may be edited
 
-	// Whole reports that the complete answer is in Content. The backend is then free
+	// Complete reports that the whole answer is in Content. The backend is then free
 	// for another request, even if it handles one at a time.
-	Whole   bool
-	Content []byte
+	Complete bool
+	Content  []byte
 }
 
 // Writing receives what became of a write that is forwarded.
 type Writing interface {
-	// Hold is called once, if the backend answers. It returns how many bytes of the
+	// BufferLimit is called once, if the backend answers. It returns how many bytes of the
 	// content may be buffered until the answer is complete. A negative limit means
 	// that the answer is not buffered at all.
-	Hold(status int, header http.Header) (limit int64)
+	BufferLimit(status int, header http.Header) (limit int64)
 
 	// Settle is called exactly once, before the client can see the answer, and also if
 	// next fails or panics without an answer. It may edit the header. It reports whether

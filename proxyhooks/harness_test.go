@@ -20,10 +20,10 @@ import (
 const testLimit = 10
 
 // both has the default sources.
-var both = deriver(Upstream, Body)
+var both = deriver(SourceUpstream, SourceBody)
 
 // deriver returns a Deriver with sources of the given kinds.
-func deriver(kinds ...Kind) Deriver {
+func deriver(kinds ...SourceKind) Deriver {
 	d := Deriver{Limit: testLimit}
 	for _, k := range kinds {
 		d.Sources = append(d.Sources, Source{Kind: k})
@@ -122,12 +122,12 @@ func (rec *recorder) Late(o validator.Observed) {
 	rec.late = append(rec.late, o)
 }
 
-func (rec *recorder) Hold(int, http.Header) int64 { return rec.bufferLimit }
+func (rec *recorder) BufferLimit(int, http.Header) int64 { return rec.bufferLimit }
 
 func (rec *recorder) Settle(a Answer, f Fate) bool {
 	rec.note("settle %d", a.Status)
 	rec.fates = append(rec.fates, f)
-	if a.Whole {
+	if a.Complete {
 		rec.whole = append(rec.whole, string(a.Content))
 	}
 	return !rec.drop

@@ -9,7 +9,7 @@ import (
 
 // TagsItems reports whether ItemTags can return any tags at all.
 func (d Deriver) TagsItems() bool {
-	return slices.ContainsFunc(d.Sources, func(s Source) bool { return s.Kind == JSON || s.Kind == Body })
+	return slices.ContainsFunc(d.Sources, func(s Source) bool { return s.Kind == SourceJSON || s.Kind == SourceBody })
 }
 
 // ItemTags returns the tags that a GET of an item may show, if the item's representation
@@ -23,11 +23,11 @@ func (d Deriver) TagsItems() bool {
 func (d Deriver) ItemTags(h http.Header, item []byte) (tags []validator.ETag, certain bool) {
 	for i, s := range d.Sources {
 		switch s.Kind {
-		case JSON:
+		case SourceJSON:
 			if tag, ok := (jsonTag{d.newContentHash(s, h), s.Pointers}).tag(item); ok {
 				return []validator.ETag{tag}, i == 0 && !slices.ContainsFunc(s.Pointers, Pointer.isWhole)
 			}
-		case Body:
+		case SourceBody:
 			for _, end := range [...]string{"", "\n"} { // many encoders end a document with a newline
 				hash := d.newContentHash(s, h)
 				hash.Write(item)

@@ -12,7 +12,7 @@ import (
 // certain only if no GET can show a different tag for what is in the list.
 func TestItemTags(t *testing.T) {
 	pointers := func(texts ...string) (s Source) {
-		s.Kind = JSON
+		s.Kind = SourceJSON
 		for _, text := range texts {
 			p, err := ParsePointer(text)
 			if err != nil {
@@ -22,7 +22,7 @@ func TestItemTags(t *testing.T) {
 		}
 		return s
 	}
-	upstream, body, version, field := Source{Kind: Upstream}, Source{Kind: Body}, Source{Kind: Version}, Source{Kind: Header, Field: "X-V"}
+	upstream, body, version, field := Source{Kind: SourceUpstream}, Source{Kind: SourceBody}, Source{Kind: SourceVersion}, Source{Kind: SourceHeader, Field: "X-V"}
 	header := http.Header{"Content-Type": {"application/json"}, "Content-Language": {"en"}, "X-V": {"1"}, "Etag": {`"list"`}}
 	alone := http.Header{"Content-Type": {"application/json"}, "Content-Language": {"en"}}
 	const item = `{"id":1, "version":"7"}`

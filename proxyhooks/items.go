@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// Extensible reports whether members may be inserted into the content of a response to
+// AcceptsInsertions reports whether members may be inserted into the content of a response to
 // GET. The content must be complete JSON without a content coding, and Cache-Control must
 // not contain no-transform (RFC 9111, section 5.2.2.6).
-func Extensible(status int, h http.Header) bool {
+func AcceptsInsertions(status int, h http.Header) bool {
 	return status == http.StatusOK && isJSON(h) && h["Content-Encoding"] == nil && h["Content-Range"] == nil &&
 		!strings.Contains(strings.ToLower(strings.Join(h["Cache-Control"], ",")), "no-transform")
 }

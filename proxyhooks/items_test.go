@@ -166,7 +166,7 @@ func TestExtensible(t *testing.T) {
 		{200, http.Header{"Content-Type": {"application/json"}, "Content-Range": {"bytes 0-1/2"}}, false},
 		{200, http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"private", "max-age=1, No-Transform"}}, false},
 	} {
-		if got := Extensible(test.status, test.fields); got != test.want {
+		if got := AcceptsInsertions(test.status, test.fields); got != test.want {
 			t.Errorf("%d %v: %t", test.status, test.fields, got)
 		}
 	}

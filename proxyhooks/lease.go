@@ -27,7 +27,7 @@ type Lease struct {
 	renewed     time.Time // when the last successful renewal began
 }
 
-// KeepLease renews a lease until Stop or RunOut is called. taken is a time no later than
+// KeepLease renews a lease until Stop or Expire is called. taken is a time no later than
 // the moment at which the store granted the lease, and length is how long the store keeps
 // it without a renewal.
 //
@@ -37,7 +37,7 @@ type Lease struct {
 // a sixth of the length before the store considers the lease expired.
 //
 // Only one renewal runs at a time, with the context of the lease. A renewal must not call
-// Stop or RunOut, because these wait for it.
+// Stop or Expire, because these wait for it.
 func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
 	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
@@ -65,11 +65,11 @@ func (l *Lease) Stop() {
 	l.expiryTimer.Stop()
 }
 
-// RunOut stops the lease, and makes it expire one length from now. It returns at once.
+// Expire stops the lease, and makes it expire one length from now. It returns at once.
 // Until then it calls renew every sixth of the length with the time that is left, so that
 // a store that loses its data in the meantime doesn't end the lease early. It stops if
 // the lease is lost.
-func (l *Lease) RunOut(renew func(left time.Duration) error) {
+func (l *Lease) Expire(renew func(left time.Duration) error) {
 	l.Stop()
 	expiry := time.Now().Add(l.length)
 	var renewRest func()

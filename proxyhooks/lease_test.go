@@ -179,7 +179,7 @@ func TestLeaseRunOut(t *testing.T) {
 				}, func(err error) bool { return errors.Is(err, errLost) })
 				time.Sleep(15 * time.Second)
 				var left []time.Duration
-				l.RunOut(func(d time.Duration) error {
+				l.Expire(func(d time.Duration) error {
 					left = append(left, d)
 					if len(left) > len(test.results) {
 						return nil

@@ -55,13 +55,13 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 	return done, nil
 }
 
-// Digest returns the SHA-256 of the request content. It reports false if ReadAhead
+// ContentDigest returns the SHA-256 of the request content. It reports false if ReadAhead
 // hasn't read all of it. Call it before any of the content is consumed.
-func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
+func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	if !hasContent(r) {
 		return sha256.Sum256(nil), true
 	}
-	if Awaited(r) {
+	if ContentPending(r) {
 		return sum, false
 	}
 	switch content := r.Body.(aheadBody).Reader.(type) {
@@ -78,9 +78,9 @@ func Digest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	return sum, false
 }
 
-// Awaited reports whether content may still come from the client: the request has
+// ContentPending reports whether content may still come from the client: the request has
 // content, and ReadAhead hasn't read all of it.
-func Awaited(r *http.Request) bool {
+func ContentPending(r *http.Request) bool {
 	body, _ := r.Body.(aheadBody)
 	return hasContent(r) && !body.complete
 }

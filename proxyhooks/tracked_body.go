@@ -15,7 +15,7 @@ type trackedBody struct {
 
 // trackBody wraps r.Body. It returns nil if nothing is left to read from the client.
 func trackBody(r *http.Request) *trackedBody {
-	if !Awaited(r) {
+	if !ContentPending(r) {
 		return nil
 	}
 	b := &trackedBody{ReadCloser: r.Body}

@@ -10,7 +10,7 @@ import (
 
 // VariantKey returns a key for the representation that a request selects. It depends on
 // the exact target (path and query, as the backend receives them) and on the values in
-// header of the request fields that vary lists (see [Vary]). It also depends on scheme
+// header of the request fields that vary lists (see [MergeVary]). It also depends on scheme
 // (see [Deriver.Scheme]), so that handlers with different schemes never compare their
 // tags. The key has 22 characters, all of them letters, digits, - or _.
 func VariantKey(scheme, target, vary string, header http.Header) string {

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// MaxVary is the longest list of names, in bytes, that [Vary] accepts, because a store
+// MaxVary is the longest list of names, in bytes, that [MergeVary] accepts, because a store
 // keeps it with every resource.
 const MaxVary = 512
 
-// Vary adds the request fields that a response lists in its Vary field to the known ones
+// MergeVary adds the request fields that a response lists in its Vary field to the known ones
 // (RFC 9110, section 12.5.5). Both known and the result are sorted lists of lower-case
 // names, separated by commas without spaces. Accept-Encoding is left out, because the
 // backend is always asked for the identity coding.
 //
 // It reports false if the response varies by more than the request can tell ("*"), or if
 // the list is longer than [MaxVary].
-func Vary(known string, h http.Header) (vary string, ok bool) {
+func MergeVary(known string, h http.Header) (vary string, ok bool) {
 	lines := h["Vary"]
 	if len(lines) == 0 {
 		return known, true
@@ -49,9 +49,9 @@ func JoinVary(lists ...string) string {
 	return strings.Join(slices.Compact(names), ",")
 }
 
-// SendVary adds request fields to the Vary field of a response, unless it lists them
+// AddVary adds request fields to the Vary field of a response, unless it lists them
 // already. Caches between here and the client need them (RFC 9110, section 12.5.5).
-func SendVary(vary string, h http.Header) {
+func AddVary(vary string, h http.Header) {
 	if vary == "" {
 		return
 	}

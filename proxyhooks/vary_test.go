@@ -28,7 +28,7 @@ func TestVary(t *testing.T) {
 		{"", []string{"b, *"}, "", false},
 		{"", []string{""}, "", true},
 	} {
-		got, ok := Vary(test.known, http.Header{"Vary": test.lines})
+		got, ok := MergeVary(test.known, http.Header{"Vary": test.lines})
 		if got != test.want || ok != test.ok {
 			t.Errorf("%q and %q: got %q, %t", test.known, test.lines, got, ok)
 		}
@@ -52,7 +52,7 @@ func TestSendVary(t *testing.T) {
 	} {
 		h := http.Header{"Vary": test.lines}
 		for range 2 { // the second time changes nothing
-			SendVary(test.vary, h)
+			AddVary(test.vary, h)
 			if !slices.Equal(h["Vary"], test.want) {
 				t.Errorf("%q and %q: got %q, want %q", test.vary, test.lines, h["Vary"], test.want)
 			}

@@ -41,7 +41,7 @@ func (a *Responder) Send(status int, content []byte) error {
 // taken for another request (RFC 9112, section 9.3).
 func (a *Responder) answerBeforeContent() {
 	r := a.Request.Request
-	if r.ProtoMajor != 1 || !proxyhooks.Awaited(r) {
+	if r.ProtoMajor != 1 || !proxyhooks.ContentPending(r) {
 		return
 	}
 	_ = http.NewResponseController(a.Writer).EnableFullDuplex() // without it, the answer is late
@@ -54,7 +54,7 @@ func (a *Responder) answerBeforeContent() {
 // within bounds.
 func (a *Responder) discardContent() {
 	r := a.Request.Request
-	if r.ProtoMajor != 1 || !proxyhooks.Awaited(r) {
+	if r.ProtoMajor != 1 || !proxyhooks.ContentPending(r) {
 		return
 	}
 	c := http.NewResponseController(a.Writer)

@@ -22,7 +22,7 @@ func (w *writing) prepareProbe() {
 	}
 	subject := w.plan.Subject.Request(w.r)
 	w.base = subject.Clone(context.WithoutCancel(subject.Context()))
-	if sum, ok := proxyhooks.Digest(w.r); ok {
+	if sum, ok := proxyhooks.ContentDigest(w.r); ok {
 		w.content, w.size = &sum, w.r.ContentLength
 	}
 	if w.Replay {
@@ -45,7 +45,7 @@ func (w *writing) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	if !w.enforces() || w.request.Signed || a.Status == 0 {
 		return
 	}
-	represents := a.Whole && fate == proxyhooks.Applied && w.represents(a.Status, a.Header)
+	represents := a.Complete && fate == proxyhooks.Applied && w.represents(a.Status, a.Header)
 	var shown proxyhooks.Derivation
 	if represents {
 		shown = w.Deriver.FromContent(a.Header, a.Content, time.Now())
@@ -55,7 +55,7 @@ func (w *writing) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	case represents && shown.ETag.Valid:
 		w.recordResult(shown.Observed, a.Header, a.Status)
 		setETag(a.Header, shown.ETag)
-	case a.Whole && fate == proxyhooks.Applied && w.base != nil:
+	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
 		w.probeAfter(a)
 	}
 }
@@ -151,7 +151,7 @@ func (c *comparison) equals(digest *[sha256.Size]byte) bool {
 // resource that was created elsewhere is about that resource (RFC 9110, section
 // 15.3.2).
 func (w *writing) removeValidators(a proxyhooks.Answer) {
-	if !w.createdElsewhere(a) || w.Deriver.Replaces(a.Header) {
+	if !w.createdElsewhere(a) || w.Deriver.MayReplaceTag(a.Header) {
 		delete(a.Header, "Etag")
 	}
 	delete(a.Header, "Last-Modified")

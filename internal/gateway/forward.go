@@ -54,11 +54,11 @@ func (w *writing) release() { w.holds.Release(w.before) }
 func (w *writing) forward(d decision) error {
 	w.decision = d
 	if w.request.Conditional {
-		defer proxyhooks.Edit(w.r.Header, forwardedConditions(w.exchange, d.current))()
+		defer proxyhooks.EditHeader(w.r.Header, forwardedConditions(w.exchange, d.current))()
 	}
 	if answer.ExpectsContinue(w.r) && !w.request.Signed {
 		// The content is already here.
-		defer proxyhooks.Edit(w.r.Header, map[string][]string{"Expect": nil})()
+		defer proxyhooks.EditHeader(w.r.Header, map[string][]string{"Expect": nil})()
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -98,9 +98,9 @@ func forwardedConditions(x *exchange, current validator.Observed) map[string][]s
 	return nil
 }
 
-// Hold implements proxyhooks.Writing. A backend that does one thing at a time can
+// BufferLimit implements proxyhooks.Writing. A backend that does one thing at a time can
 // be probed only once its answer is complete.
-func (w *writing) Hold(status int, header http.Header) int64 {
+func (w *writing) BufferLimit(status int, header http.Header) int64 {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 	if succeeded && (w.base != nil || w.represents(status, header)) {
 		return w.Buffer

@@ -81,7 +81,7 @@ func (rd *reading) lists() bool { return rd.Items != nil && !rd.request.Signed }
 // changes the representation that is sent: different bytes have a different tag,
 // and no date, because the same list with other tags in it would share that date.
 func (rd *reading) tagItems(status int, header http.Header, r *validator.Representation, content []byte) ([]byte, bool) {
-	if !rd.lists() || !proxyhooks.Extensible(status, header) {
+	if !rd.lists() || !proxyhooks.AcceptsInsertions(status, header) {
 		return nil, false
 	}
 	if rd.r.Method == http.MethodHead {

@@ -37,9 +37,9 @@ func (x *exchange) read() error {
 	if rd.mayProbe() || rd.lists() {
 		rd.base = x.r.Clone(x.r.Context())
 	}
-	restore := proxyhooks.Edit(x.r.Header, rd.forwarded())
+	restore := proxyhooks.EditHeader(x.r.Header, rd.forwarded())
 	capture := proxyhooks.NewCapture(x.w, x.Deriver, rd)
-	capture.HoldParts, capture.HoldItems = rd.ranges != nil, rd.lists()
+	capture.BufferParts, capture.BufferItems = rd.ranges != nil, rd.lists()
 	err = capture.Serve(x.next, x.r)
 	restore()
 	if rd.reply.kind != asIs {
@@ -138,7 +138,7 @@ func (rd *reading) label(header http.Header, o validator.Observed) {
 	switch {
 	case o.ETag.Valid:
 		header["Etag"] = []string{o.ETag.String()}
-	case rd.Deriver.Replaces(header):
+	case rd.Deriver.MayReplaceTag(header):
 		// A part, a 304 or content that is too large has a tag of the backend's here,
 		// but the whole has another.
 		delete(header, "Etag")
@@ -146,7 +146,7 @@ func (rd *reading) label(header http.Header, o validator.Observed) {
 	if o.WeakDate {
 		delete(header, "Last-Modified") // until its second is over
 	}
-	proxyhooks.SendVary(rd.Vary, header)
+	proxyhooks.AddVary(rd.Vary, header)
 }
 
 // withWeakTag returns r with the weak tag that a response keeps if it has no

@@ -66,14 +66,14 @@ func (d decision) replayedStatus(x *exchange) (status int, err error) {
 	if status, err = strconv.Atoi(answered); err != nil {
 		return 0, nil
 	}
-	content, ok := proxyhooks.Digest(x.r)
+	content, ok := proxyhooks.ContentDigest(x.r)
 	if !ok {
 		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true)
 		if err != nil {
 			return 0, contentError(err)
 		}
 		defer done()
-		content, ok = proxyhooks.Digest(x.r)
+		content, ok = proxyhooks.ContentDigest(x.r)
 	}
 	if !ok || newReceipt(request, &content, status) != receipt {
 		return 0, nil

@@ -276,10 +276,7 @@ func (x *exchange) probe(ctx context.Context) proxyhooks.Probed {
 
 // errGone ends the request of a client that went away before anything was
 // forwarded.
-var errGone = caddyhttp.Error(statusClientClosedRequest, context.Canceled)
-
-// statusClientClosedRequest is what Caddy logs for such a request.
-const statusClientClosedRequest = 499
+var errGone = caddyhttp.Error(proxyhooks.StatusClientClosedRequest, context.Canceled)
 
 // contentError turns a failure to read the request content into an error of the
 // chain.
@@ -294,7 +291,7 @@ func contentError(err error) error {
 		return caddyhttp.Error(http.StatusRequestEntityTooLarge, err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) {
-		return caddyhttp.Error(statusClientClosedRequest, err)
+		return caddyhttp.Error(proxyhooks.StatusClientClosedRequest, err)
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)
 }

@@ -117,7 +117,7 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	var err error
 	if fate == proxyhooks.Unanswered {
-		one.lease.RunOut(func(left time.Duration) error {
+		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
 			terms.Lease = left
 			return h.share.Renew(context.Background(), one.grant, terms)

@@ -56,7 +56,7 @@ func (v View) Variant(key string) (etagcache.Stored, bool) {
 // that satisfies the condition will do.
 func (v View) Selected() etagcache.Stored {
 	own := v.Stored()
-	if !v.Deriver.Versions() || v.Request.Conditions.IfMatch == nil ||
+	if !v.Deriver.UsesVersion() || v.Request.Conditions.IfMatch == nil ||
 		v.Request.Evaluate(own.Representation).Verdict == validator.True {
 		return own
 	}
@@ -98,7 +98,7 @@ func (v View) vary() string {
 // observation of the variant that the request selects. It reports false if the
 // response can't be told apart from others, or belongs to too many groups.
 func (v View) Observation(o validator.Observed, h http.Header) (etagcache.Observation, bool) {
-	vary, ok := proxyhooks.Vary(v.vary(), h)
+	vary, ok := proxyhooks.MergeVary(v.vary(), h)
 	groups, fit := v.memberships(h)
 	return etagcache.Observation{Observed: o, Variant: v.variant(vary), Vary: vary + groups.String()}, ok && fit
 }

@@ -411,7 +411,7 @@ func (sc *scenario) provision(t *testing.T) {
 		}
 		namer.Roots, rules.Affects = rule.Roots(), []relation.Rule{rule}
 	}
-	deriver := proxyhooks.Deriver{Limit: 1 << 20, Sources: []proxyhooks.Source{{Kind: proxyhooks.Upstream}, {Kind: proxyhooks.Body}}}
+	deriver := proxyhooks.Deriver{Limit: 1 << 20, Sources: []proxyhooks.Source{{Kind: proxyhooks.SourceUpstream}, {Kind: proxyhooks.SourceBody}}}
 	sc.gateway = gateway.Gateway{
 		Namer: namer,
 		Rules: rules,
