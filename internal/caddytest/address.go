@@ -46,50 +46,56 @@ func Host(t testing.TB) string {
 	return host
 }
 
-// promised are the addresses that Address returned. The system may offer one of
-// them again before somebody listens on it.
+// promised are the ports that were given to somebody who will listen on them. The
+// system may offer one of them again before that.
 var promised sync.Map
 
 // Address returns an address of this test's host, with a port that nobody
 // listens on.
 func Address(t testing.TB) string {
 	t.Helper()
-	return promise(t, Host(t))
+	return Host(t) + ":" + promise(t)
 }
 
-// localAddress is like Address, but of 127.0.0.1, for servers that can listen on
-// nothing else.
-func localAddress(t testing.TB) string {
+// LocalAddress is like Address, but of 127.0.0.1, for what works nowhere else.
+func LocalAddress(t testing.TB) string {
 	t.Helper()
-	return promise(t, "127.0.0.1")
+	return "127.0.0.1:" + promise(t)
 }
 
-func promise(t testing.TB, host string) string {
+// promise returns a port on which nobody listens, whatever the address: Caddy
+// listens on all addresses if a site doesn't say otherwise.
+func promise(t testing.TB) (port string) {
 	t.Helper()
-	l := listen(t, host)
+	l := listen(t, ":0")
 	defer l.Close()
-	promised.Store(l.Addr().String(), true)
-	return l.Addr().String()
+	port = portOf(l)
+	promised.Store(port, true)
+	return port
 }
 
-// Listen listens on an address of 127.0.0.1 that Address hasn't promised to
-// anybody.
+// Listen listens on a port of 127.0.0.1 that wasn't promised to anybody.
 func Listen(t testing.TB) net.Listener {
 	t.Helper()
-	return listen(t, "127.0.0.1")
+	return listen(t, "127.0.0.1:0")
 }
 
-func listen(t testing.TB, host string) net.Listener {
+func listen(t testing.TB, address string) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", host+":0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, taken := promised.Load(l.Addr().String()); taken {
+	if _, taken := promised.Load(portOf(l)); taken {
 		defer l.Close() // only then, or the system might offer the same port again
-		return listen(t, host)
+		return listen(t, address)
 	}
 	return l
+}
+
+func portOf(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
 }
 
 // Serve serves a backend until the test ends, and returns its address.

@@ -303,7 +303,7 @@ func StartBackends(t testing.TB, all ...Backend) map[string]string {
 	exits := make(map[string]<-chan struct{})
 	for i := range all {
 		if b := &all[i]; b.missing() == nil {
-			address := localAddress(t)
+			address := LocalAddress(t)
 			addresses[b.Name], exits[b.Name] = address, b.run(t, address)
 		}
 	}

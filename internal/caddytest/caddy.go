@@ -62,25 +62,27 @@ func Site(t testing.TB, options string, backend http.Handler) (url string) {
 func AnyHost(t testing.TB, directives string) (url string) {
 	t.Helper()
 	address := Address(t)
-	Start(t, anyHost(address, directives))
+	_, port, _ := strings.Cut(address, ":")
+	Start(t, fmt.Sprintf("http://:%s {\n%s\n}\n", port, directives))
 	return "http://" + address
 }
 
-func anyHost(address, directives string) string {
-	host, port, _ := strings.Cut(address, ":")
-	return fmt.Sprintf("http://:%s {\nbind %s\n%s\n}\n", port, host, directives)
-}
-
-// Start serves the sites of a Caddyfile until the test ends.
+// Start serves the sites of a Caddyfile until the test ends. Their addresses must be
+// this test's own.
 func Start(t testing.TB, sites string) {
 	t.Helper()
-	start(t, GlobalOptions+sites)
+	start(t, globalOptions("default_bind "+Host(t))+sites)
 }
 
 // StartWith is like Start, with options for the servers.
 func StartWith(t testing.TB, servers, sites string) {
 	t.Helper()
-	start(t, strings.TrimSuffix(strings.TrimSpace(GlobalOptions), "}")+"servers {\n"+servers+"\n}\n}\n"+sites)
+	start(t, globalOptions("default_bind "+Host(t)+"\nservers {\n"+servers+"\n}")+sites)
+}
+
+// globalOptions are GlobalOptions and more.
+func globalOptions(more string) string {
+	return strings.Replace(GlobalOptions, "{\n", "{\n"+more+"\n", 1)
 }
 
 // provisioning is held while a Caddy is set up or cleaned up, because both

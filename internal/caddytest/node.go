@@ -68,7 +68,7 @@ func newNode(t testing.TB, directives string) *Node {
 		_ = os.RemoveAll(dir)
 	})
 	m.URL = "http://" + m.address
-	global := strings.Replace(GlobalOptions, "admin off", "admin unix/"+m.Socket(), 1)
+	global := strings.Replace(globalOptions("default_bind "+Host(t)), "admin off", "admin unix/"+m.Socket(), 1)
 	config := fmt.Sprintf("%s%s {\n%s\n}\n", global, m.URL, directives)
 	if err := os.WriteFile(m.file(), []byte(config), 0o600); err != nil {
 		t.Fatal(err)

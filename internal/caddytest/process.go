@@ -38,7 +38,7 @@ func Reload(t testing.TB, sites string) error {
 // LoadWithAdmin is like Load, with the admin API at the URL that it returns.
 func LoadWithAdmin(t testing.TB, sites string) (admin string) {
 	t.Helper()
-	address := localAddress(t) // the API allows no other loopback address as its host
+	address := LocalAddress(t) // the API allows no other loopback address as its host
 	global := strings.Replace(GlobalOptions, "admin off", "admin "+address, 1)
 	global = strings.Replace(global, "level ERROR", "level PANIC", 1) // the API logs what it refuses as errors
 	LoadCaddyfile(t, global+sites)

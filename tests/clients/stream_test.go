@@ -541,7 +541,7 @@ func TestBrokenRequest(t *testing.T) {
 
 // TestTLS: HTTP/2 and HTTP/3 as browsers speak them (RFC 9113 and RFC 9114).
 func TestTLS(t *testing.T) {
-	address := caddytest.Address(t)
+	address := caddytest.LocalAddress(t) // for which the certificate is
 	certificate, key := certificateFiles(t)
 	global := strings.Replace(caddytest.GlobalOptions, "auto_https off", "auto_https disable_redirects", 1)
 	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t}\n\treverse_proxy %s\n}\n",
