@@ -70,7 +70,7 @@ type RedisOptions struct {
 //   - any older data, if it has no permission for info.
 type Redis struct {
 	client   redis.UniversalClient
-	prefix   string
+	prefix   prefix
 	timeout  time.Duration
 	replicas int
 	markers  markers
@@ -93,14 +93,14 @@ var _ Store = (*Redis)(nil)
 func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r := &Redis{
 		client:   client,
-		prefix:   cmp.Or(o.Prefix, "caddy:preconditions:"),
+		prefix:   prefix(cmp.Or(o.Prefix, "caddy:preconditions:")),
 		timeout:  cmp.Or(o.Timeout, defaultTimeout),
 		replicas: o.Replicas,
 	}
 	r.checked.Store(new(time.Time))
 	_, cluster := client.(clusterClient)
-	r.markers = newMarkers(r.prefix+markerKey, cluster)
-	r.wakeups = newWakeups(client, r.channel())
+	r.markers = newMarkers(string(r.prefix)+markerKey, cluster)
+	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
 	r.closing, r.close = context.WithCancel(context.Background())
 	return r
@@ -115,7 +115,7 @@ type clusterClient interface {
 
 // Read implements Store.
 func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
-	reply, err := r.run(ctx, readScript, r.key(key), t)
+	reply, err := r.run(ctx, readScript, r.prefix.entry(key), t)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -129,7 +129,7 @@ func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observa
 	if v, ok := before.Variants[o.Variant]; ok {
 		known = pack(v.Observed)
 	}
-	_, err := r.run(ctx, observeScript, r.key(key), t,
+	_, err := r.run(ctx, observeScript, r.prefix.entry(key), t,
 		before.Epoch, o.Variant, known, pack(o.Observed), o.Vary)
 	return err
 }
@@ -151,7 +151,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 		return Grant{}, Entry{}, err
 	}
 	args = append([]any{g.Token, milliseconds(t.Lease)}, args...)
-	reply, err := r.run(ctx, s, r.key(g.Key), t, args...)
+	reply, err := r.run(ctx, s, r.prefix.entry(g.Key), t, args...)
 	var e Entry
 	if err == nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrStale) {
 		r.spread(reply, t)
@@ -174,7 +174,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 
 // Renew implements Store.
 func (r *Redis) Renew(ctx context.Context, g Grant, t Terms) error {
-	_, err := r.run(ctx, renewScript, r.key(g.Key), t,
+	_, err := r.run(ctx, renewScript, r.prefix.entry(g.Key), t,
 		lease(g), milliseconds(t.Lease))
 	return err
 }
@@ -191,14 +191,14 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 	if o := s.Observation; o != nil {
 		variant, value, vary = o.Variant, pack(o.Observed), o.Vary
 	}
-	_, err := r.run(ctx, settleScript, r.key(g.Key), t,
+	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t,
 		lease(g), g.settled(), epoch, changed, variant, value, vary, s.Receipt)
 	return err
 }
 
 // Wait implements Store.
 func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
-	name, passing := r.key(key), ""
+	name, passing := r.prefix.entry(key), ""
 	if seen.passing {
 		passing = "1"
 	}
@@ -245,7 +245,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	if s.strict || begun.Sub(*r.checked.Load()) >= checkInterval {
 		check = "1"
 	}
-	argv := append([]any{NewToken(), milliseconds(t.Grace), check, r.channel(), milliseconds(t.Retention)}, args...)
+	argv := append([]any{NewToken(), milliseconds(t.Grace), check, r.prefix.channel(), milliseconds(t.Retention)}, args...)
 	var values reply
 	var err error
 	if r.replicas > 0 && (s == claimScript || s == passScript) {

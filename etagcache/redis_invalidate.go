@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,7 +14,7 @@ const scanned = 1000
 
 // Invalidate implements Store.
 func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
-	_, err := r.run(ctx, invalidateScript, r.key(key), t)
+	_, err := r.run(ctx, invalidateScript, r.prefix.entry(key), t)
 	return err
 }
 
@@ -23,13 +24,13 @@ func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
 func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
 	var mu sync.Mutex
 	invalidated := 0
-	argv := []any{NewToken(), milliseconds(t.Grace), "1", r.channel(), milliseconds(t.Retention)}
+	argv := []any{NewToken(), milliseconds(t.Grace), "1", r.prefix.channel(), milliseconds(t.Retention)}
 	err := r.scan(ctx, prefix, func(names []string) error {
 		mu.Lock() // the masters are scanned concurrently
 		defer mu.Unlock()
 		var keys [][]string
 		for _, name := range names {
-			key, whole, ok := r.keyOf(name)
+			key, whole, ok := r.prefix.key(name)
 			if ok && mayBegin(key, whole, prefix) && matches(key, whole) {
 				keys = append(keys, []string{name, r.markers.of(name)})
 			}
@@ -55,10 +56,10 @@ func (r *Redis) scan(ctx context.Context, prefix string, visit func(names []stri
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	pattern := escapeGlob(r.prefix+prefix[:min(len(prefix), headOfKey)]) + "*"
+	pattern := escapeGlob(string(r.prefix)+prefix[:min(len(prefix), headOfKey)]) + "*"
 	each := func(ctx context.Context, server redis.Cmdable) error {
 		for cursor := uint64(0); ; {
-			names, next, err := r.scanOnce(ctx, server, cursor, pattern)
+			names, next, err := scanOnce(ctx, server, r.timeout, cursor, pattern)
 			if err == nil {
 				err = visit(names)
 			}
@@ -75,11 +76,12 @@ func (r *Redis) scan(ctx context.Context, prefix string, visit func(names []stri
 	return each(ctx, r.client)
 }
 
-func (r *Redis) scanOnce(ctx context.Context, server redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
+// scanOnce returns the names of one batch and the cursor of the next.
+func scanOnce(ctx context.Context, server redis.Cmdable, timeout time.Duration, cursor uint64, pattern string) ([]string, uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	names, next, err := server.ScanType(bounded, cursor, pattern, scanned, "hash").Result()
 	return names, next, unavailableUnless(ctx, err, "finding keys")

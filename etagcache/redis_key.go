@@ -9,15 +9,18 @@ import (
 // maxKey is the length in bytes up to which keys are stored in full.
 const maxKey = 200
 
-// key returns the name under which Redis stores the entry of key. The name of a
+// prefix is the beginning of every name that a store uses in Redis.
+type prefix string
+
+// entry returns the name under which Redis stores the entry of key. The name of a
 // long key ends in a hash of the key, which makes it longer than any name without
 // one. A key that could be mistaken for a marker is hashed, too.
-func (r *Redis) key(key string) string {
+func (p prefix) entry(key string) string {
 	if len(key) > maxKey || strings.HasPrefix(key, markerKey) {
 		sum := sha256.Sum256([]byte(key))
 		key = key[:min(len(key), headOfKey)] + hashMark + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
-	return r.prefix + key
+	return string(p) + key
 }
 
 const (
@@ -27,10 +30,10 @@ const (
 
 var hashSize = base64.RawURLEncoding.EncodedLen(sha256.Size)
 
-// keyOf is the inverse of key. If whole is false, it returns only the beginning of
+// key is the inverse of entry. If whole is false, it returns only the beginning of
 // the key. If ok is false, the name doesn't belong to an entry.
-func (r *Redis) keyOf(name string) (key string, whole, ok bool) {
-	key, ok = strings.CutPrefix(name, r.prefix)
+func (p prefix) key(name string) (key string, whole, ok bool) {
+	key, ok = strings.CutPrefix(name, string(p))
 	marker := strings.HasPrefix(key, markerKey)
 	if !ok || len(key) <= maxKey && !marker {
 		return key, true, ok
@@ -42,4 +45,5 @@ func (r *Redis) keyOf(name string) (key string, whole, ok bool) {
 	return key[:head], false, true
 }
 
-func (r *Redis) channel() string { return r.prefix + "handover" }
+// channel returns the name of the channel on which ends of writes are announced.
+func (p prefix) channel() string { return string(p) + "handover" }

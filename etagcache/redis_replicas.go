@@ -13,7 +13,7 @@ var errReplicas = errors.New("too few replicas acknowledged it")
 // evalReplicated runs a script and waits until the replicas have what it wrote. It
 // waits for a third of the timeout at most, because it may need two attempts.
 func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, argv []any) (reply, error) {
-	node, err := r.master(ctx, keys[0])
+	node, err := masterOf(ctx, r.client, keys[0])
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +43,10 @@ func (r *Redis) evalReplicated(ctx context.Context, s *script, keys []string, ar
 	}
 }
 
-// master returns a client for the server that stores a key.
-func (r *Redis) master(ctx context.Context, key string) (redis.Cmdable, error) {
-	if c, ok := r.client.(clusterClient); ok {
+// masterOf returns a client for the server that stores a key.
+func masterOf(ctx context.Context, client redis.UniversalClient, key string) (redis.Cmdable, error) {
+	if c, ok := client.(clusterClient); ok {
 		return c.MasterForKey(ctx, key)
 	}
-	return r.client, nil
+	return client, nil
 }

@@ -559,7 +559,7 @@ func TestPurgeCommand(t *testing.T) {
 		{[]string{"--address", address, "--config", "none", p.url + "/docs/a"}, 0, true, "memory"},
 		{[]string{"--address", address, p.url + "/docs/b"}, 0, false, "memory: marked as changed: 1\n"},
 		{[]string{"--address", address, "--group", "cars", "--group", "a, b", p.url}, 0, false, "memory: marked as changed: 2\n"},
-		{[]string{"--address", address}, 1, false, "name URLs"},
+		{[]string{"--address", address}, 1, false, "give URLs"},
 		{[]string{"--address", address, "--group", "cars"}, 1, false, "give the origins"},
 		{[]string{"--address", address, "--group", "cars", "--key", p.url}, 1, false, "can't be combined"},
 		{[]string{"--address", address, "--group", "cars", "--all"}, 1, false, "--all can't be combined"},

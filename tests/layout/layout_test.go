@@ -29,7 +29,7 @@ const (
 )
 
 // complain reports a violation.
-var complain = (*testing.T).Logf
+var complain = (*testing.T).Errorf
 
 // layers lists the packages that end up in a user's Caddy, from the bottom to
 // the top. A package may import only what it names, all of which precedes it.
