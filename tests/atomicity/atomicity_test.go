@@ -179,8 +179,10 @@ func edit(t *testing.T, n caddytest.Nodes, docs *legacydocs.Service, editors []*
 // on, every write is answered truly, and nobody is refused on behalf of others
 // that don't exist, whether the origin is asked again or the store is trusted.
 func TestAtomicEdits(t *testing.T) {
+	t.Parallel()
 	for _, options := range []string{"verify passing", "verify never"} {
 		t.Run(options, func(t *testing.T) {
+			t.Parallel()
 			docs := legacydocs.New(legacydocs.Options{Delay: 15 * time.Millisecond})
 			n := caddytest.TwoNodes(t, options, docs)
 			var editors, alone []*editor
@@ -220,8 +222,10 @@ func TestAtomicEdits(t *testing.T) {
 // TestAtomicEditsOfClientsThatLeave: a client that goes away at any moment of
 // its write leaves no lost update.
 func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
+	t.Parallel()
 	const lease = 3 * time.Second
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		t.Parallel()
 		docs := legacydocs.New(legacydocs.Options{Delay: 15 * time.Millisecond})
 		n := deploy(t, fmt.Sprintf("lease %s", lease), docs)
 		var editors []*editor
@@ -260,6 +264,7 @@ func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
 // TestAtomicMemoryOfNode: what a node remembers doesn't outlive a write that was
 // made at another, not even if nobody asks the origin.
 func TestAtomicMemoryOfNode(t *testing.T) {
+	t.Parallel()
 	docs := legacydocs.New(legacydocs.Options{})
 	n := caddytest.TwoNodes(t, "verify never", docs)
 	for name, write := range map[string][]string{"conditional": {"If-Match", "*"}, "unconditional": nil} {
@@ -278,6 +283,7 @@ func TestAtomicMemoryOfNode(t *testing.T) {
 // TestAtomicRefill: a slow GET that read the old content doesn't bring the old
 // tag back, after which it would be trusted.
 func TestAtomicRefill(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{After: g.Pass})
@@ -345,6 +351,7 @@ func TestAtomicBypass(t *testing.T) {
 // TestAtomicBackendRefuses: what the backend refused has changed nothing, so
 // that the tag stays valid, and isn't even asked for again.
 func TestAtomicBackendRefuses(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		var gets atomic.Int32
 		docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
@@ -373,6 +380,7 @@ func TestAtomicBackendRefuses(t *testing.T) {
 // TestAtomicBackendApplies: whatever else the backend answers, or doesn't, it
 // may have applied the write, so that the old tag doesn't pass.
 func TestAtomicBackendApplies(t *testing.T) {
+	t.Parallel()
 	const drop, lease = "drop", time.Second
 	docs := legacydocs.New(legacydocs.Options{After: func(r *http.Request) int {
 		if r.Header.Get("X-Answer") == drop && r.Method != "GET" {
@@ -411,6 +419,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 	// until the lease is over.
 	for answer, status := range map[string]int{drop: 502, "502": 502, "504": 504} {
 		t.Run("no answer: "+answer, func(t *testing.T) {
+			t.Parallel()
 			to := caddytest.OneNode(t, fmt.Sprintf("verify never\nlease %s\nwait 30s", lease), docs).First() + "/docs/no-" + answer
 			begun := time.Now()
 			oldTag := applied(t, to, answer, status)
@@ -428,6 +437,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 // TestAtomicBackendDown: what could not even be sent to the backend has changed
 // nothing and holds nobody up.
 func TestAtomicBackendDown(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		verify string
 		status int
@@ -460,8 +470,10 @@ func TestAtomicBackendDown(t *testing.T) {
 // slow the way to the store is. With a wait of 1ms it would be refused if it
 // did.
 func TestAtomicAlone(t *testing.T) {
+	t.Parallel()
 	const times = 10
 	alone := func(t *testing.T, deploy caddytest.Deployment) {
+		t.Parallel()
 		n := deploy(t, "wait 1ms", legacydocs.New(legacydocs.Options{}))
 		path := "/docs/plan"
 		for range times {
@@ -482,6 +494,7 @@ func TestAtomicAlone(t *testing.T) {
 // TestAtomicUnconditionalTogether: writes without a condition don't wait for
 // each other. Each of two is answered only once the other has arrived, too.
 func TestAtomicUnconditionalTogether(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		g := caddytest.NewGate()
 		n := deploy(t, "wait 1ms", legacydocs.New(legacydocs.Options{Before: g.Pass}))
@@ -496,7 +509,9 @@ func TestAtomicUnconditionalTogether(t *testing.T) {
 // TestAtomicTurns: no conditional write is in the backend together with any
 // other write of the resource.
 func TestAtomicTurns(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		t.Parallel()
 		const conditional, unconditional = "conditional", "unconditional"
 		var mu sync.Mutex
 		inside, together := make(map[string]int), 0
@@ -562,7 +577,9 @@ func TestAtomicTurns(t *testing.T) {
 // TestAtomicWaitInVain: who waits for another write until its patience is over
 // gets 503, may come again, and has changed nothing.
 func TestAtomicWaitInVain(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		t.Parallel()
 		var arrived atomic.Int32
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
@@ -607,8 +624,10 @@ func TestAtomicWaitInVain(t *testing.T) {
 // TestAtomicLease: a write that takes longer than its lease keeps the claim,
 // because its node is alive.
 func TestAtomicLease(t *testing.T) {
+	t.Parallel()
 	const lease = time.Second
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		t.Parallel()
 		p := newPlan(t, deploy, fmt.Sprintf("lease %s\nwait 300ms", lease))
 		slow := p.begin(context.Background(), t, "PUT")
 		for begun := time.Now(); time.Since(begun) < lease*5/2; {
@@ -624,6 +643,7 @@ func TestAtomicLease(t *testing.T) {
 // TestAtomicClientLeaves: a client that goes away takes no claim with it, and
 // releases none before its write has ended.
 func TestAtomicClientLeaves(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		// In the time that the one in vain waits, the node has noticed.
 		p := newPlan(t, deploy, "lease 30s\nwait 1s")

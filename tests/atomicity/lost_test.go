@@ -10,6 +10,7 @@ import (
 // A write that lands though its claim is lost leaves nothing believed that was read
 // before it landed.
 func TestLandedWithoutClaim(t *testing.T) {
+	t.Parallel()
 	server := caddytest.UsedRedis(t)
 	c := server.Client()
 	for name, condition := range map[string]bool{"a claim": true, "a pass": false} {

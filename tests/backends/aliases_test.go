@@ -104,6 +104,7 @@ func spellings(p string) []string {
 // TestAliasesShareAClaim: where two spellings of a path or of a host reach one
 // document, a writer at the one waits for a writer at the other, and has lost then.
 func TestAliasesShareAClaim(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		reach int // how many spellings do, at least
@@ -116,6 +117,7 @@ func TestAliasesShareAClaim(t *testing.T) {
 		{"Express", 9},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			a := aliasBefore(t, *caddytest.BackendNamed(t, tt.name), "etag body")
 			if a.Alone.Collections {
 				a.Path = "/docs/%s~1.json"

@@ -78,6 +78,7 @@ var lockToken = regexp.MustCompile(`<D:locktoken>\s*<D:href>([^<]*)</D:href>`)
 // TestBackendsSpellings: the spellings of a path by which a backend knows a
 // document are those of one resource, or else its writers don't see each other.
 func TestBackendsSpellings(t *testing.T) {
+	t.Parallel()
 	options := func(*caddytest.Backend) []string { return []string{""} }
 	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
 		t.Run(s.Name, func(t *testing.T) {
@@ -175,6 +176,7 @@ func TestBackendsNginxDate(t *testing.T) {
 // Date, so that a change that follows the end of a second may have the date of
 // the one before (8.8.2.2).
 func TestBackendsFileDates(t *testing.T) {
+	t.Parallel()
 	s := standBefore(t, "nginx", "")
 	for range 5 { // which not all systems show
 		d := s.document(t)
@@ -203,6 +205,7 @@ func TestBackendsFileDates(t *testing.T) {
 // TestBackendsModified: a tag that is made of the date is there once no other
 // change can have the date (8.8.2.2), and is as good as any other then.
 func TestBackendsModified(t *testing.T) {
+	t.Parallel()
 	options := func(b *caddytest.Backend) []string {
 		if b.Alone.Dated {
 			return []string{"etag modified"}
@@ -247,6 +250,7 @@ func TestBackendsModified(t *testing.T) {
 // and so refuses every If-Unmodified-Since that has come true, unless the field
 // is taken off once it was compared.
 func TestBackendsApacheDate(t *testing.T) {
+	t.Parallel()
 	d := standBefore(t, "Apache httpd", "").document(t)
 	var modified string
 	caddytest.Eventually(t, "the date can be used", func() bool {
@@ -263,6 +267,7 @@ func TestBackendsApacheDate(t *testing.T) {
 // strong from then on. It may be believed, but not mixed with another source: a
 // tag must not change while the content doesn't.
 func TestBackendsApacheTag(t *testing.T) {
+	t.Parallel()
 	strong := func(d document) func() bool {
 		return func() bool { return kindOf(d.send(t, d.direct, "HEAD", "")) == caddytest.StrongTag }
 	}
@@ -315,6 +320,7 @@ func TestBackendsApacheTag(t *testing.T) {
 // TestBackendsLargeDocument: the tag of a document that is larger than the
 // buffer is the backend's, if it is to have one.
 func TestBackendsLargeDocument(t *testing.T) {
+	t.Parallel()
 	large := `"` + strings.Repeat("x", 2<<20) + `"`
 	for options, tagged := range map[string]bool{"etag upstream": true, "etag body": false} {
 		t.Run(options, func(t *testing.T) {
@@ -337,6 +343,7 @@ func TestBackendsLargeDocument(t *testing.T) {
 // TestBackendsOverriddenMethods: json-server takes a POST for what
 // X-HTTP-Method-Override says.
 func TestBackendsOverriddenMethods(t *testing.T) {
+	t.Parallel()
 	s := standBefore(t, "json-server", "")
 	for _, method := range []string{"PUT", "PATCH", "DELETE"} {
 		d := s.document(t)
@@ -359,6 +366,7 @@ func TestBackendsOverriddenMethods(t *testing.T) {
 // TestBackendsLists: json-server's list changes with its items, though nobody
 // has written to it.
 func TestBackendsLists(t *testing.T) {
+	t.Parallel()
 	s := standBefore(t, "json-server", "")
 	d := s.document(t)
 	list := func(fields ...string) caddytest.Answer { return caddytest.Send(t, "GET", s.url+"/docs", "", fields...) }
@@ -395,6 +403,7 @@ func TestBackendsLists(t *testing.T) {
 // TestBackendsTagsOfAnswersToWrites: the tag of an answer to a write is that of
 // what the document is now, or there is none (9.3.4, 15.3.2, 15.3.5).
 func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
+	t.Parallel()
 	options := func(b *caddytest.Backend) []string { return b.Options }
 	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
 		t.Run(s.Name+"/"+caddytest.Title(s.options), func(t *testing.T) {
@@ -424,6 +433,7 @@ func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
 
 // TestItemsOfBackends: what the README says about backends and lists.
 func TestItemsOfBackends(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, options string
 		tagged        bool

@@ -108,6 +108,7 @@ func retrying(options string, upstreams ...string) string {
 // upstream though the other refused it. What is known of the resource isn't
 // trusted afterwards, and nobody is told that nothing was changed.
 func TestRetriedWrite(t *testing.T) {
+	t.Parallel()
 	const lease = time.Second
 	backend := newAttempts()
 	one, two := caddytest.Serve(t, backend), caddytest.Serve(t, backend)
@@ -142,6 +143,7 @@ func TestRetriedWrite(t *testing.T) {
 				continue // it would only take longer
 			}
 			t.Run(method+" "+tt.attempts, func(t *testing.T) {
+				t.Parallel()
 				options := "verify never\nlease 30s\nwait 300ms"
 				if tt.held {
 					options = fmt.Sprintf("verify never\nlease %s\nwait 30s", lease)
@@ -213,6 +215,7 @@ func TestRetriedAndMade(t *testing.T) {
 // TestRetriedUnanswered: where one attempt got no answer, the client is told what
 // the other came to, but the first may still land: others must wait.
 func TestRetriedUnanswered(t *testing.T) {
+	t.Parallel()
 	const lease = time.Second
 	backend := newAttempts()
 	timeout := "transport http {\nresponse_header_timeout 500ms\n}\nlb_policy"
@@ -231,6 +234,7 @@ func TestRetriedUnanswered(t *testing.T) {
 		{"0,422", 422, 204},
 	} {
 		t.Run(tt.attempts, func(t *testing.T) {
+			t.Parallel()
 			to := to + strings.ReplaceAll(tt.attempts, ",", "-")
 			caddytest.Send(t, "PUT", to, "old").Expect(t, 201)
 			tag := caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
@@ -251,6 +255,7 @@ func TestRetriedUnanswered(t *testing.T) {
 // has an Idempotency-Key, if a connection that it used before breaks off. The
 // second DELETE finds nothing, which doesn't mean that nothing was changed.
 func TestRetriedByTransport(t *testing.T) {
+	t.Parallel()
 	backend := newAttempts()
 	to := caddytest.OneNodeAt(t, caddytest.Guarded("verify never\nlease 1s\nwait 30s", caddytest.Serve(t, backend))).First() + "/docs/plan"
 	caddytest.Send(t, "PUT", to, "old").Expect(t, 201)
@@ -292,6 +297,7 @@ func TestRetriedFastCGI(t *testing.T) {
 // TestRetriedDial: an upstream that nobody could connect to has not been sent
 // the write.
 func TestRetriedDial(t *testing.T) {
+	t.Parallel()
 	backend := newAttempts()
 	dead := caddytest.Address(t)
 	to := caddytest.OneNodeAt(t, retrying("verify never\nlease 30s\nwait 300ms", dead, caddytest.Serve(t, backend))).First() + "/docs/plan"
@@ -377,6 +383,7 @@ func TestNoUpstreamDialed(t *testing.T) {
 // TestNoUpstreamAvailable: the 503 of a proxy that has no upstream left, because
 // they failed before, holds nobody up.
 func TestNoUpstreamAvailable(t *testing.T) {
+	t.Parallel()
 	backend := newAttempts()
 	for _, verify := range []string{"never", "passing"} {
 		t.Run(verify, func(t *testing.T) {

@@ -27,6 +27,7 @@ func onEveryDAV(t *testing.T, test func(t *testing.T, s davSite)) {
 	t.Helper()
 	for _, name := range []string{"nginx", "Apache httpd", "rclone"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := caddytest.BackendNamed(t, name)
 			b.OrSkip(t)
 			caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -70,6 +71,7 @@ func (s davSite) stored(t *testing.T, path string) string {
 // TestTreesBackends: when a collection is deleted, moved or copied, it is known of
 // its members, and of those of what it replaces, and of nothing else.
 func TestTreesBackends(t *testing.T) {
+	t.Parallel()
 	onEveryDAV(t, func(t *testing.T, s davSite) {
 		for _, tt := range []struct {
 			method      string
@@ -148,6 +150,7 @@ func TestTreesBackends(t *testing.T) {
 // TestTreesBackendsContest: no edit that was confirmed is undone, while the
 // collection is moved to and fro.
 func TestTreesBackendsContest(t *testing.T) {
+	t.Parallel()
 	const edits = 10
 	onEveryDAV(t, func(t *testing.T, s davSite) {
 		s.create(t, "/a")

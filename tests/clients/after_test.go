@@ -115,6 +115,7 @@ func TestWriteETagOfWhatWasCreated(t *testing.T) {
 
 // TestWriteThenKnown: what a write has led to is known without another look.
 func TestWriteThenKnown(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		docs, seen := caddytest.Watched(legacydocs.Options{})
 		n := deploy(t, "verify never", docs)
@@ -151,6 +152,7 @@ func TestLookAfterOneThingAtATime(t *testing.T) {
 // TestReplay: a write that has landed, and is sent again because its answer was
 // lost, is no conflict (RFC 9110, section 13.1.1). Any other one is.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		docs := legacydocs.New(legacydocs.Options{After: func(r *http.Request) int {
 			if r.Header.Get("X-Lost") != "" && r.Method != "GET" {
@@ -158,7 +160,7 @@ func TestReplay(t *testing.T) {
 			}
 			return 0
 		}})
-		n := deploy(t, "replay\nbuffer 1000\nlease 2s\nwait 10s", docs)
+		n := deploy(t, "replay\nbuffer 1000\nlease 1s\nwait 10s", docs)
 
 		i := 0
 		fresh := func() (path, tag string) {
@@ -265,6 +267,7 @@ func TestReplayOff(t *testing.T) {
 // TestReplayOfWhatIsInFlight: who sends its write again before the first one has
 // ended waits for it, and is told the same.
 func TestReplayOfWhatIsInFlight(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
@@ -292,6 +295,7 @@ func TestReplayOfWhatIsInFlight(t *testing.T) {
 // comes back with the same write, perhaps to another node, and is told what it
 // has missed.
 func TestReplayForWhoHasLeft(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: g.Pass})

@@ -208,6 +208,7 @@ func TestOptionVerify(t *testing.T) {
 
 // Wait bounds how long a write waits for the one before it.
 func TestOptionWait(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		wait   string
 		status int
@@ -263,6 +264,7 @@ func TestOptionTerms(t *testing.T) {
 
 // A write that got no answer keeps others out until its lease is over.
 func TestOptionLease(t *testing.T) {
+	t.Parallel()
 	unanswered := func(t *testing.T, options string) string {
 		docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
 			if r.Header.Get("X-Abort") == r.Method {
@@ -523,6 +525,7 @@ func TestOptionStoreDown(t *testing.T) {
 // What was written while the store was away is marked as changed before the
 // store is trusted again.
 func TestStoreAwayAndBack(t *testing.T) {
+	t.Parallel()
 	for _, options := range []string{"", "unconditional forward", "store_down {\nconditional forward\n}"} {
 		t.Run(options, func(t *testing.T) {
 			m := miniredis.RunT(t)
@@ -552,6 +555,7 @@ func TestStoreAwayAndBack(t *testing.T) {
 // A write that began while the store was away, and is still being made when it
 // is back, keeps conditional ones of the same resource waiting, and nobody else.
 func TestStoreBackDuringWrite(t *testing.T) {
+	t.Parallel()
 	m := miniredis.RunT(t)
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
@@ -596,6 +600,7 @@ func TestStoreBackDuringWrite(t *testing.T) {
 // TestForwardedEnds: what was read while a write was in flight that waited for nobody
 // counts no more once that has ended, also if the store was away by then.
 func TestForwardedEnds(t *testing.T) {
+	t.Parallel()
 	for _, away := range []bool{false, true} {
 		m := miniredis.RunT(t)
 		g := caddytest.NewGate()

@@ -65,6 +65,7 @@ func showAll(w http.ResponseWriter, _ *http.Request, revision, reads int) {
 // looks at is the same, and a write passes that has the current one only (RFC
 // 9110, sections 8.8.1, 9.3.2 and 13.1.1).
 func TestSources(t *testing.T) {
+	t.Parallel()
 	plain := func(w http.ResponseWriter, _ *http.Request, revision, _ int) {
 		_, _ = fmt.Fprintf(w, "revision %d", revision)
 	}

@@ -13,6 +13,7 @@ import (
 // TestUnstable: a resource of which every read shows another content is counted
 // once. One that is written isn't, even if that is around the handler.
 func TestUnstable(t *testing.T) {
+	t.Parallel()
 	unstable := func(node *caddytest.Node) string {
 		return grep(caddytest.Send(t, "GET", node.URL+"/metrics", "").Expect(t, 200).Content, "caddy_preconditions_unstable_resources_total ")
 	}

@@ -31,6 +31,7 @@ func restless(fields ...string) (*caddytest.Witness, *atomic.Int32) {
 // TestSourceVersion: the tag tells whether the resource was written since,
 // whatever its content.
 func TestSourceVersion(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		status := new(atomic.Int32)
 		backend, reads := restless()
@@ -124,6 +125,7 @@ func TestVersionOfAnyRepresentation(t *testing.T) {
 // TestVersionWhileWriting: what is read while a write is in flight may be from
 // before or after it, so that it has no tag.
 func TestVersionWhileWriting(t *testing.T) {
+	t.Parallel()
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "old")
@@ -140,6 +142,7 @@ func TestVersionWhileWriting(t *testing.T) {
 
 // TestVersionOfManyReads: all who read at once for the first time get one tag.
 func TestVersionOfManyReads(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		backend, _ := restless()
 		n := deploy(t, "etag version", backend)

@@ -120,6 +120,7 @@ func onStores(t *testing.T, every bool, test func(t *testing.T, deploy caddytest
 // TestItemsWrite: the tag of an item that a list shows is good for If-Match until
 // the item has changed.
 func TestItemsWrite(t *testing.T) {
+	t.Parallel()
 	for i, options := range []string{"", "etag json /version\n", "etag json \"\"\n", "verify never\n", "etag body\nsecret s\n"} {
 		t.Run(caddytest.Title(options), func(t *testing.T) {
 			onStores(t, i < 2, func(t *testing.T, deploy caddytest.Deployment) {
@@ -142,6 +143,7 @@ func TestItemsWrite(t *testing.T) {
 // TestItemsAsked: the origin is asked for an item of which only it can tell
 // whether the list shows all, and only where the store doesn't know it.
 func TestItemsAsked(t *testing.T) {
+	t.Parallel()
 	for i, test := range []struct {
 		name, options string
 		asked         int // for the two items
@@ -222,6 +224,7 @@ func TestItemsElsewhere(t *testing.T) {
 // TestItemsUnanswered: an item that the origin doesn't answer for keeps the list back
 // for the option wait, and no longer.
 func TestItemsUnanswered(t *testing.T) {
+	t.Parallel()
 	b := twoOrders()
 	serve := b.Answer
 	b.Answer = func(w http.ResponseWriter, r *http.Request) {
@@ -273,6 +276,7 @@ func TestItemsInPart(t *testing.T) {
 // TestItemsThatLag: a list that shows an item as it was before gives it no tag,
 // once the store knows of the change, or if the origin is asked.
 func TestItemsThatLag(t *testing.T) {
+	t.Parallel()
 	const before, after = `{"id":1,"version":7}`, `{"id":1,"version":8}`
 	for _, options := range []string{"", "etag json /version\n"} {
 		t.Run(caddytest.Title(options), func(t *testing.T) {
@@ -298,6 +302,7 @@ func TestItemsThatLag(t *testing.T) {
 // TestItemsThatLagAreNoHarm: whatever a list shows, its tag lets nobody overwrite
 // what came after it.
 func TestItemsThatLagAreNoHarm(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		const before, after = `{"id":1,"version":7}`, `{"id":1,"version":8}`
 		b := newOrders(map[string]string{"1": after})
@@ -314,6 +319,7 @@ func TestItemsThatLagAreNoHarm(t *testing.T) {
 // TestItemsInFlight: while an item is being written, what its tag is isn't asked
 // for; what follows from the list is told.
 func TestItemsInFlight(t *testing.T) {
+	t.Parallel()
 	for options, ids := range map[string][]string{"": {"2"}, "etag json /version\n": {"1", "2"}} {
 		t.Run(caddytest.Title(options), func(t *testing.T) {
 			g := caddytest.NewGate()
@@ -443,6 +449,7 @@ func TestItemsOfMany(t *testing.T) {
 // TestItemsTagOfTheList: bytes with other members in them have another strong tag
 // (RFC 9110, section 8.8.1), which is as good in conditions as the one without.
 func TestItemsTagOfTheList(t *testing.T) {
+	t.Parallel()
 	for _, own := range []string{"", `"own"`, `"own-gzip"`} {
 		t.Run("its own "+own, func(t *testing.T) {
 			onStores(t, own == "", func(t *testing.T, deploy caddytest.Deployment) {
@@ -770,6 +777,7 @@ func TestItemsByQuery(t *testing.T) {
 // TestItemsConcurrent: lists that are read while items are written show no tag
 // that lets two writes of one state through.
 func TestItemsConcurrent(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		const writers, writes = 6, 15
 		b := newOrders(map[string]string{"1": `{"id":1,"n":0}`})

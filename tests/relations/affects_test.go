@@ -52,6 +52,7 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestAffects: what a write changes besides its target is known to have changed,
 // and nothing else.
 func TestAffects(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		for _, more := range []string{"", "unconditional forward\n"} {
 			s := newShop()
@@ -74,6 +75,7 @@ func TestAffects(t *testing.T) {
 // TestAffectsWhileInFlight: no condition on what a write changes is found true
 // while it is in flight; and the other way round.
 func TestAffectsWhileInFlight(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"/orders/0", "/orders/zz"} { // taken before the write's own, and after it
 		for _, ours := range []string{"action", "edit"} {
 			t.Run(ours+" of "+key, func(t *testing.T) {
@@ -102,6 +104,7 @@ func TestAffectsWhileInFlight(t *testing.T) {
 // TestAffectsLost: a write is cut off that has lost what it holds, also if that is a
 // pass on what it changes besides, as where another master of a cluster had it.
 func TestAffectsLost(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []string{"/orders/1", "/orders/2"} {
 		m := miniredis.RunT(t)
 		g := caddytest.NewGate()
@@ -122,6 +125,7 @@ func TestAffectsLost(t *testing.T) {
 // TestAffectsEachOther: writes that change each other's resources don't wait for
 // each other forever.
 func TestAffectsEachOther(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		n := deploy(t, "wait 1m\nwrite_etag off\naffects /orders/1 /orders/2 /orders/3\naffects /orders/2 /orders/1 /orders/3\naffects /orders/3 /orders/1", newShop())
 		var wg sync.WaitGroup
@@ -216,6 +220,7 @@ func TestEscapedSlash(t *testing.T) {
 
 // TestGuards: the conditions of an action are about what it acts on.
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		for _, verify := range []string{"passing", "all", "never"} {
 			s := newShop()
@@ -254,6 +259,7 @@ func TestGuardsAndTarget(t *testing.T) {
 // TestGuardsContest: of many who act on one state, one does, and an edit of the
 // same state doesn't come between.
 func TestGuardsContest(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		s := newShop()
 		n := deploy(t, "guards /orders/*/ship /orders/*", s)
@@ -287,6 +293,7 @@ func TestGuardsContest(t *testing.T) {
 // TestClaimAmongPasses: writes without a condition that never pause don't keep a
 // conditional one out.
 func TestClaimAmongPasses(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		var mu sync.Mutex
 		next := make(chan struct{}) // closed when the next one comes

@@ -24,6 +24,7 @@ func names(n, size int) string {
 // TestGroups: what is stored of the resources of a group counts no longer once the
 // answer to an unsafe method has invalidated the group (RFC 9875, section 3).
 func TestGroups(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		b, join := caddytest.Grouped(nil)
 		n := deploy(t, caddytest.Trusting, b)
@@ -169,6 +170,7 @@ func TestGroupsOfHead(t *testing.T) {
 // TestGroupsThatAreNew: what a response shows is stored only if the epochs of its
 // groups were known before the request went to the backend.
 func TestGroupsThatAreNew(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		b, join := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
 		n := deploy(t, caddytest.Trusting, b)
@@ -225,6 +227,7 @@ func TestGroupsWithoutEnd(t *testing.T) {
 // TestGroupInvalidatedDuringRead: what a slow read shows doesn't count if a group
 // was invalidated meanwhile.
 func TestGroupInvalidatedDuringRead(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		g := caddytest.NewGate()
 		b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
@@ -292,6 +295,7 @@ func sendPatiently(t *testing.T, url string, content *interlude, fields ...strin
 // was invalidated after the validator was found current, but before the claim was
 // taken.
 func TestGroupInvalidatedBeforeClaim(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		for _, tt := range []struct {
 			options string
@@ -354,6 +358,7 @@ func TestGroupLearntBeforeClaim(t *testing.T) {
 // invalidated, and the tag of what a write has led to outlives its own
 // invalidation.
 func TestGroupsWithVersion(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		b, _ := caddytest.Grouped(map[string]string{"/cars/1": `"cars"`, "/cars/2": `"cars"`, "/vans/1": `"vans"`})
 		n := deploy(t, "etag version\nwrite_etag always", b)

@@ -24,6 +24,7 @@ func answering(status int, lines ...string) []string {
 // Content-Location name is not believed any more (RFC 9111, section 4.4), nor is
 // what links of the type "invalidates" name, if it is of the same origin.
 func TestInvalidate(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		b := caddytest.Obedient()
 		n := deploy(t, caddytest.Trusting, b)
@@ -150,6 +151,7 @@ func TestInvalidateRewritten(t *testing.T) {
 // TestInvalidateWithoutStore: what changed while the store was away is marked
 // before the store is trusted again.
 func TestInvalidateWithoutStore(t *testing.T) {
+	t.Parallel()
 	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
 		for _, line := range []string{`Link: </cars/2>; rel=invalidates`, `Cache-Group-Invalidation: "cars"`} {
 			m := miniredis.RunT(t)

@@ -160,6 +160,7 @@ func TestTreesSpellings(t *testing.T) {
 // TestTreesDepth: however deep a path is, it costs so many calls of the store at
 // most, and a change of what is above it, or further below, is known.
 func TestTreesDepth(t *testing.T) {
+	t.Parallel()
 	path := func(depth int) string { return "/dav" + strings.Repeat("/a", depth) }
 	server := redistest.Start(t)
 	for _, tt := range []struct {
@@ -253,6 +254,7 @@ func TestTreesOverrides(t *testing.T) {
 // TestTreesKnownAgain: what is read after a change of the whole counts, what was
 // read while it was in flight doesn't.
 func TestTreesKnownAgain(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		f := newFolders("/a/b/1")
 		g := caddytest.NewGate()
@@ -279,6 +281,7 @@ func TestTreesKnownAgain(t *testing.T) {
 // TestTreesWhileInFlight: no condition on what is below is found true while a
 // change of the whole is in flight, and the other way round. Others don't wait.
 func TestTreesWhileInFlight(t *testing.T) {
+	t.Parallel()
 	change := []string{"DELETE", "/dav/a", ""}
 	edit := func(path string) []string { return []string{"PUT", path, "*"} }
 	for _, tt := range []struct {
@@ -339,6 +342,7 @@ func TestTreesWhileInFlight(t *testing.T) {
 // TestTreesForwarded: a change of the whole that waits for nobody, or of which the
 // store hears only when it is back, is one of all that is below.
 func TestTreesForwarded(t *testing.T) {
+	t.Parallel()
 	for _, options := range []string{"unconditional forward\n", ""} {
 		m := miniredis.RunT(t)
 		f := newFolders("/dav/a/1", "/dav/c/3")
@@ -363,6 +367,7 @@ func TestTreesForwarded(t *testing.T) {
 // TestTreesWhileForwarded: while a write is in flight of which the store hears only
 // when it is back, its node knows what it keeps out, and what not.
 func TestTreesWhileForwarded(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		method, path, tag string // of what was forwarded
 		other             string
@@ -397,6 +402,7 @@ func TestTreesWhileForwarded(t *testing.T) {
 // TestTreesContest: of edits, and of moves of the whole to and fro, none undoes
 // another: whoever was told that its edit was made has made it where it was.
 func TestTreesContest(t *testing.T) {
+	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		f := newFolders("/a/1", "/a/b/2")
 		n := deploy(t, "wait 1m\nlease 1m\nretention 2m\nverify never\naffects / /**", f)
