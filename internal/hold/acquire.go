@@ -18,8 +18,9 @@ type Check func(entry *etagcache.Entry) (epoch string, wanted bool, err error)
 // between the check and the claim.
 const maxTries = 1000
 
-// ErrTooLively means that the resource kept changing while a claim was tried.
-var ErrTooLively = errors.New("the resource changes all the time")
+// ErrKeepsChanging means that the resource changed between the check and the
+// claim, each time that this was tried.
+var ErrKeepsChanging = errors.New("the resource keeps changing")
 
 // AcquireClaim takes a claim on the subject of a plan, and on the others what
 // their roles ask for. Entry is the subject's entry as the caller knows it. If
@@ -128,7 +129,7 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 			return one, false, err
 		}
 	}
-	return one, false, ErrTooLively
+	return one, false, ErrKeepsChanging
 }
 
 // claimAny takes a claim whatever the state of the entry.

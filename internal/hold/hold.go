@@ -129,7 +129,7 @@ func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
 		// Others may have been let in, and have seen what was there before.
-		_ = h.share.MarkChanged(h.ctx, one.grant.Key, h.terms)
+		_ = h.share.InvalidateOrJournal(h.ctx, one.grant.Key, h.terms)
 	}
 	if err != nil {
 		h.logger.Warn("the end of a write could not be stored",

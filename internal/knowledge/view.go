@@ -74,6 +74,27 @@ func (v View) Evaluate(o validator.Observed, known etagcache.Stored) validator.R
 	return v.Request.Evaluate(v.Dated(o, known))
 }
 
+// EvaluateStored evaluates the request's conditions against what is stored of the
+// representation that they are about, and returns both. While a write is in
+// flight, nothing is known of that representation.
+func (v View) EvaluateStored() (stored etagcache.Stored, res validator.Result) {
+	if !v.Busy() {
+		stored = v.Selected()
+	}
+	return stored, v.Evaluate(stored.Observed, stored)
+}
+
+// EvaluateProbed evaluates the request's conditions against what a probe showed,
+// and returns both. Known is what was stored before, and epoch is the one from
+// which a version is made, if one is needed (see [View.Versioned]).
+func (v View) EvaluateProbed(p proxyhooks.Probed, known etagcache.Stored, epoch string) (current validator.Observed, res validator.Result) {
+	current = p.Observed
+	if p.Versioned {
+		current = v.Versioned(current, p.Header, known.Observed, epoch)
+	}
+	return current, v.Evaluate(current, known)
+}
+
 // variant returns the key of the representation that the request selects, if
 // responses vary by the given request fields. The original target is a part of
 // the key: two backends can share a rewritten path.

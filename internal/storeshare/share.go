@@ -154,10 +154,10 @@ func (s *Share) WaitForJournal(ctx context.Context, key string) error {
 	return s.Wait(ctx, key, etagcache.Entry{})
 }
 
-// MarkChanged invalidates a resource, also if ctx has ended. If the store can't be
+// InvalidateOrJournal invalidates a resource, also if ctx has ended. If the store can't be
 // told, the node remembers to tell it before it trusts the store again; the error
 // is returned all the same.
-func (s *Share) MarkChanged(ctx context.Context, key string, t etagcache.Terms) error {
+func (s *Share) InvalidateOrJournal(ctx context.Context, key string, t etagcache.Terms) error {
 	err := s.Invalidate(context.WithoutCancel(ctx), key, t)
 	if err != nil {
 		s.journal.once(key)
