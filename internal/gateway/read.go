@@ -254,8 +254,8 @@ func (rd *reading) forget(header http.Header) {
 	}
 }
 
-// noteChange takes in whether a variant has changed since the last read. It warns
-// of a resource that differs on every read.
+// noteChange notes whether a variant has changed since the last read. It warns of a
+// resource that differs on every read.
 func (rd *reading) noteChange(variant string, changed bool) {
 	key := rd.plan.Subject.Key
 	if rd.share.Unstable.Note(key, variant, changed) {

@@ -8,5 +8,5 @@
 //
 // The package also makes two kinds of validators. With the source version, a tag
 // stands for the store's epoch ([View.Versioned]). A representation without a date
-// of its own gets the second in which the store first saw it ([View.Dated]).
+// of its own is dated by when the store first saw it ([View.Dated]).
 package knowledge
