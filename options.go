@@ -119,7 +119,7 @@ func verification(s string) (gateway.Verification, error) {
 	if err != nil || d <= 0 {
 		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
 	}
-	return gateway.Verification{Passing: true, Younger: d}, nil
+	return gateway.Verification{Passing: true, FreshFor: d}, nil
 }
 
 // affectsRules returns what the option affects means.

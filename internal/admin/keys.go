@@ -12,7 +12,7 @@ import (
 
 // urlKeys returns the keys that requests for a URL have, one for each key
 // template.
-func urlKeys(s storeshare.Open, text string) ([]string, error) {
+func urlKeys(s storeshare.OpenShare, text string) ([]string, error) {
 	target, err := parseURL(text)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func templateKeys(template resource.Template, target url.URL) ([]string, error) 
 
 // groupKeys returns the keys of groups of an origin, one of each group for each
 // key template.
-func groupKeys(s storeshare.Open, g originGroups) ([]string, error) {
+func groupKeys(s storeshare.OpenShare, g originGroups) ([]string, error) {
 	origin, err := parseOrigin(g.Origin)
 	if err != nil {
 		return nil, err

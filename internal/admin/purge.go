@@ -155,7 +155,7 @@ type targets struct {
 }
 
 // targetsIn returns what the purge means in a store.
-func (p purge) targetsIn(s storeshare.Open) (t targets, err error) {
+func (p purge) targetsIn(s storeshare.OpenShare) (t targets, err error) {
 	t.keys = slices.Clone(p.Keys)
 	for _, text := range p.URLs {
 		found, err := urlKeys(s, text)
@@ -178,7 +178,7 @@ func (p purge) targetsIn(s storeshare.Open) (t targets, err error) {
 }
 
 // in marks what the purge means in a store.
-func (p purge) in(ctx context.Context, s storeshare.Open, t targets) (purgedStore, error) {
+func (p purge) in(ctx context.Context, s storeshare.OpenShare, t targets) (purgedStore, error) {
 	done := purgedStore{Store: s.Kind}
 	if p.All {
 		done.All = true
@@ -201,7 +201,7 @@ func (p purge) in(ctx context.Context, s storeshare.Open, t targets) (purgedStor
 }
 
 // invalidate marks what a key or a pattern means. It returns how many these are.
-func invalidate(ctx context.Context, s storeshare.Open, key string) (int, error) {
+func invalidate(ctx context.Context, s storeshare.OpenShare, key string) (int, error) {
 	if !resource.IsPattern(key) {
 		return 1, s.Invalidate(ctx, resource.StoredKey(key), s.Terms)
 	}

@@ -1,9 +1,9 @@
-// Package answer is how the handler answers in place of the backend, and how it
-// tells what became of a request.
+// Package answer answers requests in place of the backend, and reports what became
+// of each request.
 //
 // A [Refusal] is a value: a status, what to tell the client, and what to tell the
 // operator. A [Responder] sends it, as problem details or as an error for Caddy's
-// error routes, and makes sure that it arrives although the client may still be
-// sending. It reports the [Outcome] of every request as placeholders, in the
-// access log, and in the metrics.
+// error routes. It makes sure that the answer arrives even if the client is still
+// sending. It reports the [Outcome] of every request as placeholders, in the access
+// log, and in the metrics.
 package answer

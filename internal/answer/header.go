@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// RemoveRepresentationMetadata removes the fields that describe a representation
-// that is not sent.
+// RemoveRepresentationMetadata removes the fields that describe a representation,
+// from an answer that doesn't contain it.
 func RemoveRepresentationMetadata(h http.Header) {
 	for name := range h {
 		switch {
@@ -22,18 +22,18 @@ func RemoveRepresentationMetadata(h http.Header) {
 	}
 }
 
-// RemoveContentMetadata removes the fields that describe the bytes of the
-// content, and the offer to send parts of them.
+// RemoveContentMetadata removes the fields that describe the bytes of the content,
+// and Accept-Ranges.
 func RemoveContentMetadata(h http.Header) {
 	for _, name := range [...]string{"Content-Length", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"} {
 		delete(h, name)
 	}
 }
 
-// SetDate adds a modification date that the handler made to a response that has
-// none. A date lets caches guess how long they may use what they have (RFC 9111,
+// SetDate adds the modification date that the handler made to a response without a
+// date. With a date, caches may guess how long a response stays fresh (RFC 9111,
 // section 4.2.2), which they couldn't do before. So unless the backend says
-// something about caching, caches are told to ask each time, as they did.
+// something about caching, SetDate tells caches to ask each time, as they did.
 func SetDate(h http.Header, r validator.Representation, now time.Time) {
 	if r.LastModified.IsZero() || r.WeakDate || r.LastModified.After(now) || h["Last-Modified"] != nil {
 		return

@@ -6,15 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Mode tells whether the handler enforces preconditions or only reports.
-type Mode string
-
-// The modes, as they are configured and as they label metrics.
-const (
-	Enforce    Mode = "enforce"
-	ReportOnly Mode = "report"
-)
-
 // requestsTotal counts requests by outcome. It belongs to the process, and each
 // config registers it with its own registry, so the count survives reloads.
 var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -40,8 +31,8 @@ func init() {
 	}
 }
 
-// RegisterMetrics registers the collectors with a config's registry. All handlers
-// of a config share them.
+// RegisterMetrics registers the collectors with the registry of a config, unless
+// another handler of the config has done so.
 func RegisterMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{requestsTotal, unstableTotal} {
 		err := registry.Register(c)

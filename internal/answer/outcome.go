@@ -17,7 +17,7 @@ const (
 	Unconditional Outcome = "unconditional" // write without a condition, forwarded
 )
 
-// outcomes lists them all.
+// outcomes lists all of them.
 var outcomes = []Outcome{
 	Bypassed, Read, Unmodified, Passed, Failed, Required,
 	Conflict, Unverifiable, Unavailable, Unconditional,

@@ -1,13 +1,14 @@
 package answer
 
 import (
+	"iter"
 	"net/http"
 	"strings"
 )
 
-// PrefersRepresentation reports whether a Prefer field asks for the
-// representation in the answer (RFC 7240, section 4.2). A client that also asks
-// for the contrary asks for nothing.
+// PrefersRepresentation reports whether a Prefer field asks for the representation
+// in the answer (RFC 7240, section 4.2). If it also asks for the opposite, neither
+// counts.
 func PrefersRepresentation(h http.Header) bool {
 	wanted := ""
 	for _, line := range h["Prefer"] {
@@ -31,8 +32,9 @@ func PrefersRepresentation(h http.Header) bool {
 	return wanted == "representation"
 }
 
-// unquoted yields the parts of s between separators that are not in quotes.
-func unquoted(s string, separator byte) func(yield func(string) bool) {
+// unquoted yields the parts of s between separators. A separator in quotes doesn't
+// count.
+func unquoted(s string, separator byte) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		begin, quoted := 0, false
 		for i := 0; i < len(s); i++ {

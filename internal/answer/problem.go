@@ -1,7 +1,6 @@
 package answer
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -22,32 +21,30 @@ type problem struct {
 
 const problemTypes = "https://github.com/caddy-preconditions/preconditions#"
 
-// newProblem describes a refusal. What the condition was compared with is told
+// newProblem describes a refusal. It contains what the condition was compared with
 // only if disclose is true.
-func newProblem(f Refusal, provided string, disclose bool) problem {
-	title := http.StatusText(f.Status)
+func newProblem(refusal Refusal, provided string, disclose bool) problem {
+	title := http.StatusText(refusal.Status)
 	p := problem{
 		Type:      problemTypes + strings.ReplaceAll(strings.ToLower(title), " ", "-"),
 		Title:     title,
-		Status:    f.Status,
-		Detail:    f.Detail,
-		Condition: f.Condition.String(),
+		Status:    refusal.Status,
+		Detail:    refusal.Detail,
+		Condition: refusal.Condition.String(),
 		Provided:  provided,
 	}
-	if disclose && f.Condition != validator.None {
-		if f.Current.ETag.Valid {
-			p.CurrentETag = f.Current.ETag.String()
+	if disclose && refusal.Condition != validator.None {
+		if refusal.Current.ETag.Valid {
+			p.CurrentETag = refusal.Current.ETag.String()
 		}
-		if !f.Current.LastModified.IsZero() && !f.Current.WeakDate {
-			p.LastModified = validator.FormatDate(f.Current.LastModified)
+		if !refusal.Current.LastModified.IsZero() && !refusal.Current.WeakDate {
+			p.LastModified = validator.FormatDate(refusal.Current.LastModified)
 		}
 	}
 	return p
 }
 
-func (p problem) json() ([]byte, error) { return json.Marshal(p) }
-
-// provided returns what the client sent in a field.
+// provided returns the value of a field as the client sent it.
 func provided(c validator.Conditions, f validator.Field) string {
 	var lines []string
 	switch f {

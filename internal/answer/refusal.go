@@ -18,12 +18,12 @@ type Refusal struct {
 	Detail string
 	Reason string
 
-	// Condition is the field that decided, if one did, and Current is what it was
-	// compared with.
+	// Condition is the field that decided, or None. Current is what it was compared
+	// with.
 	Condition validator.Field
 	Current   validator.Representation
 
-	// RetryAfter is sent if it is above zero.
+	// RetryAfter says when to try again. It is sent if it is above zero.
 	RetryAfter time.Duration
 }
 
@@ -50,8 +50,8 @@ func ConditionRequired() Refusal {
 	}
 }
 
-// WriteInFlight refuses a write that waited in vain for another write. The other
-// one may also be one that the store, having lost its data, can't know of.
+// WriteInFlight refuses a write that waited in vain for another write. After the
+// store has lost its data, there may be another write that it doesn't know of.
 func WriteInFlight() Refusal {
 	return Refusal{
 		Status:     http.StatusServiceUnavailable,
@@ -62,7 +62,8 @@ func WriteInFlight() Refusal {
 	}
 }
 
-// CannotTell refuses a write because the store or the origin can't be asked.
+// CannotTell refuses a write because the store or the origin can't be asked. The
+// reason goes to the operator and to the client.
 func (a *Responder) CannotTell(reason string) Refusal {
 	return Refusal{
 		Status:     http.StatusServiceUnavailable,
@@ -73,18 +74,17 @@ func (a *Responder) CannotTell(reason string) Refusal {
 	}
 }
 
-// LeaseLost answers a write that was forwarded and may or may not have been
-// performed.
+// LeaseLost answers a forwarded write that the backend hasn't answered. Nobody knows
+// whether it was performed.
 func (a *Responder) LeaseLost() Refusal {
-	f := a.CannotTell("the claim was lost while the backend worked")
-	f.Detail = "The claim on this resource was lost while the backend worked: nobody knows whether the request was performed. Read the resource before you try again."
-	return f
+	refusal := a.CannotTell("the claim was lost while the backend worked")
+	refusal.Detail = "The claim on this resource was lost while the backend worked: nobody knows whether the request was performed. Read the resource before you try again."
+	return refusal
 }
 
-// ConditionFailed refuses the request because its condition is false or can't be
-// verified.
+// ConditionFailed refuses a request whose condition is false or can't be verified.
 func (a *Responder) ConditionFailed(res validator.Result, current validator.Representation) Refusal {
-	f := Refusal{
+	refusal := Refusal{
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
 		Reason:    res.Field.String() + ": " + res.Reason.String(),
@@ -93,15 +93,15 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 		Current:   current,
 	}
 	if res.Verdict == validator.Unverifiable {
-		f.Outcome = Unverifiable
+		refusal.Outcome = Unverifiable
 	}
 	if current.State == validator.Absent && a.Request.Meaning == http.MethodDelete {
 		// What is absent can't be deleted, whatever the condition (RFC 9110,
 		// section 13.2.1).
-		f.Status = http.StatusNotFound
-		f.Detail = "There is nothing to delete."
+		refusal.Status = http.StatusNotFound
+		refusal.Detail = "There is nothing to delete."
 	}
-	return f
+	return refusal
 }
 
 // NotVerifiable refuses a write whose condition can't be decided because of what

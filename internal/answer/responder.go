@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -13,13 +14,22 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
+// Mode says whether the handler enforces preconditions or only reports.
+type Mode string
+
+// The modes, as they are configured and as they label metrics.
+const (
+	Enforce    Mode = "enforce"
+	ReportOnly Mode = "report"
+)
+
 // Config is what the configuration says about answers.
 type Config struct {
 	Mode Mode
-	// ErrorRoutes makes a refusal an error for Caddy's error routes, rather than
+	// ErrorRoutes turns refusals into errors for Caddy's error routes, instead of
 	// problem details.
 	ErrorRoutes bool
-	// Disclose makes refusals tell the current validators.
+	// Disclose puts the current validators into refusals.
 	Disclose bool
 	// RetryAfter is sent if the store or the origin can't be asked.
 	RetryAfter time.Duration
@@ -34,8 +44,8 @@ type Responder struct {
 	Key     string // of the resource
 }
 
-// Report makes the outcome known: as placeholders, in the access log and in the
-// metrics. It is called once for a request, before its response is sent.
+// Report reports the outcome of the request: as placeholders, in the access log and
+// in the metrics. It must be called once, before the response is sent.
 func (a *Responder) Report(o Outcome, reason string) {
 	repl := a.Request.Replacer
 	repl.Set("http.preconditions.outcome", string(o))
@@ -43,7 +53,7 @@ func (a *Responder) Report(o Outcome, reason string) {
 	repl.Set("http.preconditions.resource", a.Key)
 	for _, name := range optionalPlaceholders {
 		if _, set := repl.Get(name); !set {
-			repl.Set(name, "") // or its name would be printed, in braces
+			repl.Set(name, "") // otherwise its name would appear, in braces
 		}
 	}
 	if fields, ok := a.Request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
@@ -59,15 +69,14 @@ func (a *Responder) Report(o Outcome, reason string) {
 	}
 }
 
-// optionalPlaceholders are the placeholders that not every request has a value
-// for.
+// optionalPlaceholders are the placeholders that have no value for some requests.
 var optionalPlaceholders = [...]string{
 	"http.preconditions.condition", "http.preconditions.provided_etag",
 	"http.preconditions.current_etag", "http.preconditions.problem",
 }
 
-// ReportCondition makes known which condition decided, and what it was compared
-// with.
+// ReportCondition sets the placeholders about the condition that decided and the tag
+// that it was compared with.
 func (a *Responder) ReportCondition(field validator.Field, current validator.ETag) {
 	repl := a.Request.Replacer
 	repl.Set("http.preconditions.condition", field.String())
@@ -77,21 +86,22 @@ func (a *Responder) ReportCondition(field validator.Field, current validator.ETa
 	}
 }
 
-// Refuse reports a refusal and sends it, before the request content is read.
-func (a *Responder) Refuse(f Refusal) error {
-	a.Report(f.Outcome, f.Reason)
-	return a.SendRefusal(f)
+// Refuse reports a refusal and sends it. The request content may still be on its
+// way.
+func (a *Responder) Refuse(refusal Refusal) error {
+	a.Report(refusal.Outcome, refusal.Reason)
+	return a.SendRefusal(refusal)
 }
 
-// SendRefusal sends a refusal that was reported.
-func (a *Responder) SendRefusal(f Refusal) error {
-	a.ReportCondition(f.Condition, f.Current.ETag)
-	p := newProblem(f, provided(a.Request.Conditions, f.Condition), a.Disclose)
+// SendRefusal sends a refusal that was already reported.
+func (a *Responder) SendRefusal(refusal Refusal) error {
+	a.ReportCondition(refusal.Condition, refusal.Current.ETag)
+	p := newProblem(refusal, provided(a.Request.Conditions, refusal.Condition), a.Disclose)
 	header := a.Writer.Header()
 	RemoveRepresentationMetadata(header)
 	header.Set("Cache-Control", "no-store")
-	if f.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.FormatInt(int64((f.RetryAfter+time.Second-1)/time.Second), 10))
+	if refusal.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	if p.CurrentETag != "" {
 		header.Set("ETag", p.CurrentETag)
@@ -99,17 +109,17 @@ func (a *Responder) SendRefusal(f Refusal) error {
 	if p.LastModified != "" {
 		header.Set("Last-Modified", p.LastModified)
 	}
-	content, err := p.json()
+	content, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
 	a.Request.Replacer.Set("http.preconditions.problem", string(content))
 	if a.ErrorRoutes {
 		a.answerBeforeContent()
-		return caddyhttp.Error(f.Status, errors.New(f.Detail))
+		return caddyhttp.Error(refusal.Status, errors.New(refusal.Detail))
 	}
 	content = append(content, '\n')
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Content-Length", strconv.Itoa(len(content)))
-	return a.Send(f.Status, content)
+	return a.Send(refusal.Status, content)
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
-// Limits on what is read of a request that was refused. If a connection is closed
-// with unread content, it is reset, and the client may lose the answer. So the
-// content is read and discarded, within bounds.
+// Limits on the content that is read after its request was refused. If a connection
+// is closed with unread content, it is reset, and the client may lose the answer.
+// So the content is read and discarded, within limits.
 const (
 	maxDiscard     = 16 << 20
 	maxDiscardTime = 5 * time.Second
@@ -19,7 +19,7 @@ const (
 	maxDiscardTimeExpect = 500 * time.Millisecond
 )
 
-// Send sends an answer of the handler's own, and then makes sure that it arrives.
+// Send sends an answer made by the handler, and then makes sure that it arrives.
 // Content may be nil.
 func (a *Responder) Send(status int, content []byte) error {
 	a.answerBeforeContent()
@@ -33,11 +33,12 @@ func (a *Responder) Send(status int, content []byte) error {
 	return nil
 }
 
-// answerBeforeContent makes sure that the answer goes out at once. Otherwise
-// Caddy's HTTP/1 server would hold it back until the content has come, and a
-// client that expects 100 (Continue) sends none (RFC 9110, section 10.1.1). From
-// then on discardContent takes care of the content. If that isn't called, or
-// can't finish, the connection must end, or the rest of the content would be
+// answerBeforeContent makes sure that the answer goes out at once. Otherwise Caddy's
+// HTTP/1 server would hold it back until the content has come, and a client that
+// expects 100 (Continue) sends none (RFC 9110, section 10.1.1).
+//
+// After the answer, discardContent reads the rest of the content. If that isn't
+// called, or can't finish, the connection must end. Otherwise the rest would be
 // taken for another request (RFC 9112, section 9.3).
 func (a *Responder) answerBeforeContent() {
 	r := a.Request.Request
@@ -50,8 +51,8 @@ func (a *Responder) answerBeforeContent() {
 	}
 }
 
-// discardContent flushes the answer and discards what the client still sends,
-// within bounds.
+// discardContent flushes the answer and discards what the client still sends, within
+// limits.
 func (a *Responder) discardContent() {
 	r := a.Request.Request
 	if r.ProtoMajor != 1 || !proxyhooks.ContentPending(r) {
@@ -73,9 +74,9 @@ func (a *Responder) discardContent() {
 }
 
 // closeAfterAnswer makes net/http close an HTTP/1 connection once the answer is
-// complete. With full duplex it doesn't do so by itself when content is left that
-// came too late or is malformed. The only means that net/http offers is a
-// MaxBytesReader that has reached its limit.
+// complete. With full duplex, net/http doesn't do that by itself if content is left
+// that came too late or is malformed. The only way to ask for it is a MaxBytesReader
+// that has reached its limit.
 func closeAfterAnswer(w http.ResponseWriter) {
 	for {
 		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -39,14 +40,14 @@ func Main(m *testing.M) {
 // haveHosts reports whether this system listens on the whole loopback network, as
 // Linux and Windows do. On others, such as macOS, all tests share a host, and
 // must run one after another.
-func haveHosts() bool {
+var haveHosts = sync.OnceValue(func() bool {
 	l, err := net.Listen("tcp", "127.1.2.3:0")
 	if err != nil {
 		return false
 	}
 	_ = l.Close()
 	return true
-}
+})
 
 // Command returns the command that runs Caddy in a process of its own, with home
 // as the directory of its data. It runs this very test binary, so the race

@@ -1,13 +1,12 @@
-// Package concurrently calls a function for many things at once, within a bound.
+// Package concurrently calls a function for many things at once, up to a limit.
 package concurrently
 
 import "sync"
 
-// Do calls f for each element, for at most limit of them at once, and returns
-// when all calls have returned. A panic of f becomes a panic of the caller, with
-// the same value. Handlers of a chain abort a response by panicking with
-// http.ErrAbortHandler, and the libraries for this either lose a panic in their
-// goroutine or wrap its value.
+// Do calls f for each element, with at most limit calls at once, and returns when
+// all of them have returned. If f panics, Do panics with the same value. Handlers
+// abort a response by panicking with http.ErrAbortHandler, and the usual libraries
+// either lose a panic in their goroutine or wrap its value.
 func Do[T any](limit int, each []T, f func(T)) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, limit)

@@ -1,5 +1,5 @@
-// Package directive reads the options of a Caddyfile directive. Every helper
-// refuses a wrong number of arguments, with the file and line.
+// Package directive reads the options of a Caddyfile directive. Its functions fail,
+// with the file and line, if an option has the wrong number of arguments.
 package directive
 
 import (
@@ -13,7 +13,8 @@ import (
 )
 
 // EachOption calls f for each option of the block that follows, and returns the
-// token of each. Only the repeatable options may be given more than once.
+// last token of each by its name. Only the repeatable options may be given more
+// than once.
 func EachOption(d *caddyfile.Dispenser, f func(d *caddyfile.Dispenser, option string) error, repeatable ...string) (map[string]caddyfile.Token, error) {
 	at := make(map[string]caddyfile.Token)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -42,7 +43,7 @@ func OneArg(d *caddyfile.Dispenser, text *string) error {
 	return nil
 }
 
-// SomeArgs appends the arguments of an option, of which it needs at least one.
+// SomeArgs appends the arguments of an option, which needs at least one.
 func SomeArgs(d *caddyfile.Dispenser, texts *[]string) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {

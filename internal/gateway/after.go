@@ -12,9 +12,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// prepareProbe prepares for a probe of the origin after the write, if somebody
-// wants to know what the write led to. Only the holder of a claim can be sure
-// that what it sees is its own doing.
+// prepareProbe prepares for a probe of the origin after the write, if its result
+// is needed. Only the holder of a claim can be sure that what the probe shows is
+// the result of its own write.
 func (w *writing) prepareProbe() {
 	verbatim, always := w.mayBeVerbatim(), w.WriteETag == WriteETagAlways && !w.plan.Guarded
 	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
@@ -30,18 +30,18 @@ func (w *writing) prepareProbe() {
 	}
 }
 
-// mayBeVerbatim reports whether the content may be stored exactly as it was sent,
-// and whether the client is to be told the tag in that case. Only a PUT of a whole
-// representation asks for that (RFC 9110, sections 9.3.4 and 14.5).
+// mayBeVerbatim reports whether the client gets the new tag if the backend has
+// stored the content exactly as it was sent. Only a PUT of a whole representation
+// asks for that (RFC 9110, sections 9.3.4 and 14.5).
 func (w *writing) mayBeVerbatim() bool {
 	return w.WriteETag == WriteETagVerbatim && !w.plan.Guarded &&
 		w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
 		w.r.Header["Content-Range"] == nil && w.r.Header["Content-Encoding"] == nil
 }
 
-// observe finds out what the write has led to, if that is possible, and makes the
-// answer say no more than that.
-func (w *writing) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
+// observeResult finds out what the write has led to, if it can: from the answer, or
+// with a probe. It removes validators from the answer that may be wrong.
+func (w *writing) observeResult(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	if !w.enforces() || w.request.Signed || a.Status == 0 {
 		return
 	}
@@ -70,8 +70,8 @@ func (w *writing) represents(status int, h http.Header) bool {
 }
 
 // probeAfter asks the origin, under the claim, what the write has led to. It
-// records that for the settlement, and sets the tag on the answer if it may be
-// there.
+// records that for the settlement, and puts the tag on the answer if the option
+// write_etag allows it.
 func (w *writing) probeAfter(a proxyhooks.Answer) {
 	view, err := w.view.Confirm() // the write itself may have invalidated a group
 	if err != nil {
@@ -96,9 +96,8 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 	}
 }
 
-// recordResult records what the write has led to, for its settlement. The header
-// is that of the response which showed it, and status that of the answer to the
-// write.
+// recordResult records what the write has led to, for its settlement. A response
+// with this header showed it. Status is the status of the answer to the write.
 func (w *writing) recordResult(after validator.Observed, header http.Header, status int) {
 	if !w.holds.Claimed() {
 		return
@@ -113,18 +112,19 @@ func (w *writing) recordResult(after validator.Observed, header http.Header, sta
 	}
 }
 
-// setETag puts a tag on an answer.
+// setETag puts a tag on an answer, if it is valid.
 func setETag(h http.Header, tag validator.ETag) {
 	if tag.Valid {
 		h["Etag"] = []string{tag.String()}
 	}
 }
 
-// comparison compares the content that is written to it with other content.
+// comparison compares the content that is written to it with the content that the
+// client sent.
 type comparison struct {
 	hash.Hash
-	size   int64 // of the other content; below zero if it isn't known
-	readOn bool  // whether to go on when they differ
+	size   int64 // of the sent content; below zero if it isn't known
+	readOn bool  // whether to accept more content than that
 	read   int64
 }
 
@@ -141,15 +141,16 @@ func (c *comparison) Write(p []byte) (int, error) {
 	return 0, errDiffers
 }
 
-// equals reports whether it is the content with that digest.
+// equals reports whether the content is the same. Digest is the digest of the sent
+// content.
 func (c *comparison) equals(digest *[sha256.Size]byte) bool {
 	return digest != nil && c.read == c.size && [sha256.Size]byte(c.Sum(nil)) == *digest
 }
 
 // removeValidators removes the validators that the backend put on its answer to a
-// write: they may describe the content of the answer, or nothing. The tag of a
-// resource that was created elsewhere is about that resource (RFC 9110, section
-// 15.3.2).
+// write: they may describe the content of the answer, or nothing. A tag on the
+// answer to a write that created a different resource is about that resource (RFC
+// 9110, section 15.3.2). It stays, unless reads may show a different one.
 func (w *writing) removeValidators(a proxyhooks.Answer) {
 	if !w.createdElsewhere(a) || w.Deriver.MayReplaceTag(a.Header) {
 		delete(a.Header, "Etag")

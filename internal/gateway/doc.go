@@ -2,13 +2,17 @@
 // It is the only package that knows all the others.
 //
 // An exchange is one request. A read (read.go) is forwarded, labelled with its
-// validators, and its conditions are evaluated against its very response. A write
-// (write.go) reads from left to right:
+// validators, and its conditions are evaluated against that response. A write
+// (write.go) goes through these steps:
 //
 //	subject → plan → view → hold → decide → release and answer
 //	                                      → forward and settle
 //
-// Deciding returns a value, a decision, so there is one place where a write is
-// released, one where it is answered, one where it is forwarded, and one where it
-// is settled.
+// To decide is to return a value, a decision. So there is one place that releases
+// and answers a write (carryOut), one that forwards it (forward.go), and one that
+// settles it. Around them are the answers in place of the backend's (conclude.go),
+// the look at the origin after a write (after.go), repeated writes (replay.go),
+// writes while the store is out of reach (without_store.go), what is sent instead
+// of the response to a read (reply.go), lists with the tags of their items
+// (list.go), and mode report (report.go).
 package gateway

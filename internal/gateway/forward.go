@@ -23,15 +23,15 @@ type writing struct {
 	holds *hold.Holds
 	view  knowledge.View // for which the claim was taken
 
-	// What the origin showed under the claim, before the write and after it.
+	// What the origin showed under the claim: before the write, and after it.
 	before, after *etagcache.Observation
 	receipt       string // of the write, if it succeeded and may be replayed
 
-	decision decision // to forward it
-	marks    bool     // whether to invalidate what it changes at the end
+	decision        decision // to forward it
+	invalidateAfter bool     // whether to invalidate at the end what it changes
 
-	// lost answers the client in place of the backend, if the claim was lost and
-	// nobody knows what became of the write.
+	// lost answers the client in place of the backend, if a claim or pass was lost
+	// and nobody knows what became of the write.
 	lost *answer.Refusal
 
 	// For a probe after the write:
@@ -45,12 +45,11 @@ func (x *exchange) newWriting() *writing {
 	return &writing{exchange: x, holds: hold.New(x.r.Context(), x.share, x.Terms, x.Logger)}
 }
 
-// release ends what is held by a write that wasn't forwarded. After a settlement
-// it does nothing.
+// release gives back what the write holds, unless it was forwarded and settled.
 func (w *writing) release() { w.holds.Release(w.before) }
 
-// forward lets the backend have the write. It is settled by the time the client
-// sees the status of the answer.
+// forward sends the write to the backend. It is settled before the client sees the
+// status of the answer.
 func (w *writing) forward(d decision) error {
 	w.decision = d
 	if w.request.Conditional {
@@ -65,17 +64,17 @@ func (w *writing) forward(d decision) error {
 	defer w.holds.OnLost(func() { cancel(proxyhooks.ErrLeaseLost) })()
 
 	w.prepareProbe()
-	err := proxyhooks.Forward(ctx, w.next, w.w, w.r, w.Terms.Lease, w)
+	err := proxyhooks.Forward(ctx, w.next, w.rw, w.r, w.Terms.Lease, w)
 	if w.lost != nil {
-		return w.answer.SendRefusal(*w.lost)
+		return w.responder.SendRefusal(*w.lost)
 	}
 	return err
 }
 
-// forwardedConditions returns how the conditions go to the backend after they
-// were found true for the current representation. Conditions that were compared
-// with a tag that the backend has never heard of don't go along. The backend's
-// own tag does, in its own spelling, so that its own check still counts.
+// forwardedConditions returns the fields to change in a forwarded write, whose
+// conditions were found true for the current representation. The backend doesn't
+// get conditions on a tag that the handler made. It does get its own tag, in its
+// own spelling, so that its own check still counts.
 func forwardedConditions(x *exchange, current validator.Observed) map[string][]string {
 	c := x.request.Conditions
 	tagged := c.IfMatch != nil || c.IfNoneMatch != nil
@@ -98,8 +97,9 @@ func forwardedConditions(x *exchange, current validator.Observed) map[string][]s
 	return nil
 }
 
-// BufferLimit implements proxyhooks.Writing. A backend that does one thing at a time can
-// be probed only once its answer is complete.
+// BufferLimit implements proxyhooks.Writing. Forward waits for the whole answer if
+// its content shows the new representation, or if a probe follows: a backend that
+// handles one request at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) int64 {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 	if succeeded && (w.base != nil || w.represents(status, header)) {
@@ -110,25 +110,26 @@ func (w *writing) BufferLimit(status int, header http.Header) int64 {
 
 // Settle implements proxyhooks.Writing.
 func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
-	w.invalidate(a)
-	w.observe(a, fate)
+	w.invalidateNamed(a)
+	w.observeResult(a, fate)
 	lost := w.holds.Lost()
-	if w.marks {
-		w.markChanged(w.plan.ChangedKeys())
+	if w.invalidateAfter {
+		w.invalidate(w.plan.ChangedKeys())
 	}
 	w.holds.Settle(fate, w.settlement(fate))
+	// An answer goes to the client even if a lease was lost in the meantime.
 	if lost && fate == proxyhooks.Unanswered {
-		f := w.answer.LeaseLost()
-		w.answer.Report(f.Outcome, f.Reason)
+		f := w.responder.LeaseLost()
+		w.responder.Report(f.Outcome, f.Reason)
 		w.lost = &f
 		return false
 	}
-	w.answer.Report(w.decision.outcome, w.decision.reason)
-	w.answer.ReportCondition(w.decision.field, w.decision.current.ETag)
+	w.responder.Report(w.decision.outcome, w.decision.reason)
+	w.responder.ReportCondition(w.decision.field, w.decision.current.ETag)
 	return true
 }
 
-// settlement is what the store is told about the subject at the end of the write.
+// settlement returns what to tell the store about the subject.
 func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 	if fate == proxyhooks.Refused {
 		return etagcache.Settlement{Unchanged: true, Observation: w.before}
@@ -139,10 +140,10 @@ func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 // maxInvalidations is how many resources are invalidated at once.
 const maxInvalidations = 8
 
-// invalidate invalidates what the answer to a write says that it has also
-// changed, unless the answer is an error (RFC 9111, section 4.4). It comes before
-// the settlement, so before anybody can see the answer.
-func (w *writing) invalidate(a proxyhooks.Answer) {
+// invalidateNamed invalidates what else the write has changed according to its
+// answer, unless that is an error (RFC 9111, section 4.4). Settle calls it, so
+// nobody can have seen the answer yet.
+func (w *writing) invalidateNamed(a proxyhooks.Answer) {
 	if a.Status/100 != 2 && a.Status/100 != 3 {
 		return
 	}
@@ -156,7 +157,7 @@ func (w *writing) invalidate(a proxyhooks.Answer) {
 			zap.Int("invalidated", relation.MaxGroups), zap.String("resource", w.plan.Subject.Key))
 	}
 	concurrently.Do(maxInvalidations, changed.Keys, func(key string) {
-		if err := w.share.MarkChanged(w.r.Context(), key, w.Terms); err != nil {
+		if err := w.share.InvalidateOrJournal(w.r.Context(), key, w.Terms); err != nil {
 			w.Logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
 		}
 	})

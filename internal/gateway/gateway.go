@@ -17,9 +17,11 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
-// Gateway is what the configuration of a handler means. It is immutable.
+// Gateway enforces preconditions as the options of one handler say. It doesn't
+// change once it serves requests.
 type Gateway struct {
-	*knowledge.Config
+	*knowledge.Config // how tags are derived, and how long the store keeps things
+
 	Store     Store
 	Namer     *resource.Namer
 	Rules     *relation.Rules
@@ -31,22 +33,25 @@ type Gateway struct {
 	// Require lists the methods that need a condition.
 	Require []string
 
-	// Replay makes the repetition of a write that has succeeded succeed again.
+	// Replay lets a write that has succeeded succeed again when it is repeated.
 	Replay bool
 
-	// ForwardUnconditional lets writes without a condition through at once.
+	// ForwardUnconditional forwards writes without a condition at once, even while
+	// a conditional write is in flight.
 	ForwardUnconditional bool
 
-	// Buffer is how many bytes of content are kept in memory, and Wait is how
-	// long a write waits for others.
+	// Buffer is how many bytes of content are kept in memory.
 	Buffer int64
-	Wait   time.Duration
+
+	// Wait is how long a write waits for others.
+	Wait time.Duration
 
 	StoreDown StoreDown
 	Logger    *zap.Logger
 }
 
-// Store is a handler's membership of a share of the store.
+// Store gives a request access to the store. For a handler it is a
+// [storeshare.Membership].
 type Store interface {
 	// Enter returns the share, which stays open until leave is called.
 	Enter() (share *storeshare.Share, leave func(), err error)
@@ -58,24 +63,24 @@ type StoreDown struct {
 	ForwardUnconditional bool
 }
 
-// Verification says when a condition is confirmed at the origin.
+// Verification says when the condition of a write is confirmed at the origin.
 type Verification struct {
-	// Passing and Refused writes are confirmed, respectively.
+	// Passing confirms it before a write passes, Refused before one is refused.
 	Passing, Refused bool
-	// Younger is the age below which a validator needs no confirmation.
-	Younger time.Duration
+	// FreshFor is the age up to which a stored validator needs no confirmation.
+	FreshFor time.Duration
 }
 
-// needed reports whether a write that passes on what is stored must be confirmed,
-// if that was stored so long ago.
+// needed reports whether a stored validator of this age must be confirmed before
+// a write passes on it.
 func (v Verification) needed(age time.Duration) bool {
-	return v.Passing && age >= v.Younger
+	return v.Passing && age >= v.FreshFor
 }
 
-// stale reports whether a validator that was stored so long ago should be stored
-// again, to be young enough when a write comes.
+// stale reports whether a validator of this age should be stored again, to be
+// fresh enough when a write comes.
 func (v Verification) stale(age time.Duration) bool {
-	return v.Younger > 0 && age > v.Younger/2
+	return v.FreshFor > 0 && age > v.FreshFor/2
 }
 
 // WriteETag says when the answer to a write carries the new ETag.
@@ -92,22 +97,23 @@ const (
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	request := resource.NewRequest(r)
 	target := g.Namer.Own(request)
-	respond := g.responder(w, request, target)
+	responder := g.newResponder(w, request, target)
 
 	// Methods that neither select nor modify a representation have no preconditions
 	// (RFC 9110, section 13.2.1), and an upgrade has no response. An outer handler
-	// may already look after the same resource.
-	if request.Class == resource.Other || nested(request, target) {
-		respond.Report(answer.Bypassed, "")
+	// may already protect the same resource.
+	if request.Class == resource.Other || protectedOutside(request, target) {
+		responder.Report(answer.Bypassed, "")
 		return next.ServeHTTP(w, r)
 	}
+	announce(request, target)
 
 	// A target such as `x:http://host/path` has no path to identify the resource.
 	if r.URL.Opaque != "" && g.enforces() {
 		return caddyhttp.Error(http.StatusBadRequest, errors.New("the request target is not an http URL"))
 	}
 
-	// The store outlives the handler while requests use it.
+	// A reload may clean the handler up now. The store stays open for this request.
 	share, leave, err := g.Store.Enter()
 	if err != nil {
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
@@ -116,82 +122,87 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	// More conditions than any honest client sends aren't even evaluated.
 	if request.TooManyConditions() && g.enforces() {
-		return respond.Refuse(answer.TooLarge())
+		return responder.Refuse(answer.TooLarge())
 	}
 
-	x := g.exchange(share, w, request, target, next)
+	x := g.newExchange(share, w, request, target, next)
 	switch {
 	case request.Class == resource.Read:
-		// Forwarded, labelled with its validators, and compared with this very
-		// response.
+		// Forwarded. The response is labelled with its validators, and the
+		// conditions are evaluated against them.
 		return x.read()
 	case !g.enforces():
 		// Forwarded, and evaluated only for the report.
 		return x.reportWrite()
 	case request.Conditional:
-		// Evaluated before the backend hears of it, and performed alone.
+		// Evaluated before the backend hears of it, and forwarded alone.
 		return x.writeConditional()
 	case x.mustBeConditional():
-		return x.answer.Refuse(answer.ConditionRequired())
+		return x.responder.Refuse(answer.ConditionRequired())
 	default:
 		// Forwarded, but not while a conditional write is in flight.
 		return x.writeUnconditional()
 	}
 }
 
-// enforces reports whether conditions that don't hold refuse a request.
+// enforces reports whether requests are refused if their conditions don't hold.
 func (g *Gateway) enforces() bool { return g.Answers.Mode == answer.Enforce }
 
-// responder returns what answers a request that is about a resource.
-func (g *Gateway) responder(w http.ResponseWriter, r *resource.Request, about resource.Subject) *answer.Responder {
+// newResponder returns the responder for a request that is about a resource.
+func (g *Gateway) newResponder(w http.ResponseWriter, r *resource.Request, about resource.Subject) *answer.Responder {
 	return &answer.Responder{Config: g.Answers, Writer: w, Request: r, Key: about.Key}
 }
 
-// nested reports whether an outer handler of the chain already looks after the
-// same resource: a write that waited for it would wait forever. Handlers further
-// in are told in turn.
-func nested(r *resource.Request, own resource.Subject) bool {
-	return slices.Contains(announce(r, own.Key), own.Key)
+// announcedVar is the variable in which handlers announce the keys of what they
+// protect, for handlers further in.
+const announcedVar = "preconditions.resources"
+
+// protectedOutside reports whether a handler further out already protects a
+// resource. A write that waited for that handler would wait forever.
+func protectedOutside(r *resource.Request, s resource.Subject) bool {
+	return slices.Contains(announced(r), s.Key)
 }
 
-// announce tells nested handlers a key, and returns the keys that outer handlers
-// have announced.
-func announce(r *resource.Request, key string) (outer []string) {
-	const name = "preconditions.resources"
-	outer, _ = caddyhttp.GetVar(r.Context(), name).([]string)
-	caddyhttp.SetVar(r.Context(), name, append(slices.Clip(outer), key))
-	return outer
+// announce tells handlers further in that this one protects a resource.
+func announce(r *resource.Request, s resource.Subject) {
+	caddyhttp.SetVar(r.Context(), announcedVar, append(slices.Clip(announced(r)), s.Key))
+}
+
+// announced returns the keys that handlers have announced so far.
+func announced(r *resource.Request) []string {
+	keys, _ := caddyhttp.GetVar(r.Context(), announcedVar).([]string)
+	return keys
 }
 
 // exchange is one request on its way through the gateway.
 type exchange struct {
 	*Gateway
-	share   *storeshare.Share
-	w       http.ResponseWriter
-	r       *http.Request
-	next    caddyhttp.Handler
-	request *resource.Request
-	plan    relation.Plan
-	reader  *knowledge.Reader
-	answer  *answer.Responder
+	share     *storeshare.Share
+	rw        http.ResponseWriter
+	request   *resource.Request
+	r         *http.Request // the HTTP request in request
+	next      caddyhttp.Handler
+	plan      relation.Plan
+	reader    *knowledge.Reader
+	responder *answer.Responder
 }
 
-// exchange prepares a request to be served. Own is its target.
-func (g *Gateway) exchange(share *storeshare.Share, w http.ResponseWriter, r *resource.Request, own resource.Subject, next caddyhttp.Handler) *exchange {
-	plan := g.Rules.Plan(r, own)
+// newExchange plans how a request is served.
+func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r *resource.Request, target resource.Subject, next caddyhttp.Handler) *exchange {
+	plan := g.Rules.Plan(r, target)
 	if plan.Guarded {
-		announce(r, plan.Subject.Key)
+		announce(r, plan.Subject)
 	}
 	return &exchange{
-		Gateway: g,
-		share:   share,
-		w:       w,
-		r:       r.Request,
-		next:    next,
-		request: r,
-		plan:    plan,
-		reader:  &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
-		answer:  g.responder(w, r, plan.Subject),
+		Gateway:   g,
+		share:     share,
+		rw:        w,
+		request:   r,
+		r:         r.Request,
+		next:      next,
+		plan:      plan,
+		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
+		responder: g.newResponder(w, r, plan.Subject),
 	}
 }
 
@@ -203,10 +214,10 @@ func (x *exchange) waiting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(x.r.Context(), x.Wait)
 }
 
-// markChanged invalidates resources. What the store can't be told now, it is told
+// invalidate invalidates resources. What the store can't be told now, it is told
 // before it is trusted again.
-func (x *exchange) markChanged(keys []string) {
+func (x *exchange) invalidate(keys []string) {
 	for _, key := range keys {
-		_ = x.share.MarkChanged(x.r.Context(), key, x.Terms)
+		_ = x.share.InvalidateOrJournal(x.r.Context(), key, x.Terms)
 	}
 }

@@ -40,12 +40,12 @@ func ParseItemRule(array, path, member string) (r ItemRule, err error) {
 }
 
 const (
-	// maxItems is how many items of a list get their tags.
+	// maxItems is the number of items of a list that can get their tags.
 	maxItems = 1000
-	// maxItemReads is how many of them are read from the store at once.
+	// maxItemReads is the number of items that are read from the store at once.
 	maxItemReads = 16
-	// maxItemProbes is for how many of them the origin is asked, and
-	// maxItemProbesAtOnce for how many at once.
+	// maxItemProbes limits the number of items for which the origin is asked,
+	// maxItemProbesAtOnce the number at once.
 	maxItemProbes       = 64
 	maxItemProbesAtOnce = 4
 )
@@ -66,20 +66,21 @@ type item struct {
 	reader *knowledge.Reader
 
 	candidates []validator.ETag // the tags that the item may have
-	certain    bool             // whether it is sure to have the first one
+	certain    bool             // whether the first one is its tag for sure
 
 	view  knowledge.View
 	known bool           // whether the store could be asked
-	open  bool           // whether only the origin can tell
-	tag   validator.ETag // that the item gets
+	open  bool           // whether only the origin can tell the tag
+	tag   validator.ETag // to put into the list; invalid for none
 }
 
 // lists reports whether the response may be a list.
 func (rd *reading) lists() bool { return rd.Items != nil && !rd.request.Signed }
 
-// tagItems returns the content of a list with the tags of its items in it. It
-// changes the representation that is sent: different bytes have a different tag,
-// and no date, because the same list with other tags in it would share that date.
+// tagItems returns the content of a list with the tags of its items in it. It also
+// changes the validators of the representation. Different bytes have a different
+// tag. They have no date, because the same list with other tags in it would share
+// that date.
 func (rd *reading) tagItems(status int, header http.Header, r *validator.Representation, content []byte) ([]byte, bool) {
 	if !rd.lists() || !proxyhooks.AcceptsInsertions(status, header) {
 		return nil, false
@@ -113,14 +114,14 @@ type list struct {
 	content []byte
 }
 
-// insertions returns the tags that are put into the list.
+// insertions returns the tags to put into the list.
 func (l *list) insertions() (insertions []proxyhooks.Insertion) {
 	if !utf8.Valid(l.content) || !json.Valid(l.content) {
 		return nil
 	}
 	items := l.items()
 	concurrently.Do(maxItemReads, items, (*item).decide)
-	l.probe(slices.DeleteFunc(slices.Clone(items), func(i *item) bool { return !i.open }))
+	l.probeItems(slices.DeleteFunc(slices.Clone(items), func(i *item) bool { return !i.open }))
 	for _, i := range items {
 		if i.tag.Valid {
 			insertions = append(insertions, i.Insertion(i.member, i.tag))
@@ -144,7 +145,7 @@ func (l *list) items() (items []*item) {
 	return items
 }
 
-// item returns an item, or nil if it can't or mustn't get a tag.
+// item returns an item of the list, or nil if it can't or mustn't get a tag.
 func (l *list) item(rule ItemRule, found proxyhooks.Item) *item {
 	i := &item{Item: found, member: rule.member}
 	i.candidates, i.certain = l.Deriver.ItemTags(l.header, found.JSON)
@@ -164,8 +165,8 @@ func (l *list) item(rule ItemRule, found proxyhooks.Item) *item {
 	return i
 }
 
-// locate finds out where an item is: the target by which the client would ask for
-// it, and the target as which that request reaches the handler.
+// locate returns the target of an item: as the client would send it, and as the
+// handler would get it. It reports false if that isn't known.
 func (l *list) locate(path proxyhooks.ItemPath, i proxyhooks.Item) (original, current *url.URL, ok bool) {
 	reference, ok := path.Of(i.JSON)
 	if !ok {
@@ -190,7 +191,7 @@ func hasDots(path string) bool {
 	return slices.Contains(segments, ".") || slices.Contains(segments, "..")
 }
 
-// decide gives the item its tag, or no tag, or leaves that to the origin.
+// decide gives the item its tag, or no tag, or leaves the decision to the origin.
 func (i *item) decide() {
 	var err error
 	i.view, err = i.reader.Read()
@@ -215,10 +216,11 @@ func (i *item) take(current validator.Observed) {
 	}
 }
 
-// probe asks the origin for items, for as long as a write waits for others:
-// the list is here, and one slow item must not hold it back. The probes then end
-// as if the client had gone away, which no proxy holds against its backend.
-func (l *list) probe(items []*item) {
+// probeItems asks the origin for items. It takes no longer than a write waits for
+// others: the list is already here, and one slow item must not hold it back. The
+// probes then end as if the client had gone away, and no proxy takes that for a
+// failure of its backend.
+func (l *list) probeItems(items []*item) {
 	ctx, cancel := context.WithCancel(l.base.Context())
 	defer cancel()
 	defer time.AfterFunc(l.Wait, cancel).Stop()
@@ -226,10 +228,10 @@ func (l *list) probe(items []*item) {
 	concurrently.Do(maxItemProbesAtOnce, items[:min(len(items), maxItemProbes)], func(i *item) { l.probeItem(i, base) })
 }
 
-// probeItem asks the origin for an item and stores what that shows. That it shows
-// nothing isn't stored: an item of a list exists somewhere, if not for this
-// client or behind these handlers. Base is the request for the list, before next
-// changed it.
+// probeItem asks the origin for an item and stores what the response shows. It
+// doesn't store that an item is absent: an item of a list exists somewhere, if not
+// for this client or behind these handlers. Base is the request for the list,
+// before next changed it.
 func (l *list) probeItem(i *item, base *http.Request) {
 	r := i.reader.Subject.Request(base)
 	p := proxyhooks.Probe(r.Context(), l.next, r, l.Deriver, l.Buffer)

@@ -20,9 +20,10 @@ type reading struct {
 	view     knowledge.View
 	known    etagcache.Stored // what was known of the variant before
 	storable bool             // whether what the response shows may be stored
-	ranges   []string         // the Range that the backend doesn't get but the client may
+	ranges   []string         // the Range field, if this handler has to obey it
 
-	// base is the request before next changed it, if others may be made of it.
+	// base is the request before next changed it, if other requests may be derived
+	// from it.
 	base *http.Request
 
 	header http.Header // of the response, once it is there
@@ -37,8 +38,8 @@ func (x *exchange) read() error {
 	if rd.mayProbe() || rd.lists() {
 		rd.base = x.r.Clone(x.r.Context())
 	}
-	restore := proxyhooks.EditHeader(x.r.Header, rd.forwarded())
-	capture := proxyhooks.NewCapture(x.w, x.Deriver, rd)
+	restore := proxyhooks.EditHeader(x.r.Header, rd.forwardedFields())
+	capture := proxyhooks.NewCapture(x.rw, x.Deriver, rd)
 	capture.BufferParts, capture.BufferItems = rd.ranges != nil, rd.lists()
 	err = capture.Serve(x.next, x.r)
 	restore()
@@ -46,18 +47,17 @@ func (x *exchange) read() error {
 		return rd.send(rd.reply)
 	}
 	if rd.header == nil { // there was no response
-		rd.answer.Report(answer.Read, "")
+		rd.responder.Report(answer.Read, "")
 	}
 	return err
 }
 
-// forwarded returns the request fields that the backend gets in a different form
-// than the client sent them. With the identity coding, one content has one tag.
-// The backend has never heard of the handler's tags, so it must not see
-// conditions that are evaluated here. With its own tags it may spare itself the
-// content. It never gets an If-Match, because it may not know the spelling of
-// the tag.
-func (rd *reading) forwarded() map[string][]string {
+// forwardedFields returns the request fields to change for the backend. With the
+// identity coding, one content has one tag. The backend doesn't know the handler's
+// tags, so it doesn't get the conditions, which are evaluated here. It does get an
+// If-None-Match with its own tags, and may then leave out the content. It never
+// gets an If-Match, because it may not know the spelling of the tag.
+func (rd *reading) forwardedFields() map[string][]string {
 	if rd.request.Signed {
 		return nil
 	}
@@ -77,17 +77,17 @@ func (rd *reading) forwarded() map[string][]string {
 		// HEAD has no parts (RFC 9110, section 14.2).
 		changes["Range"], changes["If-Range"] = nil, nil
 	case !c.Empty(), ifRange != nil && !(own && !marked(ifRange, rd.known.ETag)):
-		// A part shows no tag to evaluate the conditions against, and a backend that
-		// doesn't know the tag must not choose the part.
+		// A 206 shows no tag to evaluate the conditions against, and a backend that
+		// doesn't know the tag in If-Range must not evaluate it.
 		rd.ranges = rd.r.Header["Range"]
 		changes["Range"], changes["If-Range"] = nil, nil
 	}
 	return changes
 }
 
-// marked reports whether an If-Range carries a tag with a mark that was added on
-// its way to the client. A backend that ignored the mark would send a part of a
-// different representation than the client has.
+// marked reports whether an If-Range carries the tag with a mark, which was added
+// on the way to the client (such as -gzip). A backend that ignores the mark would
+// send a part of a representation that the client doesn't have.
 func marked(ifRange []string, tag validator.ETag) bool {
 	if len(ifRange) != 1 {
 		return false
@@ -107,7 +107,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if s.Versioned {
 		o = rd.version(o, from)
 	}
-	rd.label(header, o)
+	rd.setValidators(header, o)
 	if s.Known && !s.Untagged && !s.Versioned {
 		rd.observe(o, from)
 	}
@@ -121,26 +121,26 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	switch {
 	case rd.request.TooManyConditions(): // so the mode is report
 		f := answer.TooLarge()
-		rd.answer.Report(f.Outcome, f.Reason)
+		rd.responder.Report(f.Outcome, f.Reason)
 	case o.State != validator.Present || rd.request.Conditions.Empty():
-		rd.answer.Report(answer.Read, "")
+		rd.responder.Report(answer.Read, "")
 	default:
 		rd.reply, matched = rd.decide(withWeakTag(current, header))
 	}
 	if rd.reply.kind == asIs {
-		rd.reply = rd.content(status, header, current, matched, s)
+		rd.reply = rd.contentReply(status, header, current, matched, s)
 	}
 	return rd.reply.kind == asIs
 }
 
-// label puts the validators of a representation on a response.
-func (rd *reading) label(header http.Header, o validator.Observed) {
+// setValidators puts the validators of a representation on a response.
+func (rd *reading) setValidators(header http.Header, o validator.Observed) {
 	switch {
 	case o.ETag.Valid:
 		header["Etag"] = []string{o.ETag.String()}
 	case rd.Deriver.MayReplaceTag(header):
-		// A part, a 304 or content that is too large has a tag of the backend's here,
-		// but the whole has another.
+		// The backend's tag on a part, on a 304 or on content that is too large isn't
+		// the tag that a whole representation gets.
 		delete(header, "Etag")
 	}
 	if o.WeakDate {
@@ -159,30 +159,30 @@ func withWeakTag(r validator.Representation, header http.Header) validator.Repre
 }
 
 // decide evaluates the conditions against the representation that is about to be
-// sent. It returns what is sent in its place, and the listed tag that matched.
+// sent. It returns what to send in its place, and the listed tag that matched.
 func (rd *reading) decide(current validator.Representation) (reply, validator.ETag) {
 	res := rd.request.Evaluate(current)
 	switch res.Verdict {
 	case validator.NotModified:
-		rd.answer.Report(answer.Unmodified, "")
-		rd.answer.ReportCondition(res.Field, current.ETag)
+		rd.responder.Report(answer.Unmodified, "")
+		rd.responder.ReportCondition(res.Field, current.ETag)
 		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res.Matched
 	case validator.False, validator.Unverifiable:
-		f := rd.answer.ConditionFailed(res, current)
-		rd.answer.Report(f.Outcome, f.Reason)
+		f := rd.responder.ConditionFailed(res, current)
+		rd.responder.Report(f.Outcome, f.Reason)
 		if !rd.enforces() {
-			rd.answer.ReportCondition(res.Field, current.ETag)
+			rd.responder.ReportCondition(res.Field, current.ETag)
 			return reply{}, validator.ETag{}
 		}
 		return reply{kind: refused, refusal: f}, validator.ETag{}
 	default:
-		rd.answer.Report(answer.Read, "")
+		rd.responder.Report(answer.Read, "")
 		return reply{}, res.Matched
 	}
 }
 
-// version gives o the tag that the version of the resource stands for, once that
-// is stored: otherwise nobody would notice when the resource is written.
+// version gives o the tag of the resource's version, if the version could be
+// stored: otherwise nobody would notice when the resource is written.
 func (rd *reading) version(o validator.Observed, header http.Header) validator.Observed {
 	if rd.storable {
 		tagged := rd.view.Versioned(o, header, rd.known.Observed, rd.view.Entry().Epoch)
@@ -198,13 +198,14 @@ func (rd *reading) Late(o validator.Observed) {
 	rd.observe(o, rd.header)
 }
 
-// mayProbe reports whether a GET may say what this request, a HEAD, doesn't show.
+// mayProbe reports whether the handler may send a GET to find out what this
+// request, a HEAD, doesn't show.
 func (rd *reading) mayProbe() bool { return rd.r.Method == http.MethodHead && !rd.request.Signed }
 
-// shownByGet finds out with a GET what a HEAD doesn't show. It returns that with
-// the header of the GET, because HEAD may leave out fields that tell what the
-// response depends on (RFC 9110, section 9.3.2). If the GET shows no tag either,
-// it returns what it was given.
+// shownByGet finds out with a GET what a HEAD doesn't show. It also returns the
+// header of the GET, because HEAD may leave out fields that say what the response
+// depends on (RFC 9110, section 9.3.2). If the GET shows no tag either, it returns
+// its arguments.
 func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhooks.Shown, http.Header) {
 	if rd.Deriver.TooLarge(header) {
 		return s, header
@@ -217,8 +218,8 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 }
 
 // observe stores what a response showed, unless the store already knows it. It
-// reports whether the store knows it then. A 404 to a HEAD may only mean that the
-// backend has no HEAD; a GET will tell, if the handler can send one.
+// reports whether the store knows it afterwards. A 404 to a HEAD isn't stored if
+// the handler can send a GET: it may only mean that the backend has no HEAD.
 func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	if !rd.storable || o.State == validator.Absent && rd.mayProbe() {
 		return false
@@ -243,17 +244,18 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 }
 
 // forget drops what is stored of a resource that now belongs to too many groups:
-// an invalidation of one of them would pass unnoticed.
+// nobody would notice the invalidation of a group that can't be stored.
 func (rd *reading) forget(header http.Header) {
 	if rd.view.TooManyGroups(header) && len(rd.view.Entry().Variants) > 0 {
 		key := rd.plan.Subject.Key
-		if err := rd.share.MarkChanged(rd.r.Context(), key, rd.Terms); err != nil {
+		if err := rd.share.InvalidateOrJournal(rd.r.Context(), key, rd.Terms); err != nil {
 			rd.Logger.Warn("a change could not be stored", zap.String("resource", key), zap.Error(err))
 		}
 	}
 }
 
-// noteChange names a resource that is never the same twice.
+// noteChange notes whether a variant has changed since the last read. It warns of a
+// resource that differs on every read.
 func (rd *reading) noteChange(variant string, changed bool) {
 	key := rd.plan.Subject.Key
 	if rd.share.Unstable.Note(key, variant, changed) {

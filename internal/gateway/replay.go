@@ -10,29 +10,27 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// A receipt identifies a write that has succeeded: a digest of the request but
-// for its content, a digest of the content, and the status of the answer.
-
-// newReceipt returns the receipt of a request, or nothing if its content isn't
-// known.
-func newReceipt(request string, content *[sha256.Size]byte, status int) string {
+// newReceipt returns the receipt of a write that has succeeded. It consists of a
+// digest of the request without its content, a digest of the content, and the
+// status of the answer. The receipt is empty if the content isn't known.
+func newReceipt(digest string, content *[sha256.Size]byte, status int) string {
 	if content == nil {
 		return ""
 	}
-	return request + "." + base64.RawURLEncoding.EncodeToString(content[:12]) + "." + strconv.Itoa(status)
+	return digest + "." + base64.RawURLEncoding.EncodeToString(content[:12]) + "." + strconv.Itoa(status)
 }
 
-// identifyingFields are the fields, besides conditions and overrides, that tell
-// one request from another: who sends it, the key by which the client itself
-// tells its requests apart, what its content is, and what WebDAV is to do (RFC
-// 4918, section 10).
+// identifyingFields are the fields, besides conditions and overrides, by which two
+// requests differ: who sends it, the key by which the client itself tells its
+// requests apart, what the content is, and what WebDAV should do (RFC 4918,
+// section 10).
 var identifyingFields = [...]string{
 	"Authorization", "Cookie", "Idempotency-Key",
 	"Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
 	"Depth", "Destination", "Overwrite",
 }
 
-// requestDigest identifies a request but for its content.
+// requestDigest identifies a request, except for its content.
 func requestDigest(x *exchange) string {
 	h := sha256.New()
 	c := x.request.Conditions
@@ -57,8 +55,8 @@ func requestDigest(x *exchange) string {
 // request before, if that request led to the current state, and zero otherwise.
 func (d decision) replayedStatus(x *exchange) (status int, err error) {
 	known, receipt := d.view.Stored(), d.view.Entry().Receipt
-	request, rest, _ := strings.Cut(receipt, ".")
-	if !x.Replay || d.result.Verdict != validator.False || request == "" || request != requestDigest(x) ||
+	digest, rest, _ := strings.Cut(receipt, ".")
+	if !x.Replay || d.result.Verdict != validator.False || digest == "" || digest != requestDigest(x) ||
 		known.State == validator.Unknown || !known.SameValidators(d.current) {
 		return 0, nil
 	}
@@ -75,7 +73,7 @@ func (d decision) replayedStatus(x *exchange) (status int, err error) {
 		defer done()
 		content, ok = proxyhooks.ContentDigest(x.r)
 	}
-	if !ok || newReceipt(request, &content, status) != receipt {
+	if !ok || newReceipt(digest, &content, status) != receipt {
 		return 0, nil
 	}
 	return status, nil

@@ -22,7 +22,7 @@ type reply struct {
 type replyKind uint8
 
 const (
-	asIs        replyKind = iota // the response itself
+	asIs        replyKind = iota // nothing: the response itself is sent
 	notModified                  // 304
 	refused                      // a refusal
 	changed                      // the response with different content
@@ -36,20 +36,21 @@ func (rd *reading) send(r reply) error {
 		rd.sendNotModified(r.tag)
 		return nil
 	case refused:
-		return rd.answer.SendRefusal(r.refusal)
+		return rd.responder.SendRefusal(r.refusal)
 	case parts:
-		proxyhooks.SendParts(rd.w, r.parts, r.content)
+		proxyhooks.SendParts(rd.rw, r.parts, r.content)
 		return nil
 	default:
-		rd.w.WriteHeader(r.status)
-		_, err := rd.w.Write(r.content)
+		rd.rw.WriteHeader(r.status)
+		_, err := rd.rw.Write(r.content)
 		return err
 	}
 }
 
 // tagToConfirm returns the tag that a 304 carries: the one by which the client
-// knows the representation. A weak one stays only if it is that of a list
-// without the tags of its items while the client has the list with them.
+// knows the representation. A client that listed a weak tag gets the current one,
+// unless its tag has the mark of items: then it has the list with the tags of its
+// items, and the current tag belongs to the list without them.
 func tagToConfirm(matched, current validator.ETag) validator.ETag {
 	withItems := matched.Unmarked()[1].Valid
 	if matched.Valid && (!matched.Weak || withItems) {
@@ -61,7 +62,7 @@ func tagToConfirm(matched, current validator.ETag) validator.ETag {
 // sendNotModified sends 304 with the fields of the response that it stands for
 // (RFC 9110, section 15.4.5). Without a tag it carries the date.
 func (rd *reading) sendNotModified(tag validator.ETag) {
-	header := rd.w.Header()
+	header := rd.rw.Header()
 	location, modified := header["Content-Location"], header["Last-Modified"]
 	answer.RemoveRepresentationMetadata(header)
 	if location != nil {
@@ -73,12 +74,12 @@ func (rd *reading) sendNotModified(tag validator.ETag) {
 	case modified != nil:
 		header["Last-Modified"] = modified
 	}
-	rd.w.WriteHeader(http.StatusNotModified)
+	rd.rw.WriteHeader(http.StatusNotModified)
 }
 
-// content returns what becomes of the content of a response whose conditions
-// hold: tags are put into the items of a list, and parts are cut out.
-func (rd *reading) content(status int, header http.Header, current validator.Representation, matched validator.ETag, s proxyhooks.Shown) reply {
+// contentReply returns what to send in place of a response whose conditions hold:
+// a list with the tags of its items, or the parts that Range asks for.
+func (rd *reading) contentReply(status int, header http.Header, current validator.Representation, matched validator.ETag, s proxyhooks.Shown) reply {
 	content := s.Content
 	r := reply{}
 	if tagged, ok := rd.tagItems(status, header, &current, content); ok {
@@ -91,11 +92,11 @@ func (rd *reading) content(status int, header http.Header, current validator.Rep
 	return r
 }
 
-// cut returns the parts that the client asks for, if the backend wasn't asked for
-// them. What an If-Range says counts only now that the conditions hold (RFC 9110,
-// section 13.2.2). An If-Match may ask for the rest of what its tag belongs to
-// (section 13.1.1); a tag that matches only without its mark belongs to other
-// bytes.
+// cut returns the parts that Range asks for, if the backend didn't get that field.
+// If-Range counts only now that the conditions hold (RFC 9110, section 13.2.2).
+// With If-Match, Range asks for the rest of the bytes that the tag belongs to
+// (section 13.1.1). A tag that matched only without its mark belongs to different
+// bytes, so nothing is cut.
 func (rd *reading) cut(status int, r validator.Representation, matched validator.ETag, content []byte) ([]proxyhooks.Part, bool) {
 	if status != http.StatusOK || rd.ranges == nil || content == nil || !r.ETag.Valid ||
 		matched.Valid && matched != r.ETag ||

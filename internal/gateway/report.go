@@ -9,7 +9,7 @@ import (
 )
 
 // reportWrite forwards a write whatever its conditions say, and reports what
-// would have become of it. Nobody waits for anybody.
+// would have become of it. It waits for no other write.
 func (x *exchange) reportWrite() error {
 	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, false)
 	if err != nil {
@@ -22,16 +22,17 @@ func (x *exchange) reportWrite() error {
 			zap.Int("status", f.Status), zap.String("outcome", string(f.Outcome)), zap.String("reason", f.Reason),
 			zap.String("method", x.r.Method), zap.String("resource", x.plan.Subject.Key))
 	}
-	x.markChanged(x.plan.ChangedKeys()[1:])
+	x.invalidate(x.plan.ChangedKeys()[1:])
 	w := x.newWriting()
-	w.marks = true
+	w.invalidateAfter = true
 	w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
 	defer w.release()
 	return w.forward(decision{outcome: f.Outcome, reason: f.Reason, field: f.Condition, current: current})
 }
 
-// foresee returns the refusal that the request would get, or one without a status
-// but with the outcome, and what is current.
+// foresee returns the refusal that the write would get, and what its condition was
+// compared with. The refusal of a write that would pass has an outcome, but no
+// status.
 func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	if x.request.TooManyConditions() {
 		return answer.TooLarge(), validator.Observed{}
@@ -41,7 +42,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	}
 	view, err := x.reader.Read()
 	if err != nil {
-		return x.answer.CannotTell("the store is out of reach"), validator.Observed{}
+		return x.responder.CannotTell("the store is out of reach"), validator.Observed{}
 	}
 	known := view.Selected()
 	current := known.Observed
@@ -49,12 +50,9 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
 		p := x.probe(x.r.Context())
 		if !p.Known {
-			return x.answer.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
+			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
 		}
-		if current = p.Observed; p.Versioned {
-			current = view.Versioned(current, p.Header, known.Observed, view.Entry().Epoch)
-		}
-		res = view.Evaluate(current, known)
+		current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
 	}
 	switch res.Verdict {
 	case validator.True:
@@ -62,7 +60,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	case validator.Unconditional:
 		return x.foreseeUnconditional(), current
 	default:
-		return x.answer.ConditionFailed(res, current.Representation), current
+		return x.responder.ConditionFailed(res, current.Representation), current
 	}
 }
 

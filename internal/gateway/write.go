@@ -23,17 +23,17 @@ import (
 func (x *exchange) writeConditional() error {
 	// A condition that can't hold in any state needs no store.
 	if res := x.request.Evaluate(validator.Representation{}); res.Verdict == validator.False {
-		return x.answer.Refuse(x.answer.ConditionFailed(res, validator.Representation{}))
+		return x.responder.Refuse(x.responder.ConditionFailed(res, validator.Representation{}))
 	}
 
-	// The cheapest refusal: on what is known, before the content is read.
+	// Refuse on what is stored if that suffices: it is cheapest before the content
+	// is read.
 	view, err := x.lookUp()
 	if err != nil {
-		return x.notAcquired(err).conclude(x)
+		return x.decideOnError(err).conclude(x)
 	}
-	known := view.Selected()
-	if res := view.Evaluate(known.Observed, known); !view.Busy() && x.refutes(res) {
-		return refutedBy(view, res, known.Observed).conclude(x)
+	if stored, res := view.EvaluateStored(); x.refutes(res) {
+		return refutedBy(view, res, stored.Observed).conclude(x)
 	}
 
 	// A client that sends slowly, or never finishes, must not keep others waiting.
@@ -57,15 +57,31 @@ func (x *exchange) writeUnconditional() error {
 	}
 	defer done()
 	if x.ForwardUnconditional {
-		return x.forwardMarked()
+		return x.forwardAtOnce()
 	}
 	w := x.newWriting()
 	defer w.release()
 	return w.carryOut(w.decideUnconditional())
 }
 
-// carryOut does what was decided. If the write isn't forwarded, it is released
-// before it is answered, so that nobody waits for a slow client.
+// forwardAtOnce forwards a write without waiting for others, and invalidates what
+// it changes before and after.
+func (x *exchange) forwardAtOnce() error {
+	if err := x.share.CatchUp(x.r.Context(), x.Terms); err != nil {
+		return x.writeWithoutStore()
+	}
+	for _, key := range x.plan.ChangedKeys() {
+		if err := x.share.Invalidate(x.r.Context(), key, x.Terms); err != nil {
+			return x.writeWithoutStore()
+		}
+	}
+	w := x.newWriting()
+	w.invalidateAfter = true
+	return w.forward(decision{outcome: answer.Unconditional})
+}
+
+// carryOut does what was decided. A write that isn't forwarded is released before
+// it is answered: the client may be slow, and others wait.
 func (w *writing) carryOut(d decision) error {
 	if d.kind == forward {
 		return w.forward(d)
@@ -74,33 +90,35 @@ func (w *writing) carryOut(d decision) error {
 	return d.conclude(w.exchange)
 }
 
-// decision is what becomes of a write.
+// decision is what becomes of a write. The other fields depend on its kind.
 type decision struct {
 	kind kind
 
-	// To forward a write: its outcome, the field that decided, and what it was
-	// compared with.
+	// For forward: what to report, and the field that decided.
 	outcome answer.Outcome
 	reason  string
 	field   validator.Field
+
+	// For forward and refuted: what the condition was compared with.
 	current validator.Observed
 
-	refusal answer.Refusal    // to refuse
-	probed  proxyhooks.Probed // to relay
-	result  validator.Result  // to refute current
-	view    knowledge.View    // likewise
+	// For refuted: how the condition was evaluated.
+	result validator.Result
+	view   knowledge.View
+
+	refusal answer.Refusal    // for refuse
+	probed  proxyhooks.Probed // for relay
 }
 
-// kind is what a decision decides.
 type kind uint8
 
 const (
-	forward      kind = iota // let the backend have it
+	forward      kind = iota // to the backend
 	refuse                   // answer with a refusal
-	refuted                  // answer that the condition is false for what is current
+	refuted                  // answer that the condition doesn't hold, or replay
 	relay                    // answer as the origin answered a probe
 	withoutStore             // go on without the store, or refuse, as configured
-	clientGone               // nobody is there to be answered
+	clientGone               // nobody is left to answer
 )
 
 func refuseWith(f answer.Refusal) decision { return decision{kind: refuse, refusal: f} }
@@ -109,29 +127,29 @@ func refutedBy(v knowledge.View, res validator.Result, current validator.Observe
 	return decision{kind: refuted, view: v, result: res, current: current}
 }
 
-// lookUp returns what this node saw last if the condition holds for it, because
-// the claim will tell whether it is current. Otherwise it reads the store.
+// lookUp returns what this node saw last if the condition holds for it: the claim
+// then tells whether that is current. Otherwise it reads the store.
 func (x *exchange) lookUp() (knowledge.View, error) {
 	if view, ok := x.reader.Recent(); ok {
-		if known := view.Selected(); view.Evaluate(known.Observed, known).Verdict == validator.True {
+		if _, res := view.EvaluateStored(); res.Verdict == validator.True {
 			return view, nil
 		}
 	}
 	return x.reader.Read()
 }
 
-// refutes reports whether a write is refused on what is stored, for which its
-// condition came to res.
+// refutes reports whether res, the result for what is stored, is enough to refuse
+// the write.
 func (x *exchange) refutes(res validator.Result) bool {
 	return res.Verdict == validator.False && !x.Verify.Refused
 }
 
-// decide takes the claim, unless what is known by then refutes the condition, and
+// decide takes the claim, unless what is stored by then refutes the condition, and
 // decides under the claim.
 func (w *writing) decide(view knowledge.View) decision {
 	waiting, cancel := w.waiting()
 	defer cancel()
-	var known etagcache.Stored
+	var stored etagcache.Stored
 	var res validator.Result
 	claimed, err := w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
 		switch {
@@ -143,61 +161,53 @@ func (w *writing) decide(view knowledge.View) decision {
 		if err != nil {
 			return "", false, err
 		}
-		known = etagcache.Stored{}
-		if !view.Busy() {
-			known = view.Selected()
-		}
-		res = view.Evaluate(known.Observed, known)
+		stored, res = view.EvaluateStored()
 		return view.Entry().Epoch, !w.refutes(res), nil
 	})
 	switch {
 	case err != nil:
-		return w.notAcquired(err)
+		return w.decideOnError(err)
 	case !claimed:
-		return refutedBy(view, res, known.Observed)
+		return refutedBy(view, res, stored.Observed)
 	}
-	return w.decideClaimed(view, known, res)
+	return w.decideClaimed(view, stored, res)
 }
 
-// decideClaimed decides under the claim: it confirms what is known where that is
-// needed, and evaluates the condition again.
-func (w *writing) decideClaimed(view knowledge.View, known etagcache.Stored, res validator.Result) decision {
-	// A group of the resource may have changed since it was read.
-	if res.Verdict == validator.True && (w.request.Signed || !w.Verify.needed(known.Age)) {
+// decideClaimed decides under the claim. It confirms what is stored, by reading
+// the groups again or by asking the origin, and evaluates the condition again.
+func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, res validator.Result) decision {
+	// If what is stored is all that lets the write pass, make sure that no group of
+	// the resource has changed since it was read.
+	if res.Verdict == validator.True && (w.request.Signed || !w.Verify.needed(stored.Age)) {
 		var err error
 		if view, err = view.Confirm(); err != nil {
-			return w.notAcquired(err)
+			return w.decideOnError(err)
 		}
-		known = view.Selected()
-		res = view.Evaluate(known.Observed, known)
+		stored, res = view.EvaluateStored()
 	}
 	w.view = view
-	current := known.Observed
+	current := stored.Observed
 	switch {
 	case w.request.Signed:
 		if res.Verdict != validator.True {
 			return refuseWith(answer.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
 		}
-	case res.Verdict != validator.True || w.Verify.needed(known.Age):
+	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
 		p := w.probe(w.r.Context())
 		if !p.Known {
 			return w.notProbed(p, res.Field)
 		}
-		current = p.Observed
-		if p.Versioned {
-			current = view.Versioned(current, p.Header, known.Observed, w.holds.Token())
-		}
+		current, res = view.EvaluateProbed(p, stored, w.holds.Token())
 		if o, ok := view.Observation(current, p.Header); ok {
 			w.before = &o
 		}
-		res = view.Evaluate(current, known)
 	}
 	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current}
 	switch res.Verdict {
 	case validator.True:
 	case validator.Unconditional:
-		// The origin has no modification date. The condition must be ignored then
-		// (RFC 9110, section 13.1.4), which leaves none.
+		// The origin has no modification date, so the condition must be ignored (RFC
+		// 9110, section 13.1.4), and the write has no other.
 		if w.mustBeConditional() {
 			return refuseWith(answer.ConditionRequired())
 		}
@@ -205,21 +215,22 @@ func (w *writing) decideClaimed(view knowledge.View, known etagcache.Stored, res
 	default:
 		return refutedBy(view, res, current)
 	}
-	return w.decideLast(d)
+	return w.decideFinally(d)
 }
 
-// decideLast moves the subtree epochs and makes sure that the claim still holds.
-func (w *writing) decideLast(d decision) decision {
+// decideFinally moves the subtree epochs. It returns d if the client is still there
+// and the write still holds everything that it has taken.
+func (w *writing) decideFinally(d decision) decision {
 	if w.request.Gone() {
 		return decision{kind: clientGone}
 	}
 	waiting, cancel := w.waiting()
 	defer cancel()
 	if err := w.holds.AcquireSubtrees(waiting, w.plan); err != nil {
-		return w.notAcquired(err)
+		return w.decideOnError(err)
 	}
 	if w.holds.Lost() {
-		return refuseWith(w.answer.CannotTell("the claim was lost before the request was forwarded"))
+		return refuseWith(w.responder.CannotTell("the claim was lost before the request was forwarded"))
 	}
 	return d
 }
@@ -231,22 +242,23 @@ func (w *writing) decideUnconditional() decision {
 	defer cancel()
 	switch err := w.holds.AcquirePass(waiting, w.plan); {
 	case err != nil:
-		return w.notAcquired(err)
+		return w.decideOnError(err)
 	case w.request.Gone():
 		return decision{kind: clientGone}
 	case w.holds.Lost():
-		return refuseWith(w.answer.CannotTell("the pass was lost before the request was forwarded"))
+		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded"))
 	}
 	return decision{kind: forward, outcome: answer.Unconditional}
 }
 
-// notAcquired decides about a write that got no claim or pass: it waited in vain
-// for another one, or the store can't be asked.
-func (x *exchange) notAcquired(err error) decision {
+// decideOnError decides about a write that got no claim or pass, or whose resource
+// couldn't be read: it waited in vain for another write, or the store is out of
+// reach.
+func (x *exchange) decideOnError(err error) decision {
 	switch {
 	case x.request.Gone():
 		return decision{kind: clientGone}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrTooLively):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
 		return refuseWith(answer.WriteInFlight())
 	default:
 		return decision{kind: withoutStore}
@@ -261,7 +273,7 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 	case p.Err != nil || p.Status >= 500:
 		x.Logger.Warn("the origin could not be asked",
 			zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status), zap.Error(p.Err))
-		return refuseWith(x.answer.CannotTell("the origin could not be asked for the current state"))
+		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
 	case p.Status == http.StatusUnauthorized, p.Status == http.StatusForbidden, p.Status == http.StatusProxyAuthRequired:
 		return decision{kind: relay, probed: p}
 	default:
@@ -278,8 +290,8 @@ func (x *exchange) probe(ctx context.Context) proxyhooks.Probed {
 // forwarded.
 var errGone = caddyhttp.Error(proxyhooks.StatusClientClosedRequest, context.Canceled)
 
-// contentError turns a failure to read the request content into an error of the
-// chain.
+// contentError turns a failure to read the request content into an error for
+// Caddy's error routes.
 func contentError(err error) error {
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		return he

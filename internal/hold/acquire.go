@@ -9,22 +9,23 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 )
 
-// Check decides, for the subject's entry as it is now, whether the claim is still
-// wanted. It returns the epoch that it has looked at. Entry is nil if the check
-// has to read it.
+// Check decides whether the claim is still wanted, given the subject's entry as it
+// is now. If entry is nil, the check has to read it. It returns the epoch of the
+// entry that it has looked at: the claim is granted only if that is still current.
 type Check func(entry *etagcache.Entry) (epoch string, wanted bool, err error)
 
-// maxTries bounds how often a claim is tried while the entry keeps changing
-// between the check and the claim.
+// maxTries limits how often a claim is tried.
 const maxTries = 1000
 
-// ErrTooLively means that the resource kept changing while a claim was tried.
-var ErrTooLively = errors.New("the resource changes all the time")
+// ErrKeepsChanging means that AcquireClaim gave up, because the resource changed
+// between every check and the claim after it.
+var ErrKeepsChanging = errors.New("the resource keeps changing")
 
-// AcquireClaim takes a claim on the subject of a plan, and on the others what
-// their roles ask for. Entry is the subject's entry as the caller knows it. If
-// check says that the claim is no longer wanted, AcquireClaim reports false, and
-// what it has taken so far is still held. Waiting bounds the time that it waits.
+// AcquireClaim takes a claim on the subject of a plan, and a claim or pass on each
+// of the others, as their roles demand. Entry is the subject's entry as the caller
+// knows it. If check says that the claim is no longer wanted, AcquireClaim reports
+// false and keeps what it has taken so far. The context limits only how long it
+// waits for other writes.
 func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry etagcache.Entry, check Check) (bool, error) {
 	if err := h.acquire(waiting, plan.Before()); err != nil {
 		return false, err
@@ -37,8 +38,9 @@ func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry 
 	return true, h.acquire(waiting, plan.After())
 }
 
-// AcquirePass takes a pass on the subject of a plan, and on the others what their
-// roles ask for.
+// AcquirePass takes a pass on the subject of a plan, a claim or pass on each of the
+// others, as their roles demand, and the passes on subtree epochs. It waits like
+// AcquireClaim.
 func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
 	if err := h.acquire(waiting, plan.Before()); err != nil {
 		return err
@@ -55,15 +57,16 @@ func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
 }
 
 // AcquireSubtrees invalidates everything stored below the paths that the write
-// changes as a whole. The subject may be below one of them, so a conditional
-// write does this once its condition was found true. Nobody holds a subtree
-// epoch alone, so there is nobody to wait for.
+// changes as a whole. It takes passes on their subtree epochs. The subject may be
+// below one of these paths, so a conditional write does this only after its
+// condition was found true. Nobody takes a claim on a subtree epoch, so there is
+// nobody to wait for.
 func (h *Holds) AcquireSubtrees(waiting context.Context, plan relation.Plan) error {
 	return h.acquire(waiting, plan.Subtrees)
 }
 
-// TryPass takes a pass on a resource if nobody is in the way. Otherwise the write
-// goes on without.
+// TryPass takes a pass on a resource if that is possible without waiting. Otherwise
+// the write goes on without a pass.
 func (h *Holds) TryPass(ctx context.Context, key string) {
 	taken := time.Now()
 	if grant, _, err := h.share.Pass(ctx, key, h.terms); err == nil {
@@ -72,8 +75,8 @@ func (h *Holds) TryPass(ctx context.Context, key string) {
 	}
 }
 
-// acquire takes others, so that no condition on one of them is found true while
-// the write is in flight.
+// acquire takes a claim or pass on each of others. Until they are settled, no
+// condition on any of these is found true.
 func (h *Holds) acquire(waiting context.Context, others []relation.Other) error {
 	for _, o := range others {
 		var one held
@@ -94,8 +97,8 @@ func (h *Holds) acquire(waiting context.Context, others []relation.Other) error 
 	return nil
 }
 
-// claim takes a claim as soon as no other write is in flight, unless check says
-// that it isn't wanted any more.
+// claim takes a claim once no other write is in flight, unless check says that it
+// is no longer wanted.
 func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entry, check Check) (one held, wanted bool, err error) {
 	release, waited, err := h.share.Queues.Acquire(waiting, key)
 	if err != nil {
@@ -116,8 +119,8 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		case err == nil:
 			return h.keepAlive(grant, taken), true, nil
 		case errors.Is(err, etagcache.ErrBusy):
-			// The store has reserved the turn: passes that are asked for from now
-			// on come after this claim.
+			// The store has reserved the next turn for this claim: passes that are
+			// asked for from now on come after it.
 			if err := h.share.Wait(waiting, key, now); err != nil {
 				return one, false, err
 			}
@@ -128,10 +131,10 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 			return one, false, err
 		}
 	}
-	return one, false, ErrTooLively
+	return one, false, ErrKeepsChanging
 }
 
-// claimAny takes a claim whatever the state of the entry.
+// claimAny takes a claim, whatever the entry says.
 func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
 	one, _, err := h.claim(waiting, key, nil, func(entry *etagcache.Entry) (string, bool, error) {
 		if entry != nil {
@@ -143,7 +146,7 @@ func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
 	return one, err
 }
 
-// pass takes a pass as soon as no conditional write is in flight.
+// pass takes a pass once no conditional write is in flight.
 func (h *Holds) pass(waiting context.Context, key string) (held, error) {
 	release, _, err := h.share.Queues.Acquire(waiting, key)
 	if err != nil {
@@ -153,10 +156,10 @@ func (h *Holds) pass(waiting context.Context, key string) (held, error) {
 	return h.retryPass(waiting, key)
 }
 
-// passLock takes a pass on a lock as soon as nobody has it alone. It needs no
-// queue: whoever shares a lock is in the way only of those who want it alone, and
-// the store gives them their turn. The store may not have heard of what this node
-// is writing, so the journal comes first.
+// passLock takes a pass on a lock once nobody holds a claim on it. It needs no
+// queue: passes on a lock keep out only claims, and the store reserves the turn of
+// a claim. The store may not know of writes that this node has journaled, so those
+// must end first.
 func (h *Holds) passLock(waiting context.Context, key string) (held, error) {
 	if err := h.share.WaitForJournal(waiting, key); err != nil {
 		return held{}, err
@@ -164,6 +167,7 @@ func (h *Holds) passLock(waiting context.Context, key string) (held, error) {
 	return h.retryPass(waiting, key)
 }
 
+// retryPass asks for a pass until there is no claim.
 func (h *Holds) retryPass(waiting context.Context, key string) (held, error) {
 	for {
 		taken := time.Now()

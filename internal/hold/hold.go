@@ -1,10 +1,10 @@
 // Package hold takes the claims and passes of one write, keeps them alive while
-// the backend works, and ends them with what became of the write.
+// the backend works, and ends them when the fate of the write is known.
 //
-// A claim is the exclusive right to write a resource, a pass is the shared one
-// (package etagcache). A write may need several: on its subject, on what else it
-// changes, and on the locks of trees. It takes them in the order of their keys,
-// so that no two writes wait for each other.
+// A claim is the exclusive right to write a resource, and a pass is the shared
+// right (package etagcache). A write may need several: on its subject, on what else
+// it changes, and on the locks of trees. It takes them in key order, so no two
+// writes ever wait for each other.
 package hold
 
 import (
@@ -20,11 +20,11 @@ import (
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
-// Holds are the claims and passes of one write. Its methods are called by one
-// goroutine at a time. Exactly one of Release and Settle ends them; a call of
-// either after that does nothing.
+// Holds are the claims and passes of one write. Only one goroutine at a time may
+// call its methods. The first call of Release or Settle ends them, and any later
+// call does nothing.
 type Holds struct {
-	ctx    context.Context // of the request, but never cancelled
+	ctx    context.Context // of the request, without its cancellation
 	share  *storeshare.Share
 	terms  etagcache.Terms
 	logger *zap.Logger
@@ -34,19 +34,19 @@ type Holds struct {
 	ended   bool
 }
 
-// held is one claim or pass, which is kept alive.
+// held is one claim or pass that is kept alive.
 type held struct {
 	grant etagcache.Grant
 	lease *proxyhooks.Lease
 }
 
-// New returns the holds of a write that hasn't taken any yet. The end of ctx
-// doesn't keep the store from being told what became of the write.
+// New returns the holds of a write that hasn't taken any yet. Ctx belongs to the
+// request. When it ends, the store still hears what became of the write.
 func New(ctx context.Context, share *storeshare.Share, terms etagcache.Terms, logger *zap.Logger) *Holds {
 	return &Holds{ctx: context.WithoutCancel(ctx), share: share, terms: terms, logger: logger}
 }
 
-// keepAlive keeps a claim or pass alive that was taken no earlier than at taken.
+// keepAlive keeps a claim or pass alive. The store granted it at taken or later.
 func (h *Holds) keepAlive(grant etagcache.Grant, taken time.Time) held {
 	renew := func(ctx context.Context) error { return h.share.Renew(ctx, grant, h.terms) }
 	lost := func(err error) bool { return errors.Is(err, etagcache.ErrLost) }
@@ -61,24 +61,24 @@ func (h *Holds) all() []held {
 	return append([]held{*h.subject}, h.others...)
 }
 
-// Claimed reports whether the write holds a claim on its subject. Only then can
-// it be sure that what it sees afterwards is its own doing.
+// Claimed reports whether the write holds a claim on its subject. Only then can it
+// be sure that what the origin shows afterwards is its own result.
 func (h *Holds) Claimed() bool { return h.subject != nil && !h.subject.grant.Pass }
 
-// Token returns the token of the claim or pass on the subject.
+// Token returns the token of the claim or pass on the subject. There must be one.
 func (h *Holds) Token() string { return h.subject.grant.Token }
 
-// SubjectLost returns a context that ends when the claim or pass on the subject
-// is lost. It is called only while there is one.
+// SubjectLost returns a context that ends when the claim or pass on the subject is
+// lost. There must be one.
 func (h *Holds) SubjectLost() context.Context { return h.subject.lease.Context() }
 
-// Lost reports whether anything that was held is no longer held.
+// Lost reports whether any claim or pass was lost.
 func (h *Holds) Lost() bool {
 	return slices.ContainsFunc(h.all(), func(one held) bool { return one.lease.Lost() })
 }
 
-// OnLost calls f, at most once for each claim and pass, when it is lost. The
-// calls end with stop.
+// OnLost arranges a call of f for each claim and pass that is lost. Stop cancels
+// the calls that haven't begun.
 func (h *Holds) OnLost(f func()) (stop func()) {
 	var stops []func() bool
 	for _, one := range h.all() {
@@ -91,14 +91,14 @@ func (h *Holds) OnLost(f func()) (stop func()) {
 	}
 }
 
-// Release ends what is held by a write that wasn't forwarded. If seen isn't nil,
-// it is how the origin showed the subject under the claim.
+// Release ends the holds of a write that wasn't forwarded. Seen is what the origin
+// showed of the subject under the claim, or nil.
 func (h *Holds) Release(seen *etagcache.Observation) {
 	h.Settle(proxyhooks.Refused, etagcache.Settlement{Unchanged: true, Observation: seen})
 }
 
-// Settle ends what is held, with what became of the write. The settlement is
-// that of the subject.
+// Settle ends the holds of a write with this fate. What it holds on its subject is
+// settled as given, everything else as changed.
 func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
 	if h.ended {
 		return
@@ -112,8 +112,8 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
 	}
 }
 
-// end ends one claim or pass. If the write may still land, it lets the lease run
-// out instead.
+// end ends one claim or pass. If the backend may still apply the write, it renews
+// the lease once more and lets it run out.
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	var err error
 	if fate == proxyhooks.Unanswered {
@@ -128,8 +128,8 @@ func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 		err = h.share.Settle(h.ctx, one.grant, s, h.terms)
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
-		// Others may have been let in, and have seen what was there before.
-		_ = h.share.MarkChanged(h.ctx, one.grant.Key, h.terms)
+		// The store may have let others in, which saw the state before this write.
+		_ = h.share.InvalidateOrJournal(h.ctx, one.grant.Key, h.terms)
 	}
 	if err != nil {
 		h.logger.Warn("the end of a write could not be stored",

@@ -1,9 +1,12 @@
-// Package knowledge says what is known of a resource at one moment.
+// Package knowledge tells what is known about a resource at one moment.
 //
-// A [Reader] reads it for one request. The [View] that it returns combines what
-// the store keeps of the resource with everything else that decides whether that
-// still counts: the epochs of the groups that the resource belongs to, the
-// subtree epochs of the paths above it, and, with the source version, the tag
-// that the store's own epoch stands for. A View evaluates the request's
-// conditions, and turns what a response shows into an observation to store.
+// A [Reader] reads it for one request and returns a [View]. A View combines the
+// store's entry of the resource with everything that decides whether the entry
+// still counts: the epochs of the groups that the resource belongs to, and the
+// subtree epochs of the paths above it. It evaluates the request's conditions, and
+// turns what a response shows into an observation to store.
+//
+// The package also makes two kinds of validators. With the source version, a tag
+// stands for the store's epoch ([View.Versioned]). A representation without a date
+// of its own is dated by when the store first saw it ([View.Dated]).
 package knowledge

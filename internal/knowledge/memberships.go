@@ -12,40 +12,41 @@ import (
 // Cache-Groups which groups it belongs to, and the answer to a write says in
 // Cache-Group-Invalidation which groups the write has changed.
 //
-// A group is an entry of the store that is used for nothing but its epoch: to
-// invalidate the group is to invalidate that entry. What is stored of a resource
-// says in its Vary under which epochs of its groups it was seen. These are the
-// epochs that were read before the request went to the backend. What is stored
-// counts only while they are the current ones. No epoch ever comes back, so this
-// proves two things: no invalidation has come since the epochs were read, and
-// the response shows the result of every invalidation that came before.
+// A group is an entry of the store that is used only for its epoch: to invalidate
+// the group is to invalidate that entry. The entry of a resource records, in its
+// Vary, the epochs of its groups that were read before the request went to the
+// backend. Its variants count only while these epochs are current. No epoch ever
+// comes back, so this proves two things: no invalidation has come since the epochs
+// were read, and the response shows the result of every invalidation that came
+// before.
 //
-// If a response names a group that wasn't known before, no epoch of it was read.
-// Then the resource is stored with an empty epoch, which is never the current
-// one: what is stored counts for nothing, but the next read knows the group.
+// If a response names a group that wasn't known before, its epoch wasn't read. The
+// resource is then stored with an empty epoch for the group, which is never the
+// current one. So its variants don't count, but the next read knows the group.
 //
 // Subtree epochs (package resource) work the same way, under names that no group
 // can have.
 
 const (
-	// maxGroups is how many groups and subtrees a resource may belong to.
+	// maxGroups is the number of groups and subtrees that a resource may belong to.
 	maxGroups = 64
-	// maxMemberships is how many bytes are stored of them.
+	// maxMemberships is the number of bytes in which they must fit.
 	maxMemberships = 8192
 )
 
-// memberships are the epochs of groups and subtrees, by name, as they were read.
-// An epoch is empty if it wasn't.
+// memberships are the epochs of groups and subtrees by name, as they were read. The
+// epoch of one that wasn't read is empty.
 type memberships map[string]string
 
-// subtreeMark is the beginning of the names of subtree epochs. Groups have only
-// printable characters in their names (RFC 9651, section 3.3.3). The rest of the
-// name is the index of the ancestor.
+// subtreeMark is the beginning of the names of subtree epochs. The name of a group
+// has only printable characters (RFC 9651, section 3.3.3). The rest of the name of
+// a subtree epoch is the index of the ancestor.
 const subtreeMark = "\x7f"
 
 func subtreeName(ancestor int) string { return subtreeMark + strconv.Itoa(ancestor) }
 
-// ancestorOf returns the index of the ancestor that a name stands for.
+// ancestorOf returns the index of the ancestor that a name stands for, and reports
+// whether it stands for one.
 func ancestorOf(name string) (ancestor int, ok bool) {
 	digits, ok := strings.CutPrefix(name, subtreeMark)
 	if !ok {

@@ -16,16 +16,16 @@ import (
 // Config is what the configuration says about views.
 type Config struct {
 	Deriver  proxyhooks.Deriver
-	Scheme   string // of the deriver
-	Template resource.Template
+	Scheme   string            // what Deriver.Scheme returns
+	Template resource.Template // of the keys of groups
 	Terms    etagcache.Terms
 
-	// Vary are the request fields that the backend doesn't name in Vary although
+	// Vary lists the request fields that the backend doesn't name in Vary although
 	// its responses depend on them.
 	Vary string
 }
 
-// Reader reads what is known of one subject, for one request.
+// Reader reads what is known about one subject, for one request.
 type Reader struct {
 	*Config
 	Share   *storeshare.Share
@@ -33,7 +33,7 @@ type Reader struct {
 	Subject resource.Subject
 }
 
-// maxGroupReads is how many groups are read at once.
+// maxGroupReads is the number of groups that are read at once.
 const maxGroupReads = 16
 
 // Read reads the entry of the subject and the groups that it names. If that
@@ -58,8 +58,8 @@ func (r *Reader) Recent() (View, bool) {
 }
 
 // View returns the view of an entry of the subject. It reads the groups that the
-// entry names, in one round trip for all of them. If that fails, nothing in the
-// entry counts.
+// entry names, all of them in one round trip. If that fails, nothing in the entry
+// counts.
 func (r *Reader) View(entry etagcache.Entry) (View, error) {
 	v := View{Reader: r, entry: entry}
 	_, text := splitVary(entry.Vary)
@@ -72,8 +72,8 @@ func (r *Reader) View(entry etagcache.Entry) (View, error) {
 	return v, err
 }
 
-// names returns the names of the epochs to read: the groups that are stored, and
-// the subtrees that the subject is in, whatever is stored.
+// names returns the names of the epochs to read: the stored groups, and the
+// subtrees that the subject is in now, whichever are stored.
 func (r *Reader) names(stored memberships) []string {
 	names := r.subtrees()
 	for name := range stored {
@@ -84,6 +84,7 @@ func (r *Reader) names(stored memberships) []string {
 	return names
 }
 
+// subtrees returns the names of the subtree epochs of the subject's ancestors.
 func (r *Reader) subtrees() (names []string) {
 	for i := range r.Subject.AncestorKeys {
 		names = append(names, subtreeName(i))
@@ -91,8 +92,8 @@ func (r *Reader) subtrees() (names []string) {
 	return names
 }
 
-// epochs returns the current epochs of groups and subtrees. The epoch of what is
-// changing is empty.
+// epochs returns the current epochs of groups and subtrees. While one is being
+// changed, its epoch is empty.
 func (r *Reader) epochs(names []string) (memberships, error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Request.Context()))
 	defer cancel(nil)

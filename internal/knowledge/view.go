@@ -12,28 +12,29 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// View is what is known of a subject at one moment. It is immutable.
+// View is what is known about a subject at one moment. It is immutable.
 type View struct {
 	*Reader
 	entry  etagcache.Entry
 	groups memberships // as they were read with the entry
 
-	// outdated tells that a group has changed since the variants were stored.
+	// outdated means that a group or subtree has changed since the variants were
+	// stored, or couldn't be read.
 	outdated bool
 }
 
 // Entry returns the store's entry.
 func (v View) Entry() etagcache.Entry { return v.entry }
 
-// Busy reports whether a write is in flight. Then the variants say nothing about
+// Busy reports whether a write is in flight. The variants then say nothing about
 // the present.
 func (v View) Busy() bool { return v.entry.Busy > 0 }
 
-// Counts reports whether what the entry says still counts. It doesn't if a group
-// of the resource has changed since.
+// Counts reports whether the entry's variants still count. They don't once a group
+// of the resource has changed.
 func (v View) Counts() bool { return !v.outdated }
 
-// variants returns what is known, by variant.
+// variants returns the variants that count.
 func (v View) variants() map[string]etagcache.Stored {
 	if v.outdated {
 		return nil
@@ -42,18 +43,18 @@ func (v View) variants() map[string]etagcache.Stored {
 }
 
 // Stored returns what is known of the representation that the request selects.
-func (v View) Stored() etagcache.Stored { return v.variants()[v.variant(v.vary())] }
+func (v View) Stored() etagcache.Stored { return v.variants()[v.variantKey(v.varyFields())] }
 
-// Variant returns what is known of a variant.
+// Variant returns what is known of the variant with a key.
 func (v View) Variant(key string) (etagcache.Stored, bool) {
 	stored, ok := v.variants()[key]
 	return stored, ok
 }
 
 // Selected returns what is known of the representation that the condition of a
-// write is about: the one that the write's own fields select. A version says as
-// much about all representations of a resource. With the source version, one
-// that satisfies the condition will do.
+// write is about, which is the one that the write's own fields select. With the
+// source version, the tag of any representation says that nobody has written the
+// resource since. So if another one satisfies the condition, Selected returns that.
 func (v View) Selected() etagcache.Stored {
 	own := v.Stored()
 	if !v.Deriver.UsesVersion() || v.Request.Conditions.IfMatch == nil ||
@@ -74,19 +75,40 @@ func (v View) Evaluate(o validator.Observed, known etagcache.Stored) validator.R
 	return v.Request.Evaluate(v.Dated(o, known))
 }
 
-// variant returns the key of the representation that the request selects, if
-// responses vary by the given request fields. The original target is a part of
-// the key: two backends can share a rewritten path.
-func (r *Reader) variant(vary string) string {
-	if r.Request.Signed { // it is sent with whatever coding the client accepts
+// EvaluateStored evaluates the request's conditions against what is stored of the
+// representation that they are about, and returns both. While a write is in
+// flight, nothing is known of that representation.
+func (v View) EvaluateStored() (stored etagcache.Stored, res validator.Result) {
+	if !v.Busy() {
+		stored = v.Selected()
+	}
+	return stored, v.Evaluate(stored.Observed, stored)
+}
+
+// EvaluateProbed evaluates the request's conditions against what a probe showed,
+// and returns both. Known is what was stored before, and epoch is the one from
+// which a version is made, if one is needed (see [View.Versioned]).
+func (v View) EvaluateProbed(p proxyhooks.Probed, known etagcache.Stored, epoch string) (current validator.Observed, res validator.Result) {
+	current = p.Observed
+	if p.Versioned {
+		current = v.Versioned(current, p.Header, known.Observed, epoch)
+	}
+	return current, v.Evaluate(current, known)
+}
+
+// variantKey returns the key of the representation that the request selects, if
+// responses vary by the given request fields. The original target is part of the
+// key: two backends can share a rewritten path.
+func (r *Reader) variantKey(vary string) string {
+	if r.Request.Signed { // it is forwarded with the codings that the client accepts
 		vary = proxyhooks.JoinVary(vary, "accept-encoding")
 	}
 	target := r.Subject.CurrentTarget + " " + r.Subject.OriginalTarget
 	return proxyhooks.VariantKey(r.Scheme, target, vary, r.Request.Fields)
 }
 
-// vary returns the request fields that responses are known to vary by.
-func (v View) vary() string {
+// varyFields returns the request fields that responses are known to vary by.
+func (v View) varyFields() string {
 	known, _ := splitVary(v.entry.Vary)
 	if v.Vary == "" {
 		return known
@@ -95,12 +117,13 @@ func (v View) vary() string {
 }
 
 // Observation turns o, which a response with the header h showed, into an
-// observation of the variant that the request selects. It reports false if the
-// response can't be told apart from others, or belongs to too many groups.
+// observation of the variant that the request selects. It reports false if nothing
+// can be stored: the response varies by something that the request doesn't tell, or
+// belongs to too many groups.
 func (v View) Observation(o validator.Observed, h http.Header) (etagcache.Observation, bool) {
-	vary, ok := proxyhooks.MergeVary(v.vary(), h)
+	vary, ok := proxyhooks.MergeVary(v.varyFields(), h)
 	groups, fit := v.memberships(h)
-	return etagcache.Observation{Observed: o, Variant: v.variant(vary), Vary: vary + groups.String()}, ok && fit
+	return etagcache.Observation{Observed: o, Variant: v.variantKey(vary), Vary: vary + groups.String()}, ok && fit
 }
 
 // Store stores an observation that was made under the view's epoch.
@@ -109,11 +132,10 @@ func (v View) Store(o etagcache.Observation) error {
 	return v.Share.Observe(ctx, v.Subject.Key, v.entry, o, v.Terms)
 }
 
-// memberships returns the groups of the resource: those that are known and those
-// that a response names. If these are too many together, only those of the
-// response count, because nothing that is stored of the resource survives the
-// change. It reports false if those alone are too many; then nothing can be
-// stored.
+// memberships returns the groups of the resource: the known ones and the ones that
+// a response names. If these are too many together, only the ones in the response
+// count: nothing that is stored of the resource survives the change anyway. It
+// reports false if even these are too many, so nothing can be stored.
 func (v View) memberships(h http.Header) (memberships, bool) {
 	lines := h["Cache-Groups"]
 	if lines == nil && v.groups == nil {
@@ -145,41 +167,40 @@ func (v View) TooManyGroups(h http.Header) bool {
 	return !fit
 }
 
-// namesNewGroups reports whether a response names groups that weren't known
-// before.
+// namesNewGroups reports whether a response names groups that aren't known yet.
 func (v View) namesNewGroups(h http.Header) bool {
 	m, _ := v.memberships(h)
 	return m.unread()
 }
 
-// Confirm reads the groups again, under a claim that was taken for this view. It
-// returns a view by which nothing is known if one of them has changed.
+// Confirm reads the groups again, under a claim that was taken for this view. In the
+// view that it returns, nothing is known if one of them has changed.
 //
 // This is why no write passes on a stored validator if an invalidation of one of
 // its groups was complete before the claim was taken. The claim proves that the
-// entry is the one that was evaluated. Here, after the claim was taken, its
-// epochs of the groups are found to be current. So they have been current all
-// along since they were read for the response that showed the validator. An
-// invalidation that was complete before the claim was taken came before that
-// reading, because otherwise it would have moved an epoch. So the backend had
-// made its change before it gave that response.
+// entry is the one that was evaluated. Confirm finds, after the claim was taken,
+// that the group epochs in the entry are current. So they have been current ever
+// since they were read for the response that showed the validator. An invalidation
+// that was complete before the claim was taken also came before that reading,
+// because otherwise it would have moved an epoch. So the backend had made its change
+// before it gave that response.
 func (v View) Confirm() (View, error) {
 	if v.groups == nil {
 		return v, nil
 	}
-	return v.View(v.entry)
+	return v.Reader.View(v.entry)
 }
 
-// Versioned gives o the tag that the version of the resource stands for: the
-// known tag, or the one that belongs to the epoch. It gives none if the
-// representation can't be told apart from others, or if what is stored of it
-// doesn't count yet.
+// Versioned gives o the tag of the resource's version: the known tag, or else a tag
+// made from epoch. It gives no tag if the observation can't be stored, or doesn't
+// count yet because the response names new groups.
 //
 // With the source version, a tag doesn't describe a representation. It says that
-// nobody has written the resource since. It is made of the epoch in which the
+// nobody has written the resource since. It is made from the epoch in which the
 // representation is first seen, together with the epochs of the groups and
-// subtrees, and is then stored with the representation. It disappears when that
-// is dropped or no longer counts, and it never comes back, because no epoch does.
+// subtrees, and is then stored with the representation. It disappears when the
+// representation is dropped or no longer counts, and it never comes back, because
+// no epoch does.
 func (v View) Versioned(o validator.Observed, h http.Header, known validator.Observed, epoch string) validator.Observed {
 	observation, ok := v.Observation(o, h)
 	switch {
@@ -194,11 +215,11 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 }
 
 // Dated gives o a modification date, if it has none from the backend: the end of
-// the second in which the store first saw it as it is. Known is what was stored
-// of it before. If that differs, the change may have come at any time up to now.
+// the second in which the store first saw this state. Known is what was stored
+// before. If it differs from o, the change may have come at any time up to now.
 //
-// The date is weak until its second is over. So no two states share a date, and
-// no state has a date at which an earlier one could still be seen.
+// The date is weak until its second is over. So no two states share a date, and no
+// state has a date at which an earlier one could still be seen.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := v.entry.Now

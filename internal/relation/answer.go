@@ -9,25 +9,24 @@ import (
 )
 
 const (
-	// MaxTargets is how many resources besides its subject an answer to a write
-	// may invalidate. Whatever it names beyond that stays as it is: invalidating
-	// the whole store instead would let one answer drop what is known of every
-	// resource of every site.
+	// MaxTargets is the number of resources that the answer to a write may
+	// invalidate. Any further ones stay as they are: if the whole store were
+	// invalidated instead, one answer could drop what is known of every resource of
+	// every site.
 	MaxTargets = 64
-	// MaxGroups is how many groups an answer may invalidate.
+	// MaxGroups is the number of groups that the answer to a write may invalidate.
 	MaxGroups = 1024
 )
 
-// Change is what the answer to a write says that the write has also changed.
+// Change is what else a write has changed, according to its answer.
 type Change struct {
-	Keys []string
-	// MoreTargets and MoreGroups tell that the answer names more than are
-	// invalidated.
+	Keys []string // of resources and groups, up to the limits
+	// MoreTargets and MoreGroups mean that the answer names more.
 	MoreTargets, MoreGroups bool
 }
 
-// ChangedBy returns what an answer says was changed besides the subject: what
-// Location, Content-Location and Link name (RFC 9111, section 4.4), and the
+// ChangedBy returns what an answer says was changed besides the subject: the
+// resources in Location, Content-Location and Link (RFC 9111, section 4.4), and the
 // groups in Cache-Group-Invalidation (RFC 9875).
 func (rules *Rules) ChangedBy(r *resource.Request, subject resource.Subject, h http.Header) (c Change) {
 	for _, reference := range changedReferences(h) {
@@ -63,8 +62,8 @@ func (rules *Rules) ChangedBy(r *resource.Request, subject resource.Subject, h h
 	return c
 }
 
-// changedReferences returns the references to what an answer says was changed:
-// the fields that RFC 9111 names in section 4.4, and links of the type
+// changedReferences returns the references to resources that an answer says were
+// changed: the fields of RFC 9111, section 4.4, and links of the type
 // "invalidates".
 func changedReferences(h http.Header) []string {
 	location, content, link := h["Location"], h["Content-Location"], h["Link"]

@@ -1,8 +1,7 @@
-// Package relation says how resources hang together: which resource the
-// conditions of a write are about, and what else the write changes.
+// Package relation tells how resources are related: which resource the conditions
+// of a write are about, and what else the write changes.
 //
-// [Rules.Plan] answers both for a request, from the configuration and from the
-// Destination field, before anything is asked or forwarded. [Rules.ChangedBy]
-// reads in the answer of the backend what else the write has changed. Both only
-// compute; they talk to nobody.
+// Before a write is forwarded, [Rules.Plan] answers both, from the configuration
+// and from the Destination field (plan.go). After it, [Rules.ChangedBy] reads in
+// the backend's answer what else has changed (answer.go). Both are pure functions.
 package relation

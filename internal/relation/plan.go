@@ -9,33 +9,34 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 )
 
-// Rules is what the configuration says about other resources.
+// Rules is what the configuration says about related resources.
 type Rules struct {
 	Namer *resource.Namer
-	// Affects lead from a write to what it also changes.
+	// Affects lead from a write to what else it changes.
 	Affects []Rule
 	// Guards lead from a write to the one resource that its conditions are about.
 	Guards []Rule
 }
 
-// Plan says what a write is about, and what it takes besides. It is immutable.
+// Plan says what a write is about, and on what else it needs a claim or pass. It is
+// immutable.
 type Plan struct {
 	// Subject is the resource that the conditions are about.
 	Subject resource.Subject
 
-	// Guarded tells that the subject is not the target of the write. The target
-	// is then among Others.
+	// Guarded means that the subject isn't the target of the write. The target is
+	// then among Others.
 	Guarded bool
 
-	// Others is what the write takes besides the subject, in the order of keys.
+	// Others lists what the write takes besides the subject, in key order.
 	Others []Other
 
-	// Subtrees are the subtree epochs that the write moves. They come last: the
-	// subject may be below one of them.
+	// Subtrees lists the subtree epochs that the write moves. It takes them last,
+	// because the subject may be below one of them.
 	Subtrees []Other
 }
 
-// Other is something that a write takes besides its subject.
+// Other is an entry, besides its subject, on which a write takes a claim or pass.
 type Other struct {
 	Key  string
 	Role Role
@@ -45,17 +46,19 @@ type Other struct {
 type Role uint8
 
 const (
-	// Changed things are changed by the write. It holds a pass on them.
+	// Changed is the role of what the write changes. It takes a pass.
 	Changed Role = iota
-	// SharedLock is a lock that others may share. The write holds a pass on it.
+	// SharedLock is the role of a lock that others may share. The write takes a
+	// pass.
 	SharedLock
-	// ExclusiveLock is a lock that nobody may share. The write holds a claim.
+	// ExclusiveLock is the role of a lock that nobody may share. The write takes a
+	// claim.
 	ExclusiveLock
 )
 
-// Plan makes the plan for a request. Own is the target of the request.
-func (rules *Rules) Plan(r *resource.Request, own resource.Subject) Plan {
-	p := Plan{Subject: own}
+// Plan makes the plan for a request with this target.
+func (rules *Rules) Plan(r *resource.Request, target resource.Subject) Plan {
+	p := Plan{Subject: target}
 	if r.Class != resource.Write {
 		return p
 	}
@@ -69,8 +72,8 @@ func (rules *Rules) Plan(r *resource.Request, own resource.Subject) Plan {
 			p.Others = append(p.Others, Other{resource.LockKey(ancestor), SharedLock})
 		}
 	}
-	// Two writes that both take several things take them in the same order, so
-	// that neither waits for the other. The strongest role of a key counts.
+	// All writes take their entries in the same order, so no two of them wait for
+	// each other. If a key has several roles, the strongest counts.
 	slices.SortFunc(p.Others, func(a, b Other) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(b.Role, a.Role))
 	})
@@ -79,20 +82,21 @@ func (rules *Rules) Plan(r *resource.Request, own resource.Subject) Plan {
 	return p
 }
 
-// Before returns the others that are taken before the subject.
-func (p Plan) Before() []Other { return p.Others[:p.turn()] }
+// Before returns the others to take before the subject.
+func (p Plan) Before() []Other { return p.Others[:p.subjectIndex()] }
 
-// After returns the others that are taken after the subject.
-func (p Plan) After() []Other { return p.Others[p.turn():] }
+// After returns the others to take after the subject.
+func (p Plan) After() []Other { return p.Others[p.subjectIndex():] }
 
-// turn returns how many of the others have keys before that of the subject.
-func (p Plan) turn() int {
+// subjectIndex returns the index of the first other whose key comes after the
+// subject's.
+func (p Plan) subjectIndex() int {
 	n, _ := slices.BinarySearchFunc(p.Others, p.Subject.Key, func(o Other, key string) int { return cmp.Compare(o.Key, key) })
 	return n
 }
 
-// ChangedKeys returns the keys of everything that the write changes, beginning
-// with the subject.
+// ChangedKeys returns the keys of everything that the write changes. The subject
+// comes first.
 func (p Plan) ChangedKeys() []string {
 	keys := []string{p.Subject.Key}
 	for _, o := range slices.Concat(p.Others, p.Subtrees) {
@@ -103,15 +107,15 @@ func (p Plan) ChangedKeys() []string {
 	return keys
 }
 
-// builder adds to a plan.
+// builder makes a plan.
 type builder struct {
 	*Rules
 	r    *resource.Request
 	plan *Plan
 }
 
-// guard redirects the conditions to the guarded resource, if a rule applies. The
-// target of the write then becomes one of the things that it changes.
+// guard makes the guarded resource the subject, if a rule applies. The target of
+// the write is then among what it changes.
 func (b builder) guard() {
 	for _, rule := range b.Guards {
 		to := rule.follow(b.r.URL)
@@ -120,16 +124,16 @@ func (b builder) guard() {
 		}
 		current := to[0].url()
 		guarded := b.Namer.At(b.r, b.r.OriginalOr(current), current)
-		if own := b.plan.Subject; guarded.Key != own.Key {
-			b.plan.Others = append(b.plan.Others, Other{own.Key, Changed})
+		if target := b.plan.Subject; guarded.Key != target.Key {
+			b.plan.Others = append(b.plan.Others, Other{target.Key, Changed})
 			b.plan.Subject, b.plan.Guarded = guarded, true
 		}
 		return
 	}
 }
 
-// affect adds what the write changes besides its target, and the locks that this
-// takes.
+// affect adds what the write changes besides its target, with the locks that it
+// needs for that.
 func (b builder) affect() {
 	for _, rule := range b.Affects {
 		for _, t := range rule.follow(b.r.URL) {
@@ -147,8 +151,8 @@ func (b builder) affect() {
 	}
 }
 
-// change adds a target that the write changes, and everything below if that is a
-// tree.
+// change adds a target that the write changes, and everything below it if tree is
+// true.
 func (b builder) change(original, current *url.URL, tree bool) {
 	p := b.plan
 	p.Others = append(p.Others, Other{b.Namer.Key(b.r, original, current), Changed})
@@ -161,10 +165,10 @@ func (b builder) change(original, current *url.URL, tree bool) {
 	}
 }
 
-// destinations returns the targets that the Destination of a MOVE or COPY may
-// lead to (RFC 4918, section 10.3), if they are on this host. Neither the scheme
-// nor the port counts, because not all backends look at them. Of several field
-// lines, some backends take the first and some the last.
+// destinations returns the targets on this host that the Destination field of a
+// MOVE or COPY may mean (RFC 4918, section 10.3). Neither the scheme nor the port
+// counts, because not all backends look at them. If there are several field lines,
+// some backends take the first and some the last.
 func (b builder) destinations() (targets []*url.URL) {
 	lines := b.r.Header["Destination"]
 	if len(lines) > 2 {

@@ -12,16 +12,16 @@ import (
 // Rule leads from the path of a request to other paths.
 type Rule struct {
 	from resource.Pattern
-	to   []destination
+	to   []ruleTarget
 }
 
-// destination is where a rule leads.
-type destination struct {
+// ruleTarget is a path that a rule leads to, before its wildcards are filled.
+type ruleTarget struct {
 	resource.Pattern
 	tree bool // with everything below
 }
 
-// wholeTree is the end of a path that also stands for everything below it.
+// wholeTree ends a path that also stands for everything below it.
 const wholeTree = "/**"
 
 // ParseRule parses a rule from the configuration.
@@ -44,15 +44,15 @@ func ParseRule(from string, to ...string) (r Rule, err error) {
 		if p.Wildcards() > r.from.Wildcards() {
 			return r, fmt.Errorf("%q has more * than %q", text, from)
 		}
-		r.to = append(r.to, destination{p, tree})
+		r.to = append(r.to, ruleTarget{p, tree})
 	}
 	return r, nil
 }
 
-// LeadsToTree reports whether the rule leads to everything below a path.
+// LeadsToTree reports whether the rule leads to a path and everything below it.
 func (r Rule) LeadsToTree() bool { return len(r.Roots()) > 0 }
 
-// Roots returns the paths below which the rule leads to everything.
+// Roots returns the roots of the trees that the rule leads to.
 func (r Rule) Roots() (roots []resource.Pattern) {
 	for _, d := range r.to {
 		if d.tree {
@@ -62,7 +62,7 @@ func (r Rule) Roots() (roots []resource.Pattern) {
 	return roots
 }
 
-// target is a path that a rule leads to.
+// target is a path that a rule leads to from the path of a request.
 type target struct {
 	path    string
 	tree    bool // with everything below
@@ -79,17 +79,17 @@ func (t target) url() *url.URL {
 	return u
 }
 
-// A slash within a segment stays percent-encoded, and so does a percent sign, to
-// tell that slash from the others.
+// A slash within a segment stays percent-encoded. So does a percent sign, or an
+// encoded slash couldn't be told from a literal "%2F".
 var (
 	escapedTwice = strings.NewReplacer("%2F", "%252F", "%2f", "%252F", "%25", "%2525")
 	escapedOnce  = strings.NewReplacer("%252F", "%2F", "%2525", "%25")
 	unescaped    = strings.NewReplacer("%2F", "/", "%25", "%")
 )
 
-// follow returns where the rule leads from the path of a URL, which is nowhere if
-// the rule doesn't apply. A path with encoded slashes is matched twice, with
-// these slashes between segments and within them: backends read it either way.
+// follow returns where the rule leads from the path of a URL, or nothing if the
+// rule doesn't apply. A path with encoded slashes is matched twice, once with these
+// slashes between segments and once with them inside: backends read it either way.
 func (r Rule) follow(u *url.URL) (to []target) {
 	to, _ = r.followPath(u.Path)
 	kept, err := url.PathUnescape(escapedTwice.Replace(u.EscapedPath()))
@@ -104,7 +104,8 @@ func (r Rule) follow(u *url.URL) (to []target) {
 	return to
 }
 
-// followPath does the same for one reading of the path.
+// followPath does the same for one reading of the path, and reports whether the
+// rule applies.
 func (r Rule) followPath(path string) (to []target, ok bool) {
 	wild, ok := r.from.Match(resource.Segments(path))
 	if !ok {

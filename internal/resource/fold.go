@@ -11,27 +11,27 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// FoldHost returns what all spellings of a host have in common. An IPv6 address
-// has brackets only if it came without a port.
-func FoldHost(host string) string {
+// foldHost returns one spelling for all spellings of a host. An IPv6 address has
+// brackets in a Host field without a port, and none after the port was split off.
+func foldHost(host string) string {
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
-// FoldHostPort does the same for a host that may have a port. The port of the
-// scheme is left out.
-func FoldHostPort(scheme, hostport string) string {
+// foldHostPort does the same for a host that may have a port. It leaves out the
+// default port of the scheme.
+func foldHostPort(scheme, hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return FoldHost(hostport)
+		return foldHost(hostport)
 	}
 	if port = foldPort(scheme, port); port == "" {
-		return FoldHost(host)
+		return foldHost(host)
 	}
-	return net.JoinHostPort(FoldHost(host), port)
+	return net.JoinHostPort(foldHost(host), port)
 }
 
-// foldPort returns a port, or nothing if it is the port of the scheme.
+// foldPort returns a port, or nothing if it is the default port of the scheme.
 func foldPort(scheme, port string) string {
 	if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
 		return ""
@@ -39,17 +39,23 @@ func foldPort(scheme, port string) string {
 	return port
 }
 
-// foldPath returns what all spellings of a path have in common. Most backends
-// ignore dot segments, empty segments and a slash at the end. Some also ignore:
-// case (IIS, Express), the difference between a backslash and a slash (IIS),
-// what follows a semicolon (Tomcat), dots and spaces at the end of a name
-// (Windows), a line feed there (PHP, whose patterns match before it), the
-// difference between a plus sign and a space (PHP, where it decodes the path as
-// a query), how letters are composed (macOS), and what follows a NUL. Segments
-// that name the index of a directory, or a session, are left out.
+// foldPath returns one spelling for all spellings of a path. Most backends ignore
+// dot segments, empty segments and a slash at the end. Some also ignore:
+//
+//   - case (IIS, Express)
+//   - the difference between a backslash and a slash (IIS)
+//   - everything after a semicolon in a segment (Tomcat)
+//   - dots and spaces at the end of a name (Windows), or a line feed (PHP, whose
+//     patterns match before it)
+//   - the difference between a plus sign and a space (PHP, if the application
+//     decodes the path like a query)
+//   - how letters are composed (macOS)
+//   - everything after a NUL
+//
+// Segments that name the index of a directory, or a session, are left out.
 func foldPath(p string) string {
-	// Clean the path first as backends do for which the other characters mean
-	// nothing: a `..` after `;x` removes a different segment than it would later.
+	// First clean the path as backends do for which these characters mean nothing: a
+	// `..` after `;x` removes a different segment than it would later.
 	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
 	p = foldCase(p)
 	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
@@ -69,10 +75,10 @@ func foldCase(s string) string {
 	return norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is a σ
 }
 
-// foldSegment returns what the spellings of one path segment have in common.
+// foldSegment returns one spelling for all spellings of a path segment.
 func foldSegment(segment string) string { return foldSegmentEnd(foldCase(segment)) }
 
-// foldSegmentEnd removes what some backends ignore at the end of a segment.
+// foldSegmentEnd removes whatever some backend ignores at the end of a segment.
 func foldSegmentEnd(s string) string {
 	s, _, _ = strings.Cut(s, ";")
 	s = strings.TrimRight(strings.ReplaceAll(s, "+", " "), space)
@@ -82,12 +88,12 @@ func foldSegmentEnd(s string) string {
 	return strings.TrimRight(s, space+".")
 }
 
-// space is what most languages take for white space.
+// space holds the characters that most languages count as white space.
 const space = " \t\n\v\f\r"
 
 // implied reports whether a backend may find the same resource without this
-// segment: the name of an index (`/docs/index.html`, `/index.php/docs`), or an
-// ASP.NET session (`/(S(…))/docs`).
+// segment, because it is the name of an index (`/docs/index.html`,
+// `/index.php/docs`) or an ASP.NET session (`/(S(…))/docs`).
 func implied(segment string) bool {
 	for _, index := range [...]string{"index.", "default."} {
 		if strings.HasPrefix(segment, index) {
@@ -98,7 +104,7 @@ func implied(segment string) bool {
 		segment[0] == '(' && strings.IndexByte("asfx", segment[1]) >= 0 && segment[2] == '('
 }
 
-// printable escapes control characters, so that a key can be logged, sent and
+// printable escapes control characters. A key must be fit to be logged, sent and
 // typed.
 func printable(key string) string {
 	key = strings.ToValidUTF8(key, string(unicode.ReplacementChar))

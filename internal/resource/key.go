@@ -2,26 +2,20 @@ package resource
 
 import (
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
-	"fmt"
-	"maps"
-	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Template makes the key of a resource: a text with placeholders. Placeholders
-// for the host, the port and the path are folded.
+// Template makes the key of a resource: it is a text with placeholders. The values
+// of placeholders for the host, the port and the path are folded (fold.go).
 type Template string
 
-// Prefixes of the keys that don't belong to resources. No host and no path
-// begins like this. Other things that a template may begin with are the client's
-// choice, so keys of resources that begin like this get a slash in front.
+// Prefixes of the keys that don't belong to resources. No host and no path begins
+// with them. Clients choose the value of other placeholders that a template may
+// begin with, so the key of a resource that has such a prefix gets a slash in front.
 const (
 	groupPrefix   = "group "
 	lockPrefix    = "lock "
@@ -61,166 +55,21 @@ func (t Template) fullKey(repl *caddy.Replacer) string {
 func foldOrigin(repl *caddy.Replacer, name, value string) (string, bool) {
 	switch name {
 	case "http.request.host":
-		return FoldHost(value), true
+		return foldHost(value), true
 	case "http.request.port":
 		scheme, _ := repl.GetString("http.request.scheme")
 		return foldPort(scheme, value), true
 	case "http.request.hostport":
 		scheme, _ := repl.GetString("http.request.scheme")
-		return FoldHostPort(scheme, value), true
+		return foldHostPort(scheme, value), true
 	}
 	return "", false
 }
 
-// MaxGroupName is how many bytes the name of a group may have. Nothing is stored
-// of a resource in a group with a longer name.
-const MaxGroupName = 256
-
-// GroupKey returns the key of a group of resources (RFC 9875). It contains those
-// parts of the scheme, host and port that the keys of resources contain: where
-// these don't tell two origins apart, what is stored is about both.
-func (t Template) GroupKey(repl *caddy.Replacer, name string) string {
-	var origin strings.Builder
-	_, _ = repl.ReplaceFunc(string(t), func(placeholder string, value any) (any, error) {
-		text := caddy.ToString(value)
-		folded, ok := foldOrigin(repl, placeholder, text)
-		if placeholder == "http.request.scheme" {
-			folded, ok = FoldHost(text), true
-		}
-		if ok {
-			origin.WriteString(folded + " ")
-		}
-		return "", nil
-	})
-	return shorten(groupPrefix + origin.String() + name)
-}
-
-// GroupKeyAt returns the key of a group of an origin.
-func (t Template) GroupKeyAt(origin *url.URL, name string) string {
-	return t.GroupKey(replacerFor(origin), name)
-}
-
-// Key returns the key of a resource on the host of r: the client would ask for it
-// by original, and the request would reach the handler as current. Everything
-// else that the key is made of is taken from r.
-func (n *Namer) Key(r *Request, original, current *url.URL) string {
-	clone := r.Clone(r.Context())
-	clone.URL = withTarget(r.URL, original)
-	clone.RequestURI = clone.URL.RequestURI()
-	server, _ := clone.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	vars, _ := clone.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	repl := caddy.NewReplacer()
-	clone = caddyhttp.PrepareRequest(clone, repl, nil, server)
-	clone.URL = withTarget(clone.URL, current)
-	clone.RequestURI = clone.URL.RequestURI()
-	maps.Copy(clone.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
-	repl.Map(func(name string) (any, bool) {
-		if strings.HasPrefix(name, "http.request.uri") || strings.HasPrefix(name, "http.request.orig_uri") {
-			return nil, false
-		}
-		return r.Replacer.Get(name)
-	})
-	return n.Template.Key(repl)
-}
-
-// URLKey returns the key that requests for a URL have, before it is shortened.
-// It fails if the key depends on more than the URL.
-func (t Template) URLKey(target *url.URL) (string, error) {
-	if !t.dependsOnURL() {
-		return "", fmt.Errorf("the key %s depends on more than the URL", t)
-	}
-	return t.fullKey(replacerFor(target)), nil
-}
-
-// replacerFor returns the replacer that a request for a URL has.
-func replacerFor(target *url.URL) *caddy.Replacer {
-	r := &http.Request{
-		Method: http.MethodGet,
-		URL:    &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
-		Host:   target.Host,
-	}
-	r.RequestURI = r.URL.RequestURI()
-	if target.Scheme == "https" {
-		r.TLS = new(tls.ConnectionState)
-	}
-	repl := caddy.NewReplacer()
-	caddyhttp.PrepareRequest(r, repl, nil, nil)
-	return repl
-}
-
-// dependsOnURL reports whether the key follows from the URL of a request, unless
-// something rewrites that.
-func (t Template) dependsOnURL() bool {
-	return !slices.ContainsFunc(t.placeholders(), func(name string) bool { return !ofURL(name) && !global(name) })
-}
-
-// HasPartsOfPath reports whether the key contains only some segments of the
-// path, or the like, so that it doesn't begin as the path does.
-func (t Template) HasPartsOfPath() bool {
-	return slices.ContainsFunc(t.placeholders(), func(name string) bool { return strings.Contains(name, "uri.path.") })
-}
-
-// AnyQuery returns a query made of wildcards, from which the template makes a
-// pattern for whatever a key may contain of a query.
-func (t Template) AnyQuery() string {
-	query := Anything
-	for _, name := range t.placeholders() {
-		if _, field, ok := strings.Cut(name, "uri.query."); ok {
-			query += "&" + url.QueryEscape(field) + "=" + Anything
-		}
-	}
-	return query
-}
-
-// CheckOthers returns an error if a request doesn't tell the keys of resources
-// other than its own: what a map or a matcher made of the request's path doesn't
-// change with the path.
-func (t Template) CheckOthers() error {
-	for _, name := range t.placeholders() {
-		prefix, rest, _ := strings.Cut(name, ".")
-		kind, _, _ := strings.Cut(rest, ".")
-		if known := prefix == "http" && slices.Contains([]string{"request", "vars", "auth"}, kind); !known && !global(name) {
-			return fmt.Errorf("the keys of other resources can't be told: {%s} in the option key belongs to the request", name)
-		}
-	}
-	return nil
-}
-
-// placeholders returns the names of the template's placeholders.
-func (t Template) placeholders() (names []string) {
-	repl := caddy.NewEmptyReplacer()
-	repl.Map(func(name string) (any, bool) {
-		names = append(names, name)
-		return "", true
-	})
-	repl.ReplaceAll(string(t), "")
-	return names
-}
-
-// global reports whether a placeholder has nothing to do with the request.
-func global(name string) bool {
-	_, ok := caddy.NewReplacer().Get(name)
-	return ok
-}
-
-// ofURL reports whether a placeholder is a part of the request's URL.
-func ofURL(name string) bool {
-	name, ok := strings.CutPrefix(name, "http.request.")
-	switch {
-	case !ok:
-		return false
-	case name == "scheme", name == "host", name == "port", name == "hostport", strings.HasPrefix(name, "host."):
-		return true
-	default:
-		name = strings.TrimPrefix(name, "orig_")
-		return name == "uri" || strings.HasPrefix(name, "uri.") || strings.HasPrefix(name, "uri_")
-	}
-}
-
-// maxKey is how many bytes of a key are kept in full.
+// maxKey is the number of bytes of a key that are kept.
 const maxKey = 512
 
-// shorten shortens a key so that clients can't fill the store with long paths. A
+// shorten shortens a long key: clients can't fill the store with long paths. A
 // shortened key ends in a digest of the whole.
 func shorten(key string) string {
 	if len(key) <= maxKey {
@@ -230,8 +79,8 @@ func shorten(key string) string {
 	return key[:maxKey] + "#" + hex.EncodeToString(sum[:])
 }
 
-// StoredKey returns the form in which a key is stored. Operators may give a key
-// in that form already, as logs and placeholders show it.
+// StoredKey returns a key in the form in which it is stored. The key that an
+// operator copied from a log may have that form already.
 func StoredKey(key string) string {
 	if isShortened(key) {
 		return key
@@ -246,4 +95,32 @@ func isShortened(key string) bool {
 	}
 	_, err := hex.DecodeString(key[maxKey+1:])
 	return err == nil
+}
+
+// MaxGroupName is the number of bytes that the name of a group may have. Nothing is
+// stored of a resource in a group with a longer name.
+const MaxGroupName = 256
+
+// GroupKey returns the key of a group of resources (RFC 9875). It contains the same
+// parts of the scheme, host and port as the keys of resources: if two origins share
+// the keys of their resources, they must share their groups, too.
+func (t Template) GroupKey(repl *caddy.Replacer, name string) string {
+	var origin strings.Builder
+	_, _ = repl.ReplaceFunc(string(t), func(placeholder string, value any) (any, error) {
+		text := caddy.ToString(value)
+		folded, ok := foldOrigin(repl, placeholder, text)
+		if placeholder == "http.request.scheme" {
+			folded, ok = foldHost(text), true
+		}
+		if ok {
+			origin.WriteString(folded + " ")
+		}
+		return "", nil
+	})
+	return shorten(groupPrefix + origin.String() + name)
+}
+
+// GroupKeyAt returns the key of a group of an origin.
+func (t Template) GroupKeyAt(origin *url.URL, name string) string {
+	return t.GroupKey(replacerFor(origin), name)
 }

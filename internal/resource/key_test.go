@@ -164,7 +164,7 @@ func TestHostsShareAKey(t *testing.T) {
 		{http, "[2001:db8::1]:8080", "[2001:db8::1]:8080"},
 		{http, "192.0.2.1:80", "192.0.2.1"},
 	} {
-		if got := FoldHostPort(tt.scheme, tt.host); got != tt.want {
+		if got := foldHostPort(tt.scheme, tt.host); got != tt.want {
 			t.Errorf("%s://%s: got %s, want %s", tt.scheme, tt.host, got, tt.want)
 		}
 		target := tt.scheme + "://" + tt.host + "/"

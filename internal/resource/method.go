@@ -32,12 +32,12 @@ func ClassOf(method string) Class {
 	}
 }
 
-// overrideFields are the request fields with which a client makes a backend
-// treat a request as if it had been sent with a different method.
+// overrideFields are the request fields that ask a backend to treat the request as
+// if it had a different method.
 var overrideFields = [...]string{"X-Http-Method-Override", "X-Method-Override", "X-Http-Method"}
 
 // classify returns the class of a request and the method that it stands for. If
-// either the method or an override makes it a write, it is a write: nobody knows
+// either its method or an override is a write method, it is a write: nobody knows
 // which of the two the backend obeys.
 func classify(r *http.Request) (Class, string) {
 	for _, method := range overrides(r) {

@@ -12,31 +12,33 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// Request is a request as it reached the handler. Its own fields don't change;
-// the header of the embedded HTTP request does while the request is forwarded.
+// Request is a request as it reached the handler. Its own fields don't change. The
+// header of the embedded HTTP request does change while the request is forwarded.
 type Request struct {
 	*http.Request
 	Replacer *caddy.Replacer
 
-	// Class and Meaning tell what the request does. Meaning is the method that
-	// the request stands for, which an override field may name.
-	Class   Class
+	// Class is what the request's method means to preconditions.
+	Class Class
+
+	// Meaning is the method that the request stands for: its own, or one that an
+	// override field names.
 	Meaning string
 
-	// Fields is a copy of the header, made before anything was changed on it.
+	// Fields is a copy of the header, made before anything changes it.
 	Fields     http.Header
 	Conditions validator.Conditions
 
-	// Conditional tells that a write has a condition that can prevent it. A
-	// field that must be ignored in every state of the resource (RFC 9110,
-	// section 13.1) is no such condition.
+	// Conditional means that the request is a write with a condition that can
+	// prevent it. A field that must be ignored in every state of the resource (RFC
+	// 9110, section 13.1) can't.
 	Conditional bool
 
-	// Signed tells that the request must be forwarded as it is.
+	// Signed means that the request must be forwarded as it is (signature.go).
 	Signed bool
 
-	// OriginalTarget is the path and query as the client sent them, and
-	// CurrentTarget is what earlier handlers made of them.
+	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
+	// what they are after earlier handlers have rewritten them.
 	OriginalTarget, CurrentTarget string
 }
 
@@ -67,14 +69,14 @@ func (r *Request) Evaluate(current validator.Representation) validator.Result {
 	return validator.Evaluate(r.Meaning, r.Conditions, current, time.Now())
 }
 
-// TooManyConditions reports whether there are more conditions than any honest
-// client sends.
+// TooManyConditions reports whether the conditions are larger than any honest client
+// would send (see [validator.Conditions.CheckSize]).
 func (r *Request) TooManyConditions() bool { return r.Conditions.CheckSize() != nil }
 
-// Does reports whether the request is made with one of these methods, or may
-// stand for one. Several override fields may disagree, and nobody knows which
-// one the backend obeys. Some backends (Flask, Symfony) also accept lower case,
-// and browsers send `patch` in lower case.
+// Does reports whether the request has one of these methods, or may stand for one.
+// Several override fields may disagree, and nobody knows which one the backend
+// obeys. Case is ignored: some backends (Flask, Symfony) accept lower case, and
+// browsers send `patch` in lower case.
 func (r *Request) Does(methods ...string) bool {
 	return slices.ContainsFunc(append(r.Overrides(), strings.ToUpper(r.Method)), func(method string) bool {
 		return slices.Contains(methods, method)

@@ -8,7 +8,7 @@ import (
 // signed reports whether a request carries a signature over its fields: AWS
 // Signature Version 4, HTTP message signatures (RFC 9421) or one of their
 // predecessors. A signed request is forwarded untouched, because a change could
-// break the signature, and no other request can be made in its name.
+// break the signature. For the same reason, no other request can be derived from it.
 func signed(r *http.Request) bool {
 	if r.Header["Signature-Input"] != nil {
 		return true

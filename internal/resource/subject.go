@@ -3,9 +3,12 @@ package resource
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
+	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -14,21 +17,21 @@ type Subject struct {
 	// Key is the name under which the store knows the resource.
 	Key string
 
-	// OriginalTarget is the path and query by which the client would ask for
-	// the resource, and CurrentTarget is what they are once they reach the
-	// handler.
+	// OriginalTarget is the path and query of a client's request for the resource.
+	// CurrentTarget is what they are when the request reaches the handler.
 	OriginalTarget, CurrentTarget string
 
-	// AncestorKeys are the keys of the paths of a tree that the resource is
-	// below, from the root of the tree down.
+	// AncestorKeys are the keys of the paths above the resource in its tree, from
+	// the root of the tree down. There are none outside of trees.
 	AncestorKeys []string
 
-	// For a resource other than the request's own target:
+	// The same targets as URLs. They are nil if the subject is the target of the
+	// request.
 	original, current *url.URL
 }
 
-// Request returns a request for the subject that is otherwise like r. For the
-// target of r it is r itself.
+// Request returns a request for the subject that is otherwise like r. If the subject
+// is the target of r, it returns r itself.
 func (s Subject) Request(r *http.Request) *http.Request {
 	if s.current == nil {
 		return r
@@ -45,11 +48,12 @@ func (s Subject) Request(r *http.Request) *http.Request {
 // Namer turns requests and targets into subjects.
 type Namer struct {
 	Template Template
-	// Roots are the paths below which everything may change as a whole.
+	// Roots are the roots of the trees: the paths below which everything may change
+	// as a whole (tree.go).
 	Roots []Pattern
 }
 
-// Own returns the target of a request as a subject.
+// Own returns the request's own target as a subject.
 func (n *Namer) Own(r *Request) Subject {
 	return Subject{
 		Key:            n.Template.Key(r.Replacer),
@@ -59,8 +63,8 @@ func (n *Namer) Own(r *Request) Subject {
 	}
 }
 
-// At returns a subject of the same host as r: the client would ask for it by
-// original, and it reaches the handler as current.
+// At returns a subject on the host of r. A client would send the target original,
+// which would reach the handler as current.
 func (n *Namer) At(r *Request, original, current *url.URL) Subject {
 	return Subject{
 		Key:            n.Key(r, original, current),
@@ -70,6 +74,29 @@ func (n *Namer) At(r *Request, original, current *url.URL) Subject {
 		original:       original,
 		current:        current,
 	}
+}
+
+// Key returns the key of a resource on the host of r. A client would send the target
+// original, which would reach the handler as current. Everything else that the key
+// depends on is taken from r.
+func (n *Namer) Key(r *Request, original, current *url.URL) string {
+	clone := r.Clone(r.Context())
+	clone.URL = withTarget(r.URL, original)
+	clone.RequestURI = clone.URL.RequestURI()
+	server, _ := clone.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	vars, _ := clone.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	repl := caddy.NewReplacer()
+	clone = caddyhttp.PrepareRequest(clone, repl, nil, server)
+	clone.URL = withTarget(clone.URL, current)
+	clone.RequestURI = clone.URL.RequestURI()
+	maps.Copy(clone.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
+	repl.Map(func(name string) (any, bool) {
+		if strings.HasPrefix(name, "http.request.uri") || strings.HasPrefix(name, "http.request.orig_uri") {
+			return nil, false
+		}
+		return r.Replacer.Get(name)
+	})
+	return n.Template.Key(repl)
 }
 
 // withTarget returns u with the path and query of target.

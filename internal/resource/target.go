@@ -8,23 +8,20 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// References to targets other than the request's own: clients and backends name
-// them, and rules lead to them.
-
-// SameOrigin resolves a reference in an answer against the target as the client
-// asked for it. It reports false if the reference leads to a different origin
-// (RFC 9110, section 4.3.1), or nowhere.
+// SameOrigin resolves a reference in an answer against the original target. It
+// reports false if the reference leads to a different origin (RFC 9110, section
+// 4.3.1), or is invalid.
 func (r *Request) SameOrigin(reference string) (*url.URL, bool) {
 	target, ok := r.Resolve(reference)
 	if !ok {
 		return nil, false
 	}
 	scheme, host := r.Origin()
-	return target, target.Scheme == scheme && FoldHostPort(scheme, target.Host) == FoldHostPort(scheme, host)
+	return target, target.Scheme == scheme && foldHostPort(scheme, target.Host) == foldHostPort(scheme, host)
 }
 
-// Resolve resolves a reference against the target as the client asked for it. It
-// reports false if the reference leads nowhere.
+// Resolve resolves a reference against the original target. It reports false if the
+// reference is invalid.
 func (r *Request) Resolve(reference string) (*url.URL, bool) {
 	base, err := url.ParseRequestURI(r.OriginalTarget)
 	if err != nil {
@@ -47,20 +44,20 @@ func (r *Request) IsOwnTarget(reference string) bool {
 	return strings.EqualFold(target.Host, r.Host) || strings.EqualFold(target.Host, known)
 }
 
-// OnHost reports whether a URL names the host of the request, as it is known
-// here or to the client. Neither the scheme nor the port counts.
+// OnHost reports whether a URL names the host of the request, as the handler or as
+// the client knows it. Neither the scheme nor the port counts.
 func (r *Request) OnHost(u *url.URL) bool {
 	_, known := r.Origin()
 	for _, host := range []string{r.Host, known} {
-		if FoldHost((&url.URL{Host: host}).Hostname()) == FoldHost(u.Hostname()) {
+		if foldHost((&url.URL{Host: host}).Hostname()) == foldHost(u.Hostname()) {
 			return true
 		}
 	}
 	return false
 }
 
-// Origin returns the scheme and the authority by which the client knows the
-// target. What a proxy in front says about them counts if Caddy trusts it.
+// Origin returns the scheme and the authority by which the client knows the target.
+// If Caddy trusts the proxy in front, they are what that proxy says.
 func (r *Request) Origin() (scheme, host string) {
 	scheme, host = "http", r.Host
 	if r.TLS != nil {
@@ -73,8 +70,8 @@ func (r *Request) Origin() (scheme, host string) {
 	return scheme, host
 }
 
-// firstMember returns the first member of a list: the proxy next to the client
-// added it.
+// firstMember returns the first member of a list. The proxy next to the client added
+// it.
 func firstMember(lines []string) string {
 	if len(lines) == 0 {
 		return ""
@@ -83,9 +80,9 @@ func firstMember(lines []string) string {
 	return strings.TrimSpace(member)
 }
 
-// Candidates returns the targets that a reference may mean here. If the
-// request's own path was rewritten on its way, the same rewrite may apply to the
-// target, and nobody knows whether it does.
+// Candidates returns the possible forms of a referenced target when it reaches the
+// handler. If the request's own path was rewritten on its way, the same rewrite may
+// apply to the target, and nobody knows whether it does.
 func (r *Request) Candidates(target *url.URL) []*url.URL {
 	targets := []*url.URL{target}
 	from, to := r.rewrite()
@@ -97,8 +94,8 @@ func (r *Request) Candidates(target *url.URL) []*url.URL {
 	return targets
 }
 
-// Original returns the target by which the client would ask for a target that
-// reaches the handler as current. It reports false if that can't be told.
+// Original returns the target that a client would send to reach the handler as
+// current. It reports false if that can't be told.
 func (r *Request) Original(current *url.URL) (*url.URL, bool) {
 	from, to := r.rewrite()
 	return replacePrefix(current, to, from)
@@ -112,15 +109,15 @@ func (r *Request) OriginalOr(current *url.URL) *url.URL {
 	return current
 }
 
-// Current returns the target as which a request for original would reach the
+// Current returns what the target original of a client would be when it reaches the
 // handler. It reports false if that can't be told.
 func (r *Request) Current(original *url.URL) (*url.URL, bool) {
 	from, to := r.rewrite()
 	return replacePrefix(original, from, to)
 }
 
-// rewrite returns the beginning of the path that earlier handlers replaced, and
-// what they replaced it with. Both are empty if the path is unchanged.
+// rewrite returns the beginning of the path that earlier handlers have replaced, and
+// its replacement. Both are empty if the path is unchanged.
 func (r *Request) rewrite() (from, to string) {
 	original, failed := url.ParseRequestURI(r.OriginalTarget)
 	current, err := url.ParseRequestURI(r.CurrentTarget)
@@ -134,7 +131,8 @@ func (r *Request) rewrite() (from, to string) {
 	return from, to
 }
 
-// replacePrefix returns a target with a different beginning of its path.
+// replacePrefix replaces the beginning of a target's path. It reports false if the
+// path doesn't begin with from.
 func replacePrefix(target *url.URL, from, to string) (*url.URL, bool) {
 	rest, ok := strings.CutPrefix(target.EscapedPath(), (&url.URL{Path: from}).EscapedPath())
 	if !ok {

@@ -6,31 +6,32 @@ import (
 	"strings"
 )
 
-// A tree is everything below a path, where a rule of the option affects says
-// that it may change as a whole (`/docs/**`). Only the backend knows which
+// A tree is a path and everything below it, if a rule of the option affects says
+// that this may change as a whole (`/docs/**`). Only the backend knows which
 // resources are below. So each path of a tree that can have something below it,
 // from the root down, has two entries in the store besides the resource's own:
 //
-//   - Its lock. A conditional write of anything below shares it, with a pass. A
-//     change of everything below has it alone, with a claim. So no condition on
-//     anything below is found true while such a change is in flight.
-//   - Its subtree epoch, an entry that is used for nothing but its epoch. A
-//     change of everything below holds a pass on it, which moves the epoch when
-//     the change begins, when it ends, and when its node dies. What is stored of
-//     a resource names the subtree epochs under which it was seen, like those of
-//     groups, and counts only while these are the current ones.
+//   - Its lock. A conditional write of anything below shares the lock: it holds a
+//     pass. A change of everything below has the lock alone: it holds a claim. So
+//     no condition on anything below is found true while such a change is in
+//     flight.
+//   - Its subtree epoch, an entry that is used only for its epoch. A change of
+//     everything below holds a pass on it, which moves the epoch when the change
+//     begins, when it ends, and when its node dies. The entry of a resource records
+//     the subtree epochs under which the resource was seen, like the epochs of its
+//     groups. Its variants count only while these epochs are current.
 //
-// Writes without a condition share no lock: they may come before or after a
-// change of the whole, and nobody was promised either order.
+// Writes without a condition take no lock: they may come before or after a change
+// of the whole, and nobody was promised either order.
 
-// maxAncestors is the number of paths of a tree that a resource is known to be
-// below. It limits the store calls that a long path can cause, and leaves room
-// for groups among the epochs that are stored. Everything below the last of
-// these paths changes as a whole.
+// maxAncestors limits the ancestors of a resource that have entries, counted from
+// the root. It limits the store calls that a long path can cause, and leaves room
+// for groups among the stored epochs. Everything below the last of these ancestors
+// changes as a whole.
 const maxAncestors = 32
 
-// ancestorKeys returns the keys of all paths of a tree that a path is below,
-// from the root down.
+// ancestorKeys returns the keys of all paths of a tree that are above a path, from
+// the root down.
 func (n *Namer) ancestorKeys(r *Request, path string) (keys []string) {
 	if len(n.Roots) == 0 {
 		return nil
@@ -58,9 +59,9 @@ func LockKey(ancestor string) string { return shorten(lockPrefix + ancestor) }
 // SubtreeKey returns the key of the subtree epoch of an ancestor.
 func SubtreeKey(ancestor string) string { return shorten(subtreePrefix + ancestor) }
 
-// treeKey returns the key that the lock and the subtree epoch of a path share.
-// It is the same for all spellings, even if the key of the resource contains the
-// query, or the path as it was sent.
+// treeKey returns the key from which the keys of a path's lock and subtree epoch are
+// made. It is the same for all spellings, even if the template contains the query,
+// or the path as it was sent.
 func (n *Namer) treeKey(r *Request, segments []string) string {
 	if root, ok := n.rootDepth(segments); ok {
 		segments = segments[:min(len(segments), root+maxAncestors-1)]
@@ -74,7 +75,7 @@ func (n *Namer) treeKey(r *Request, segments []string) string {
 }
 
 // rootDepth returns the number of segments of the root of the largest tree that
-// a path is in, or is the root of.
+// contains a path. It reports false if no tree does.
 func (n *Namer) rootDepth(segments []string) (depth int, ok bool) {
 	depth = len(segments) + 1
 	for _, root := range n.Roots {

@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// slowFailure is the time from which a failure counts. A failure that comes
-	// at once, such as a refused connection, costs requests nothing.
+	// slowFailure is how long a call must take for its failure to count. A failure
+	// that comes at once, such as a refused connection, costs requests nothing.
 	slowFailure = 50 * time.Millisecond
-	// maxSlowFailures in a row mean that the store is out of reach.
+	// maxSlowFailures is the number of slow failures in a row that open the
+	// breaker.
 	maxSlowFailures = 3
-	// breakerRest is how long nobody then asks the store. Afterwards one request
-	// tries it on behalf of all.
+	// breakerRest is how long the breaker stays open. Afterwards one request tries
+	// the store on behalf of all.
 	breakerRest = 500 * time.Millisecond
 )
 
@@ -36,7 +37,7 @@ func newBreaker() *breaker {
 	})}
 }
 
-// do makes a call, unless the store is resting.
+// do makes a call, unless the breaker is open.
 func (b *breaker) do(call func() error) error {
 	done, err := b.circuit.Allow()
 	if err != nil {

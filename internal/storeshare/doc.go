@@ -2,12 +2,12 @@
 // what the process keeps beside it for all handlers that use it.
 //
 //   - The journal remembers the writes that were made while the store was out of
-//     reach. Until the store has been told of them, it isn't trusted.
+//     reach. The store isn't trusted until it has heard of them.
 //   - The breaker makes calls fail at once while the store doesn't answer.
 //   - The queues let the writes of one resource ask the store one at a time.
-//   - The recent entries spare a write a round trip.
-//   - The unstable resources are those whose content differs on every read.
+//   - The recent entries save a write a round trip.
+//   - The unstable resources are the ones whose content differs on every read.
 //
-// A share outlives the handlers: a config reload hands it over, and a request
-// that is still being served keeps it open.
+// A share outlives the handlers: the handlers of a reloaded config take it over,
+// and a request that is still being served keeps it open (pool.go, usage.go).
 package storeshare

@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 )
 
-// maxJournal is how many resources one node may write without the store.
+// maxJournal is the number of resources that one node can remember.
 const maxJournal = 10_000
 
-// allResources stands for every resource. Writes that the journal has no room
-// for count as writes of it.
+// allResources is a key that stands for every resource. A write that the journal
+// has no room for counts as a write of all of them.
 const allResources = ""
 
 // errCatchingUp means that a flush of the journal is under way.
@@ -21,9 +21,9 @@ var errCatchingUp = errors.New("the store is being told what was written while i
 type journal struct {
 	max      int
 	flushing sync.Mutex
-	size     atomic.Int64  // len(writes), readable without the lock
-	due      atomic.Int64  // how many of them the store hasn't heard of, likewise
-	news     chan struct{} // holds one while any is due
+	size     atomic.Int64  // len(writes), readable without mu
+	due      atomic.Int64  // how many of these the store hasn't heard of, likewise
+	news     chan struct{} // gets a value when one becomes due, unless it has one
 
 	mu     sync.Mutex
 	writes map[string]journaled
@@ -34,15 +34,15 @@ type journaled struct {
 	inFlight int           // writes that have begun and not ended
 	ended    uint64        // writes that have ended
 	idle     chan struct{} // closed when no write is in flight any more
-	told     bool          // the store was told after the last one began or ended
+	told     bool          // the store has heard of it since the last begin or end
 }
 
 func newJournal(size int) *journal {
 	return &journal{max: size, writes: make(map[string]journaled), news: make(chan struct{}, 1)}
 }
 
-// begin remembers that a write of key is in flight. It returns the name under
-// which end must be called.
+// begin remembers that a write of key is in flight. It returns the name to call end
+// with.
 func (j *journal) begin(key string) (name string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -67,16 +67,16 @@ func (j *journal) end(name string) {
 	w.ended++
 	j.put(name, w)
 	if w.inFlight == 0 {
-		close(w.idle) // after put: whoever wakes finds that the store must be told
+		close(w.idle) // after put: whoever wakes up sees that the store must be told
 	}
 }
 
-// once remembers a write of key that has ended.
+// once remembers a write of key that has already ended.
 func (j *journal) once(key string) {
 	j.end(j.begin(key))
 }
 
-// put stores w, which the store has yet to hear of.
+// put remembers w, and that the store hasn't heard of it.
 func (j *journal) put(key string, w journaled) {
 	before, known := j.writes[key]
 	if !known || before.told {
@@ -91,11 +91,11 @@ func (j *journal) put(key string, w journaled) {
 	}
 }
 
-// flush calls invalidate for every key (or for allResources) that a write has
-// begun or ended on since the last call for it. Then it forgets those keys that
-// have no write in flight. It stops at the first error. While another flush is
-// under way it fails at once: nobody waits, and nobody trusts the store before
-// all keys are invalidated.
+// flush calls invalidate for every key of which a write has begun or ended since
+// the last call for that key. The key may be allResources. It forgets a key
+// afterwards, unless a write of it is in flight. It stops at the first error. While
+// another flush is under way it fails at once: nobody waits, and nobody trusts the
+// store before all keys are invalidated.
 func (j *journal) flush(invalidate func(key string) error) error {
 	if j.due.Load() == 0 {
 		return nil
@@ -113,6 +113,7 @@ func (j *journal) flush(invalidate func(key string) error) error {
 	return nil
 }
 
+// untold returns the keys of which the store hasn't heard.
 func (j *journal) untold() map[string]journaled {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -125,6 +126,7 @@ func (j *journal) untold() map[string]journaled {
 	return writes
 }
 
+// setTold notes that the store has heard of a key, as it was before.
 func (j *journal) setTold(key string, before journaled) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -142,9 +144,9 @@ func (j *journal) setTold(key string, before journaled) {
 	j.size.Store(int64(len(j.writes)))
 }
 
-// has reports whether a write of key is in flight, or has ended without the
-// store having heard of it: a write may end, or begin and end, while others are
-// flushed.
+// has reports whether a write of key is in flight, or has ended and the store
+// hasn't heard of it. Even right after a flush there may be such a write: it may
+// have ended, or begun and ended, in the meantime.
 func (j *journal) has(key string) bool {
 	if j.size.Load() == 0 {
 		return false
@@ -156,8 +158,8 @@ func (j *journal) has(key string) bool {
 	return one || all
 }
 
-// inFlight returns a channel that is closed when no write of key is in flight
-// any more. It returns nil if none is now.
+// inFlight returns a channel that is closed when no write of key is in flight any
+// more, or nil if none is in flight now.
 func (j *journal) inFlight(key string) <-chan struct{} {
 	if j.size.Load() == 0 {
 		return nil

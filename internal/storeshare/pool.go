@@ -11,15 +11,16 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// Opener is what a module in the namespace http.preconditions.stores must be.
+// Opener is the interface of the modules in the namespace
+// http.preconditions.stores.
 //
-// It may also have a method Reconfigure(etagcache.Store). That is called with
-// the store of each new config, whether the store was just opened or is shared
-// with an earlier config.
+// A module may also have a method Reconfigure(etagcache.Store). It is called for
+// each new config, whether the store was just opened or is shared with an earlier
+// config.
 type Opener interface {
 	// StoreKey names the store. Modules with equal keys share one store, also
-	// across config reloads. So the key must differ wherever the configuration
-	// means a different store. It must not reveal a password.
+	// across config reloads. So two configurations that mean different stores must
+	// have different keys. The key must not reveal a password.
 	StoreKey() string
 
 	// OpenStore returns the store. It must not wait for the network: Caddy can
@@ -31,8 +32,7 @@ type Opener interface {
 // reloads.
 var pool = caddy.NewUsagePool()
 
-// Membership is what a handler has of a share, from its provisioning to its
-// cleanup.
+// Membership is a handler's part in a share, from its provisioning to its cleanup.
 type Membership struct {
 	opener Opener
 	logger *zap.Logger
@@ -41,8 +41,8 @@ type Membership struct {
 	share  *Share
 }
 
-// Join opens the store, or takes a share of it if it is open, for a handler of
-// the newest config.
+// Join takes a share of the store for a handler of the newest config. It opens the
+// store if no share is open.
 func Join(opener Opener, user User, logger *zap.Logger) (*Membership, error) {
 	share, key, err := acquire(opener, logger)
 	if err != nil {
@@ -54,7 +54,8 @@ func Join(opener Opener, user User, logger *zap.Logger) (*Membership, error) {
 	return m, nil
 }
 
-// acquire takes a share of the store, and opens it if it isn't open.
+// acquire takes a reference to the share in the pool, and opens the store if there
+// is no such share. Each reference must be given back with pool.Delete.
 func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err error) {
 	key = opener.StoreKey()
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
@@ -72,6 +73,7 @@ func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err e
 	return value.(*Share), key, nil
 }
 
+// configure applies what the newest config says about the share.
 func (s *Share) configure(opener Opener, logger *zap.Logger) {
 	s.reach.logger.Store(logger)
 	if r, ok := opener.(interface{ Reconfigure(etagcache.Store) }); ok {
@@ -86,10 +88,11 @@ func (m *Membership) Leave() error {
 	return err
 }
 
-// Enter returns the share, which stays open until leave is called. When Caddy
-// cleans a handler up, requests may still be on their way to it, such as those
-// that wait for authentication. If the share is closed by then, it is opened
-// again for the request, which has no say in its configuration.
+// Enter returns the share for a request. The share stays open until leave is
+// called. When Caddy cleans a handler up, requests may still be on their way to it,
+// for example because they wait for authentication. If the share is closed by then,
+// Enter opens the store again, or uses a share that a newer config has opened and
+// leaves its configuration alone.
 func (m *Membership) Enter() (share *Share, leave func(), err error) {
 	if m.share.usage.enter() {
 		return m.share, m.share.leave, nil
@@ -101,23 +104,25 @@ func (m *Membership) Enter() (share *Share, leave func(), err error) {
 	return share, func() { _, _ = pool.Delete(key) }, nil
 }
 
-// Open is a share that handlers of the running config use.
-type Open struct {
+// OpenShare is a share that handlers of the running config use.
+type OpenShare struct {
 	*Share
-	// Kind names the kind of store. Its full key might help to guess a password.
+	// Kind names the kind of store. It is the beginning of the store's key: the full
+	// key might help to guess a password.
 	Kind string
-	// Terms are the longest of all users, and Templates are those of their keys.
-	Terms     etagcache.Terms
+	// Terms are the longest terms of all handlers.
+	Terms etagcache.Terms
+	// Templates are the key templates of all handlers.
 	Templates []string
 }
 
-// AllOpen returns the shares, in the order of their keys. They stay open until
-// leave is called.
-func AllOpen() (shares []Open, leave func()) {
-	byKey := make(map[string]Open)
+// AllOpen returns the shares that handlers of the running config use, ordered by
+// the keys of their stores. They stay open until leave is called.
+func AllOpen() (shares []OpenShare, leave func()) {
+	byKey := make(map[string]OpenShare)
 	var leaves []func()
 	pool.Range(func(key, value any) bool {
-		o := Open{Share: value.(*Share)}
+		o := OpenShare{Share: value.(*Share)}
 		o.Kind, _, _ = strings.Cut(key.(string), ":")
 		o.Terms, o.Templates = o.usage.terms(), o.usage.templates()
 		if len(o.Templates) == 0 { // its last handler is being cleaned up
@@ -150,15 +155,15 @@ func (s *Share) join(u *User) {
 	s.usage.join(u)
 }
 
-// leave ends what enter began, for one request.
+// leave ends the use of the share by one request.
 func (s *Share) leave() {
 	if s.usage.leave() {
 		s.close()
 	}
 }
 
-// Destruct closes the share as soon as no request uses it. Caddy calls it when
-// the last handler is cleaned up; requests may still be running then.
+// Destruct closes the share once no request uses it. The pool calls it when the
+// last reference is given back. Requests may still be running then.
 func (s *Share) Destruct() error {
 	if s.usage.retire() {
 		s.close()
@@ -166,9 +171,9 @@ func (s *Share) Destruct() error {
 	return nil
 }
 
-// close closes the store. What the store has yet to hear is left to the journals
-// of all shares that are still open: one of them may be of the same store, with
-// other options, and it harms no other.
+// close closes the store. It leaves what the store hasn't heard to the journals of
+// all shares that are still open. One of them may have the same store, with
+// different options, and it does the others no harm.
 func (s *Share) close() {
 	close(s.closing)
 	s.flusher.Wait()

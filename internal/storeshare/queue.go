@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// maxQueue is how many writes of one resource may wait on one node.
+// maxQueue is the number of writes of one resource that may wait on one node.
 const maxQueue = 256
 
 // ErrQueueFull means that too many writes of one resource are waiting.
 var ErrQueueFull = errors.New("too many writes of this resource are waiting")
 
-// Queues order the writes of each resource that need a claim or a pass: first
-// come, first served. Only the first write of this node asks the store.
+// Queues order the writes of each resource that need a claim or a pass: first come,
+// first served. Only the first write in each queue asks the store.
 type Queues struct {
 	mu    sync.Mutex
 	byKey map[string]*queue
@@ -28,8 +28,9 @@ func newQueues() *Queues {
 	return &Queues{byKey: make(map[string]*queue)}
 }
 
-// Acquire returns when it is the caller's turn, which lasts until release is
-// called. It tells whether the caller had to wait.
+// Acquire waits for the caller's turn, which lasts until release is called. It
+// reports whether the caller had to wait. It fails with ErrQueueFull, or with the
+// error of ctx.
 func (q *Queues) Acquire(ctx context.Context, key string) (release func(), waited bool, err error) {
 	q.mu.Lock()
 	line, busy := q.byKey[key]

@@ -29,7 +29,7 @@ func (r *reach) call(f func() error) error {
 	return r.note(r.breaker.do(f))
 }
 
-// note takes in how a call of the store ended, and returns its error.
+// note notes how a call of the store ended. It returns err.
 func (r *reach) note(err error) error {
 	switch {
 	case errors.Is(err, etagcache.ErrUnavailable):

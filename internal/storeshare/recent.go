@@ -9,13 +9,12 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// maxRecent is how many entries a node remembers.
+// maxRecent is the number of entries that a node remembers.
 const maxRecent = 4096
 
-// recent holds the entries that this node saw last. They spare a write a round
-// trip: within an epoch entries only grow, so the claim tells whether an entry is
-// still the same. No write is refused because of an entry that is only
-// remembered.
+// recent holds the entries that this node saw last. They save a write a round trip:
+// within an epoch entries only grow, so the claim tells whether a remembered entry
+// is still true. No write is refused because of an entry that is only remembered.
 type recent struct {
 	entries *lru.Cache[string, seenEntry]
 }
@@ -33,7 +32,8 @@ func newRecent() *recent {
 	return &recent{entries}
 }
 
-// get returns an entry as it was last seen, with present ages.
+// get returns an entry as it was last seen, except that the ages of its variants
+// have grown.
 func (c *recent) get(key string) (etagcache.Entry, bool) {
 	seen, ok := c.entries.Get(key)
 	if !ok {
@@ -58,8 +58,9 @@ func (c *recent) put(key string, e etagcache.Entry) {
 	c.entries.Add(key, seenEntry{e, time.Now()})
 }
 
-// add adds an observation, which was stored, to the entry as it was before. If
-// the observation replaced something, the epoch has moved to an unknown one.
+// add remembers an observation that was stored, with the entry as it was before. If
+// the observation replaced something, the epoch has moved to an unknown one, so the
+// entry is forgotten.
 func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation) {
 	known, ok := before.Variants[o.Variant]
 	if ok && !known.SameValidators(o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {

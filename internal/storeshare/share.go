@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// Share is a store with what this process keeps beside it. Its methods are those
-// of [etagcache.Store], and keep that contract.
+// Share is a store with what this process keeps beside it. It implements
+// [etagcache.Store] and keeps its contract.
 type Share struct {
 	etagcache.Store
 	Queues   *Queues
@@ -44,7 +44,7 @@ func New(store etagcache.Store, logger *zap.Logger) *Share {
 }
 
 // Read implements [etagcache.Store]. A resource that was written without the
-// store's knowledge is busy until the store has been told.
+// store's knowledge is busy until the store has heard of that.
 func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
 	if err := s.CatchUp(ctx, t); err != nil {
 		return etagcache.Entry{}, err
@@ -118,8 +118,8 @@ func (s *Share) Invalidate(ctx context.Context, key string, t etagcache.Terms) e
 	return s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
 }
 
-// InvalidateMatching implements [etagcache.Store]. It and InvalidateAll go around
-// the breaker: they may take longer than a request should.
+// InvalidateMatching implements [etagcache.Store]. The breaker stops neither it nor
+// InvalidateAll: they may take longer than a request should.
 func (s *Share) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
 	n, err := s.Store.InvalidateMatching(ctx, prefix, matches, t)
 	return n, s.reach.note(err)
@@ -130,8 +130,8 @@ func (s *Share) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
 	return s.reach.note(s.Store.InvalidateAll(ctx, t))
 }
 
-// Wait implements [etagcache.Store]. It also waits for writes that this node made
-// without the store.
+// Wait implements [etagcache.Store]. It also waits for the writes that this node
+// makes without the store.
 func (s *Share) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
 	idle := s.journal.inFlight(key)
 	if idle == nil {
@@ -145,8 +145,8 @@ func (s *Share) Wait(ctx context.Context, key string, seen etagcache.Entry) erro
 	}
 }
 
-// WaitForJournal waits until no write of key is in flight that this node made
-// without the store.
+// WaitForJournal waits for the writes of key that this node makes without the
+// store.
 func (s *Share) WaitForJournal(ctx context.Context, key string) error {
 	if s.journal.inFlight(key) == nil {
 		return nil
@@ -154,10 +154,10 @@ func (s *Share) WaitForJournal(ctx context.Context, key string) error {
 	return s.Wait(ctx, key, etagcache.Entry{})
 }
 
-// MarkChanged invalidates a resource, also if ctx has ended. If the store can't be
-// told, the node remembers to tell it before it trusts the store again; the error
-// is returned all the same.
-func (s *Share) MarkChanged(ctx context.Context, key string, t etagcache.Terms) error {
+// InvalidateOrJournal invalidates a resource, even if ctx has ended. If that fails,
+// it leaves the resource to the journal, which invalidates it before the store is
+// trusted again, and returns the error.
+func (s *Share) InvalidateOrJournal(ctx context.Context, key string, t etagcache.Terms) error {
 	err := s.Invalidate(context.WithoutCancel(ctx), key, t)
 	if err != nil {
 		s.journal.once(key)
@@ -165,8 +165,8 @@ func (s *Share) MarkChanged(ctx context.Context, key string, t etagcache.Terms) 
 	return err
 }
 
-// WriteWithoutStore remembers a write of these keys that the store isn't told of.
-// The write lasts until end is called. The keys are remembered until the store
+// WriteWithoutStore remembers a write of these keys that the store doesn't hear of.
+// The write lasts until end is called. The journal keeps the keys until the store
 // has heard of them.
 func (s *Share) WriteWithoutStore(keys []string) (end func()) {
 	var names []string
@@ -180,10 +180,11 @@ func (s *Share) WriteWithoutStore(keys []string) (end func()) {
 	}
 }
 
-// CatchUp invalidates what was written while the store was out of reach. Until it
-// has succeeded, the store can't be trusted.
+// CatchUp invalidates what was written while the store was out of reach. The store
+// can't be trusted until it has succeeded. It fails with ErrUnavailable while
+// another call is catching up.
 func (s *Share) CatchUp(ctx context.Context, t etagcache.Terms) error {
-	ctx = context.WithoutCancel(ctx) // this is the node's business, not the client's
+	ctx = context.WithoutCancel(ctx) // it serves the node, not only this client
 	err := s.journal.flush(func(key string) error {
 		if key == allResources {
 			return s.InvalidateAll(ctx, t)
@@ -196,8 +197,8 @@ func (s *Share) CatchUp(ctx context.Context, t etagcache.Terms) error {
 	return err
 }
 
-// flushInBackground flushes the journal when no request comes to do it: until
-// then, other nodes trust what they know. The given terms apply while there is no
+// flushInBackground flushes the journal even if no request comes to do it: until it
+// is flushed, other nodes trust what they know. Terms apply while the share has no
 // user.
 func (s *Share) flushInBackground(terms etagcache.Terms) {
 	for {

@@ -10,15 +10,15 @@ import (
 // nobody writes them. No condition on a tag of such content can ever hold.
 type Unstable struct {
 	mu    sync.Mutex
-	runs  *simplelru.LRU[string, int] // by resource and variant: reads in a row that showed a change
-	named *simplelru.LRU[string, struct{}]
+	runs  *simplelru.LRU[string, int]      // reads in a row that showed a change, by resource and variant
+	named *simplelru.LRU[string, struct{}] // resources that Note has reported
 }
 
 const (
 	// unstableRun is how many changes in a row, without a write, make a resource
 	// unstable.
 	unstableRun = 5
-	// maxUnstable bounds what is remembered.
+	// maxUnstable limits what is remembered.
 	maxUnstable = 1024
 )
 
@@ -34,8 +34,8 @@ func newUnstable() *Unstable {
 	return &Unstable{runs: runs, named: named}
 }
 
-// Note takes in whether a read of a known variant showed different content. It
-// reports true once for each resource that turns out to be unstable.
+// Note notes whether a read of a known variant showed different content. It reports
+// true once for each resource that turns out to be unstable.
 func (u *Unstable) Note(resource, variant string, changed bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

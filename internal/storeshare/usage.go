@@ -13,8 +13,9 @@ type User struct {
 	Template string // of its keys
 }
 
-// usage counts who uses a share: handlers, which retire it when the last of them
-// has left, and requests, which keep it open until then and beyond.
+// usage counts what uses a share: handlers, which join and part, and requests,
+// which enter and leave. When the last handler has parted, the share retires. It is
+// closed once the last request has left, too.
 type usage struct {
 	mu       sync.Mutex
 	users    map[*User]struct{}
@@ -36,8 +37,8 @@ func (u *usage) part(user *User) {
 	delete(u.users, user)
 }
 
-// enter keeps the share open until leave is called. It reports false if the
-// share is already closed.
+// enter keeps the share open until leave is called. It reports false if the share
+// is already closed.
 func (u *usage) enter() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -65,8 +66,7 @@ func (u *usage) retire() bool {
 	return u.requests == 0
 }
 
-// terms returns the longest terms of the users, for calls that belong to none of
-// them.
+// terms returns the longest terms of all users, for calls on behalf of all.
 func (u *usage) terms() etagcache.Terms {
 	u.mu.Lock()
 	defer u.mu.Unlock()

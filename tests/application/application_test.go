@@ -14,7 +14,7 @@ import (
 // A reference application, of which hardly anything is changed through its own
 // URL only: there are actions, lists with pages and filters, a search, products
 // with two names, a price list that products show, folders that are moved as a
-// whole, and a job that changes the stock behind everybody's back. See application_backend_test.go.
+// whole, and a job that changes the stock behind everybody's back. See backend_test.go.
 //
 // Customers change all of it at the same time, through two nodes that share a
 // Redis. Afterwards, by the record of the application,
@@ -30,9 +30,9 @@ import (
 // Two limits are documented, see judgeLoss and justified: only these are excepted.
 // There is more to find in more time:
 //
-//	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestApplication -v .
+//	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestApplication -v ./tests/application
 //
-// The customers are in application_client_test.go, and application_judge_test.go
+// The customers are in client_test.go, and judge_test.go
 // judges.
 
 // applicationConfig is what whoever runs the application would write.

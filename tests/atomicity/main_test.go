@@ -1,5 +1,6 @@
-// Package atomicity tests that of several writes based on the same state one is performed, and
-// that no update is lost.
+// Package atomicity tests that no update is lost: of several writes that are based
+// on the same state, only one is performed. Whether a write was lost is decided by
+// the backend's own record, not by what the clients were told.
 package atomicity
 
 import (

@@ -22,14 +22,14 @@ import (
 //
 // Each scenario takes some seconds. There is more to find in more time:
 //
-//	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestFaults -timeout 60m -v .
+//	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestFaults -timeout 60m -v ./tests/faults
 //
 // The last one, in which everything fails by turns, can go on for as long as one
 // likes, and then prints each minute what its nodes use:
 //
-//	PRECONDITIONS_SOAK_MINUTES=60 go test -race -run TestFaults/everything -timeout 2h -v .
+//	PRECONDITIONS_SOAK_MINUTES=60 go test -race -run TestFaults/everything -timeout 2h -v ./tests/faults
 //
-// The scenarios are in this file; fault_stage_test.go plays and judges them. The
+// The scenarios are in this file; stage_test.go plays and judges them. The
 // clients, the backend and the nodes have files of their own.
 
 const (

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Pattern is a path, as segments, in which `*` stands for any one segment.
+// Pattern is a path, split into segments. The segment `*` stands for any one
+// segment.
 type Pattern []string
 
 // anySegment is the segment that stands for any segment.
@@ -38,8 +39,8 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, nil
 }
 
-// Segments splits a path into the segments that count for a key. Each keeps its
-// own spelling.
+// Segments splits a path into the segments that count for a key. It doesn't fold
+// them.
 func Segments(p string) (kept []string) {
 	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
 	for s := range strings.SplitSeq(strings.ReplaceAll(p, `\`, "/"), "/") {
@@ -71,7 +72,8 @@ func (p Pattern) Match(segments []string) (wild []string, ok bool) {
 	return wild, true
 }
 
-// Fill returns the path in which each `*` is replaced by the next text of wild.
+// Fill returns the path with each `*` replaced by the next element of wild, which
+// has at least as many elements as p has wildcards.
 func (p Pattern) Fill(wild []string) string {
 	var b strings.Builder
 	for _, s := range p {
@@ -86,7 +88,7 @@ func (p Pattern) Fill(wild []string) string {
 	return b.String()
 }
 
-// Wildcards returns the number of `*`.
+// Wildcards returns the number of `*` in the pattern.
 func (p Pattern) Wildcards() (n int) {
 	for _, s := range p {
 		if s == anySegment {

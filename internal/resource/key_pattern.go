@@ -2,24 +2,22 @@ package resource
 
 import "strings"
 
-// A key pattern names any number of keys. In it, an asterisk stands for any text
-// without a slash. Two asterisks at the end stand for any text at all, and `/**`
-// also for nothing, so that it includes what the path before it names. Whatever
-// follows two asterisks doesn't count. There is no way to write an asterisk that
-// stands for itself: a key that contains one is a pattern, which also matches
-// other keys.
+// A key pattern names any number of keys. An asterisk in it stands for any text
+// without a slash. Two asterisks at the end stand for any text at all. `/**` also
+// stands for nothing, so it includes the resource that the path before it names.
+// Whatever follows two asterisks doesn't count. An asterisk can't be escaped: a key
+// that contains one is a pattern, and may match other keys, too.
 
 const (
 	wildcard = "*"
-	// Anything stands for any text.
+	// Anything stands for any text, at the end of a key pattern.
 	Anything = "**"
 )
 
-// IsPattern reports whether a key stands for any number of keys.
+// IsPattern reports whether a key is a pattern.
 func IsPattern(key string) bool { return strings.Contains(key, wildcard) }
 
-// PatternPrefix returns the text with which all keys begin that a pattern
-// matches.
+// PatternPrefix returns a text with which every key begins that a pattern matches.
 func PatternPrefix(pattern string) string {
 	prefix, _, _ := strings.Cut(pattern, wildcard)
 	if strings.HasPrefix(pattern[len(prefix):], Anything) {
@@ -28,15 +26,15 @@ func PatternPrefix(pattern string) string {
 	return prefix[:min(len(prefix), maxKey)]
 }
 
-// PatternMatches reports whether a pattern matches a key as it is stored. A
-// shortened key matches if its prefix could match; whole is false for a key that
-// the store returned only in part.
+// PatternMatches reports whether a pattern matches a stored key. A shortened key
+// matches if its prefix could match. So does a key whose beginning is all that the
+// store returned; whole is false then.
 func PatternMatches(pattern, key string, whole bool) bool {
 	if len(key) > maxKey {
 		key, whole = key[:maxKey], false // the rest is a digest
 	}
 	p, k := 0, 0
-	retry, taken := -1, 0 // after the last asterisk, and how far it reaches so far
+	retry, taken := -1, 0 // the position after the last asterisk, and the end of what it stands for so far
 	for {
 		left := pattern[p:]
 		switch {

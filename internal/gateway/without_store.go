@@ -1,0 +1,41 @@
+package gateway
+
+import (
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// writeWithoutStore forwards a write while the store is out of reach, if the
+// configuration allows that, and refuses it otherwise.
+func (x *exchange) writeWithoutStore() error {
+	down := x.responder.CannotTell("the store is out of reach")
+	if !x.request.Conditional {
+		if !x.StoreDown.ForwardUnconditional {
+			return x.responder.Refuse(down)
+		}
+		return x.forwardJournaled(decision{outcome: answer.Unconditional})
+	}
+	if !x.StoreDown.ForwardConditional || x.request.Signed {
+		return x.responder.Refuse(down)
+	}
+	// Another write can slip in after this check. The operator prefers a racy check
+	// to none.
+	p := x.probe(x.r.Context())
+	if !p.Known {
+		return x.notProbed(p, validator.None).conclude(x)
+	}
+	res := x.request.Evaluate(p.Observed.Representation)
+	switch {
+	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable:
+		return x.responder.Refuse(x.responder.ConditionFailed(res, p.Observed.Representation))
+	case res.Verdict == validator.Unconditional && x.mustBeConditional():
+		return x.responder.Refuse(answer.ConditionRequired())
+	}
+	return x.forwardJournaled(decision{outcome: answer.Passed, current: p.Observed})
+}
+
+// forwardJournaled forwards a write that only this node's journal knows of.
+func (x *exchange) forwardJournaled(d decision) error {
+	defer x.share.WriteWithoutStore(x.plan.ChangedKeys())()
+	return x.newWriting().forward(d)
+}
