@@ -14,8 +14,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("preconditions", parseCaddyfile)
-	// Inside authentication, rewriting and encoding; around whatever answers, also
-	// in handle and route blocks.
+	// It runs inside authentication, rewriting and encoding, and around whatever
+	// answers, including handle and route blocks.
 	httpcaddyfile.RegisterDirectiveOrder("preconditions", httpcaddyfile.After, "templates")
 }
 
@@ -83,7 +83,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return err
 		}
 		h.ETag = append(h.ETag, source)
-		return soFar(d, option, second(sources(h.ETag)))
+		return errHere(d, option, errorOf(sources(h.ETag)))
 	case "vary":
 		return directive.SomeArgs(d, &h.Vary)
 	case "secret":
@@ -103,21 +103,21 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return d.ArgErr()
 		}
 		h.Affects = append(h.Affects, Affects{Path: args[0], Resources: args[1:]})
-		return soFar(d, option, second(affectsRules(h.Affects)))
+		return errHere(d, option, errorOf(affectsRules(h.Affects)))
 	case "guards":
 		var g Guards
 		if !d.AllArgs(&g.Path, &g.Resource) {
 			return d.ArgErr()
 		}
 		h.Guards = append(h.Guards, g)
-		return soFar(d, option, second(guardsRules(h.Guards)))
+		return errHere(d, option, errorOf(guardsRules(h.Guards)))
 	case "items":
 		var items Items
 		if err := items.unmarshal(d); err != nil {
 			return err
 		}
 		h.Items = append(h.Items, items)
-		return soFar(d, option, second(itemRules(h.Items)))
+		return errHere(d, option, errorOf(itemRules(h.Items)))
 	case "write_etag":
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
@@ -147,21 +147,21 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	}
 }
 
-// soFar turns an error in a repeatable option into one that names the line of the
-// option that was just read, rather than the line of the last one.
-func soFar(d *caddyfile.Dispenser, option string, err error) error {
+// errHere adds the line of the option that was just read to err. For a repeatable
+// option, checkParsed would name the line of the last one instead.
+func errHere(d *caddyfile.Dispenser, option string, err error) error {
 	if err == nil {
 		return nil
 	}
 	return d.Errf("%s: %v", option, err)
 }
 
-// checkParsed returns an error for the first invalid option, with its file and
-// line.
+// checkParsed returns an error for the first invalid option, with its file and line.
+// At has the last token of each option.
 func (h *Handler) checkParsed(at map[string]caddyfile.Token) error {
 	complete := *h
 	if h.StoreDown != nil {
-		complete.StoreDown = new(*h.StoreDown) // the defaults must not become part of the configuration
+		complete.StoreDown = new(*h.StoreDown) // setDefaults must not change the configuration
 	}
 	complete.setDefaults()
 	err := complete.check()
@@ -210,7 +210,7 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	return nil // the function sources refuses an unknown one
+	return nil // an unknown source is refused by the function sources
 }
 
 func (o *Items) unmarshal(d *caddyfile.Dispenser) error {

@@ -4,11 +4,9 @@
 package preconditions
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,7 +16,6 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/gateway"
 	"github.com/caddy-preconditions/preconditions/internal/stores"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 func init() {
@@ -113,7 +110,7 @@ type Handler struct {
 	// it.
 	Guards []Guards `json:"guards,omitempty"`
 
-	// Where lists show resources of their own. On GET, each of these items gets
+	// Where lists contain items that are resources of their own. On GET, each of these items gets
 	// its current tag as a member, which clients can use in If-Match. This needs
 	// the source `json` or `body`, and JSON content of at most `buffer` bytes. The
 	// tag of such a list has a mark at its end; conditions accept it with or
@@ -165,7 +162,7 @@ type Handler struct {
 	// 9457). `caddy` returns an error for `handle_errors`.
 	Errors string `json:"errors,omitempty"`
 
-	// Whether refusals tell the current validators. Default: true.
+	// Whether refusals contain the current validators. Default: true.
 	Disclose *bool `json:"disclose,omitempty"`
 
 	// What happens to writes without a condition. With `serialize` (default), they
@@ -223,7 +220,7 @@ type Guards struct {
 	Resource string `json:"resource"`
 }
 
-// Items says where a list shows resources of their own.
+// Items says where a list contains items that are resources of their own.
 type Items struct {
 	// Where the array of items is in the content of the list: a JSON pointer (RFC
 	// 6901), which is empty if the content is that array.
@@ -255,7 +252,8 @@ type StoreDown struct {
 	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
 }
 
-// StoreOpener is what a module in the namespace http.preconditions.stores must be.
+// StoreOpener is the interface of the modules in the namespace
+// http.preconditions.stores.
 type StoreOpener = storeshare.Opener
 
 // CaddyModule returns the Caddy module information.
@@ -266,20 +264,8 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Defaults, as documented at the fields.
-const (
-	defaultKey        = "{http.request.host}{http.request.uri.path}"
-	defaultBuffer     = 1 << 20
-	defaultLease      = caddy.Duration(30 * time.Second)
-	defaultWait       = caddy.Duration(10 * time.Second)
-	defaultRetention  = caddy.Duration(24 * time.Hour)
-	defaultRetryAfter = caddy.Duration(5 * time.Second)
-)
-
-var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
-
-// Provision sets the defaults and takes a share of the store. It does not use the
-// network.
+// Provision sets the defaults, checks the options and takes a share of the store. It
+// doesn't use the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.setDefaults()
 	if err := h.check(); err != nil {
@@ -306,37 +292,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.gateway.Store = h.store
 	return nil
-}
-
-func (h *Handler) setDefaults() {
-	h.Key = cmp.Or(h.Key, defaultKey)
-	h.Buffer = cmp.Or(h.Buffer, defaultBuffer)
-	h.WriteETag = cmp.Or(h.WriteETag, string(gateway.WriteETagVerbatim))
-	h.Lease = cmp.Or(h.Lease, defaultLease)
-	h.Wait = cmp.Or(h.Wait, defaultWait)
-	h.Grace = cmp.Or(h.Grace, h.Lease/3)
-	h.Retention = cmp.Or(h.Retention, defaultRetention)
-	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
-	h.Errors = cmp.Or(h.Errors, errorsProblem)
-	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
-	if h.Disclose == nil {
-		h.Disclose = new(true)
-	}
-	if h.ETag == nil {
-		for _, s := range defaultSources {
-			h.ETag = append(h.ETag, ETagSource{Source: string(s)})
-		}
-	}
-	if h.versioned() {
-		h.Verify = cmp.Or(h.Verify, verifyNever)
-	}
-	h.Verify = cmp.Or(h.Verify, verifyPassing)
-	if h.StoreDown == nil {
-		h.StoreDown = new(StoreDown)
-	}
-	h.StoreDown.Conditional = cmp.Or(h.StoreDown.Conditional, storeDownRefuse)
-	h.StoreDown.Unconditional = cmp.Or(h.StoreDown.Unconditional, storeDownForward)
-	h.StoreDown.RetryAfter = cmp.Or(h.StoreDown.RetryAfter, defaultRetryAfter)
 }
 
 // Cleanup gives the share of the store back. Requests that are still being served

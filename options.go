@@ -1,6 +1,7 @@
 package preconditions
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,7 +38,123 @@ const (
 	storeDownForward = "forward"
 )
 
-// newGateway returns what the options, which were checked, mean.
+// Defaults, as the fields of Handler and StoreDown document them.
+const (
+	defaultKey        = "{http.request.host}{http.request.uri.path}"
+	defaultBuffer     = 1 << 20
+	defaultLease      = caddy.Duration(30 * time.Second)
+	defaultWait       = caddy.Duration(10 * time.Second)
+	defaultRetention  = caddy.Duration(24 * time.Hour)
+	defaultRetryAfter = caddy.Duration(5 * time.Second)
+)
+
+// defaultSources are the etag sources if none are configured.
+var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
+
+// setDefaults sets the options that aren't configured.
+func (h *Handler) setDefaults() {
+	h.Key = cmp.Or(h.Key, defaultKey)
+	h.Buffer = cmp.Or(h.Buffer, defaultBuffer)
+	h.WriteETag = cmp.Or(h.WriteETag, string(gateway.WriteETagVerbatim))
+	h.Lease = cmp.Or(h.Lease, defaultLease)
+	h.Wait = cmp.Or(h.Wait, defaultWait)
+	h.Grace = cmp.Or(h.Grace, h.Lease/3)
+	h.Retention = cmp.Or(h.Retention, defaultRetention)
+	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
+	h.Errors = cmp.Or(h.Errors, errorsProblem)
+	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
+	if h.Disclose == nil {
+		h.Disclose = new(true)
+	}
+	if h.ETag == nil {
+		for _, s := range defaultSources {
+			h.ETag = append(h.ETag, ETagSource{Source: string(s)})
+		}
+	}
+	if h.versioned() {
+		h.Verify = cmp.Or(h.Verify, verifyNever)
+	}
+	h.Verify = cmp.Or(h.Verify, verifyPassing)
+	if h.StoreDown == nil {
+		h.StoreDown = new(StoreDown)
+	}
+	h.StoreDown.Conditional = cmp.Or(h.StoreDown.Conditional, storeDownRefuse)
+	h.StoreDown.Unconditional = cmp.Or(h.StoreDown.Unconditional, storeDownForward)
+	h.StoreDown.RetryAfter = cmp.Or(h.StoreDown.RetryAfter, defaultRetryAfter)
+}
+
+// check returns an error for the first invalid option.
+func (h *Handler) check() error {
+	checks := []struct {
+		option string
+		err    error
+	}{
+		{"etag", errorOf(sources(h.ETag))},
+		{"vary", errorOf(varyNames(h.Vary))},
+		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
+		{"require", checkMethods(h.Require)},
+		{"verify", h.checkVerify()},
+		{"affects", errorOf(affectsRules(h.Affects))},
+		{"guards", errorOf(guardsRules(h.Guards))},
+		{"affects", h.checkOthers(len(h.Affects))},
+		{"guards", h.checkOthers(len(h.Guards))},
+		{"items", h.checkItems()},
+		{"items", h.checkOthers(len(h.Items))},
+		{"write_etag", checkWord(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
+		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
+		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
+		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
+		{"retention", checkRetention(h.Retention, h.Lease)},
+		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
+		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
+		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
+		{"store_down", h.StoreDown.check()},
+	}
+	for _, c := range checks {
+		if c.err != nil {
+			return &optionError{c.option, c.err}
+		}
+	}
+	return nil
+}
+
+// optionError says which option is invalid, and why.
+type optionError struct {
+	option string
+	err    error
+}
+
+func (e *optionError) Error() string { return e.option + ": " + e.err.Error() }
+func (e *optionError) Unwrap() error { return e.err }
+
+// errorOf drops the first of two results, of a function that is only called to find
+// out whether it fails.
+func errorOf[T any](_ T, err error) error { return err }
+
+func checkWord(word string, words ...string) error {
+	if !slices.Contains(words, word) {
+		return fmt.Errorf("must be %s, not %q", strings.Join(words, " or "), word)
+	}
+	return nil
+}
+
+func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
+	if n < least || n > most {
+		return fmt.Errorf("must be between %s and %s", leastText, mostText)
+	}
+	return nil
+}
+
+// checkRetention refuses to forget a resource while it may be written.
+func checkRetention(retention, lease caddy.Duration) error {
+	if retention <= lease {
+		return fmt.Errorf("must be longer than the lease, %s", time.Duration(lease))
+	}
+	return nil
+}
+
+// newGateway returns the gateway that the options describe. They have passed check,
+// so most errors can be ignored here.
 func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	deriver, err := h.deriver()
 	if err != nil {
@@ -89,7 +206,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	}, nil
 }
 
-// deriver returns what derives tags, with the secret in place.
+// deriver returns the deriver of tags, with the secret's placeholders replaced.
 func (h *Handler) deriver() (proxyhooks.Deriver, error) {
 	d := proxyhooks.Deriver{Limit: h.Buffer}
 	d.Sources, _ = sources(h.ETag)
@@ -98,151 +215,11 @@ func (h *Handler) deriver() (proxyhooks.Deriver, error) {
 	}
 	secret, err := caddy.NewReplacer().ReplaceOrErr(h.Secret, true, true)
 	if err != nil || secret == "" {
-		// The error itself would reveal a part of a secret that contains braces.
+		// If the secret contains braces, err would reveal a part of it.
 		return d, &optionError{"secret", errors.New("a placeholder is unknown or empty")}
 	}
 	d.Secret = []byte(secret)
 	return d, nil
-}
-
-// verification returns what the option verify means.
-func verification(s string) (gateway.Verification, error) {
-	switch s {
-	case verifyPassing:
-		return gateway.Verification{Passing: true}, nil
-	case verifyAll:
-		return gateway.Verification{Passing: true, Refused: true}, nil
-	case verifyNever:
-		return gateway.Verification{}, nil
-	}
-	d, err := caddy.ParseDuration(s)
-	if err != nil || d <= 0 {
-		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
-	}
-	return gateway.Verification{Passing: true, FreshFor: d}, nil
-}
-
-// affectsRules returns what the option affects means.
-func affectsRules(options []Affects) ([]relation.Rule, error) {
-	var rules []relation.Rule
-	for _, o := range options {
-		r, err := relation.ParseRule(o.Path, o.Resources...)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-// guardsRules returns what the option guards means.
-func guardsRules(options []Guards) ([]relation.Rule, error) {
-	var rules []relation.Rule
-	for _, o := range options {
-		r, err := relation.ParseRule(o.Path, o.Resource)
-		if err != nil {
-			return nil, err
-		}
-		if r.LeadsToTree() {
-			return nil, fmt.Errorf("%q must be one resource", o.Resource)
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-// itemRules returns what the option items means.
-func itemRules(options []Items) ([]gateway.ItemRule, error) {
-	var rules []gateway.ItemRule
-	for i, o := range options {
-		r, err := gateway.ParseItemRule(o.Array, o.Path, o.Member)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(options[:i], func(other Items) bool { return other.Array == o.Array }) {
-			return nil, fmt.Errorf("array %q is given twice", o.Array)
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-func (h *Handler) checkItems() error {
-	if _, err := itemRules(h.Items); err != nil || len(h.Items) == 0 {
-		return err
-	}
-	list, err := sources(h.ETag)
-	if err == nil && !(proxyhooks.Deriver{Sources: list}).TagsItems() {
-		return errors.New("etag has neither of the sources json and body: a list doesn't show what the others derive tags from")
-	}
-	return nil
-}
-
-// check returns an error for the first invalid option.
-func (h *Handler) check() error {
-	checks := []struct {
-		option string
-		err    error
-	}{
-		{"etag", second(sources(h.ETag))},
-		{"vary", second(varyNames(h.Vary))},
-		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
-		{"require", checkMethods(h.Require)},
-		{"verify", h.checkVerify()},
-		{"affects", second(affectsRules(h.Affects))},
-		{"guards", second(guardsRules(h.Guards))},
-		{"affects", h.checkOthers(len(h.Affects))},
-		{"guards", h.checkOthers(len(h.Guards))},
-		{"items", h.checkItems()},
-		{"items", h.checkOthers(len(h.Items))},
-		{"write_etag", checkWord(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
-		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
-		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
-		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
-		{"retention", checkRetention(h.Retention, h.Lease)},
-		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
-		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
-		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
-		{"store_down", h.StoreDown.check()},
-	}
-	for _, c := range checks {
-		if c.err != nil {
-			return &optionError{c.option, c.err}
-		}
-	}
-	return nil
-}
-
-// optionError says what is wrong with an option.
-type optionError struct {
-	option string
-	err    error
-}
-
-func (e *optionError) Error() string { return e.option + ": " + e.err.Error() }
-func (e *optionError) Unwrap() error { return e.err }
-
-func second[T any](_ T, err error) error { return err }
-
-func checkWord(word string, words ...string) error {
-	if !slices.Contains(words, word) {
-		return fmt.Errorf("must be %s, not %q", strings.Join(words, " or "), word)
-	}
-	return nil
-}
-
-func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
-	if n < least || n > most {
-		return fmt.Errorf("must be between %s and %s", leastText, mostText)
-	}
-	return nil
-}
-
-func checkRetention(retention, lease caddy.Duration) error {
-	if retention <= lease {
-		return fmt.Errorf("must be longer than the lease, %s", time.Duration(lease))
-	}
-	return nil
 }
 
 // sources returns what the option etag means.
@@ -269,6 +246,7 @@ func sources(list []ETagSource) ([]proxyhooks.Source, error) {
 	return parsed, nil
 }
 
+// parse returns what one source means.
 func (s ETagSource) parse() (proxyhooks.Source, error) {
 	source := proxyhooks.Source{Kind: proxyhooks.SourceKind(s.Source)}
 	switch source.Kind {
@@ -301,7 +279,7 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 	return source, nil
 }
 
-// String returns the source as it is written in a Caddyfile.
+// String returns the source as it would appear in a Caddyfile.
 func (s ETagSource) String() string {
 	words := []string{s.Source}
 	if s.Field != "" {
@@ -310,28 +288,13 @@ func (s ETagSource) String() string {
 	return strings.Join(append(words, s.Pointers...), " ")
 }
 
-// versioned reports whether tags may be versions that the store counts.
+// versioned reports whether version is among the etag sources.
 func (h *Handler) versioned() bool {
 	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.SourceKind(s.Source) == proxyhooks.SourceVersion })
 }
 
-func (h *Handler) checkVerify() error {
-	if h.versioned() && h.Verify != verifyNever {
-		return errors.New("with etag version there is nothing to verify at the origin: must be never")
-	}
-	return second(verification(h.Verify))
-}
-
-// checkOthers refuses rules about other resources if their keys can't be told.
-func (h *Handler) checkOthers(rules int) error {
-	if rules == 0 {
-		return nil
-	}
-	return resource.Template(h.Key).CheckOthers()
-}
-
-// varyNames returns the field names of the option vary, in the form in which
-// they are stored.
+// varyNames returns the field names of the option vary as the store keeps them: as a
+// sorted list in lower case.
 func varyNames(names []string) (string, error) {
 	var lower []string
 	for _, name := range names {
@@ -360,8 +323,8 @@ func isFieldName(name string) bool {
 	})
 }
 
-// checkMethods refuses methods that are not write methods: only these can require
-// a condition.
+// checkMethods refuses everything but write methods: only these can require a
+// condition.
 func checkMethods(methods []string) error {
 	for i, m := range methods {
 		switch {
@@ -372,6 +335,97 @@ func checkMethods(methods []string) error {
 		case slices.Contains(methods[:i], m):
 			return fmt.Errorf("%s is given twice", m)
 		}
+	}
+	return nil
+}
+
+// verification returns what the option verify means.
+func verification(s string) (gateway.Verification, error) {
+	switch s {
+	case verifyPassing:
+		return gateway.Verification{Passing: true}, nil
+	case verifyAll:
+		return gateway.Verification{Passing: true, Refused: true}, nil
+	case verifyNever:
+		return gateway.Verification{}, nil
+	}
+	d, err := caddy.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
+	}
+	return gateway.Verification{Passing: true, FreshFor: d}, nil
+}
+
+// checkVerify refuses an invalid value, and any confirmation with the source version.
+func (h *Handler) checkVerify() error {
+	if h.versioned() && h.Verify != verifyNever {
+		return errors.New("with etag version there is nothing to verify at the origin: must be never")
+	}
+	return errorOf(verification(h.Verify))
+}
+
+// affectsRules returns what the option affects means.
+func affectsRules(options []Affects) ([]relation.Rule, error) {
+	var rules []relation.Rule
+	for _, o := range options {
+		r, err := relation.ParseRule(o.Path, o.Resources...)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// guardsRules returns what the option guards means.
+func guardsRules(options []Guards) ([]relation.Rule, error) {
+	var rules []relation.Rule
+	for _, o := range options {
+		r, err := relation.ParseRule(o.Path, o.Resource)
+		if err != nil {
+			return nil, err
+		}
+		if r.LeadsToTree() {
+			return nil, fmt.Errorf("%q must be one resource", o.Resource)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// checkOthers refuses rules about other resources if their keys can't be told.
+func (h *Handler) checkOthers(rules int) error {
+	if rules == 0 {
+		return nil
+	}
+	return resource.Template(h.Key).CheckOthers()
+}
+
+// itemRules returns what the option items means.
+func itemRules(options []Items) ([]gateway.ItemRule, error) {
+	var rules []gateway.ItemRule
+	for i, o := range options {
+		r, err := gateway.ParseItemRule(o.Array, o.Path, o.Member)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(options[:i], func(other Items) bool { return other.Array == o.Array }) {
+			return nil, fmt.Errorf("array %q is given twice", o.Array)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// checkItems refuses invalid rules, and rules without an etag source that can tag
+// the items of a list.
+func (h *Handler) checkItems() error {
+	if _, err := itemRules(h.Items); err != nil || len(h.Items) == 0 {
+		return err
+	}
+	list, err := sources(h.ETag)
+	if err == nil && !(proxyhooks.Deriver{Sources: list}).TagsItems() {
+		return errors.New("etag has neither of the sources json and body: a list doesn't show what the others derive tags from")
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package admin is what Caddy's admin endpoint and command line offer to people
-// and programs that change resources without coming through a handler.
+// Package admin extends Caddy's admin API and command line, for people and programs
+// that change resources without going through a handler.
 package admin
 
 import (
@@ -14,8 +14,8 @@ func init() {
 	caddy.RegisterModule(api{})
 }
 
-// api is a part of Caddy's admin API. It acts on all stores that the handlers of
-// the running config use.
+// api is a part of Caddy's admin API. It acts on all stores that the handlers of the
+// running config use.
 //
 //	POST /preconditions/purge            marks resources, and groups of them, as changed
 //	GET  /preconditions/resource?url=…   shows what is known of one resource
@@ -49,7 +49,7 @@ func apiError(status int, err error) error {
 	return caddy.APIError{HTTPStatus: status, Err: err}
 }
 
-// allow refuses all methods but one.
+// allow returns an error unless the request has this method.
 func allow(w http.ResponseWriter, r *http.Request, method string) error {
 	if r.Method == method {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
-// urlKeys returns the keys that requests for a URL have, one for each key
-// template.
+// urlKeys returns the keys of a URL, or patterns of keys for a pattern of URLs. Each
+// key template makes at least one.
 func urlKeys(s storeshare.OpenShare, text string) ([]string, error) {
 	target, err := parseURL(text)
 	if err != nil {
@@ -28,13 +28,12 @@ func urlKeys(s storeshare.OpenShare, text string) ([]string, error) {
 	return keys, nil
 }
 
-// templateKeys returns the key of a URL or, for a pattern of URLs, patterns of
-// keys. An asterisk at the end may stand for the index of a directory, which has
-// the key of that directory. Two asterisks also stand for the directory itself,
-// and for any query.
+// templateKeys does the same for one key template. An asterisk at the end of a
+// pattern may stand for the index of a directory, which has the key of the
+// directory. Two asterisks also stand for the directory itself, and for any query.
 func templateKeys(template resource.Template, target url.URL) ([]string, error) {
-	head, _, two := strings.Cut(target.Path, resource.Anything)
-	if two {
+	head, _, anything := strings.Cut(target.Path, resource.Anything)
+	if anything {
 		if template.HasPartsOfPath() {
 			return nil, fmt.Errorf("the key %s contains only parts of the path, so %s could be anywhere in it", template, resource.Anything)
 		}
@@ -42,19 +41,19 @@ func templateKeys(template resource.Template, target url.URL) ([]string, error) 
 	}
 	key, err := template.URLKey(&target)
 	dir, last := path.Split(head)
-	if err != nil || !two && !resource.IsPattern(last) {
+	if err != nil || !anything && !resource.IsPattern(last) {
 		return []string{key}, err
 	}
 	target.Path, target.RawPath = strings.TrimSuffix(dir, "/"), ""
-	of, err := template.URLKey(&target)
-	if resource.PatternMatches(key, of, true) {
+	dirKey, err := template.URLKey(&target)
+	if resource.PatternMatches(key, dirKey, true) {
 		return []string{key}, err
 	}
-	return []string{key, of}, err
+	return []string{key, dirKey}, err
 }
 
-// groupKeys returns the keys of groups of an origin, one of each group for each
-// key template.
+// groupKeys returns the keys of groups of an origin. Each key template makes one for
+// each group.
 func groupKeys(s storeshare.OpenShare, g originGroups) ([]string, error) {
 	origin, err := parseOrigin(g.Origin)
 	if err != nil {
@@ -69,7 +68,7 @@ func groupKeys(s storeshare.OpenShare, g originGroups) ([]string, error) {
 	return keys, nil
 }
 
-// parseOrigin parses a URL that consists of an origin only.
+// parseOrigin parses a URL that contains nothing but an origin.
 func parseOrigin(text string) (*url.URL, error) {
 	target, err := parseURL(text)
 	if err != nil {
@@ -85,7 +84,7 @@ func parseOrigin(text string) (*url.URL, error) {
 	return target, nil
 }
 
-// parseURL parses a URL that a client could ask for.
+// parseURL parses a URL, or a pattern of URLs, that clients could ask for.
 func parseURL(text string) (*url.URL, error) {
 	target, err := url.Parse(text)
 	switch {

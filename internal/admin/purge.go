@@ -14,8 +14,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
-// purge says which resources were changed. Everything that is known of them is
-// dropped, also by reads and writes in flight. Claims and passes go on.
+// purge is the content of a request. It says which resources were changed.
+// Everything that is known of them is dropped, also by reads and writes in flight.
+// Claims and passes go on.
 type purge struct {
 	// URLs of resources, as clients ask for them, or patterns of URLs. In the host
 	// and in the path, `*` stands for any text without a slash. At the end, `**`
@@ -44,12 +45,14 @@ type originGroups struct {
 	Names []string `json:"names"`
 }
 
-// purged is the answer.
+// purged is the content of an answer.
 type purged struct {
 	Stores []purgedStore `json:"stores"`
 }
 
+// purgedStore says what was marked in one store.
 type purgedStore struct {
+	// The kind of the store.
 	Store string `json:"store"`
 	// How many resources were marked as changed: one for each URL and each key, and
 	// as many as were known for each pattern.
@@ -60,7 +63,7 @@ type purgedStore struct {
 	All bool `json:"all,omitempty"`
 }
 
-// maxPurge is the maximum length of the content of a request.
+// maxPurge is the maximum number of bytes in a request.
 const maxPurge = 1 << 20
 
 func servePurge(w http.ResponseWriter, r *http.Request) error {
@@ -76,7 +79,7 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 	if len(shared) == 0 {
 		return errNoStores
 	}
-	all := make([]targets, len(shared)) // all of them are found before any is marked
+	all := make([]targets, len(shared)) // of all stores first: an invalid one changes nothing
 	for i, s := range shared {
 		if all[i], err = p.targetsIn(s); err != nil {
 			return apiError(http.StatusBadRequest, err)
@@ -85,7 +88,7 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 	var done purged
 	var failed []error
 	for i, s := range shared {
-		marked, err := p.in(r.Context(), s, all[i])
+		marked, err := p.apply(r.Context(), s, all[i])
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.Kind, err))
 			continue
@@ -98,9 +101,9 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 	return sendJSON(w, done)
 }
 
-// readPurge returns what a request asks for.
+// readPurge reads and checks the content of a request.
 func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
-	// A page in a browser on this host could send other media types.
+	// A web page in a browser on this host could send other media types.
 	if !strings.Contains(r.Header.Get("Content-Type"), "/json") {
 		return p, apiError(http.StatusUnsupportedMediaType, errors.New("the content must be application/json"))
 	}
@@ -177,8 +180,8 @@ func (p purge) targetsIn(s storeshare.OpenShare) (t targets, err error) {
 	return t, nil
 }
 
-// in marks what the purge means in a store.
-func (p purge) in(ctx context.Context, s storeshare.OpenShare, t targets) (purgedStore, error) {
+// apply marks what the purge means in a store.
+func (p purge) apply(ctx context.Context, s storeshare.OpenShare, t targets) (purgedStore, error) {
 	done := purgedStore{Store: s.Kind}
 	if p.All {
 		done.All = true
@@ -200,7 +203,8 @@ func (p purge) in(ctx context.Context, s storeshare.OpenShare, t targets) (purge
 	return done, nil
 }
 
-// invalidate marks what a key or a pattern means. It returns how many these are.
+// invalidate invalidates a resource, or all that match a pattern of keys. It returns
+// their number.
 func invalidate(ctx context.Context, s storeshare.OpenShare, key string) (int, error) {
 	if !resource.IsPattern(key) {
 		return 1, s.Invalidate(ctx, resource.StoredKey(key), s.Terms)

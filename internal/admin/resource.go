@@ -46,8 +46,9 @@ func serveResource(w http.ResponseWriter, r *http.Request) error {
 	}
 	var all []shownResource
 	for _, s := range shared {
-		keys, err := []string{key}, error(nil)
+		keys := []string{key}
 		if text != "" {
+			var err error
 			if keys, err = urlKeys(s, text); err != nil {
 				return apiError(http.StatusBadRequest, err)
 			}

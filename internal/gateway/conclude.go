@@ -69,22 +69,22 @@ func (d decision) answerRefuted(x *exchange) error {
 // refuseWithRepresentation refuses a write. If the condition is false and the
 // client prefers it, the answer carries the current representation: the client can
 // then merge its change without another round trip (RFC 8144, section 3.2).
-func (d decision) refuseWithRepresentation(x *exchange, f answer.Refusal) error {
-	if f.Status != http.StatusPreconditionFailed || x.Answers.ErrorRoutes || !x.Answers.Disclose ||
+func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) error {
+	if refusal.Status != http.StatusPreconditionFailed || x.Answers.ErrorRoutes || !x.Answers.Disclose ||
 		x.request.Signed || !answer.PrefersRepresentation(x.request.Fields) {
-		return x.responder.Refuse(f)
+		return x.responder.Refuse(refusal)
 	}
 	content := &boundedBuffer{left: x.Buffer}
 	p := proxyhooks.ProbeContent(x.r.Context(), x.next, x.plan.Subject.Request(x.r), x.Deriver, content)
 	if !p.Known || p.Status != http.StatusOK || content.left < 0 {
-		return x.responder.Refuse(f)
+		return x.responder.Refuse(refusal)
 	}
-	x.responder.Report(f.Outcome, f.Reason)
+	x.responder.Report(refusal.Outcome, refusal.Reason)
 	current := p.Observed.ETag
 	if p.Versioned {
-		current = f.Current.ETag
+		current = refusal.Current.ETag
 	}
-	x.responder.ReportCondition(f.Condition, current)
+	x.responder.ReportCondition(refusal.Condition, current)
 	header := x.rw.Header()
 	answer.RemoveRepresentationMetadata(header)
 	for name, lines := range p.Header {
@@ -101,7 +101,7 @@ func (d decision) refuseWithRepresentation(x *exchange, f answer.Refusal) error 
 	if r := d.view.Dated(p.Observed, d.view.Stored()); r.State == validator.Present {
 		answer.SetDate(header, r, time.Now())
 	}
-	return x.responder.Send(f.Status, content.Bytes())
+	return x.responder.Send(refusal.Status, content.Bytes())
 }
 
 // boundedBuffer buffers content up to a limit.

@@ -119,9 +119,9 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	w.holds.Settle(fate, w.settlement(fate))
 	// An answer goes to the client even if a lease was lost in the meantime.
 	if lost && fate == proxyhooks.Unanswered {
-		f := w.responder.LeaseLost()
-		w.responder.Report(f.Outcome, f.Reason)
-		w.lost = &f
+		refusal := w.responder.LeaseLost()
+		w.responder.Report(refusal.Outcome, refusal.Reason)
+		w.lost = &refusal
 		return false
 	}
 	w.responder.Report(w.decision.outcome, w.decision.reason)

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// ItemRule says where a list shows resources of their own.
+// ItemRule says where a list contains items that are resources of their own.
 type ItemRule struct {
 	array  proxyhooks.Pointer
 	path   proxyhooks.ItemPath

@@ -64,8 +64,8 @@ func (rd *reading) forwardedFields() map[string][]string {
 	changes := map[string][]string{"Accept-Encoding": {"identity"}}
 	c, own := rd.request.Conditions, rd.known.Own
 	if c.IfMatch != nil || c.IfNoneMatch != nil && !own {
-		for _, f := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
-			changes[f.String()] = nil
+		for _, field := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
+			changes[field.String()] = nil
 		}
 	} else if c.IfNoneMatch != nil {
 		// If-Modified-Since must be ignored now (RFC 9110, section 13.1.3), and some
@@ -120,8 +120,8 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	var matched validator.ETag
 	switch {
 	case rd.request.TooManyConditions(): // so the mode is report
-		f := answer.TooLarge()
-		rd.responder.Report(f.Outcome, f.Reason)
+		refusal := answer.TooLarge()
+		rd.responder.Report(refusal.Outcome, refusal.Reason)
 	case o.State != validator.Present || rd.request.Conditions.Empty():
 		rd.responder.Report(answer.Read, "")
 	default:
@@ -168,13 +168,13 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.ET
 		rd.responder.ReportCondition(res.Field, current.ETag)
 		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res.Matched
 	case validator.False, validator.Unverifiable:
-		f := rd.responder.ConditionFailed(res, current)
-		rd.responder.Report(f.Outcome, f.Reason)
+		refusal := rd.responder.ConditionFailed(res, current)
+		rd.responder.Report(refusal.Outcome, refusal.Reason)
 		if !rd.enforces() {
 			rd.responder.ReportCondition(res.Field, current.ETag)
 			return reply{}, validator.ETag{}
 		}
-		return reply{kind: refused, refusal: f}, validator.ETag{}
+		return reply{kind: refused, refusal: refusal}, validator.ETag{}
 	default:
 		rd.responder.Report(answer.Read, "")
 		return reply{}, res.Matched

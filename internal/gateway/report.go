@@ -16,10 +16,10 @@ func (x *exchange) reportWrite() error {
 		return contentError(err)
 	}
 	defer done()
-	f, current := x.foresee()
-	if f.Status != 0 {
+	refusal, current := x.foresee()
+	if refusal.Status != 0 {
 		x.Logger.Info("would be refused",
-			zap.Int("status", f.Status), zap.String("outcome", string(f.Outcome)), zap.String("reason", f.Reason),
+			zap.Int("status", refusal.Status), zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
 			zap.String("method", x.r.Method), zap.String("resource", x.plan.Subject.Key))
 	}
 	x.invalidate(x.plan.ChangedKeys()[1:])
@@ -27,7 +27,7 @@ func (x *exchange) reportWrite() error {
 	w.invalidateAfter = true
 	w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
 	defer w.release()
-	return w.forward(decision{outcome: f.Outcome, reason: f.Reason, field: f.Condition, current: current})
+	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current})
 }
 
 // foresee returns the refusal that the write would get, and what its condition was

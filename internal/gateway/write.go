@@ -121,7 +121,7 @@ const (
 	clientGone               // nobody is left to answer
 )
 
-func refuseWith(f answer.Refusal) decision { return decision{kind: refuse, refusal: f} }
+func refuseWith(refusal answer.Refusal) decision { return decision{kind: refuse, refusal: refusal} }
 
 func refutedBy(v knowledge.View, res validator.Result, current validator.Observed) decision {
 	return decision{kind: refuted, view: v, result: res, current: current}

@@ -1,5 +1,5 @@
-// Package stores holds the Caddy modules of the stores, which are guests of the
-// handler in the namespace http.preconditions.stores.
+// Package stores contains the Caddy modules of the stores. They are guest modules of
+// the handler, in the namespace http.preconditions.stores.
 package stores
 
 import (
@@ -32,7 +32,7 @@ type Memory struct {
 
 const defaultMaxEntries = 1_000_000
 
-// NewMemory returns the store of a handler that has no other configured.
+// NewMemory returns the store of a handler that has none configured.
 func NewMemory() *Memory { return &Memory{MaxEntries: defaultMaxEntries} }
 
 // CaddyModule returns the Caddy module information.
@@ -49,7 +49,7 @@ func (m *Memory) Provision(caddy.Context) error {
 	return nil
 }
 
-// Validate refuses a limit that makes no sense.
+// Validate refuses a limit below 1.
 func (m *Memory) Validate() error {
 	if m.MaxEntries < 1 {
 		return errors.New("max_entries must be at least 1")
@@ -60,7 +60,7 @@ func (m *Memory) Validate() error {
 // StoreKey implements storeshare.Opener.
 func (*Memory) StoreKey() string { return "memory" }
 
-// OpenStore implements storeshare.Opener.
+// OpenStore implements storeshare.Opener. Reconfigure then sets the limit.
 func (*Memory) OpenStore() (etagcache.Store, error) {
 	return etagcache.NewMemory(defaultMaxEntries), nil
 }
@@ -87,8 +87,8 @@ func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := directive.NumberArg(d, &m.MaxEntries); err != nil {
 			return err
 		}
-		if m.MaxEntries < 1 {
-			return d.Err("max_entries must be at least 1")
+		if err := m.Validate(); err != nil {
+			return d.WrapErr(err)
 		}
 		return nil
 	})

@@ -144,7 +144,8 @@ func (s *Redis) Provision(caddy.Context) error {
 	return nil
 }
 
-// Validate refuses contradictions. It doesn't use the network.
+// Validate refuses options that are out of range or contradict each other. It
+// doesn't use the network.
 func (s *Redis) Validate() error {
 	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
 		return errors.New("redis: timeout must be between 1ms and 1m")
@@ -163,12 +164,13 @@ func (s *Redis) Validate() error {
 	return client.Close()
 }
 
-// StoreKey implements storeshare.Opener. It is a digest of every field and of the
-// files that they name: if any of them has changed, a reload opens a new store.
+// StoreKey implements storeshare.Opener. The key contains a digest of every field
+// and of the files that they name. If any of these has changed, a reload opens a new
+// store.
 func (s *Redis) StoreKey() string {
 	fields, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // only texts and numbers
+		panic(err) // can't happen: all fields are texts, numbers and flags
 	}
 	h := sha256.New()
 	h.Write(fields)
@@ -199,6 +201,7 @@ func (s *Redis) OpenStore() (etagcache.Store, error) {
 	}), nil
 }
 
+// config returns the fields as package etagcache takes them.
 func (s *Redis) config() (etagcache.RedisConfig, error) {
 	c := etagcache.RedisConfig{
 		Addresses:        append(slices.Clone(s.URL), s.Address...),
@@ -219,6 +222,7 @@ func (s *Redis) config() (etagcache.RedisConfig, error) {
 	return c, err
 }
 
+// config reads the files and returns the configuration for a client.
 func (t *RedisTLS) config() (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/caddy-preconditions/preconditions/internal/directive"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-preconditions/preconditions/internal/directive"
 )
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
@@ -44,8 +45,8 @@ func (s *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// contradiction returns the first contradiction among the options, as far as it
-// shows before placeholders are replaced.
+// contradiction returns an error if the options contradict each other. If any of
+// them has a placeholder, this can't be told before Provision, so it returns nil.
 func (s *Redis) contradiction() error {
 	text, err := json.Marshal(s)
 	if err != nil || bytes.Contains(bytes.Trim(text, "{}"), []byte("{")) {
@@ -53,7 +54,7 @@ func (s *Redis) contradiction() error {
 	}
 	parsed := *s
 	if parsed.TLS != nil {
-		parsed.TLS = new(RedisTLS) // its files may be on a different machine
+		parsed.TLS = new(RedisTLS) // the files may be on a different machine
 	}
 	if err := parsed.Provision(caddy.Context{}); err != nil {
 		return err
