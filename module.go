@@ -110,11 +110,11 @@ type Handler struct {
 	// it.
 	Guards []Guards `json:"guards,omitempty"`
 
-	// Where lists contain items that are resources of their own. On GET, each of these items gets
-	// its current tag as a member, which clients can use in If-Match. This needs
-	// the source `json` or `body`, and JSON content of at most `buffer` bytes. The
-	// tag of such a list has a mark at its end; conditions accept it with or
-	// without the mark.
+	// Where lists contain items that are resources of their own. On GET, each of
+	// these items gets its current tag as a member, which clients can use in
+	// If-Match. This needs the source `json` or `body`, and JSON content of at most
+	// `buffer` bytes. The tag of such a list has a mark at its end; conditions
+	// accept it with or without the mark.
 	Items []Items `json:"items,omitempty"`
 
 	// When the answer to a successful conditional write carries the new ETag.

@@ -53,7 +53,7 @@ func (w *writing) release() { w.holds.Release(w.before) }
 func (w *writing) forward(d decision) error {
 	w.decision = d
 	if w.request.Conditional {
-		defer proxyhooks.EditHeader(w.r.Header, forwardedConditions(w.exchange, d.current))()
+		defer proxyhooks.EditHeader(w.r.Header, w.forwardedConditions(d.current))()
 	}
 	if answer.ExpectsContinue(w.r) && !w.request.Signed {
 		// The content is already here.
@@ -75,7 +75,7 @@ func (w *writing) forward(d decision) error {
 // conditions were found true for the current representation. The backend doesn't
 // get conditions on a tag that the handler made. It does get its own tag, in its
 // own spelling, so that its own check still counts.
-func forwardedConditions(x *exchange, current validator.Observed) map[string][]string {
+func (x *exchange) forwardedConditions(current validator.Observed) map[string][]string {
 	c := x.request.Conditions
 	tagged := c.IfMatch != nil || c.IfNoneMatch != nil
 	switch {
