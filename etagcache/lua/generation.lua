@@ -10,6 +10,7 @@
 --   replid  the replication ID of the server's data when the generation began,
 --           which changes with each start and each promotion
 --   until   the ms at which the grace is over
+--   all     the ms at which all entries were last invalidated, if they ever were
 
 local marker, fresh, grace, check = KEYS[#KEYS], ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= ''
 
@@ -29,11 +30,13 @@ local function replid()
 end
 
 local id, ends
+local all_invalidated = 0
 do
-  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until')
+  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until', 'all')
   local present = fields[1] and check and replid() or ''
   if fields[1] and (present == '' or present == fields[2]) then
     id, ends = fields[1], tonumber(fields[3])
+    all_invalidated = tonumber(fields[4] or 0)
   end
 end
 

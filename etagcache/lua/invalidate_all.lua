@@ -4,6 +4,6 @@
 -- everything when it begins.
 
 if id then
-  redis.call('HSET', marker, 'id', fresh)
+  redis.call('HSET', marker, 'id', fresh, 'all', text(now))
 end
 return { 'OK' }
