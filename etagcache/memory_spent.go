@@ -23,9 +23,6 @@ type spentState struct {
 
 // add makes a state spent until the given time, if it isn't for longer already.
 func (s spentStates) add(identity string, until time.Time, held bool) {
-	if identity == "" {
-		return
-	}
 	old := s[identity]
 	if old.until.After(until) {
 		until = old.until
@@ -111,6 +108,7 @@ func (s spentStates) inUse(now time.Time) bool {
 // spend makes states spent until the given time. While a write is in flight, they
 // are also spent for the lag after it.
 func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
+	lag = max(lag, e.lag)
 	if lag == 0 {
 		return
 	}
@@ -118,11 +116,14 @@ func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
 		e.spent = make(spentStates, len(identities))
 	}
 	held := len(e.leases) > 0
-	if held {
-		e.lag = max(e.lag, lag)
-	}
 	for _, identity := range identities {
+		if identity == "" {
+			continue
+		}
 		e.spent.add(identity, until, held)
+		if held {
+			e.lag = max(e.lag, lag)
+		}
 	}
 }
 

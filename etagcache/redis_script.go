@@ -45,13 +45,19 @@ func (s *script) always() *script {
 func newEntryScript(name string) *script { return newScript("prelude", "spent", "entry", name) }
 
 func newScript(files ...string) *script {
-	source := fmt.Sprintf("local max_variants, max_spent, reservation = %d, %d, %d\n", MaxVariants, MaxSpent, reservation.Milliseconds())
+	return &script{Script: redis.NewScript(source(files...)), name: files[len(files)-1]}
+}
+
+// source returns the text of files in the directory lua, after the constants and the
+// file that all scripts begin with.
+func source(files ...string) string {
+	text := fmt.Sprintf("local max_variants, max_spent, reservation = %d, %d, %d\n", MaxVariants, MaxSpent, reservation.Milliseconds())
 	for _, file := range append([]string{"generation"}, files...) {
-		text, err := sources.ReadFile("lua/" + file + ".lua")
+		lua, err := sources.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is missing from the source tree
 		}
-		source += string(text)
+		text += string(lua)
 	}
-	return &script{Script: redis.NewScript(source), name: files[len(files)-1]}
+	return text
 }

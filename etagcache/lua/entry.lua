@@ -77,7 +77,7 @@ end
 -- drop forgets all variants. If ends is given, a write has or may have replaced them:
 -- they are spent until then, and while a write is in flight.
 local function drop(ends)
-  if ends and lag > 0 then
+  if ends and (lag > 0 or ends > now) then
     local count = 0
     for _, value in pairs(variants) do
       spend(identity(value), ends)
@@ -171,7 +171,7 @@ end
 local lapsed = false
 do
   local last, caller = 0, lag
-  lag = tonumber(entry.l) or 0
+  lag = lease_lag() -- that of the holders counts
   for name, ends in pairs(leases) do
     if ends <= now then
       release(name)
@@ -186,7 +186,7 @@ do
     write_spent()
     move(fresh)
   end
-  lag = math.max(caller, tonumber(entry.l) or 0)
+  lag = math.max(caller, lease_lag())
 end
 
 -- join moves the entry to the present generation. It keeps the leases, because
@@ -196,7 +196,7 @@ end
 local function join()
   begin()
   if entry.e and entry.g ~= generation() then
-    drop((entry.g and all_invalidated or now) + lag)
+    drop(entry.g and all_spent or now + lag)
     move(fresh)
     if next(spent) then
       keep()

@@ -5,13 +5,18 @@
 -- held, that is spent while a write is in flight and for the lag after it. The
 -- identity * stands for all states. write_spent stores what has changed.
 
+-- lease_lag returns the lag of the claim or passes in flight.
+local function lease_lag()
+  return tonumber(entry.l) or 0
+end
+
 -- own_lag is the caller's, and lag is at least that of the grants. Each is one more
 -- than was asked for, because now is rounded down.
 local own_lag = tonumber(ARGV[6])
 if own_lag > 0 then
   own_lag = own_lag + 1
 end
-local lag = math.max(own_lag, tonumber(entry.l) or 0)
+local lag = math.max(own_lag, lease_lag())
 
 local changed_spent = {}
 
@@ -31,7 +36,7 @@ end
 
 -- raise_lag notes the lag beside the leases.
 local function raise_lag()
-  if lag > (tonumber(entry.l) or 0) then
+  if lag > lease_lag() then
     entry.l = text(lag)
     redis.call('HSET', key, 'l', entry.l)
   end
@@ -40,9 +45,9 @@ end
 -- spend makes a state spent until the given ms, and also holds it if a write is in
 -- flight.
 local function spend(id, ends)
-  local held = next(leases) ~= nil
+  local held = lag > 0 and next(leases) ~= nil
   local old = spent[id]
-  if lag == 0 or id == '' or not held and ends <= now then
+  if id == '' or not held and ends <= now then
     return
   end
   if held then
@@ -74,7 +79,7 @@ end
 local function time_left(state)
   local left = state and state.ends - now or 0
   if state and state.held then
-    left = math.max(left, in_flight() + lag)
+    left = math.max(left, in_flight() + lease_lag())
   end
   return math.max(0, left)
 end
@@ -82,7 +87,7 @@ end
 -- spent_left returns for how many more ms anything is spent, or may be if the write
 -- in flight isn't renewed.
 local function spent_left()
-  local left = next(leases) and lag > 0 and in_flight() + lag or 0
+  local left = in_flight() + lease_lag()
   for _, state in pairs(spent) do
     left = math.max(left, time_left(state))
   end
