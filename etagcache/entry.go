@@ -11,6 +11,15 @@ import (
 // be asked again for the displaced one.
 const MaxVariants = 64
 
+// MaxSpent is the number of spent states that an entry keeps. If there are more, it
+// forgets those that would end first, and has a Doubt until they would have ended.
+const MaxSpent = 16
+
+// AnyState stands for the identities of all states. A caller that can't name what
+// its write replaces passes it to Spend or in Settlement.Replaced. The entry then
+// has a Doubt for as long as a state would be spent.
+const AnyState = "*"
+
 // Entry is what the store knows about one resource at one moment.
 type Entry struct {
 	// Epoch is the entry's current epoch.
@@ -28,10 +37,32 @@ type Entry struct {
 	// Receipt is the receipt of the write that led to the present state. It is
 	// empty if that write is not known or had no receipt.
 	Receipt string
+	// Spent holds the states that writes have replaced and that the origin may
+	// still show: for how much longer, by validator.Observed.Identity. It is nil
+	// if there are none. While a write is in flight, the time is the longest that
+	// is possible if its holder doesn't renew it.
+	Spent map[string]time.Duration
+	// Doubt is the time for which nothing that the origin shows can be told from
+	// the past, because the store has lost or never knew what is spent. It is
+	// normally zero. What is in Variants counts all the same.
+	Doubt time.Duration
 	// Now is the current time by the store's clock.
 	Now time.Time
 
 	passing bool // returned by a refused Pass, so Wait is not for a claim
+}
+
+// IsSpent reports whether a response that shows o may show the past: a write has
+// replaced that state, or the entry has a Doubt.
+func (e Entry) IsSpent(o validator.Observed) bool {
+	if e.Doubt > 0 && o.State != validator.Unknown {
+		return true
+	}
+	if len(e.Spent) == 0 {
+		return false
+	}
+	_, spent := e.Spent[o.Identity()]
+	return spent
 }
 
 // Stored is a representation as the store knows it.

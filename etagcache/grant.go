@@ -24,8 +24,18 @@ type Settlement struct {
 	Unchanged bool
 	// Observation, if not nil, is the state in which the holder of the claim
 	// left the resource, as seen at the origin. It was seen before the write if
-	// Unchanged is set, and otherwise after it.
+	// Unchanged is set, and otherwise after it. A state that is spent now, also
+	// by this settlement, is not stored. A state that was spent when it was seen
+	// must not be reported, because it may no longer be spent now.
 	Observation *Observation
+	// Proven means that the Observation can't be the past, because the content of
+	// the write shows it to be the present. Where it is stored, its state is no
+	// longer spent: writes may lead from A to B and back to A.
+	Proven bool
+	// Replaced holds the identities of further states that the write replaced,
+	// beyond the stored ones: what the holder saw before it forwarded the write.
+	// They are spent, unless Unchanged is set.
+	Replaced []string
 	// Receipt is a text of at most 64 bytes by which the write can be
 	// recognized later. It is stored with the Observation, and dropped with the
 	// validators.

@@ -12,8 +12,11 @@ import (
 
 // Memory is the Store of a single gateway. It forgets everything when the
 // process ends. That is safe without a grace, because the holders of all claims
-// and passes end with it.
+// and passes end with it. What their writes have replaced is forgotten, too, so
+// all entries have a doubt for the Lag after NewMemory.
 type Memory struct {
+	begun time.Time // for the Lag after it, nothing that the origin shows is certain
+
 	mu  sync.Mutex
 	max int
 	// entries has no limit of its own: evict decides which entries may go.
@@ -24,10 +27,11 @@ var _ Store = (*Memory)(nil)
 
 // NewMemory returns a store that keeps at most maxEntries entries, or any number
 // of them if maxEntries is less than one. To make room it forgets the least
-// recently used entry, but never one with a write in flight or with a waiter.
+// recently used entry, but never one with a write in flight, with a waiter or with
+// a spent state.
 func NewMemory(maxEntries int) *Memory {
 	entries, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // only a size below one is an error
-	return &Memory{max: maxEntries, entries: entries}
+	return &Memory{begun: time.Now(), max: maxEntries, entries: entries}
 }
 
 // SetMaxEntries changes the maximum number of entries, as given to NewMemory.
@@ -53,13 +57,16 @@ func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	return m.findOrCreate(key, now, t).snapshot(now), nil
+	return m.findOrCreate(key, now, t).snapshot(now, m.begun.Add(t.Lag)), nil
 }
 
 // Observe implements Store.
 func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if before.IsSpent(o.Observed) {
+		return ErrSpent
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,6 +77,9 @@ func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observ
 	}
 	if e.busy(now) > 0 {
 		return ErrBusy
+	}
+	if e.isSpent(o.Observed, now, m.begun.Add(t.Lag)) {
+		return ErrSpent
 	}
 	m.keep(e, now, t)
 	return e.observe(before, o, now)
@@ -88,17 +98,17 @@ func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, 
 		if !e.claimed {
 			e.reserved = now.Add(reservation)
 		}
-		return Grant{}, e.snapshot(now), ErrBusy
+		return Grant{}, e.snapshot(now, m.begun.Add(t.Lag)), ErrBusy
 	}
 	if e.epoch != epoch {
-		return Grant{}, e.snapshot(now), ErrStale
+		return Grant{}, e.snapshot(now, m.begun.Add(t.Lag)), ErrStale
 	}
 	token := NewToken()
-	e.hold(token, now.Add(t.Lease))
+	e.hold(token, now.Add(t.Lease), t.Lag)
 	e.claimed = true
 	e.reserved = time.Time{}
 	e.move(token)
-	return Grant{Key: key, Token: token}, e.snapshot(now), nil
+	return Grant{Key: key, Token: token}, e.snapshot(now, m.begun.Add(t.Lag)), nil
 }
 
 // Pass implements Store.
@@ -111,15 +121,16 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	now := time.Now()
 	e := m.findOrCreate(key, now, t)
 	if e.claimed || e.reserved.After(now) {
-		refused := e.snapshot(now)
+		refused := e.snapshot(now, m.begun.Add(t.Lag))
 		refused.Busy, refused.passing = e.wait(now), true
 		return Grant{}, refused, ErrBusy
 	}
 	token := NewToken()
-	e.hold(token, now.Add(t.Lease))
-	e.drop()
+	e.hold(token, now.Add(t.Lease), t.Lag)
+	e.replace(time.Time{}, t.Lag)
+	e.spent.tidy(now)
 	e.move(token)
-	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now), nil
+	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now, m.begun.Add(t.Lag)), nil
 }
 
 // Renew implements Store.
@@ -134,7 +145,7 @@ func (m *Memory) Renew(ctx context.Context, g Grant, t Terms) error {
 	if e == nil || !e.holds(g) {
 		return ErrLost
 	}
-	e.hold(g.Token, now.Add(t.Lease))
+	e.hold(g.Token, now.Add(t.Lease), t.Lag)
 	m.keep(e, now, t)
 	return nil
 }
@@ -152,7 +163,7 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	case e == nil:
 		return ErrLost
 	case e.holds(g):
-		e.settle(g, s, now)
+		e.settle(g, s, now, m.begun.Add(t.Lag), t)
 		m.keep(e, now, t)
 		return nil
 	case e.epoch == g.settled():
@@ -160,6 +171,23 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	default:
 		return ErrLost
 	}
+}
+
+// Spend implements Store.
+func (m *Memory) Spend(ctx context.Context, g Grant, identities []string, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.find(g.Key, now)
+	if e == nil || !e.holds(g) {
+		return ErrLost
+	}
+	e.spend(identities, time.Time{}, t.Lag)
+	m.keep(e, now, t)
+	return nil
 }
 
 // Invalidate implements Store.
@@ -171,25 +199,25 @@ func (m *Memory) Invalidate(ctx context.Context, key string, t Terms) error {
 	defer m.mu.Unlock()
 	now := time.Now()
 	if e := m.find(key, now); e != nil {
-		e.drop()
-		e.move(NewToken())
+		e.invalidate(now, t)
 		m.keep(e, now, t)
 	}
 	return nil
 }
 
 // InvalidateMatching implements Store.
-func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, _ Terms) (int, error) {
+func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now()
 	invalidated := 0
 	for _, e := range m.entries.Values() {
 		if strings.HasPrefix(e.key, prefix) && matches(e.key, true) {
-			e.drop()
-			e.move(NewToken())
+			e.lapse(now)
+			e.invalidate(now, t)
 			invalidated++
 		}
 	}
@@ -197,15 +225,16 @@ func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches 
 }
 
 // InvalidateAll implements Store.
-func (m *Memory) InvalidateAll(ctx context.Context, _ Terms) error {
+func (m *Memory) InvalidateAll(ctx context.Context, t Terms) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now()
 	for _, e := range m.entries.Values() {
-		e.drop()
-		e.move(NewToken())
+		e.lapse(now)
+		e.invalidate(now, t)
 	}
 	return nil
 }
@@ -295,6 +324,7 @@ func (m *Memory) findOrCreate(key string, now time.Time, t Terms) *entry {
 
 // keep marks the entry as used.
 func (m *Memory) keep(e *entry, now time.Time, t Terms) {
+	e.spent.tidy(now)
 	e.until = now.Add(t.Retention)
 	m.entries.Get(e.key)
 }
@@ -310,7 +340,7 @@ func (m *Memory) evict(now time.Time, room, n int) {
 		e.lapse(now)
 		tooMany := m.max > 0 && m.entries.Len()+room > m.max
 		switch {
-		case e.expired(now) || tooMany && e.idle():
+		case e.expired(now) || tooMany && e.idle(now):
 			m.entries.Remove(key)
 		case tooMany:
 			m.entries.Get(key) // in use: it becomes the most recently used one

@@ -16,6 +16,9 @@ type entry struct {
 	// leases holds the time at which each claim or pass expires, by its token.
 	leases  map[string]time.Time
 	claimed bool // the only lease is a claim
+	// lag is the longest Lag of the calls that the leases come from. It is zero
+	// without a lease.
+	lag time.Duration
 
 	// reserved is the time until which passes are refused in favor of a claim
 	// that was refused.
@@ -24,6 +27,8 @@ type entry struct {
 	vary     string
 	variants []variant // in the order in which they were last stored
 	receipt  string    // of the write that led to them
+
+	spent spentStates
 
 	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
 	waiting int
@@ -38,8 +43,9 @@ type variant struct {
 	validator.Observed
 }
 
-// snapshot returns the entry as callers see it.
-func (e *entry) snapshot(now time.Time) Entry {
+// snapshot returns the entry as callers see it. Nothing that the origin shows can be
+// told from the past before the time certain.
+func (e *entry) snapshot(now, certain time.Time) Entry {
 	s := Entry{
 		Epoch:    e.epoch,
 		Busy:     e.busy(now),
@@ -51,6 +57,7 @@ func (e *entry) snapshot(now time.Time) Entry {
 	for _, v := range e.variants {
 		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
 	}
+	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag), certain)
 	return s
 }
 
@@ -66,32 +73,39 @@ func (e *entry) move(epoch string) {
 // drop forgets the variants and their receipt.
 func (e *entry) drop() { e.variants, e.receipt = nil, "" }
 
-// lapse ends the leases that have expired.
+// lapse ends the leases that have expired. Their holders may have written until then.
 func (e *entry) lapse(now time.Time) {
-	lapsed := false
+	var last time.Time
+	lag := e.lag
 	for token, end := range e.leases {
 		if !end.After(now) {
 			e.release(token)
-			lapsed = true
+			last = laterOf(last, end)
 		}
 	}
-	if lapsed {
-		e.drop()
-		e.move(NewToken())
+	if last.IsZero() {
+		return
 	}
+	if len(e.leases) == 0 {
+		e.spent.letGo(last.Add(lag))
+	}
+	e.replace(last.Add(lag), lag)
+	e.spent.tidy(now)
+	e.move(NewToken())
 }
 
-func (e *entry) hold(token string, end time.Time) {
+func (e *entry) hold(token string, end time.Time, lag time.Duration) {
 	if e.leases == nil {
 		e.leases = make(map[string]time.Time, 1)
 	}
 	e.leases[token] = end
+	e.lag = max(e.lag, lag)
 }
 
 func (e *entry) release(token string) {
 	delete(e.leases, token)
 	if len(e.leases) == 0 {
-		e.leases, e.claimed = nil, false
+		e.leases, e.claimed, e.lag = nil, false, 0
 	}
 }
 
@@ -126,12 +140,15 @@ func (e *entry) reserve(now time.Time) {
 }
 
 // idle reports whether the entry may be forgotten at any time.
-func (e *entry) idle() bool { return len(e.leases) == 0 && e.waiting == 0 }
+func (e *entry) idle(now time.Time) bool {
+	return len(e.leases) == 0 && e.waiting == 0 && !e.spent.inUse(now)
+}
 
 // expired reports whether the entry may be forgotten because its retention is over.
-func (e *entry) expired(now time.Time) bool { return e.idle() && !e.until.After(now) }
+func (e *entry) expired(now time.Time) bool { return e.idle(now) && !e.until.After(now) }
 
-// observe stores an observation made under the current epoch.
+// observe stores an observation made under the current epoch. What it drops is not
+// spent: nobody knows which of two states that reads have shown is the older one.
 func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 	known, wasKnown := before.Variants[o.Variant]
 	stored := e.variant(o.Variant)
@@ -151,21 +168,39 @@ func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 }
 
 // settle ends the write of g.
-func (e *entry) settle(g Grant, s Settlement, now time.Time) {
-	alone := !g.Pass && e.epoch == g.Token
-	if !alone || !s.Unchanged {
+func (e *entry) settle(g Grant, s Settlement, now, certain time.Time, t Terms) {
+	lag := max(e.lag, t.Lag)
+	until := now.Add(lag)
+	e.release(g.Token)
+	alone := e.epoch == g.Token && len(e.leases) == 0
+	switch {
+	case len(e.leases) > 0:
+	case alone && s.Unchanged:
+		e.spent.letGo(time.Time{})
+	default:
+		e.spent.letGo(until)
+	}
+	if !s.Unchanged {
+		e.spend(s.Replaced, until, lag)
+		e.replace(until, lag)
+	} else if !alone {
 		e.drop()
 	}
-	if alone && s.Observation != nil {
-		e.store(*s.Observation, now)
-		e.receipt = cmp.Or(s.Receipt, e.receipt)
+	if o := s.Observation; o != nil && alone && !g.Pass {
+		if s.Proven {
+			delete(e.spent, o.Identity())
+		}
+		if s.Proven || !e.isSpent(o.Observed, now, certain) {
+			e.store(*o, now)
+			e.receipt = cmp.Or(s.Receipt, e.receipt)
+		}
 	}
-	e.release(g.Token)
 	e.move(g.settled())
 }
 
 // store stores an observation. If it contradicts what is stored, store drops that
-// first and reports true.
+// first and reports true. Nor is that spent: a state that is seen at the origin
+// doesn't tell what replaced what, and a different Vary tells nothing about states.
 func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
 	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
@@ -184,7 +219,7 @@ func (e *entry) store(o Observation, now time.Time) (changed bool) {
 			}
 		}
 		if len(kept) == MaxVariants {
-			kept = kept[1:]
+			kept = kept[1:] // not spent: it is still the present
 		}
 	}
 	e.vary = o.Vary

@@ -23,23 +23,28 @@ func TestMiniredis(t *testing.T) {
 		In:   synctest.Test,
 		Lose: func(*testing.T) { m.FlushAll() },
 		Open: func(t *testing.T) (a, b etagcache.Store) {
-			m = miniredis.NewMiniRedis()
-			m.ClockTTL(true)
-			t.Cleanup(m.Close)
-			m := m
-			open := func() etagcache.Store {
-				return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
-					Addr:       "127.0.0.1:0", // needs no name lookup outside the bubble
-					Dialer:     func(context.Context, string, string) (net.Conn, error) { return roomy(m.Dial()) },
-					MaxRetries: -1,
-					MaintNotificationsConfig: &maintnotifications.Config{
-						Mode: maintnotifications.ModeDisabled,
-					},
-				}), etagcache.RedisOptions{}))
-			}
+			var open func() *etagcache.Redis
+			m, open = openMiniredis(t)
 			return open(), open()
 		},
 	}.Run(t)
+}
+
+// openMiniredis starts a simulated Redis, and returns what opens a store there.
+func openMiniredis(t *testing.T) (*miniredis.Miniredis, func() *etagcache.Redis) {
+	m := miniredis.NewMiniRedis()
+	m.ClockTTL(true)
+	t.Cleanup(m.Close)
+	return m, func() *etagcache.Redis {
+		return closed(t, etagcache.NewRedis(redis.NewClient(&redis.Options{
+			Addr:       "127.0.0.1:0", // needs no name lookup outside the bubble
+			Dialer:     func(context.Context, string, string) (net.Conn, error) { return roomy(m.Dial()) },
+			MaxRetries: -1,
+			MaintNotificationsConfig: &maintnotifications.Config{
+				Mode: maintnotifications.ModeDisabled,
+			},
+		}), etagcache.RedisOptions{}))
+	}
 }
 
 // roomy buffers the writes to a connection in memory, as a socket does. A client

@@ -125,12 +125,18 @@ func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 
 // Observe implements Store.
 func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if before.IsSpent(o.Observed) {
+		return ErrSpent
+	}
 	known := ""
 	if v, ok := before.Variants[o.Variant]; ok {
 		known = pack(v.Observed)
 	}
 	_, err := r.run(ctx, observeScript, r.prefix.entry(key), t,
-		before.Epoch, o.Variant, known, pack(o.Observed), o.Vary)
+		before.Epoch, o.Variant, known, pack(o.Observed), o.Vary, o.Identity())
 	return err
 }
 
@@ -181,31 +187,35 @@ func (r *Redis) Renew(ctx context.Context, g Grant, t Terms) error {
 
 // Settle implements Store.
 func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) error {
-	var epoch, changed, variant, value, vary string
-	if !g.Pass {
-		epoch = g.Token
-	}
-	if !s.Unchanged {
-		changed = "1"
-	}
+	var variant, value, vary, identity string
 	if o := s.Observation; o != nil {
-		variant, value, vary = o.Variant, pack(o.Observed), o.Vary
+		variant, value, vary, identity = o.Variant, pack(o.Observed), o.Vary, o.Identity()
 	}
-	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t,
-		lease(g), g.settled(), epoch, changed, variant, value, vary, s.Receipt)
+	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt}
+	for _, replaced := range s.Replaced {
+		args = append(args, replaced)
+	}
+	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, args...)
+	return err
+}
+
+// Spend implements Store.
+func (r *Redis) Spend(ctx context.Context, g Grant, identities []string, t Terms) error {
+	args := []any{lease(g)}
+	for _, identity := range identities {
+		args = append(args, identity)
+	}
+	_, err := r.run(ctx, spendScript, r.prefix.entry(g.Key), t, args...)
 	return err
 }
 
 // Wait implements Store.
 func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
-	name, passing := r.prefix.entry(key), ""
-	if seen.passing {
-		passing = "1"
-	}
+	name := r.prefix.entry(key)
 	wakeup := r.wakeups.add(name)
 	defer r.wakeups.remove(name, wakeup)
 	for {
-		reply, err := r.run(ctx, waitScript, name, Terms{}, seen.Epoch, passing)
+		reply, err := r.run(ctx, waitScript, name, Terms{}, seen.Epoch, flag(seen.passing))
 		if err != nil {
 			return err
 		}
@@ -241,11 +251,8 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	defer cancel()
 	keys := []string{name, r.markers.of(name)}
 	begun := time.Now()
-	check := ""
-	if s.strict || begun.Sub(*r.checked.Load()) >= checkInterval {
-		check = "1"
-	}
-	argv := append([]any{NewToken(), milliseconds(t.Grace), check, r.prefix.channel(), milliseconds(t.Retention)}, args...)
+	check := s.strict || begun.Sub(*r.checked.Load()) >= checkInterval
+	argv := append(r.prefix.argv(t, check), args...)
 	var values reply
 	var err error
 	if r.replicas > 0 && (s == claimScript || s == passScript) {
@@ -259,7 +266,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 		}
 		return nil, fmt.Errorf("%w: running %s.lua: %w", ErrUnavailable, s.name, err)
 	}
-	if check != "" {
+	if check {
 		r.checked.Store(&begun)
 	}
 	return values, values.status()
@@ -268,6 +275,19 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 // checkInterval is how long scripts that aren't strict rely on an earlier call to
 // have checked whether the server may have lost data.
 const checkInterval = 100 * time.Millisecond
+
+// argv returns the arguments that all scripts on entries begin with.
+func (p prefix) argv(t Terms, check bool) []any {
+	return []any{NewToken(), milliseconds(t.Grace), flag(check), p.channel(), milliseconds(t.Retention), milliseconds(t.Lag)}
+}
+
+// flag returns the argument of a script that is true unless it is empty.
+func flag(set bool) string {
+	if set {
+		return "1"
+	}
+	return ""
+}
 
 // lease returns the name of the field that holds the lease of g.
 func lease(g Grant) string {

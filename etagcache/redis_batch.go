@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -20,7 +21,7 @@ func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []a
 				return err
 			}
 			var err error
-			if some, err = r.runOn(ctx, s, some, argv, took); err != nil {
+			if some, err = s.runOn(ctx, r.client, r.timeout, some, argv, took); err != nil {
 				return unavailableUnless(ctx, err, "running "+s.name+".lua")
 			}
 		}
@@ -30,10 +31,10 @@ func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []a
 
 // runOn runs a script on a batch of keys. It returns the keys that are left because
 // their server didn't have the script: go-redis doesn't load it in a pipeline.
-func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []any, took func(reply any)) (left [][]string, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
+func (s *script) runOn(ctx context.Context, c redis.UniversalClient, timeout time.Duration, keys [][]string, argv []any, took func(reply any)) (left [][]string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	pipe := r.client.Pipeline()
+	pipe := c.Pipeline()
 	for _, k := range keys {
 		s.EvalSha(ctx, pipe, k, argv...)
 	}
@@ -52,7 +53,7 @@ func (r *Redis) runOn(ctx context.Context, s *script, keys [][]string, argv []an
 	if len(left) == 0 {
 		return nil, nil
 	}
-	reply, err := s.Run(ctx, r.client, left[0], argv...).Result()
+	reply, err := s.Run(ctx, c, left[0], argv...).Result()
 	if err == nil {
 		took(reply)
 	}

@@ -74,6 +74,6 @@ func (r *Redis) everywhere(ctx context.Context, s *script, t Terms) error {
 	for _, name := range r.markers.all() {
 		keys = append(keys, []string{name})
 	}
-	argv := []any{NewToken(), milliseconds(t.Grace), "1"}
+	argv := []any{NewToken(), milliseconds(t.Grace), flag(true), milliseconds(t.Lag)}
 	return r.runAll(ctx, s, keys, argv, func(any) {})
 }

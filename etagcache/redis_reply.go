@@ -21,6 +21,8 @@ func (r reply) status() error {
 		return ErrStale
 	case "LOST":
 		return ErrLost
+	case "SPENT":
+		return ErrSpent
 	default:
 		return r.malformed()
 	}
@@ -46,13 +48,25 @@ func (r reply) entry() (Entry, error) {
 		Now:      time.UnixMilli(now),
 	}
 	for i := 7; i < len(r); i += 2 {
-		variant, _ := r.text(i)
+		name, _ := r.text(i)
+		if left, ok := r.number(i + 1); ok {
+			if e.Spent == nil {
+				e.Spent = make(map[string]time.Duration)
+			}
+			e.Spent[name] = time.Duration(left) * time.Millisecond
+			continue
+		}
 		value, _ := r.text(i + 1)
 		s, err := stored(value, now)
 		if err != nil {
 			return Entry{}, r.malformed()
 		}
-		e.Variants[variant] = s
+		e.Variants[name] = s
+	}
+	e.Doubt = e.Spent[AnyState]
+	delete(e.Spent, AnyState)
+	if len(e.Spent) == 0 {
+		e.Spent = nil
 	}
 	return e, nil
 }

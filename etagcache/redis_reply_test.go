@@ -16,6 +16,7 @@ func TestReplyMalformed(t *testing.T) {
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 x p - "},
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 0 x - "},
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", nil, nil},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "t1", nil},
 	} {
 		if e, err := r.entry(); err == nil {
 			t.Errorf("%q: got %+v", r, e)

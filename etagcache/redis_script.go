@@ -11,14 +11,16 @@ import (
 var sources embed.FS
 
 var (
-	readScript       = newScript("prelude", "read").always()
-	observeScript    = newScript("prelude", "observe")
-	claimScript      = newScript("prelude", "claim").always()
-	passScript       = newScript("prelude", "pass").always()
-	renewScript      = newScript("prelude", "renew").always()
-	settleScript     = newScript("prelude", "settle")
-	invalidateScript = newScript("prelude", "invalidate")
-	waitScript       = newScript("prelude", "wait")
+	// These run on an entry and the marker beside it.
+	readScript       = newEntryScript("read").always()
+	observeScript    = newEntryScript("observe")
+	claimScript      = newEntryScript("claim").always()
+	passScript       = newEntryScript("pass").always()
+	renewScript      = newEntryScript("renew").always()
+	settleScript     = newEntryScript("settle")
+	spendScript      = newEntryScript("spend")
+	invalidateScript = newEntryScript("invalidate")
+	waitScript       = newEntryScript("wait")
 
 	// These run on a marker alone.
 	beginScript         = newScript("begin")
@@ -39,14 +41,23 @@ func (s *script) always() *script {
 	return s
 }
 
+// newEntryScript returns a script that works on an entry.
+func newEntryScript(name string) *script { return newScript("prelude", "spent", "entry", name) }
+
 func newScript(files ...string) *script {
-	source := fmt.Sprintf("local max_variants, reservation = %d, %d\n", MaxVariants, reservation.Milliseconds())
+	return &script{Script: redis.NewScript(source(files...)), name: files[len(files)-1]}
+}
+
+// source returns the text of files in the directory lua, after the constants and the
+// file that all scripts begin with.
+func source(files ...string) string {
+	text := fmt.Sprintf("local max_variants, max_spent, reservation = %d, %d, %d\n", MaxVariants, MaxSpent, reservation.Milliseconds())
 	for _, file := range append([]string{"generation"}, files...) {
-		text, err := sources.ReadFile("lua/" + file + ".lua")
+		lua, err := sources.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is missing from the source tree
 		}
-		source += string(text)
+		text += string(lua)
 	}
-	return &script{Script: redis.NewScript(source), name: files[len(files)-1]}
+	return text
 }

@@ -29,8 +29,15 @@ func TestScriptsExecutedTwice(t *testing.T) {
 			if name[:1] == "c" || name[:1] == "p" || name == "q" {
 				fields[name] = ""
 			}
+			if name[:1] == "s" {
+				fields[name] = strings.TrimLeft(value, "0123456789")
+			}
 		}
 		return fields
+	}
+	var many []any
+	for i := range 2 * MaxSpent {
+		many = append(many, fmt.Sprint("t", i))
 	}
 	present, other := `p - "1"`, `p - "2"`
 	tests := []struct {
@@ -41,23 +48,31 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		status string
 	}{
 		{"read", nil, readScript, nil, "OK"},
-		{"observe", []any{"e", "1"}, observeScript, []any{"1", "v", "", present, ""}, "OK"},
-		{"observe a change", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", other, present, ""}, "OK"},
-		{"observe a contradiction", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
-		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, ""}, "STALE"},
+		{"observe", []any{"e", "1"}, observeScript, []any{"1", "v", "", present, "", "t1"}, "OK"},
+		{"observe a change", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", other, present, "", "t1"}, "OK"},
+		{"observe a contradiction", []any{"e", "1", "v:v", "1763769600000 0 " + other}, observeScript, []any{"1", "v", "", present, "", "t1"}, "STALE"},
+		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, "", "t1"}, "STALE"},
+		{"observe a spent state", []any{"e", "1", "s:t1", "9999999999999"}, observeScript, []any{"1", "v", "", present, "", "t1"}, "SPENT"},
+		{"observe in doubt", []any{"e", "1", "s:*", "9999999999999"}, observeScript, []any{"1", "v", "", present, "", ""}, "SPENT"},
 		{"claim", []any{"e", "1"}, claimScript, []any{"token", hour, "1"}, "OK"},
 		{"claim late", []any{"e", "2"}, claimScript, []any{"token", hour, "1"}, "STALE"},
 		{"claim after another claim expired", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", hour, "1"}, "STALE"},
 		{"claim while there is a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", hour, "1"}, "BUSY"},
 		{"pass", []any{"e", "1", "v:v", "1763769600000 0 " + other}, passScript, []any{"token", hour}, "OK"},
 		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token", hour}, "OK"},
-		{"pass after a claim expired", []any{"e", "1", "c:other", "1"}, passScript, []any{"token", hour}, "OK"},
+		{"pass after a claim expired", []any{"e", "1", "c:other", "1", "l", "9999999999999", "v:v", "1763769600000 0 " + other}, passScript, []any{"token", hour}, "OK"},
 		{"renew", []any{"e", "1", "c:token", "9999999999999"}, renewScript, []any{"c:token", hour}, "OK"},
 		{"renew a claim that expired", []any{"e", "1", "c:token", "1"}, renewScript, []any{"c:token", hour}, "LOST"},
-		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "OK"},
-		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"c:token", "token.", "token", "1", "v", present, "", "receipt"}, "OK"},
-		{"settle a pass", []any{"e", "token", "p:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"p:token", "token.", "", "1", "", "", "", ""}, "OK"},
-		{"settle a claim that expired", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "token", "", "v", present, "", ""}, "LOST"},
+		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "", "v", present, "", "t1", "", ""}, "OK"},
+		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"c:token", "token.", "1", "v", present, "", "t1", "", "receipt", "t2"}, "OK"},
+		{"settle a proven state", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + present}, settleScript, []any{"c:token", "token.", "1", "v", present, "", "t1", "1", ""}, "OK"},
+		{"settle what was announced", []any{"e", "token", "p:token", "9999999999999", "s:t1", "0+"}, settleScript, []any{"p:token", "token.", "1", "", "", "", "", "", ""}, "OK"},
+		{"spend", []any{"e", "token", "c:token", "9999999999999", "s:t1", "9999999999999"}, spendScript, []any{"c:token", "t1", "t2"}, "OK"},
+		{"spend more than is kept", []any{"e", "token", "c:token", "9999999999999"}, spendScript, append([]any{"c:token"}, many...), "OK"},
+		{"spend late", []any{"e", "token.", "c:token", "1"}, spendScript, []any{"c:token", "t1"}, "LOST"},
+		{"settle a pass", []any{"e", "token", "p:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"p:token", "token.", "1", "", "", "", "", "", ""}, "OK"},
+		{"settle a claim that expired", []any{"e", "token", "c:token", "1"}, settleScript, []any{"c:token", "token.", "", "v", present, "", "t1", "", ""}, "LOST"},
+		{"invalidate during a claim", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, invalidateScript, nil, "OK"},
 		{"invalidate", []any{"e", "1", "v:v", "1763769600000 0 " + other}, invalidateScript, nil, "OK"},
 		{"wait", []any{"e", "1", "c:token", "9999999999999"}, waitScript, []any{"1", ""}, "OK"},
 	}
@@ -67,7 +82,7 @@ func TestScriptsExecutedTwice(t *testing.T) {
 			if test.before != nil {
 				c.HSet(ctx, key, append(test.before, "g", "generation")...)
 			}
-			args := append([]any{"fresh", 0, "1", "channel", 24 * hour}, test.args...)
+			args := append([]any{"fresh", 0, "1", "channel", 24 * hour, hour}, test.args...)
 			var replies [2]reply
 			var states [2]map[string]string
 			for i := range replies {

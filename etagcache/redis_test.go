@@ -119,6 +119,65 @@ func TestRedisMemoryPerResource(t *testing.T) {
 	}
 }
 
+// Without a spent state, an entry needs no more memory than without a lag.
+func TestRedisMemoryOfSpentStates(t *testing.T) {
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	c := s.Client()
+	lagging := day
+	lagging.Lag = time.Hour
+	ctx := t.Context()
+
+	// write performs a write, and returns what the entry needs during and after it.
+	write := func(key string, terms etagcache.Terms, replaced ...string) (during, after int64) {
+		t.Helper()
+		name := "caddy:preconditions:" + key
+		e, err := store.Read(ctx, key, terms)
+		same(t, err, nil)
+		o := observation("")
+		proven := etagcache.Settlement{Observation: &o, Proven: true, Unchanged: replaced == nil, Replaced: replaced}
+		grant, _, err := store.Claim(ctx, key, e.Epoch, terms)
+		same(t, err, nil)
+		during = c.MemoryUsage(ctx, name).Val()
+		same(t, store.Settle(ctx, grant, proven, terms), nil)
+		return during, c.MemoryUsage(ctx, name).Val()
+	}
+	const key = "https://example.com/documents/0b7d3c1e-7f0a-4c4e-9d53-1a2b3c4d5e6"
+	_, without := write(key+"1", day)
+	duringWithout, _ := write(key+"1", day)
+	_, with := write(key+"2", lagging)
+	duringWith, _ := write(key+"2", lagging)
+	if with != without || duringWith > duringWithout+16 {
+		t.Errorf("with a lag %d bytes, and %d during a write; without %d and %d", with, duringWith, without, duringWithout)
+	}
+	var replaced []string
+	for i := range etagcache.MaxSpent {
+		replaced = append(replaced, tag(i).Identity())
+	}
+	_, full := write(key+"2", lagging, replaced...)
+	if full > without+16*40 {
+		t.Errorf("%d bytes with %d spent states, %d without", full, etagcache.MaxSpent, without)
+	}
+	t.Logf("%d bytes, %d during a write, %d with %d spent states", without, duringWith, full, etagcache.MaxSpent)
+
+	// When they are over, the next write frees the memory.
+	lagging.Lag = time.Millisecond
+	for _, identity := range replaced {
+		write(key+"3", lagging, identity)
+	}
+	time.Sleep(3 * time.Millisecond) // the lag, on Redis' clock
+	if _, after := write(key+"3", lagging); after > without {
+		t.Errorf("%d bytes when nothing is spent any more, %d before", after, without)
+	}
+}
+
+// tag returns the state with a certain tag.
+func tag(i int) validator.Observed {
+	o := observation("").Observed
+	o.ETag.Opaque = strconv.Itoa(i)
+	return o
+}
+
 // An ordinary read writes nothing, and a waiter doesn't poll.
 func TestRedisIsQuiet(t *testing.T) {
 	s := redistest.Start(t)

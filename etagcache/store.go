@@ -18,10 +18,13 @@ var (
 	// ErrLost means that a claim or pass is no longer held: its lease expired, or
 	// the store lost it.
 	ErrLost = errors.New("the lease is lost")
+	// ErrSpent means that what the response showed is the past, or can't be told
+	// from it.
+	ErrSpent = errors.New("the state was replaced by a write")
 )
 
-// Terms are the durations that a caller asks for. All are required, and should
-// be the same on all gateways.
+// Terms are the durations that a caller asks for. All but Lag are required, and all
+// should be the same on all gateways.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless its holder renews it.
 	Lease time.Duration
@@ -35,6 +38,10 @@ type Terms struct {
 	// holders that disappeared before the store lost their leases. With zero,
 	// the store grants what it has forgotten to whoever asks first.
 	Grace time.Duration
+	// Lag is how long after a write the origin may still show what the write
+	// replaced. With zero, the origin shows the present only, and no state is
+	// ever spent.
+	Lag time.Duration
 }
 
 // Store is the shared memory of the gateways.
@@ -54,6 +61,10 @@ type Store interface {
 	// read under the same epoch has stored something different for the variant
 	// in the meantime, nobody knows which of the two came first: Observe fails
 	// with ErrStale, the epoch moves and all variants are dropped.
+	//
+	// If the state was spent when before was read, or still is, Observe fails
+	// with ErrSpent, stores nothing and moves nothing. What before says about it
+	// counts however long the response took.
 	Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error
 
 	// Claim takes the exclusive right to write, if no write is in flight and the
@@ -65,8 +76,9 @@ type Store interface {
 	// while there is a claim, and for one second after a claim was refused
 	// because of the passes in flight. That second begins anew while these
 	// passes last and somebody waits for a claim, so passes can't keep a claim
-	// out forever. The epoch moves and the variants are dropped. On ErrBusy,
-	// Pass returns the entry as it is now.
+	// out forever. The epoch moves and the variants are dropped. They are spent
+	// until the pass ends, and for Lag afterwards. On ErrBusy, Pass returns the
+	// entry as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
 	// Renew extends the lease to t.Lease from now, or fails with ErrLost. A
@@ -80,10 +92,21 @@ type Store interface {
 	// without doing anything. If anything but this grant moved the epoch since it
 	// was given, nothing is known afterwards, whatever s says. An s.Observation
 	// that differs from what is stored for its variant drops the other variants.
+	//
+	// Unless s is Unchanged, the variants that are dropped are spent, and so is
+	// what Pass and Spend have announced. With s.Unchanged these announcements
+	// are taken back, unless anything but this grant moved the epoch.
 	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
 
+	// Spend announces that the write may replace the states with these
+	// identities. They are spent as long as the claim or pass is held, and for
+	// Lag after it has ended in any way. This is for a write whose end nobody
+	// will report. The epoch stays. If the grant is no longer held, Spend changes
+	// nothing and fails with ErrLost.
+	Spend(ctx context.Context, g Grant, identities []string, t Terms) error
+
 	// Invalidate reports that the resource was changed elsewhere: the epoch moves
-	// and the variants are dropped. A claim or pass continues.
+	// and the variants are dropped and spent. A claim or pass continues.
 	Invalidate(ctx context.Context, key string, t Terms) error
 
 	// InvalidateMatching invalidates the entries whose keys begin with prefix and

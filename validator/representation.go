@@ -1,6 +1,11 @@
 package validator
 
-import "time"
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
 
 // State is what is known about the selected representation of a resource (RFC
 // 9110, section 3.2).
@@ -71,4 +76,36 @@ func (a Observed) Equal(b Observed) bool {
 func (a Observed) SameValidators(b Observed) bool {
 	a.WeakDate, b.WeakDate = false, false
 	return a.Equal(b)
+}
+
+// Identity returns a short text that identifies the observed state, whichever
+// variant of the resource showed it: at most 16 printable ASCII characters, none of
+// which is a space or a semicolon. It depends on the entity tag if there is one,
+// and otherwise on the modification date. All absent states have the same identity.
+// It is empty if there is nothing to identify the state by.
+//
+// Tags that match in the weak comparison (RFC 9110, section 8.8.3.2) have the same
+// identity, whoever made them: servers and intermediaries weaken the tag of a state
+// that has not changed.
+func (a Observed) Identity() string {
+	switch {
+	case a.State == Absent:
+		return "absent"
+	case a.State != Present:
+		return ""
+	case a.ETag.Valid:
+		return "t" + digest(ETag{Opaque: a.ETag.Opaque, Valid: true}.String())
+	case !a.LastModified.IsZero():
+		return "d" + digest(strconv.FormatInt(a.LastModified.Unix(), 10))
+	default:
+		return ""
+	}
+}
+
+// digest returns 60 bits of the SHA-1 of s, a hash that Redis scripts can compute,
+// too. Nothing has to be secret or unforgeable: if two states had the same digest,
+// one would be distrusted for as long as the other.
+func digest(s string) string {
+	sum := sha1.Sum([]byte(s))
+	return hex.EncodeToString(sum[:])[:15]
 }

@@ -1,6 +1,7 @@
 package validator
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,6 +25,69 @@ func TestStateString(t *testing.T) {
 	for s, want := range map[State]string{Unknown: "unknown", Absent: "absent", Present: "present", Present + 1: "unknown"} {
 		if got := s.String(); got != want {
 			t.Errorf("%d: %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	tagged := func(tag string, own bool) Observed {
+		etag, _ := ParseETag(tag)
+		return Observed{Own: own, Representation: Representation{State: Present, ETag: etag}}
+	}
+	dated := func(o Observed, seconds int64) Observed {
+		o.LastModified = time.Unix(seconds, 0)
+		return o
+	}
+	present := Observed{Representation: Representation{State: Present}}
+	absent := Observed{Representation: Representation{State: Absent}}
+	weak := dated(present, 1763769600)
+	weak.WeakDate = true
+	local := dated(present, 1763769600)
+	local.LastModified = local.LastModified.In(time.FixedZone("CET", 3600)).Add(time.Millisecond)
+
+	// The states of a line have the same identity, and those of two lines don't.
+	identities := make(map[string]int)
+	for i, same := range [][]Observed{
+		{tagged(`"1"`, true), tagged(`"1"`, false), tagged(`W/"1"`, true), dated(tagged(`"1"`, true), 1763769600)},
+		{tagged(`"2"`, true), dated(tagged(`"2"`, false), 1763769600)},
+		{tagged(`""`, true), tagged(`W/""`, false)},
+		{tagged(`"W/1"`, true)},
+		{tagged(`"1763769600"`, true)},
+		{dated(present, 1763769600), weak, local},
+		{dated(present, 1763769601)},
+		{dated(present, 0)},
+		{dated(present, -1)},
+		{absent, {Own: true, Representation: Representation{State: Absent}}, dated(absent, 1763769600)},
+	} {
+		for _, o := range same {
+			identity := o.Identity()
+			if line, ok := identities[identity]; ok && line != i {
+				t.Errorf("lines %d and %d have the same identity %q", line, i, identity)
+			} else if !ok && len(identities) > i {
+				t.Errorf("line %d: %+v has the identity %q, which the others don't have", i, o, identity)
+			}
+			identities[identity] = i
+			if identity == "" || len(identity) > 16 || strings.ContainsFunc(identity, func(c rune) bool { return c <= ' ' || c > '~' || c == ';' }) {
+				t.Errorf("%+v has the identity %q", o, identity)
+			}
+		}
+	}
+	for _, o := range []Observed{
+		{},
+		present,
+		{Representation: Representation{ETag: ETag{Opaque: "1", Valid: true}}}, // the state is unknown
+		{Representation: Representation{State: Present, ETag: ETag{Opaque: "1"}}},
+	} {
+		if identity := o.Identity(); identity != "" {
+			t.Errorf("%+v has the identity %q", o, identity)
+		}
+	}
+	// Stores keep identities, so they must stay the same.
+	for want, o := range map[string]Observed{
+		"t52dc44c27cc6c05": tagged(`"1"`, true), "d9ed86411f308250": dated(present, 1763769600), "absent": absent,
+	} {
+		if got := o.Identity(); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 -- Takes a claim and returns the entry.
--- KEYS: 1 the entry, 2 the marker   ARGV: 6 the claim's token, 7 the lease in ms,
--- 8 the epoch that the claim is based on
+-- KEYS: 1 the entry, 2 the marker   ARGV: 7 the claim's token, 8 the lease in ms,
+-- 9 the epoch that the claim is based on
 
-local token, lease, epoch = ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local token, lease, epoch = ARGV[7], tonumber(ARGV[8]), ARGV[9]
 local name = 'c:' .. token
 local status = 'OK'
 

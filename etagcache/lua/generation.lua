@@ -10,6 +10,8 @@
 --   replid  the replication ID of the server's data when the generation began,
 --           which changes with each start and each promotion
 --   until   the ms at which the grace is over
+--   spent   the ms until which the variants of all entries of earlier generations are
+--           spent. Absent if all entries were never invalidated
 
 local marker, fresh, grace, check = KEYS[#KEYS], ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= ''
 
@@ -29,11 +31,13 @@ local function replid()
 end
 
 local id, ends
+local all_spent = 0
 do
-  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until')
+  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until', 'spent')
   local present = fields[1] and check and replid() or ''
   if fields[1] and (present == '' or present == fields[2]) then
     id, ends = fields[1], tonumber(fields[3])
+    all_spent = tonumber(fields[4] or 0)
   end
 end
 

@@ -6,7 +6,7 @@ local invalidated = entry.e and (lapsed or entry.e ~= fresh)
 
 join()
 if entry.e and entry.e ~= fresh then
-  drop()
+  drop(now + lag)
   move(fresh)
   keep()
 end

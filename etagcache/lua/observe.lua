@@ -1,8 +1,11 @@
 -- Stores what a response showed.
--- KEYS: 1 the entry, 2 the marker   ARGV: 6 the epoch read before, 7 the variant,
--- 8 what was known about it then ('' for nothing), 9 what was observed, 10 the Vary
+-- KEYS: 1 the entry, 2 the marker   ARGV: 7 the epoch read before, 8 the variant,
+-- 9 what was known about it then ('' for nothing), 10 what was observed, 11 the Vary,
+-- 12 the identity of what was observed
+-- What this drops isn't spent: nobody knows which of two states that reads have shown
+-- is the older one.
 
-local epoch, variant, known, value, vary = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local epoch, variant, known, value, vary, id = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 join()
 local stored = observed(variant)
@@ -15,6 +18,9 @@ if entry.e ~= epoch then
 end
 if busy() > 0 then
   return { 'BUSY' }
+end
+if is_spent(id, value) then
+  return { 'SPENT' }
 end
 keep()
 if stored and stored ~= value and stored ~= known then

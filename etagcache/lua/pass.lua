@@ -1,7 +1,7 @@
 -- Takes a pass and returns the entry.
--- KEYS: 1 the entry, 2 the marker   ARGV: 6 the pass's token, 7 the lease in ms
+-- KEYS: 1 the entry, 2 the marker   ARGV: 7 the pass's token, 8 the lease in ms
 
-local token, lease = ARGV[6], tonumber(ARGV[7])
+local token, lease = ARGV[7], tonumber(ARGV[8])
 local name = 'p:' .. token
 local status = 'OK'
 
@@ -13,7 +13,7 @@ elseif claimed() or reserved() > 0 or grace_left() > 0 then
   create()
 else
   hold(name, lease)
-  drop()
+  drop(0)
   move(token)
 end
 keep()

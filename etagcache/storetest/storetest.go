@@ -23,6 +23,11 @@ type Suite struct {
 	// losses are left out.
 	Lose func(t *testing.T)
 
+	// Calm ends the doubt of the store that was opened last, as if it had lost
+	// nothing for a day. It is called after the first call on the store. Default:
+	// sleep until the doubt is over, which takes an hour.
+	Calm func(t *testing.T)
+
 	// In runs each test, for example in a synctest bubble: the tests depend on
 	// time only by sleeping and waiting. Default: call the test.
 	In func(t *testing.T, test func(t *testing.T))
@@ -38,26 +43,32 @@ func (s Suite) Run(t *testing.T) {
 		{"pass", passRules},
 		{"wait", waitRules},
 		{"invalidate matching", invalidateMatchingRules},
+		{"spent", s.calmed(spentRules)},
+		{"doubt", doubtRules},
 	}
 	if s.Lose != nil {
-		groups = append(groups, group{"loss", lossRules})
-	}
-	in := s.In
-	if in == nil {
-		in = func(t *testing.T, test func(*testing.T)) { test(t) }
+		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", s.calmed(lossOfSpentRules)})
 	}
 	for _, group := range groups {
 		t.Run(group.name, func(t *testing.T) {
 			for _, rule := range group.rules {
 				t.Run(rule.name, func(t *testing.T) {
-					in(t, func(t *testing.T) {
+					s.in(t, func(t *testing.T) {
 						a, b := s.Open(t)
-						rule.test(&gateways{T: t, a: a, b: b, ctx: t.Context(), lose: s.Lose})
+						rule.test(&gateways{T: t, a: a, b: b, ctx: t.Context(), lose: s.Lose, terms: long})
 					})
 				})
 			}
 		})
 	}
+}
+
+func (s Suite) in(t *testing.T, test func(t *testing.T)) {
+	if s.In == nil {
+		test(t)
+		return
+	}
+	s.In(t, test)
 }
 
 type group struct {
@@ -77,6 +88,8 @@ type gateways struct {
 	a, b etagcache.Store
 	ctx  context.Context
 	lose func(t *testing.T)
+	// terms are those of the calls that don't name any.
+	terms etagcache.Terms
 }
 
 const key = "GET https://example.com/a?b=c"
@@ -97,7 +110,7 @@ func (g *gateways) check(what string, err, want error) {
 
 func (g *gateways) read() etagcache.Entry {
 	g.Helper()
-	e, err := g.a.Read(g.ctx, key, long)
+	e, err := g.a.Read(g.ctx, key, g.terms)
 	g.check("read", err, nil)
 	if e.Epoch == "" {
 		g.Fatal("read: no epoch")
@@ -107,7 +120,7 @@ func (g *gateways) read() etagcache.Entry {
 
 func (g *gateways) observe(before etagcache.Entry, o etagcache.Observation, want error) {
 	g.Helper()
-	g.check("observe", g.a.Observe(g.ctx, key, before, o, long), want)
+	g.check("observe", g.a.Observe(g.ctx, key, before, o, g.terms), want)
 }
 
 // seen stores an observation under the present epoch.
@@ -132,18 +145,18 @@ func (g *gateways) pass(t etagcache.Terms) (etagcache.Grant, etagcache.Entry) {
 
 func (g *gateways) settle(grant etagcache.Grant, s etagcache.Settlement, want error) {
 	g.Helper()
-	g.check("settle", g.a.Settle(g.ctx, grant, s, long), want)
+	g.check("settle", g.a.Settle(g.ctx, grant, s, g.terms), want)
 }
 
 func (g *gateways) invalidate() {
 	g.Helper()
-	g.check("invalidate", g.a.Invalidate(g.ctx, key, long), nil)
+	g.check("invalidate", g.a.Invalidate(g.ctx, key, g.terms), nil)
 }
 
 // refuseClaim checks that b is refused a claim on the present epoch.
 func (g *gateways) refuseClaim() {
 	g.Helper()
-	_, e, err := g.b.Claim(g.ctx, key, g.read().Epoch, long)
+	_, e, err := g.b.Claim(g.ctx, key, g.read().Epoch, g.terms)
 	g.check("second claim", err, etagcache.ErrBusy)
 	if e.Busy <= 0 || e.Epoch == "" {
 		g.Fatalf("second claim: busy, but the entry is %+v", e)
@@ -153,7 +166,7 @@ func (g *gateways) refuseClaim() {
 // refusePass checks that b is refused a pass.
 func (g *gateways) refusePass() {
 	g.Helper()
-	_, e, err := g.b.Pass(g.ctx, key, long)
+	_, e, err := g.b.Pass(g.ctx, key, g.terms)
 	g.check("second pass", err, etagcache.ErrBusy)
 	if e.Busy <= 0 || e.Epoch == "" {
 		g.Fatalf("second pass: busy, but the entry is %+v", e)
