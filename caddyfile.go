@@ -3,6 +3,7 @@ package preconditions
 import (
 	"errors"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -45,6 +46,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		lease         <duration>
 //		wait          <duration>
 //		grace         <duration>
+//		lag           <duration>
 //		retention     <duration>
 //		mode          enforce|report
 //		errors        problem|caddy
@@ -128,6 +130,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.DurationArg(d, &h.Wait)
 	case "grace":
 		return directive.DurationArg(d, &h.Grace)
+	case "lag":
+		h.Lag = new(caddy.Duration)
+		return directive.DurationOrZeroArg(d, h.Lag)
 	case "retention":
 		return directive.DurationArg(d, &h.Retention)
 	case "mode":

@@ -150,6 +150,15 @@ type Handler struct {
 	// to the lease to also cover a node that crashed shortly before.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
+	// How long the origin may show the past after a write, because it reads from
+	// replicas that lag behind, or because there is a cache in between. For that
+	// long, a tag that a write has replaced is dead: no condition on it is found
+	// true, whatever the origin shows. Content that comes back within that time is
+	// taken for the past, too, unless the write itself proves that it is current. 0s
+	// means that the origin always shows the present. Must not be longer than the
+	// retention. Default: the lease.
+	Lag *caddy.Duration `json:"lag,omitempty"`
+
 	// After how long an unused resource is forgotten, which costs no more than
 	// asking the origin for it again. Must be longer than the lease. Default: 24h.
 	Retention caddy.Duration `json:"retention,omitempty"`

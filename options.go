@@ -59,6 +59,9 @@ func (h *Handler) setDefaults() {
 	h.Lease = cmp.Or(h.Lease, defaultLease)
 	h.Wait = cmp.Or(h.Wait, defaultWait)
 	h.Grace = cmp.Or(h.Grace, h.Lease/3)
+	if h.Lag == nil {
+		h.Lag = new(h.Lease)
+	}
 	h.Retention = cmp.Or(h.Retention, defaultRetention)
 	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
 	h.Errors = cmp.Or(h.Errors, errorsProblem)
@@ -104,7 +107,9 @@ func (h *Handler) check() error {
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
+		{"lag", checkRange(*h.Lag, 0, caddy.Duration(time.Hour), "0s", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
+		{"retention", checkLag(h.Retention, *h.Lag)},
 		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
 		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
 		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
@@ -146,6 +151,13 @@ func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
 }
 
 // checkRetention refuses to forget a resource while it may be written.
+func checkLag(retention, lag caddy.Duration) error {
+	if retention < lag {
+		return fmt.Errorf("must not be shorter than the lag, %s", time.Duration(lag))
+	}
+	return nil
+}
+
 func checkRetention(retention, lease caddy.Duration) error {
 	if retention <= lease {
 		return fmt.Errorf("must be longer than the lease, %s", time.Duration(lease))
@@ -181,6 +193,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 				Lease:     time.Duration(h.Lease),
 				Retention: time.Duration(h.Retention),
 				Grace:     time.Duration(h.Grace),
+				Lag:       time.Duration(*h.Lag),
 			},
 			Vary: vary,
 		},

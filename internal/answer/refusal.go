@@ -104,6 +104,27 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 	return refusal
 }
 
+// Replaced refuses the request because its condition is about a state that a later
+// write has replaced. Nothing is known of the present: the origin doesn't show it yet.
+func (a *Responder) Replaced(field validator.Field) Refusal {
+	return Refusal{
+		Status:  http.StatusPreconditionFailed,
+		Outcome: Failed,
+		Reason:  field.String() + ": replaced",
+		Detail: field.String() + " is about a state that a later write has replaced. " +
+			"The origin may still show that state for a moment. Read the resource again, merge your change, and send it with the new ETag.",
+		Condition: field,
+	}
+}
+
+// OriginLags refuses a write because the origin still shows a state that a write has
+// replaced, so nobody can tell whether the condition holds.
+func (a *Responder) OriginLags() Refusal {
+	refusal := a.CannotTell("the origin still shows an older state")
+	refusal.RetryAfter = time.Second
+	return refusal
+}
+
 // NotVerifiable refuses a write whose condition can't be decided because of what
 // the origin answered.
 func NotVerifiable(field validator.Field, why string) Refusal {

@@ -37,7 +37,17 @@ func Adapt(t testing.TB, caddyfile string) []byte {
 // Guarded returns the directives of a site with preconditions in front of a
 // backend. The field X-Outcome of its responses has the outcome.
 func Guarded(options, backend string) string {
-	return fmt.Sprintf("header >X-Outcome {http.preconditions.outcome}\npreconditions {\n%s\n}\nreverse_proxy %s", options, backend)
+	return fmt.Sprintf("header >X-Outcome {http.preconditions.outcome}\npreconditions {\n%s\n}\nreverse_proxy %s", withLag(options), backend)
+}
+
+// withLag returns options that set the lag to zero, unless they set it already. Most
+// tests change documents behind the handler's back, and go back to earlier content,
+// which is believed only after the lag. The package tests/origin tests the lag.
+func withLag(options string) string {
+	if strings.Contains(options, "lag ") {
+		return options
+	}
+	return options + "\nlag 0s"
 }
 
 // Title names a subtest after the options that it tests.
@@ -53,7 +63,7 @@ func Title(options string) string {
 func Site(t testing.TB, options string, backend http.Handler) (url string) {
 	t.Helper()
 	address := Address(t)
-	Start(t, fmt.Sprintf("http://%s {\n\tpreconditions {\n%s\n\t}\n\treverse_proxy %s\n}\n", address, options, Serve(t, backend)))
+	Start(t, fmt.Sprintf("http://%s {\n\tpreconditions {\n%s\n\t}\n\treverse_proxy %s\n}\n", address, withLag(options), Serve(t, backend)))
 	return "http://" + address
 }
 

@@ -23,12 +23,16 @@
 // for /docs/a at the same time would therefore read and invalidate each other's
 // entries. So each test has a host of its own, an address of the loopback
 // network, which [Host] returns and on which [Address] finds a free port. The
-// handler, its store and its key are as in production. A test whose key leaves
-// the host out must not be parallel.
+// handler, its store and its key are as in production.
+//
+// Two kinds of tests still disturb others and must not be parallel: tests whose key
+// leaves the host out, and tests that write while their store is away. When such a
+// store is closed, the handler hands what it couldn't tell it to all other stores
+// of the process, which are unavailable for that moment.
 //
 // # Backends
 //
-// [Witness], [Shelf] and [Gate] are fakes in this process, beside
-// the document service legacydocs. [Backends] are real programs: servers and frameworks that
+// [Witness], [Shelf] and [Gate] are fakes in this process, beside the document
+// service legacydocs. [Backends] are real programs: servers and frameworks that
 // people put the handler in front of.
 package caddytest

@@ -92,6 +92,17 @@ func NumberArg(d *caddyfile.Dispenser, number *int) error {
 
 // DurationArg takes a duration above zero, in the units of Caddy (such as 1d).
 func DurationArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
+	if err := DurationOrZeroArg(d, duration); err != nil {
+		return err
+	}
+	if *duration == 0 {
+		return d.Errf("%q is not above zero", d.Val())
+	}
+	return nil
+}
+
+// DurationOrZeroArg takes a duration that may be zero.
+func DurationOrZeroArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
 	var text string
 	if err := OneArg(d, &text); err != nil {
 		return err
@@ -100,8 +111,8 @@ func DurationArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
 	if err != nil {
 		return d.Errf("%q is not a duration: %v", text, err)
 	}
-	if parsed <= 0 {
-		return d.Errf("%q is not above zero", text)
+	if parsed < 0 {
+		return d.Errf("%q is below zero", text)
 	}
 	*duration = caddy.Duration(parsed)
 	return nil

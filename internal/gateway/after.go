@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -34,8 +35,13 @@ func (w *writing) prepareProbe() {
 // stored the content exactly as it was sent. Only a PUT of a whole representation
 // asks for that (RFC 9110, sections 9.3.4 and 14.5).
 func (w *writing) mayBeVerbatim() bool {
-	return w.WriteETag == WriteETagVerbatim && !w.plan.Guarded &&
-		w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
+	return w.WriteETag == WriteETagVerbatim && w.putsWhole()
+}
+
+// putsWhole reports whether the content is meant to become the representation of
+// the subject, as a whole.
+func (w *writing) putsWhole() bool {
+	return !w.plan.Guarded && w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
 		w.r.Header["Content-Range"] == nil && w.r.Header["Content-Encoding"] == nil
 }
 
@@ -53,6 +59,7 @@ func (w *writing) observeResult(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	w.removeValidators(a)
 	switch {
 	case represents && shown.ETag.Valid:
+		w.proven = true // the backend itself says that this is the result
 		w.recordResult(shown.Observed, a.Header, a.Status)
 		setETag(a.Header, shown.ETag)
 	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
@@ -90,10 +97,25 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 	if p.Versioned {
 		after = view.Versioned(after, p.Header, validator.Observed{}, w.holds.Token()+" settled")
 	}
+	w.proven = w.putsWhole() && sent.equals(w.content)
+	if !w.proven && w.mayBePast(view, after) {
+		return
+	}
 	w.recordResult(after, p.Header, a.Status)
 	if w.WriteETag == WriteETagAlways && !w.plan.Guarded && !w.createdElsewhere(a) || w.mayBeVerbatim() && sent.equals(w.content) {
 		setETag(a.Header, after.ETag)
 	}
+}
+
+// mayBePast reports whether a probe after the write may have shown the past. What
+// was there before the write is taken for that, although the write may have changed
+// nothing.
+func (w *writing) mayBePast(view knowledge.View, after validator.Observed) bool {
+	if w.Terms.Lag == 0 {
+		return false
+	}
+	id := after.Identity()
+	return view.Past(after) != knowledge.NotPast || id != "" && id == w.decision.current.Identity()
 }
 
 // recordResult records what the write has led to, for its settlement. A response

@@ -26,6 +26,7 @@ type writing struct {
 	// What the origin showed under the claim: before the write, and after it.
 	before, after *etagcache.Observation
 	receipt       string // of the write, if it succeeded and may be replayed
+	proven        bool   // the write's own content proves that after is the present
 
 	decision        decision // to forward it
 	invalidateAfter bool     // whether to invalidate at the end what it changes
@@ -134,7 +135,11 @@ func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 	if fate == proxyhooks.Refused {
 		return etagcache.Settlement{Unchanged: true, Observation: w.before}
 	}
-	return etagcache.Settlement{Observation: w.after, Receipt: w.receipt}
+	s := etagcache.Settlement{Observation: w.after, Receipt: w.receipt, Proven: w.proven}
+	if id := w.decision.current.Identity(); id != "" {
+		s.Replaced = []string{id}
+	}
+	return s
 }
 
 // maxInvalidations is how many resources are invalidated at once.

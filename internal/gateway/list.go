@@ -241,5 +241,7 @@ func (l *list) probeItem(i *item, base *http.Request) {
 	if o, ok := i.view.Observation(p.Observed, p.Header); ok && i.known {
 		_ = i.view.Store(o)
 	}
-	i.take(p.Observed)
+	if i.view.Past(p.Observed) == knowledge.NotPast {
+		i.take(p.Observed)
+	}
 }

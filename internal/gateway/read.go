@@ -230,14 +230,14 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 		return false
 	}
 	known, ok := rd.view.Variant(observation.Variant)
-	if ok && o.ETag.Valid && !o.Own {
+	if ok && o.ETag.Valid && !o.Own && rd.view.Past(o) == knowledge.NotPast {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
 	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && !rd.Verify.stale(known.Age) {
 		return true
 	}
 	err := rd.view.Store(observation)
-	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) {
+	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrSpent) {
 		rd.Logger.Debug("storing what a response showed", zap.Error(err))
 	}
 	return err == nil

@@ -198,6 +198,9 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 			return w.notProbed(p, res.Field)
 		}
 		current, res = view.EvaluateProbed(p, stored, w.holds.Token())
+		if d, past := w.decidePast(view, p, current, res); past {
+			return d
+		}
 		if o, ok := view.Observation(current, p.Header); ok {
 			w.before = &o
 		}
@@ -216,6 +219,22 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		return refutedBy(view, res, current)
 	}
 	return w.decideFinally(d)
+}
+
+// decidePast decides about a write to which the origin has shown the past, or may
+// have. A condition that holds for a state that was replaced is false: what replaced
+// that state is the present. Otherwise nobody can tell.
+func (w *writing) decidePast(view knowledge.View, p proxyhooks.Probed, shown validator.Observed, res validator.Result) (d decision, past bool) {
+	switch view.Past(shown) {
+	case knowledge.Replaced:
+		if res.Verdict == validator.True {
+			return refuseWith(w.responder.Replaced(res.Field)), true
+		}
+		return refuseWith(w.responder.OriginLags()), true
+	case knowledge.InDoubt:
+		return refuseWith(w.responder.OriginLags()), true
+	}
+	return d, false
 }
 
 // decideFinally moves the subtree epochs. It returns d if the client is still there

@@ -117,6 +117,9 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	var err error
 	if fate == proxyhooks.Unanswered {
+		if len(s.Replaced) > 0 {
+			err = h.share.Spend(h.ctx, one.grant, s.Replaced, h.terms)
+		}
 		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
 			terms.Lease = left

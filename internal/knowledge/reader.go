@@ -2,6 +2,7 @@ package knowledge
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -43,7 +44,11 @@ func (r *Reader) Read() (View, error) {
 	if err != nil {
 		return View{Reader: r, entry: entry}, err
 	}
-	return r.View(entry)
+	v, err := r.View(entry)
+	if err == nil && v.outdated && !v.groups.unread() && !v.Busy() && len(entry.Variants) > 0 && r.Terms.Lag > 0 {
+		return r.retire(v)
+	}
+	return v, err
 }
 
 // Recent returns a view of the entry that this node saw last. Only a claim can
@@ -70,6 +75,27 @@ func (r *Reader) View(entry etagcache.Entry) (View, error) {
 	current, err := r.epochs(r.names(stored))
 	v.groups, v.outdated = current, err != nil || current.unread() || !maps.Equal(stored, current)
 	return v, err
+}
+
+// retire drops what an entry says under earlier epochs of its groups, and makes
+// these states spent: a write has replaced them, and the origin may still show them.
+// It does so under a claim, so that it can't drop what was stored since. If another
+// write is in flight, that one will do it. It returns the view of the entry as it is
+// then.
+func (r *Reader) retire(v View) (View, error) {
+	ctx := context.WithoutCancel(r.Request.Context())
+	grant, _, err := r.Share.Claim(ctx, r.Subject.Key, v.entry.Epoch, r.Terms)
+	if err == nil {
+		err = r.Share.Settle(ctx, grant, etagcache.Settlement{}, r.Terms)
+	}
+	if err != nil && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
+		return v, err
+	}
+	entry, err := r.Share.Read(ctx, r.Subject.Key, r.Terms)
+	if err != nil {
+		return View{Reader: r, entry: entry}, err
+	}
+	return r.View(entry)
 }
 
 // names returns the names of the epochs to read: the stored groups, and the

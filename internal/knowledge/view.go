@@ -96,6 +96,38 @@ func (v View) EvaluateProbed(p proxyhooks.Probed, known etagcache.Stored, epoch 
 	return current, v.Evaluate(current, known)
 }
 
+// Past says how a response that shows o relates to the present.
+type Past uint8
+
+const (
+	// NotPast means that nothing speaks against o being the present.
+	NotPast Past = iota
+	// Replaced means that a write has replaced o. The origin still shows it.
+	Replaced
+	// InDoubt means that nobody can tell whether o is the present.
+	InDoubt
+)
+
+// Past reports whether a response that shows o may show the past: the origin has
+// replicas that lag behind, or a cache answered in its place. What stands in an
+// outdated entry was replaced when a group or a subtree changed.
+func (v View) Past(o validator.Observed) Past {
+	switch {
+	case v.entry.Doubt > 0:
+		return InDoubt
+	case v.entry.IsSpent(o):
+		return Replaced
+	}
+	if v.outdated && v.Terms.Lag > 0 {
+		for _, stored := range v.entry.Variants {
+			if id := o.Identity(); id != "" && stored.Identity() == id {
+				return Replaced
+			}
+		}
+	}
+	return NotPast
+}
+
 // variantKey returns the key of the representation that the request selects, if
 // responses vary by the given request fields. The original target is part of the
 // key: two backends can share a rewritten path.

@@ -525,7 +525,6 @@ func TestOptionStoreDown(t *testing.T) {
 // What was written while the store was away is marked as changed before the
 // store is trusted again.
 func TestStoreAwayAndBack(t *testing.T) {
-	t.Parallel()
 	for _, options := range []string{"", "unconditional forward", "store_down {\nconditional forward\n}"} {
 		t.Run(options, func(t *testing.T) {
 			m := miniredis.RunT(t)
@@ -555,7 +554,6 @@ func TestStoreAwayAndBack(t *testing.T) {
 // A write that began while the store was away, and is still being made when it
 // is back, keeps conditional ones of the same resource waiting, and nobody else.
 func TestStoreBackDuringWrite(t *testing.T) {
-	t.Parallel()
 	m := miniredis.RunT(t)
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
@@ -600,7 +598,6 @@ func TestStoreBackDuringWrite(t *testing.T) {
 // TestForwardedEnds: what was read while a write was in flight that waited for nobody
 // counts no more once that has ended, also if the store was away by then.
 func TestForwardedEnds(t *testing.T) {
-	t.Parallel()
 	for _, away := range []bool{false, true} {
 		m := miniredis.RunT(t)
 		g := caddytest.NewGate()

@@ -449,7 +449,6 @@ func TestRefusalDisclosesNothing(t *testing.T) {
 
 // TestUnavailable: 503 tells when to try again (RFC 9110, section 15.6.4).
 func TestUnavailable(t *testing.T) {
-	t.Parallel()
 	t.Run("store away", func(t *testing.T) {
 		base := caddytest.Site(t, "store redis redis://127.0.0.1:1\nstore_down {\nretry_after 7s\n}", caddytest.Page("content"))
 		a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"x"`).Expect(t, 503)

@@ -41,6 +41,7 @@ type scenario struct {
 	winners   int     // how many writers succeed if none happens; zero if it depends
 	replies   bool    // the replies of the store take their time, too
 	tree      bool    // the resource is in a tree
+	replica   bool    // the origin may show the past
 	floor     int     // how many schedules there are at least, with all settings
 
 	setting
@@ -128,6 +129,7 @@ const (
 	noAnswerBefore fault = "no answer"         // the backend, which may still do it
 	noAnswerAfter  fault = "no answer to it"   // the backend, having done it
 	isSlow         fault = "has a slow backend"
+	showsPast      fault = "shows the past" // the origin, before the last write
 )
 
 // writer has read the resource before anything else happens.
@@ -275,6 +277,18 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name: "the origin shows the past", content: "old", floor: 100, accidents: 2, replica: true,
+		parts: []part{writer("Ann", 0, showsPast), writer("Bob", 1, showsPast)},
+	},
+	{
+		name: "the origin shows the past to a reader", content: "old", floor: 100, accidents: 1, replica: true,
+		parts: []part{writer("Ann", 0), reader("Rob", 2, showsPast), writer("Bob", 1)},
+	},
+	{
+		name: "the origin shows that there is nothing yet", floor: 100, accidents: 2, replica: true,
+		parts: []part{writer("Ann", 0, showsPast), writer("Bob", 1, showsPast)},
+	},
+	{
 		name: "a tree is deleted", content: "old", floor: 100, tree: true,
 		parts: []part{writer("Ann", 0), remover("Tim", 1)},
 	},
@@ -291,6 +305,10 @@ var scenarios = []scenario{
 		parts: []part{writer("Ann", 0, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), remover("Tim", 1)},
 	},
 }
+
+// lag is how long the origin may show the past. Scenarios without a replica have
+// none: their writers know that what they see is the present.
+const lag = lease
 
 func TestEverySchedule(t *testing.T) {
 	for _, sc := range scenarios {
@@ -429,6 +447,9 @@ func (sc *scenario) provision(t *testing.T) {
 		StoreDown: gateway.StoreDown{ForwardUnconditional: true},
 		Logger:    zap.NewNop(),
 	}
+	if sc.replica {
+		sc.gateway.Terms.Lag = lag
+	}
 	if sc.after {
 		sc.gateway.WriteETag, sc.gateway.Replay = gateway.WriteETagVerbatim, true
 	}
@@ -472,6 +493,7 @@ var mutants = []struct {
 	{"a lease is half as long", func(s etagcache.Store) etagcache.Store { return brief{s} }, "a node crashes", setting{passing, true, false}},
 	{"a lock is shared", func(s etagcache.Store) etagcache.Store { return without{s, "lock "} }, "a tree is deleted", setting{passing, true, false}},
 	{"a subtree epoch never moves", func(s etagcache.Store) etagcache.Store { return without{s, "age "} }, "a tree is deleted", setting{never, true, false}},
+	{"a spent state is forgotten", func(s etagcache.Store) etagcache.Store { return forgetful{s} }, "the origin shows the past", setting{passing, true, false}},
 	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{passing, true, false}},
 }
 
@@ -602,6 +624,28 @@ func (s brief) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) 
 func (s brief) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Terms) error {
 	t.Lease /= 2
 	return s.Store.Renew(ctx, g, t)
+}
+
+// forgetful doesn't remember what writes have replaced.
+type forgetful struct{ etagcache.Store }
+
+func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
+	t.Lag = 0
+	e, err := s.Store.Read(ctx, key, t)
+	e.Spent, e.Doubt = nil, 0
+	return e, err
+}
+
+func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	t.Lag = 0
+	g, e, err := s.Store.Claim(ctx, key, epoch, t)
+	e.Spent, e.Doubt = nil, 0
+	return g, e, err
+}
+
+func (s forgetful) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
+	t.Lag = 0
+	return s.Store.Settle(ctx, g, settlement, t)
 }
 
 // idle only says that it renews.

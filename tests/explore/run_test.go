@@ -41,6 +41,8 @@ type run struct {
 
 	mu       sync.Mutex
 	content  string // of the resource; none if it is absent
+	past     string // what the last write replaced
+	changed  time.Time
 	pending  []*put
 	holders  map[string]*actor // by the token of the claim or pass
 	belief   *knowledge.Reader // of the store, for the checks
@@ -483,12 +485,16 @@ func (r *run) origin(w http.ResponseWriter, q *http.Request) error {
 
 func (r *run) originGet(w http.ResponseWriter, q *http.Request) error {
 	ctx := q.Context()
-	if await(ctx, stop{name: "GET at the origin", object: theOrigin, interrupted: true}) == vanished {
+	f := await(ctx, stop{name: "GET at the origin", object: theOrigin, interrupted: true, faults: []fault{showsPast}})
+	if f == vanished {
 		w.WriteHeader(statusClientClosed) // as the proxy does
 		return nil
 	}
 	r.mu.Lock()
 	content := r.content
+	if f == showsPast && time.Since(r.changed) < lag {
+		content = r.past
+	}
 	r.mu.Unlock()
 	if a, ok := ctx.Value(actorKey{}).(*actor); ok {
 		r.tell("%s: the origin shows %q", a.name, content)
@@ -569,7 +575,7 @@ func (r *run) noAnswer(w http.ResponseWriter, a *actor, f fault) error {
 func (r *run) apply(p *put) {
 	r.mu.Lock()
 	replaced := r.content
-	r.content = p.content
+	r.content, r.past, r.changed = p.content, replaced, time.Now()
 	p.applied = true
 	r.pending = slices.DeleteFunc(r.pending, func(other *put) bool { return other == p })
 	r.mu.Unlock()

@@ -104,7 +104,6 @@ func TestAffectsWhileInFlight(t *testing.T) {
 // TestAffectsLost: a write is cut off that has lost what it holds, also if that is a
 // pass on what it changes besides, as where another master of a cluster had it.
 func TestAffectsLost(t *testing.T) {
-	t.Parallel()
 	for _, lost := range []string{"/orders/1", "/orders/2"} {
 		m := miniredis.RunT(t)
 		g := caddytest.NewGate()

@@ -151,7 +151,6 @@ func TestInvalidateRewritten(t *testing.T) {
 // TestInvalidateWithoutStore: what changed while the store was away is marked
 // before the store is trusted again.
 func TestInvalidateWithoutStore(t *testing.T) {
-	t.Parallel()
 	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
 		for _, line := range []string{`Link: </cars/2>; rel=invalidates`, `Cache-Group-Invalidation: "cars"`} {
 			m := miniredis.RunT(t)

@@ -342,7 +342,6 @@ func TestTreesWhileInFlight(t *testing.T) {
 // TestTreesForwarded: a change of the whole that waits for nobody, or of which the
 // store hears only when it is back, is one of all that is below.
 func TestTreesForwarded(t *testing.T) {
-	t.Parallel()
 	for _, options := range []string{"unconditional forward\n", ""} {
 		m := miniredis.RunT(t)
 		f := newFolders("/dav/a/1", "/dav/c/3")
@@ -367,7 +366,6 @@ func TestTreesForwarded(t *testing.T) {
 // TestTreesWhileForwarded: while a write is in flight of which the store hears only
 // when it is back, its node knows what it keeps out, and what not.
 func TestTreesWhileForwarded(t *testing.T) {
-	t.Parallel()
 	for _, tt := range []struct {
 		method, path, tag string // of what was forwarded
 		other             string
@@ -382,7 +380,7 @@ func TestTreesWhileForwarded(t *testing.T) {
 			f := newFolders("/dav/a/1", "/dav/a/2", "/dav/c/3")
 			g := caddytest.NewGate()
 			f.before = func(r *http.Request) { g.Pass(r) }
-			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nwait 100ms\n"+
+			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nwait 1s\n"+
 				"store_down {\nconditional forward\n}\n", m.Addr())+caddytest.Trusting+"affects /dav /dav/**", f)
 			caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // once the grace is over
 			var fields []string
