@@ -12,11 +12,8 @@ import (
 
 // Memory is the Store of a single gateway. It forgets everything when the
 // process ends. That is safe without a grace, because the holders of all claims
-// and passes end with it. What their writes have replaced is forgotten, too, so
-// all entries have a doubt for the Lag after NewMemory.
+// and passes end with it.
 type Memory struct {
-	begun time.Time // for the Lag after it, nothing that the origin shows is certain
-
 	mu  sync.Mutex
 	max int
 	// entries has no limit of its own: evict decides which entries may go.
@@ -31,7 +28,7 @@ var _ Store = (*Memory)(nil)
 // a spent state.
 func NewMemory(maxEntries int) *Memory {
 	entries, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // only a size below one is an error
-	return &Memory{begun: time.Now(), max: maxEntries, entries: entries}
+	return &Memory{max: maxEntries, entries: entries}
 }
 
 // SetMaxEntries changes the maximum number of entries, as given to NewMemory.
@@ -57,7 +54,7 @@ func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	return m.findOrCreate(key, now, t).snapshot(now, m.begun.Add(t.Lag)), nil
+	return m.findOrCreate(key, now, t).snapshot(now), nil
 }
 
 // Observe implements Store.
@@ -78,7 +75,7 @@ func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observ
 	if e.busy(now) > 0 {
 		return ErrBusy
 	}
-	if e.isSpent(o.Observed, now, m.begun.Add(t.Lag)) {
+	if e.isSpent(o.Observed, now) {
 		return ErrSpent
 	}
 	m.keep(e, now, t)
@@ -98,17 +95,17 @@ func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, 
 		if !e.claimed {
 			e.reserved = now.Add(reservation)
 		}
-		return Grant{}, e.snapshot(now, m.begun.Add(t.Lag)), ErrBusy
+		return Grant{}, e.snapshot(now), ErrBusy
 	}
 	if e.epoch != epoch {
-		return Grant{}, e.snapshot(now, m.begun.Add(t.Lag)), ErrStale
+		return Grant{}, e.snapshot(now), ErrStale
 	}
 	token := NewToken()
 	e.hold(token, now.Add(t.Lease), t.Lag)
 	e.claimed = true
 	e.reserved = time.Time{}
 	e.move(token)
-	return Grant{Key: key, Token: token}, e.snapshot(now, m.begun.Add(t.Lag)), nil
+	return Grant{Key: key, Token: token}, e.snapshot(now), nil
 }
 
 // Pass implements Store.
@@ -121,7 +118,7 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	now := time.Now()
 	e := m.findOrCreate(key, now, t)
 	if e.claimed || e.reserved.After(now) {
-		refused := e.snapshot(now, m.begun.Add(t.Lag))
+		refused := e.snapshot(now)
 		refused.Busy, refused.passing = e.wait(now), true
 		return Grant{}, refused, ErrBusy
 	}
@@ -130,7 +127,7 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	e.replace(time.Time{}, t.Lag)
 	e.spent.tidy(now)
 	e.move(token)
-	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now, m.begun.Add(t.Lag)), nil
+	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now), nil
 }
 
 // Renew implements Store.
@@ -163,7 +160,7 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	case e == nil:
 		return ErrLost
 	case e.holds(g):
-		e.settle(g, s, now, m.begun.Add(t.Lag), t)
+		e.settle(g, s, now, t)
 		m.keep(e, now, t)
 		return nil
 	case e.epoch == g.settled():

@@ -43,9 +43,8 @@ type variant struct {
 	validator.Observed
 }
 
-// snapshot returns the entry as callers see it. Nothing that the origin shows can be
-// told from the past before the time certain.
-func (e *entry) snapshot(now, certain time.Time) Entry {
+// snapshot returns the entry as callers see it.
+func (e *entry) snapshot(now time.Time) Entry {
 	s := Entry{
 		Epoch:    e.epoch,
 		Busy:     e.busy(now),
@@ -57,7 +56,7 @@ func (e *entry) snapshot(now, certain time.Time) Entry {
 	for _, v := range e.variants {
 		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
 	}
-	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag), certain)
+	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag))
 	return s
 }
 
@@ -168,7 +167,7 @@ func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 }
 
 // settle ends the write of g.
-func (e *entry) settle(g Grant, s Settlement, now, certain time.Time, t Terms) {
+func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	lag := max(e.lag, t.Lag)
 	until := now.Add(lag)
 	e.release(g.Token)
@@ -190,7 +189,7 @@ func (e *entry) settle(g Grant, s Settlement, now, certain time.Time, t Terms) {
 		if s.Proven {
 			delete(e.spent, o.Identity())
 		}
-		if s.Proven || !e.isSpent(o.Observed, now, certain) {
+		if s.Proven || !e.isSpent(o.Observed, now) {
 			e.store(*o, now)
 			e.receipt = cmp.Or(s.Receipt, e.receipt)
 		}

@@ -71,10 +71,8 @@ func (s spentStates) tidy(now time.Time) {
 }
 
 // left returns for how much longer each state is spent, and how long the doubt
-// lasts: at least until the time certain. States that are held are spent at least
-// until the time ends.
-func (s spentStates) left(now, ends, certain time.Time) (spent map[string]time.Duration, doubt time.Duration) {
-	doubt = certain.Sub(now)
+// lasts. States that are held are spent at least until the time ends.
+func (s spentStates) left(now, ends time.Time) (spent map[string]time.Duration, doubt time.Duration) {
 	for identity, state := range s {
 		until := state.until
 		if state.held {
@@ -92,7 +90,7 @@ func (s spentStates) left(now, ends, certain time.Time) (spent map[string]time.D
 			spent[identity] = left
 		}
 	}
-	return spent, max(0, doubt)
+	return spent, doubt
 }
 
 // inUse reports whether any state is spent, or will be when the write in flight ends.
@@ -149,13 +147,12 @@ func (e *entry) invalidate(now time.Time, t Terms) {
 	e.move(NewToken())
 }
 
-// isSpent reports whether o may be the past. Nothing can be told from it before the
-// time certain.
-func (e *entry) isSpent(o validator.Observed, now, certain time.Time) bool {
-	if len(e.spent) == 0 && !certain.After(now) {
+// isSpent reports whether o may be the past.
+func (e *entry) isSpent(o validator.Observed, now time.Time) bool {
+	if len(e.spent) == 0 {
 		return false
 	}
-	spent, doubt := e.spent.left(now, now.Add(e.busy(now)+e.lag), certain)
+	spent, doubt := e.spent.left(now, now.Add(e.busy(now)+e.lag))
 	return Entry{Spent: spent, Doubt: doubt}.IsSpent(o)
 }
 

@@ -192,6 +192,5 @@ func TestRedisConfigCluster(t *testing.T) {
 			return open(t, c, prefix), open(t, c, prefix)
 		},
 		Lose: func(t *testing.T) { flush(t, nodes...) },
-		Calm: func(t *testing.T) { calm(t, nodes...) },
 	}.Run(t)
 }

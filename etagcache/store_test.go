@@ -25,7 +25,6 @@ func TestRedis(t *testing.T) {
 	storetest.Suite{
 		Open: func(t *testing.T) (a, b etagcache.Store) { return openTwo(t, config) },
 		Lose: func(t *testing.T) { flush(t, s) },
-		Calm: func(t *testing.T) { calm(t, s) },
 	}.Run(t)
 }
 
@@ -34,19 +33,6 @@ func flush(t *testing.T, servers ...*redistest.Server) {
 	for _, s := range servers {
 		if err := s.Client().FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// calm ends the doubt that began with a generation.
-func calm(t *testing.T, servers ...*redistest.Server) {
-	t.Helper()
-	for _, s := range servers {
-		c := s.Client()
-		for _, marker := range c.Keys(t.Context(), "*generation*").Val() {
-			if err := c.HSet(t.Context(), marker, "until", 0).Err(); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 }

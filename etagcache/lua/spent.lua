@@ -94,11 +94,9 @@ local function spent_left()
   return left
 end
 
--- doubt returns for how many more ms nothing can be told from the past. After a loss
--- that is for the lag after the grace, in which forgotten writes may end.
+-- doubt returns for how many more ms nothing can be told from the past.
 local function doubt()
-  local left = own_lag > 0 and ends + own_lag - now or 0
-  return math.max(left, time_left(spent['*']))
+  return time_left(spent['*'])
 end
 
 -- is_spent reports whether a state may be the past.

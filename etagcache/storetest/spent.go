@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -22,14 +21,12 @@ var (
 	brief = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Lag: 60 * time.Millisecond}
 )
 
-// calmed returns rules that begin when the first doubt of the store is over, and
-// whose terms have a lag.
-func (s Suite) calmed(rules []rule) []rule {
+// withLag returns rules whose terms have a lag.
+func withLag(rules []rule) []rule {
 	rules = slices.Clone(rules)
 	for i, r := range rules {
 		rules[i].test = func(g *gateways) {
 			g.terms = lagging
-			g.calm(s.Calm)
 			r.test(g)
 		}
 	}
@@ -649,71 +646,12 @@ var spentRules = []rule{
 	{"a store whose origin shows the past learns only the present", replicas},
 }
 
-// doubtRules are about the doubt that begins with a store.
-var doubtRules = []rule{
-	{"a new store can't tell the past for the lag", func(g *gateways) {
-		g.terms = lagging
-		for _, store := range []etagcache.Store{g.a, g.b} {
-			e, err := store.Read(g.ctx, key, lagging)
-			g.check("read", err, nil)
-			if e.Doubt <= lagging.Lag/2 || e.Doubt > lagging.Lag+time.Millisecond {
-				g.Fatalf("got %+v", e)
-			}
-			err = store.Observe(g.ctx, key, e, tagged("v", "1"), lagging)
-			g.check("observe", err, etagcache.ErrSpent)
-		}
-		grant, e := g.claim(lagging)
-		if e.Doubt <= lagging.Lag/2 {
-			g.Fatalf("got %+v", e)
-		}
-		g.settle(grant, etagcache.Settlement{Observation: observed("v", "1")}, nil)
-		g.knows(g.read())
-		grant, _ = g.claim(lagging)
-		g.settle(grant, etagcache.Settlement{Observation: observed("v", "1"), Proven: true}, nil)
-		g.knows(g.read(), tagged("v", "1"))
-		e, err := g.a.Read(g.ctx, key, long)
-		g.check("read", err, nil)
-		if e.Doubt != 0 {
-			g.Fatalf("without a lag there is a doubt: %+v", e)
-		}
-	}},
-
-	{"the doubt of a new store ends by itself", func(g *gateways) {
-		g.terms = brief
-		begun := g.read().Now
-		e := g.read()
-		for ; e.Doubt > 0; e = g.read() {
-			time.Sleep(time.Millisecond)
-		}
-		// A store may have begun shortly before it was read.
-		if lasted := e.Now.Sub(begun); lasted < brief.Lag/2 {
-			g.Fatalf("it lasted %v", lasted)
-		}
-		g.seen(tagged("v", "1"))
-		g.knows(g.read(), tagged("v", "1"))
-	}},
-}
-
 // lossOfSpentRules are about losses, for a store that has a grace.
 var lossOfSpentRules = []rule{
-	{"after a loss the doubt lasts until the lag after the grace", func(g *gateways) {
-		g.terms = lagging
+	{"what was spent is forgotten with the rest", func(g *gateways) {
 		g.replace(tagged("v", "1"))
 		g.lose(g.T)
-		terms := etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: time.Hour, Lag: time.Hour}
-		for _, store := range []etagcache.Store{g.a, g.b} {
-			e, err := store.Read(g.ctx, key, terms)
-			g.check("read", err, nil)
-			if e.Doubt <= terms.Grace+terms.Lag/2 || e.Doubt > terms.Grace+terms.Lag+time.Millisecond {
-				g.Fatalf("got %+v", e)
-			}
-		}
-		// Each caller counts with its own lag.
-		e, err := g.b.Read(g.ctx, key, endless)
-		g.check("read", err, nil)
-		if e.Doubt != 0 {
-			g.Fatalf("got %+v", e)
-		}
+		g.nothingSpent(g.read())
 	}},
 
 	{"what a restored write replaces is a doubt", func(g *gateways) {
@@ -725,7 +663,7 @@ var lossOfSpentRules = []rule{
 			for range 2 {
 				g.check("renew", g.b.Renew(g.ctx, grant, restoring), nil)
 			}
-			g.terms = long // without the doubt of the generation
+			g.terms = long
 			e := g.read()
 			if e.Doubt <= lagging.Lag+lagging.Lease/2 {
 				g.Fatalf("got %+v", e)
@@ -740,18 +678,6 @@ var lossOfSpentRules = []rule{
 			g.lose(g.T)
 		}
 	}},
-}
-
-// calm ends the doubt of a new store.
-func (g *gateways) calm(end func(t *testing.T)) {
-	g.Helper()
-	e := g.read()
-	if end == nil {
-		time.Sleep(e.Doubt)
-	} else {
-		end(g.T)
-	}
-	g.nothingSpent(g.read())
 }
 
 // replace performs a write that replaces o, which is known.

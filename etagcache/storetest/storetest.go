@@ -23,11 +23,6 @@ type Suite struct {
 	// losses are left out.
 	Lose func(t *testing.T)
 
-	// Calm ends the doubt of the store that was opened last, as if it had lost
-	// nothing for a day. It is called after the first call on the store. Default:
-	// sleep until the doubt is over, which takes an hour.
-	Calm func(t *testing.T)
-
 	// In runs each test, for example in a synctest bubble: the tests depend on
 	// time only by sleeping and waiting. Default: call the test.
 	In func(t *testing.T, test func(t *testing.T))
@@ -43,11 +38,10 @@ func (s Suite) Run(t *testing.T) {
 		{"pass", passRules},
 		{"wait", waitRules},
 		{"invalidate matching", invalidateMatchingRules},
-		{"spent", s.calmed(spentRules)},
-		{"doubt", doubtRules},
+		{"spent", withLag(spentRules)},
 	}
 	if s.Lose != nil {
-		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", s.calmed(lossOfSpentRules)})
+		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", withLag(lossOfSpentRules)})
 	}
 	for _, group := range groups {
 		t.Run(group.name, func(t *testing.T) {
