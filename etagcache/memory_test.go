@@ -76,6 +76,37 @@ func TestMemoryKeepsEntriesInUse(t *testing.T) {
 	}
 }
 
+func TestMemoryKeepsEntriesWithSpentStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := etagcache.NewMemory(1)
+		lagging := day
+		lagging.Lag = 2 * day.Retention
+		replaced := etagcache.Settlement{Replaced: []string{observation("").Identity()}}
+		for i := range 3 {
+			grant, _ := claim(t, m, fmt.Sprint(i))
+			if err := m.Settle(t.Context(), grant, replaced, lagging); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.SetMaxEntries(1)
+		time.Sleep(lagging.Lag - 1)
+		for i := range 10 {
+			epochOf(t, m, fmt.Sprint("more", i))
+		}
+		for i := range 3 {
+			e, err := m.Read(t.Context(), fmt.Sprint(i), day)
+			if err != nil || !e.IsSpent(observation("").Observed) {
+				t.Fatalf("%d: got %+v, %v", i, e, err)
+			}
+		}
+		time.Sleep(1)
+		epochOf(t, m, "one more")
+		if n := m.Len(); n != 1 {
+			t.Fatalf("%d entries", n)
+		}
+	})
+}
+
 func TestMemoryWakesWaitersWhenALeaseExpiresDuringEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := etagcache.NewMemory(1)

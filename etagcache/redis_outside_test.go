@@ -142,6 +142,28 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		}
 		unknown(t, a, "k10", before)
 	})
+	t.Run("with a lag", func(t *testing.T) {
+		lagging := day
+		lagging.Lag = time.Hour
+		seen(t, a, "k11")
+		outside(t, s, "k11")
+		e, err := b.Read(ctx, "k11", lagging)
+		same(t, err, nil)
+		if left := e.Spent[observation("v").Identity()]; left <= lagging.Lag/2 || left > lagging.Lag+time.Millisecond {
+			t.Errorf("got %+v", e)
+		}
+		same(t, a.Observe(ctx, "k11", e, observation("v"), lagging), etagcache.ErrSpent)
+		// A claim that goes on may change the resource as well.
+		e = seen(t, a, "k12")
+		_, _, err = a.Claim(ctx, "k12", e.Epoch, lagging)
+		same(t, err, nil)
+		outside(t, s, "k12")
+		e, err = b.Read(ctx, "k12", lagging)
+		same(t, err, nil)
+		if left := e.Spent[observation("v").Identity()]; left <= lagging.Lag+lagging.Lease/2 {
+			t.Errorf("got %+v", e)
+		}
+	})
 	t.Run("under a hashed name", func(t *testing.T) {
 		for _, key := range []string{"generation.example.com/docs/plan", "example.com/" + strings.Repeat("x", 200)} {
 			before := seen(t, a, key)

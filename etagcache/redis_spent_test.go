@@ -15,7 +15,7 @@ import (
 // they observe.
 func FuzzIdentity(f *testing.F) {
 	c := redistest.Start(f).Client()
-	identity := redis.NewScript(source("prelude", "spent") + "return identity(ARGV[7])")
+	identity := redis.NewScript(source("prelude", "spent") + "return spending().identity(ARGV[7])")
 	f.Add(byte(0), false, false, int64(0), false, "", false, false)
 	f.Add(byte(1), false, false, int64(0), false, "", false, false)
 	f.Add(byte(2), false, false, int64(0), false, "", false, false)

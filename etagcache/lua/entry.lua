@@ -37,8 +37,12 @@ end
 
 -- keep restarts the retention. It must be called after states were spent.
 local function keep()
-  write_spent()
-  redis.call('PEXPIRE', key, text(math.max(retention, busy(), spent_left())))
+  local left = busy()
+  if watching() or made then
+    spending().write()
+    left = math.max(left, spending().longest())
+  end
+  redis.call('PEXPIRE', key, text(math.max(retention, left)))
 end
 
 -- move gives the entry a new epoch and wakes everyone who waits.
@@ -62,7 +66,9 @@ end
 local function hold(name, lease)
   leases[name] = now + lease
   redis.call('HSET', key, name, text(leases[name]))
-  raise_lag()
+  if lag > 0 then
+    spending().raise_lag()
+  end
 end
 
 local function release(name)
@@ -78,13 +84,13 @@ end
 -- they are spent until then, and while a write is in flight.
 local function drop(ends)
   if ends and (lag > 0 or ends > now) then
-    local count = 0
+    local s, count = spending(), 0
     for _, value in pairs(variants) do
-      spend(identity(value), ends)
+      s.spend(s.identity(value), ends)
       count = count + 1
     end
     if count == max_variants then
-      spend('*', ends) -- others may have been displaced
+      s.spend('*', ends) -- others may have been displaced
     end
   end
   for name in pairs(variants) do
@@ -151,17 +157,19 @@ local function answer(status)
     table.insert(reply, string.sub(name, 3))
     table.insert(reply, value)
   end
-  for id, state in pairs(spent) do
-    local left = time_left(state)
-    if left > 0 and id ~= '*' then
-      table.insert(reply, id)
-      table.insert(reply, left)
+  if watching() then
+    local s, doubt = spending(), spending().doubt()
+    for id in pairs(spent) do
+      local left = s.left(id)
+      if left > 0 and id ~= '*' then
+        table.insert(reply, id)
+        table.insert(reply, left)
+      end
     end
-  end
-  local left = doubt()
-  if left > 0 then
-    table.insert(reply, '*')
-    table.insert(reply, left)
+    if doubt > 0 then
+      table.insert(reply, '*')
+      table.insert(reply, doubt)
+    end
   end
   return reply
 end
@@ -180,10 +188,10 @@ do
   end
   if lapsed then
     if not next(leases) then
-      let_go(last + lag)
+      spending().let_go(last + lag)
     end
     drop(last + lag)
-    write_spent()
+    spending().write()
     move(fresh)
   end
   lag = math.max(caller, lease_lag())
@@ -191,8 +199,7 @@ end
 
 -- join moves the entry to the present generation. It keeps the leases, because
 -- those that a replica or a file has preserved may still be held. If somebody has
--- reported a change, the variants are spent from then on. After a loss there is a
--- doubt anyway.
+-- reported a change, the variants are spent from then on. After a loss they aren't.
 local function join()
   begin()
   if entry.e and entry.g ~= generation() then

@@ -19,7 +19,7 @@ end
 if busy() > 0 then
   return { 'BUSY' }
 end
-if is_spent(id, value) then
+if watching() and spending().is_spent(id, value) then
   return { 'SPENT' }
 end
 keep()

@@ -12,7 +12,7 @@ if restored and (grace_left() == 0 or conflict) then
 end
 hold(name, lease)
 if restored then
-  spend('*', 0) -- what the write replaces has been forgotten
+  spending().spend('*', 0) -- what the write replaces has been forgotten
 end
 keep()
 return { 'OK' }

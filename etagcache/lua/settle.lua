@@ -17,22 +17,22 @@ end
 release(name)
 -- The grant's token was the epoch that began with it.
 local alone = entry.e == string.sub(name, 3) and not next(leases)
-if not next(leases) then
-  let_go(alone and not changed and 0 or now + lag)
+if next(spent) and not next(leases) then
+  spending().let_go(alone and not changed and 0 or now + lag)
 end
 if changed then
   for i = 16, #ARGV do
-    spend(ARGV[i], now + lag)
+    spending().spend(ARGV[i], now + lag)
   end
   drop(now + lag)
 elseif not alone then
   drop()
 end
 if alone and string.sub(name, 1, 2) == 'c:' and value ~= '' then
-  if proven then
-    unspend(id)
+  if proven and next(spent) then
+    spending().unspend(id)
   end
-  if proven or not is_spent(id, value) then
+  if proven or not watching() or not spending().is_spent(id, value) then
     store(variant, value, vary)
     if receipt ~= '' then
       redis.call('HSET', key, 'r', receipt)

@@ -7,7 +7,7 @@ if not leases[ARGV[7]] then
   return { 'LOST' }
 end
 for i = 8, #ARGV do
-  spend(ARGV[i], 0)
+  spending().spend(ARGV[i], 0)
 end
 keep()
 return { 'OK' }
