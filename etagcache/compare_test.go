@@ -87,7 +87,7 @@ func (c *comparison) observation() etagcache.Observation {
 }
 
 func (c *comparison) identities() []string {
-	if c.IntN(40) == 0 {
+	if c.IntN(6) == 0 {
 		return []string{etagcache.AnyState}
 	}
 	var identities []string
