@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -100,12 +101,12 @@ func forwardedConditions(x *exchange, current validator.Observed) map[string][]s
 
 // BufferLimit implements proxyhooks.Writing. A backend that does one thing at a time can
 // be probed only once its answer is complete.
-func (w *writing) BufferLimit(status int, header http.Header) int64 {
+func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 	if succeeded && (w.base != nil || w.represents(status, header)) {
-		return w.Buffer
+		return w.Buffer, proxyhooks.DefaultPatience
 	}
-	return -1
+	return -1, 0
 }
 
 // Settle implements proxyhooks.Writing.
