@@ -51,6 +51,11 @@ type Shown struct {
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
 
+	// Cached reports that a cache gave the response, as far as the header section says.
+	// The origin may have changed since, so what the response shows may be out of date.
+	// It still describes the response itself.
+	Cached bool
+
 	// Content is the whole content, if it was buffered and the caller may send
 	// parts of it or insert members into it. Otherwise it is nil. It is valid until
 	// Label returns, and after that only if Label returned false.
@@ -97,6 +102,7 @@ type Capture struct {
 	// While content is buffered, the lock of the holdback protects these. Then only the
 	// handler's goroutine uses them.
 	derivation     Derivation
+	cached         bool // see Shown.Cached
 	discardedBytes int64
 }
 
@@ -175,6 +181,7 @@ func (c *Capture) WriteHeader(status int) {
 // begin labels the final response, or starts to buffer it.
 func (c *Capture) begin() {
 	header := c.client.Header()
+	c.cached = fromCache(header)
 	derivation, known := c.deriver.FromHeader(c.status, header, time.Now())
 	c.derivation = derivation
 	var s Shown
@@ -222,6 +229,7 @@ func (c *Capture) shown(known bool) Shown {
 		Known:     known,
 		Untagged:  c.derivation.Need == NeedContent,
 		Versioned: c.derivation.Need == NeedVersion,
+		Cached:    c.cached,
 	}
 }
 

@@ -57,6 +57,7 @@
 //   - [Links] reads Link fields (RFC 8288), [ParseGroups] reads cache groups
 //     (RFC 9875), [ParsePointer] reads JSON pointers (RFC 6901).
 //   - [EditHeader] changes the fields of a request while next runs.
+//   - [MadeBefore] says whether a response is older than a moment.
 //
 // # Slow responses
 //

@@ -38,6 +38,13 @@ type Probed struct {
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
 
+	// Cached reports that a cache answered in place of the origin, as far as the header
+	// section says: Age, Cache-Status (RFC 9211), X-Cache, X-Cache-Status, X-Proxy-Cache,
+	// CF-Cache-Status or X-Varnish. A cache that ignores no-cache does that. The answer may
+	// be out of date, so nothing must be learned from it: neither that a condition holds,
+	// nor that it doesn't.
+	Cached bool
+
 	// Body is the content of an answer that isn't Known, to be relayed to the client.
 	// It contains at most the first 64 KiB.
 	Body []byte

@@ -25,6 +25,7 @@ type probeWriter struct {
 	status      int
 	derivation  Derivation
 	known       bool
+	cached      bool
 	read        int64        // bytes of content
 	buffered    bytes.Buffer // the content, as long as JSON sources need it
 	body        bytes.Buffer // see Probed.Body
@@ -40,6 +41,7 @@ func (w *probeWriter) WriteHeader(status int) {
 	}
 	w.wroteHeader, w.status = true, status
 	w.derivation, w.known = w.deriver.FromHeader(status, w.header, time.Now())
+	w.cached = fromCache(w.header)
 	switch {
 	case mustStream(w.header):
 		w.stop()
@@ -114,6 +116,6 @@ func (w *probeWriter) result() Probed {
 	return Probed{
 		Status: w.status, Header: w.header,
 		Observed: w.derivation.Observed, Known: w.known, Versioned: w.derivation.Need == NeedVersion,
-		Body: w.body.Bytes(),
+		Cached: w.cached, Body: w.body.Bytes(),
 	}
 }
