@@ -1,7 +1,6 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 
@@ -9,100 +8,165 @@ import (
 )
 
 // answerWriter is the response writer of a write. It settles the write before the final
-// status goes out, and may buffer the answer until it is complete.
+// status goes out, and may buffer the answer until it is complete, or until patience is
+// over. Then it settles the write as it does for an answer that is too large.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	writing  Writing
 	attempts *attempts
 
-	status    int   // of the answer; zero until it begins
-	fate      Fate  // as far as it is known
-	limit     int64 // of buffered
-	buffering bool
-	buffered  bytes.Buffer
-	settled   bool
-	dropped   bool
+	holdback
+
+	// The lock of the holdback protects these.
+	fate    Fate  // as far as it is known
+	limit   int64 // of the content that is buffered
+	settled bool
+}
+
+func newAnswerWriter(w http.ResponseWriter, writing Writing, a *attempts, cancel func()) *answerWriter {
+	wrapped := &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
+	return &answerWriter{
+		ResponseWriterWrapper: wrapped,
+		writing:               writing,
+		attempts:              a,
+		holdback:              holdback{client: wrapped, cancel: cancel},
+	}
 }
 
 // settle reports the fate of the write, unless that has happened. whole means that the
 // complete answer is buffered.
 func (w *answerWriter) settle(whole bool) {
-	w.buffering = false
 	if w.settled {
 		return
 	}
 	w.settled = true
+	w.mode = ended // should Settle panic, nothing must be sent
 	if w.attempts.maybeUnanswered() {
 		w.fate = Unanswered
 	}
-	answer := Answer{Status: w.status, Header: w.Header(), Complete: whole}
+	answer := Answer{Status: w.status, Header: w.client.Header(), Complete: whole}
 	if whole {
 		answer.Content = w.buffered.Bytes()
 	}
-	w.dropped = !w.writing.Settle(answer, w.fate)
+	if w.writing.Settle(answer, w.fate) {
+		w.mode = passing
+	} else {
+		w.mode = discarding
+	}
 }
 
-// send settles the write and sends what is buffered of the answer.
-func (w *answerWriter) send(whole bool) error {
+// settleAndSend settles the write and sends what there is of the answer.
+func (w *answerWriter) settleAndSend(whole bool) error {
 	w.settle(whole)
-	if w.dropped {
+	if w.mode != passing {
 		return nil
 	}
-	w.ResponseWriterWrapper.WriteHeader(w.status)
-	_, err := w.buffered.WriteTo(w.ResponseWriterWrapper)
-	return err
+	return w.send()
 }
 
+// losePatience does the same when the content takes too long. It runs on the timer's
+// goroutine.
+func (w *answerWriter) losePatience() {
+	w.sendErr = w.settleAndSend(false)
+	if w.mode == passing {
+		w.flush()
+	}
+}
+
+// Header returns the handler's header.
+func (w *answerWriter) Header() http.Header { return w.handlerHeader() }
+
 func (w *answerWriter) WriteHeader(status int) {
-	if status < 200 && status != http.StatusSwitchingProtocols {
-		w.ResponseWriterWrapper.WriteHeader(status)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode != waiting {
 		return
 	}
-	if w.status != 0 {
+	w.commitHeader()
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		w.client.WriteHeader(status)
 		return
 	}
 	w.status, w.fate = status, fateOf(status, w.attempts.maybeResent())
-	if w.limit = w.writing.BufferLimit(status, w.Header()); w.limit >= 0 && status >= 200 && !mustNotBuffer(w.Header()) {
-		w.buffering = true
+	header := w.client.Header()
+	limit, patience := w.writing.BufferLimit(status, header)
+	if limit >= 0 && status >= 200 && !mustNotBuffer(header) {
+		w.limit = limit
+		w.hold(patience, w.losePatience)
 		return
 	}
-	_ = w.send(false) // nothing is buffered yet, so no write can fail
+	_ = w.settleAndSend(false) // nothing is buffered yet, so no write can fail
 }
 
 func (w *answerWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.buffering {
-		if int64(w.buffered.Len()+len(p)) <= w.limit {
-			return w.buffered.Write(p)
-		}
-		if err := w.send(false); err != nil {
-			return 0, err
-		}
-	}
-	if w.dropped {
+	mode, err := w.buffer(p)
+	switch {
+	case err != nil:
+		return 0, err
+	case mode == passing:
+		return w.client.Write(p)
+	default:
 		return len(p), nil
 	}
-	return w.ResponseWriterWrapper.Write(p)
+}
+
+// buffer buffers p if the answer is still held back and p fits. Otherwise it returns what
+// to do with p instead.
+func (w *answerWriter) buffer(p []byte) (holdMode, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.mode != buffering:
+		return w.mode, w.sendErr
+	case w.keep(p, w.limit):
+		return buffering, nil
+	default:
+		err := w.settleAndSend(false)
+		return w.mode, err
+	}
 }
 
 func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.WriteHeader(http.StatusOK)
-	switch {
-	case w.buffering:
-		return io.Copy(struct{ io.Writer }{w}, r)
-	case w.dropped:
-		return io.Copy(io.Discard, r)
-	default:
+	if w.current() == passing {
 		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
+	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
 // FlushError flushes what was sent. A buffered answer stays buffered, because the proxy
 // also flushes answers that are no streams.
 func (w *answerWriter) FlushError() error {
 	w.WriteHeader(http.StatusOK)
-	if w.buffering || w.dropped {
-		return nil
+	if w.current() == passing {
+		return http.NewResponseController(w.client).Flush()
 	}
-	return http.NewResponseController(w.ResponseWriterWrapper).Flush()
+	return nil
+}
+
+// finish settles the write when the answer is complete, and sends what is buffered.
+func (w *answerWriter) finish() error {
+	w.WriteHeader(http.StatusOK)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode == buffering || w.mode == passing {
+		w.commitTrailers()
+	}
+	if w.mode == buffering {
+		return w.settleAndSend(true)
+	}
+	return w.sendErr
+}
+
+// abandon settles the write when next has returned err or panicked, before the answer was
+// complete. A nil error stands for a panic.
+func (w *answerWriter) abandon(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode == waiting {
+		w.commitHeader()
+		w.fate = fateOfError(err, w.attempts.maybeSentBefore())
+	}
+	w.settle(false)
 }

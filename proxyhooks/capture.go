@@ -1,7 +1,7 @@
 package proxyhooks
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,6 +20,11 @@ type Reading interface {
 	// anything can be sent. It may edit the header. It reports whether to send the
 	// response. If not, the Capture drops the response, and the caller of Serve answers
 	// instead.
+	//
+	// If the content takes longer than the Capture's patience, Label is called on a
+	// different goroutine while next runs. Label must then not change anything that next
+	// may use at the same time, other than the header that it is given. If it panics
+	// there, Serve panics with the same value.
 	Label(status int, header http.Header, s Shown) (send bool)
 
 	// Late is called with what became known only after Label: the tag of content that
@@ -39,11 +44,17 @@ type Shown struct {
 	Known bool
 
 	// Untagged reports that a tag exists but can't be made now, because its content
-	// isn't at hand: the content is too large or a stream, or the method is HEAD.
+	// isn't at hand: the content is too large, too slow or a stream, or the method is
+	// HEAD.
 	Untagged bool
 
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
+
+	// Cached reports that a cache gave the response, as far as the header section says.
+	// The origin may have changed since, so what the response shows may be out of date.
+	// It still describes the response itself.
+	Cached bool
 
 	// Content is the whole content, if it was buffered and the caller may send
 	// parts of it or insert members into it. Otherwise it is nil. It is valid until
@@ -56,9 +67,12 @@ type Shown struct {
 }
 
 // Capture is the response writer for one GET or HEAD. It buffers content, up to a
-// limit, until the tag of that content is known. Everything else passes through
-// untouched: informational responses, upgrades, event streams, and any response
-// whose validators are known from its header section.
+// limit and for a limited time, until the tag of that content is known. Everything else
+// passes through untouched: informational responses, upgrades, event streams, and any
+// response whose validators are known from its header section.
+//
+// The handler sees a header of its own. The Capture copies it to that of the client when
+// the handler sends a header section, and copies the trailer fields at the end.
 type Capture struct {
 	*caddyhttp.ResponseWriterWrapper
 
@@ -72,27 +86,25 @@ type Capture struct {
 	// [AcceptsInsertions]).
 	BufferItems bool
 
+	// Patience is how long a response may be held back once its header section is
+	// there. Zero means [DefaultPatience]. When it is over, the response is labelled
+	// without its content (see [Shown.Untagged]), what has arrived is sent, and the rest
+	// passes through. The content of a response that was dropped is read for no longer
+	// than that, either.
+	Patience time.Duration
+
 	deriver Deriver
 	reading Reading
 	isHead  bool
-	cancel  context.CancelFunc // aborts the request to the backend
 
-	mode            captureMode
-	status          int
-	derivation      Derivation
-	buffered        bytes.Buffer
-	discardedBytes  int64
-	discardedHeader http.Header // what next gets to see and change after a drop
+	holdback
+
+	// While content is buffered, the lock of the holdback protects these. Then only the
+	// handler's goroutine uses them.
+	derivation     Derivation
+	cached         bool // see Shown.Cached
+	discardedBytes int64
 }
-
-type captureMode uint8
-
-const (
-	waiting    captureMode = iota // for the final header section
-	buffering                     // content is kept back
-	passing                       // content goes to the client as it arrives
-	discarding                    // the response is dropped: the caller answers instead
-)
 
 // maxDiscarded is how much content of a dropped response is read. Reading it to the
 // end lets the backend's connection be reused; beyond this, the connection is cut.
@@ -108,10 +120,12 @@ var _ interface {
 // NewCapture returns a Capture that writes to w, derives validators with d and reports
 // them to reading. It buffers at most d.Limit bytes.
 func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
+	wrapped := &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
 	return &Capture{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		ResponseWriterWrapper: wrapped,
 		deriver:               d,
 		reading:               reading,
+		holdback:              holdback{client: wrapped, cancel: func() {}},
 	}
 }
 
@@ -122,17 +136,9 @@ func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	c.cancel, c.isHead = cancel, r.Method == http.MethodHead
-	defer func() {
-		// The proxy panics when a dropped response is cut off.
-		if c.mode == discarding {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
-				panic(p)
-			}
-			err = nil
-		}
-	}()
+	defer func() { err = c.conclude(recover(), err) }()
 	if err := next.ServeHTTP(c, r.WithContext(ctx)); err != nil {
-		if c.mode == waiting {
+		if c.current() == waiting {
 			c.observeError(err)
 		}
 		return err
@@ -155,34 +161,45 @@ func (c *Capture) observeError(err error) {
 
 // WriteHeader decides, at the first final status, what to do with the response.
 func (c *Capture) WriteHeader(status int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.mode != waiting {
 		return
 	}
-	if status < 200 && status != http.StatusSwitchingProtocols {
-		c.ResponseWriterWrapper.WriteHeader(status)
+	c.commitHeader()
+	if status >= 200 {
+		c.status = status
+		c.begin()
 		return
 	}
-	c.status = status
-	header := c.Header()
 	if status == http.StatusSwitchingProtocols {
 		c.mode = passing
-		c.ResponseWriterWrapper.WriteHeader(status)
-		return
 	}
-	var known bool
-	c.derivation, known = c.deriver.FromHeader(status, header, time.Now())
-	switch needsContent := c.derivation.Need == NeedContent; {
-	case c.isHead && (needsContent || c.derivation.headMayDiffer), needsContent && mustNotBuffer(header):
-		c.derivation = Derivation{Observed: withoutTag(c.derivation.Observed)}
-		c.label(Shown{Observed: c.derivation.Observed, Known: true, Untagged: true})
+	c.client.WriteHeader(status)
+}
+
+// begin labels the final response, or starts to buffer it.
+func (c *Capture) begin() {
+	header := c.client.Header()
+	c.cached = fromCache(header)
+	derivation, known := c.deriver.FromHeader(c.status, header, time.Now())
+	c.derivation = derivation
+	var s Shown
+	switch needsContent := derivation.Need == NeedContent; {
+	case c.isHead && (needsContent || derivation.headMayDiffer), needsContent && mustNotBuffer(header):
+		c.derivation.giveUp()
+		s = c.shown(true)
+		s.Untagged = true
 	case !needsContent && !c.buffersForParts() && !c.buffersForItems():
-		c.label(c.shown(known))
+		s = c.shown(known)
 	case c.deriver.TooLarge(header):
 		c.derivation.skipJSON()
-		c.label(c.shown(true))
+		s = c.shown(true)
 	default:
-		c.mode = buffering
+		c.hold(c.Patience, c.losePatience)
+		return
 	}
+	_ = c.label(s) // nothing is buffered yet, so no write can fail
 }
 
 // buffersForParts reports whether to buffer the content so that parts of it can be
@@ -195,13 +212,14 @@ func (c *Capture) buffersForParts() bool {
 // buffersForItems reports whether to buffer the content so that members can be
 // inserted into its items.
 func (c *Capture) buffersForItems() bool {
-	return c.BufferItems && AcceptsInsertions(c.status, c.Header()) && c.mayBuffer()
+	return c.BufferItems && AcceptsInsertions(c.status, c.client.Header()) && c.mayBuffer()
 }
 
 // mayBuffer reports whether there is content that may be buffered, as far as the
 // header section says.
 func (c *Capture) mayBuffer() bool {
-	return !c.isHead && !mustNotBuffer(c.Header()) && !c.deriver.TooLarge(c.Header())
+	header := c.client.Header()
+	return !c.isHead && !mustNotBuffer(header) && !c.deriver.TooLarge(header)
 }
 
 // shown returns what the response has shown so far.
@@ -211,76 +229,91 @@ func (c *Capture) shown(known bool) Shown {
 		Known:     known,
 		Untagged:  c.derivation.Need == NeedContent,
 		Versioned: c.derivation.Need == NeedVersion,
+		Cached:    c.cached,
 	}
 }
 
-// withoutTag returns o without its tag.
-func withoutTag(o validator.Observed) validator.Observed {
-	o.ETag, o.Own = validator.ETag{}, false
-	return o
+// label lets the Reading label the response, then sends what there is of it, or drops it.
+func (c *Capture) label(s Shown) error {
+	c.mode = ended // should Label panic, it must not be called again
+	header := c.client.Header()
+	if c.reading.Label(c.status, header, s) {
+		c.mode = passing
+		return c.send()
+	}
+	c.mode = discarding
+	c.buffered.Reset()
+	if mustStream(header) {
+		c.cancel()
+	} else {
+		c.timer = time.AfterFunc(cmp.Or(c.Patience, DefaultPatience), c.cancel)
+	}
+	return nil
 }
 
-// label lets the Reading label the response, then sends its header section or drops
-// it.
-func (c *Capture) label(s Shown) {
-	header := c.Header()
-	if !c.reading.Label(c.status, header, s) {
-		c.mode = discarding
-		c.buffered.Reset()
-		if mustStream(header) {
-			c.cancel()
-		}
-		return
+// losePatience labels and sends the response when the content takes too long. It runs on
+// the timer's goroutine.
+func (c *Capture) losePatience() {
+	s := c.shown(true)
+	if len(c.derivation.jsonTags) > 0 {
+		// The sources after JSON would yield a tag that the same content doesn't have when
+		// it is read faster.
+		c.derivation.giveUp()
 	}
-	c.mode = passing
-	c.ResponseWriterWrapper.WriteHeader(c.status)
+	c.sendErr = c.label(s)
+	switch c.mode {
+	case passing:
+		c.flush()
+	case discarding:
+		c.cancel()
+	}
 }
 
-// Header returns the client's header. If the response was dropped, it returns a
-// different one: trailer fields of the dropped response must not end up in the
-// response that replaces it.
-func (c *Capture) Header() http.Header {
-	if c.mode != discarding {
-		return c.ResponseWriterWrapper.Header()
-	}
-	if c.discardedHeader == nil {
-		c.discardedHeader = make(http.Header)
-	}
-	return c.discardedHeader
-}
+// Header returns the handler's header.
+func (c *Capture) Header() http.Header { return c.handlerHeader() }
 
 // Write buffers p, passes it on or discards it. It never fails for a response that was
 // dropped.
 func (c *Capture) Write(p []byte) (int, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == discarding {
+	mode, err := c.buffer(p)
+	switch {
+	case err != nil:
+		return 0, err
+	case mode == passing:
+		c.derivation.write(p)
+		return c.client.Write(p)
+	case mode != buffering:
 		if c.discardedBytes += int64(len(p)); c.discardedBytes > maxDiscarded {
 			c.cancel()
 		}
-		return len(p), nil
 	}
-	c.derivation.write(p)
-	if c.mode == buffering {
-		if int64(c.buffered.Len()+len(p)) <= c.deriver.Limit {
-			return c.buffered.Write(p)
-		}
+	return len(p), nil
+}
+
+// buffer buffers p if content is still held back and p fits. Otherwise it returns what to
+// do with p instead.
+func (c *Capture) buffer(p []byte) (holdMode, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.mode != buffering:
+		return c.mode, c.sendErr
+	case c.keep(p, c.deriver.Limit):
+		c.derivation.write(p)
+		return buffering, nil
+	default:
 		c.derivation.skipJSON()
-		c.label(c.shown(true))
-		if c.mode == discarding {
-			return len(p), nil
-		}
-		if _, err := c.buffered.WriteTo(c.ResponseWriterWrapper); err != nil {
-			return 0, err
-		}
+		err := c.label(c.shown(true))
+		return c.mode, err
 	}
-	return c.ResponseWriterWrapper.Write(p)
 }
 
 // ReadFrom copies from r through Write if the content must be hashed, buffered or
 // discarded. Otherwise it uses the ReadFrom of the underlying writer.
 func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == passing && c.derivation.Need != NeedContent {
+	if c.current() == passing && c.derivation.Need != NeedContent {
 		return c.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{c}, r)
@@ -290,8 +323,8 @@ func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
 // proxy also flushes responses that are no streams.
 func (c *Capture) FlushError() error {
 	c.WriteHeader(http.StatusOK)
-	if c.mode == passing {
-		return http.NewResponseController(c.ResponseWriterWrapper).Flush()
+	if c.current() == passing {
+		return http.NewResponseController(c.client).Flush()
 	}
 	return nil
 }
@@ -299,22 +332,22 @@ func (c *Capture) FlushError() error {
 // finish completes the derivation and sends what was buffered.
 func (c *Capture) finish() error {
 	c.WriteHeader(http.StatusOK)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mode == buffering || c.mode == passing {
+		c.commitTrailers()
+	}
 	late := c.mode == passing && c.derivation.Need == NeedContent
 	c.derivation.finish(c.buffered.Bytes())
 	if late {
 		c.reading.Late(c.derivation.Observed)
 	}
 	if c.mode != buffering {
-		return nil
+		return c.sendErr
 	}
 	s := c.shown(true)
 	if s.Exact = c.derivation.exact(); s.Exact || c.buffersForItems() {
 		s.Content = c.buffered.Bytes()
 	}
-	c.label(s)
-	if c.mode == discarding {
-		return nil
-	}
-	_, err := c.buffered.WriteTo(c.ResponseWriterWrapper)
-	return err
+	return c.label(s)
 }

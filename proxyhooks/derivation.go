@@ -77,6 +77,13 @@ func (d *Derivation) finish(content []byte) {
 	}
 }
 
+// giveUp goes on without a tag, because the content can't be used.
+func (d *Derivation) giveUp() {
+	o := d.Observed
+	o.ETag, o.Own = validator.ETag{}, false
+	*d = Derivation{Observed: o}
+}
+
 func (d *Derivation) fallBack() {
 	d.Observed, d.Need = d.fallback, d.fallbackNeed
 }

@@ -11,11 +11,13 @@
 // 304 (Not Modified) or 412 (Precondition Failed) instead. A [Deriver] says which
 // validators a response has: it tries a list of [Source] values in order, such as the
 // backend's own strong tag and then a hash of the content. Content is buffered only
-// while its tag is not yet known, and only up to a limit.
+// while its tag is not yet known, only up to a limit, and only for as long as the client
+// can be kept waiting for the header section ([DefaultPatience]).
 //
 // Probe. [Probe] asks the origin for the current representation with a GET of its own.
 // It runs the same next handler, but on a request, writer, replacer and variables of
-// its own, so the client's request and response show no trace of it.
+// its own, so the client's request and response show no trace of it. It asks caches on the
+// way not to answer, notices when one does, and gives up after a time.
 //
 // Forward. [Forward] runs the next handler on a write. It determines what became of the
 // write (its [Fate]), and reports that to a [Writing] before the client can see the
@@ -55,6 +57,19 @@
 //   - [Links] reads Link fields (RFC 8288), [ParseGroups] reads cache groups
 //     (RFC 9875), [ParsePointer] reads JSON pointers (RFC 6901).
 //   - [EditHeader] changes the fields of a request while next runs.
+//   - [MadeBefore] says whether a response is older than a moment.
+//
+// # Slow responses
+//
+// Some responses arrive bit by bit, and some never end: a watch of Kubernetes, a feed of
+// CouchDB, the log of a container, a camera. Few of them say so in their header section.
+// Capture and Forward therefore hold a response back for a limited time. After that, they
+// treat it as one whose content is too large: they label it, or settle the write, without
+// the content, send what there is, and let the rest pass as it arrives.
+//
+// The handler may be waiting for its backend at that moment, and may not write again for
+// hours. So a timer does this, on a goroutine of its own. The handler never notices: a
+// lock keeps the two apart, and the handler has a header map of its own.
 //
 // # Concurrency
 //
@@ -63,9 +78,13 @@
 // goroutine too, except that renew must not stop its own lease.
 //
 // All functions may be called concurrently, as long as each call has its own request,
-// header and response writer. In particular, a [Capture] serves one request. The
-// methods of a [Reading] or [Writing] are called on the goroutine on which next writes
-// the response, one at a time, and never after Serve or Forward has returned. As
-// with any [net/http.ResponseWriter], a handler must not write from two goroutines at the
-// same time.
+// header and response writer. In particular, a [Capture] serves one request. As with any
+// [net/http.ResponseWriter], a handler must not write from two goroutines at the same time.
+//
+// The methods of a [Reading] or [Writing] are called one at a time, and never after Serve
+// or Forward has returned. They are called on the goroutine on which next writes the
+// response, except that [Reading.Label] and [Writing.Settle] of a slow response are called
+// on that of the timer, while next runs. They must not wait for next then. What they
+// change is visible to the caller when Serve or Forward has returned. If they panic, Serve
+// or Forward does.
 package proxyhooks

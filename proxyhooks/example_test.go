@@ -161,7 +161,7 @@ func ExampleKeepLease() {
 // settler prints what became of a write. A handler would release its lock here.
 type settler struct{ lease *proxyhooks.Lease }
 
-func (s settler) BufferLimit(int, http.Header) (limit int64) { return -1 }
+func (s settler) BufferLimit(int, http.Header) (limit int64, patience time.Duration) { return -1, 0 }
 
 func (s settler) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) (send bool) {
 	if fate == proxyhooks.Unanswered {

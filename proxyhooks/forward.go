@@ -22,14 +22,20 @@ type Answer struct {
 // Writing receives what became of a write that is forwarded.
 type Writing interface {
 	// BufferLimit is called once, if the backend answers. It returns how many bytes of the
-	// content may be buffered until the answer is complete. A negative limit means
-	// that the answer is not buffered at all.
-	BufferLimit(status int, header http.Header) (limit int64)
+	// content may be buffered until the answer is complete, and for how long after the
+	// header section. A negative limit means that the answer is not buffered at all. Zero
+	// patience means [DefaultPatience].
+	BufferLimit(status int, header http.Header) (limit int64, patience time.Duration)
 
 	// Settle is called exactly once, before the client can see the answer, and also if
 	// next fails or panics without an answer. It may edit the header. It reports whether
 	// to send the answer. If not, Forward drops the answer or the error, and the caller
 	// of Forward answers instead.
+	//
+	// If the content takes longer than the patience of BufferLimit, Settle is called on a
+	// different goroutine while next runs. It must then not change anything that next may
+	// use at the same time, other than the header of the answer. If it panics there,
+	// Forward panics with the same value.
 	Settle(a Answer, f Fate) (send bool)
 }
 
@@ -59,33 +65,16 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	})()
 
 	sent := &attempts{request: r}
-	answer := &answerWriter{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		writing:               writing,
-		attempts:              sent,
-	}
+	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
 	defer func() {
 		p := recover()
-		switch {
-		case answer.buffering:
-			answer.settle(false)
-		case p != nil || err != nil:
-			answer.fate = fateOfError(err, sent.maybeSentBefore())
-			answer.settle(false)
+		if p != nil || err != nil {
+			answer.abandon(err)
 		}
-		switch {
-		case answer.dropped && (p == nil || p == http.ErrAbortHandler):
-			err = nil
-		case p != nil:
-			panic(p)
-		}
+		err = answer.conclude(p, err)
 	}()
 	if err := next.ServeHTTP(answer, r.WithContext(sent.trace(forwarded))); err != nil {
 		return err
 	}
-	answer.WriteHeader(http.StatusOK)
-	if answer.buffering {
-		return answer.send(true)
-	}
-	return nil
+	return answer.finish()
 }

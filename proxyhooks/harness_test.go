@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -84,7 +85,8 @@ type recorder struct {
 	late  []validator.Observed
 
 	// of a Writing
-	bufferLimit int64 // what Hold returns
+	bufferLimit int64 // what BufferLimit returns
+	patience    time.Duration
 	fates       []Fate
 	whole       []string
 }
@@ -122,7 +124,9 @@ func (rec *recorder) Late(o validator.Observed) {
 	rec.late = append(rec.late, o)
 }
 
-func (rec *recorder) BufferLimit(int, http.Header) int64 { return rec.bufferLimit }
+func (rec *recorder) BufferLimit(int, http.Header) (int64, time.Duration) {
+	return rec.bufferLimit, rec.patience
+}
 
 func (rec *recorder) Settle(a Answer, f Fate) bool {
 	rec.note("settle %d", a.Status)
@@ -138,11 +142,4 @@ func (rec *recorder) expect(t *testing.T, events ...string) {
 	if !slices.Equal(rec.events, events) {
 		t.Errorf("got  %q\nwant %q", rec.events, events)
 	}
-}
-
-// recovered runs f and returns the value that it panics with, or nil.
-func recovered(f func()) (p any) {
-	defer func() { p = recover() }()
-	f()
-	return nil
 }

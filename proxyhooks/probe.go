@@ -1,15 +1,27 @@
 package proxyhooks
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/validator"
 )
+
+// DefaultProbeTimeout is how long a probe may take if its context has no deadline. Proxies
+// wait about as long for a backend. Others may wait for the claim under which a probe runs.
+const DefaultProbeTimeout = 30 * time.Second
+
+// ErrProbeTimeout is the error of a probe that took longer than [DefaultProbeTimeout]. It
+// is a [context.Canceled], so a proxy takes it for a client that disconnected and doesn't
+// count it as a failure of its backend.
+var ErrProbeTimeout = fmt.Errorf("the origin took longer than %s: %w", DefaultProbeTimeout, context.Canceled)
 
 // Probed is the answer to a probe.
 type Probed struct {
@@ -26,6 +38,13 @@ type Probed struct {
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
 
+	// Cached reports that a cache answered in place of the origin, as far as the header
+	// section says: Age, Cache-Status (RFC 9211), X-Cache, X-Cache-Status, X-Proxy-Cache,
+	// CF-Cache-Status or X-Varnish. A cache that ignores no-cache does that. The answer may
+	// be out of date, so nothing must be learned from it: neither that a condition holds,
+	// nor that it doesn't.
+	Cached bool
+
 	// Body is the content of an answer that isn't Known, to be relayed to the client.
 	// It contains at most the first 64 KiB.
 	Body []byte
@@ -36,7 +55,10 @@ type Probed struct {
 
 // Probe asks the origin for the current representation that r selects. It runs next on
 // a GET for the same target, with the client's own credentials but without its
-// preconditions and Range. It reads the content to make the tag, and drops it.
+// preconditions and Range. It reads the content to make the tag, and drops it. It asks
+// caches on the way for the response of the origin (RFC 9111, section 5.2.1.4), in place
+// of the client's own Cache-Control; [Probed.Cached] reports those that answered all the
+// same.
 //
 // The probe has its own copy of everything that handlers keep on a request: replacer,
 // variables, route groups and log fields. Neither the client's response nor the request
@@ -44,10 +66,12 @@ type Probed struct {
 //
 // If limit is above zero, Probe stops after more than limit bytes of content. It always
 // stops at a response that may never end. The result then has no tag if the tag had to
-// be made from the content.
+// be made from the content. Content that isn't needed is read for the sake of the
+// connection only: up to 256 KiB, and, of a Known answer, for [DefaultPatience].
 //
-// The end of ctx cuts the probe off. The values that Caddy keeps in the context of r must
-// be in ctx too.
+// The end of ctx cuts the probe off. If ctx has no deadline, that happens after
+// [DefaultProbeTimeout]. The values that Caddy keeps in the context of r must be in ctx
+// too.
 func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, limit int64) Probed {
 	return probe(ctx, next, r, &probeWriter{deriver: d, limit: limit})
 }
@@ -59,17 +83,17 @@ func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, 
 }
 
 func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w.header, w.cancel = make(http.Header), cancel
+	ctx, cancel := withTimeout(ctx)
+	defer cancel(nil)
+	w.header, w.cancel = make(http.Header), func() { cancel(nil) }
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {
 				panic(v)
 			}
-			p = Probed{Err: errors.New("the answer broke off")}
+			p = Probed{Err: cmp.Or(context.Cause(ctx), errBrokenOff)}
 		}
-		if w.stopped {
+		if w.end() {
 			p = w.result()
 		}
 	}()
@@ -85,4 +109,20 @@ func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *prob
 	}
 	w.WriteHeader(http.StatusOK)
 	return w.result()
+}
+
+var errBrokenOff = errors.New("the answer broke off")
+
+// withTimeout returns a context that ends after [DefaultProbeTimeout], unless parent has a
+// deadline.
+func withTimeout(parent context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	if _, limited := parent.Deadline(); limited {
+		return ctx, cancel
+	}
+	timer := time.AfterFunc(DefaultProbeTimeout, func() { cancel(ErrProbeTimeout) })
+	return ctx, func(cause error) {
+		timer.Stop()
+		cancel(cause)
+	}
 }

@@ -48,6 +48,8 @@ func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *
 
 // probeHeader returns the fields of h that select a representation or authorize the
 // client to see it. It asks for the identity coding, so that one content has one hash.
+// It asks caches on the way to ask the origin: with Pragma those that only know HTTP/1.0
+// (RFC 9111, sections 5.2.1.4 and 5.4).
 func probeHeader(h http.Header) http.Header {
 	out := h.Clone()
 	for name := range out {
@@ -63,5 +65,7 @@ func probeHeader(h http.Header) http.Header {
 		delete(out, name)
 	}
 	out["Accept-Encoding"] = []string{"identity"}
+	out["Cache-Control"] = []string{"no-cache"}
+	out["Pragma"] = []string{"no-cache"}
 	return out
 }

@@ -30,7 +30,7 @@ func TestProbeRequest(t *testing.T) {
 			"Accept-Encoding", "br", "Content-Type", "text/plain", "Content-Length", "7", "Content-Encoding", "gzip",
 			"If-Match", `"x"`, "If-None-Match", `"x"`, "If-Modified-Since", "x", "If-Unmodified-Since", "x", "If-Range", "x", "If", "(x)",
 			"Range", "bytes=0-1", "Expect", "100-continue", "Upgrade", "h2c", "Connection", "Upgrade", "Te", "trailers",
-			"Trailer", "X-Checksum", "Transfer-Encoding", "chunked", "X-HTTP-Method-Override", "DELETE", "Idempotency-Key", "x")
+			"Cache-Control", "max-stale, only-if-cached", "Trailer", "X-Checksum", "Transfer-Encoding", "chunked", "X-HTTP-Method-Override", "DELETE", "Idempotency-Key", "x")
 		r.TransferEncoding, r.Trailer = []string{"chunked"}, http.Header{"X-Checksum": nil}
 		before := r.Header.Clone()
 		asked := 0
@@ -39,6 +39,7 @@ func TestProbeRequest(t *testing.T) {
 			want := http.Header{
 				"Authorization": {"Basic x"}, "Cookie": {"a=b"}, "Accept": {"text/html"}, "Accept-Language": {"de"},
 				"X-Custom": {"x"}, "If": {"(x)"}, "Accept-Encoding": {"identity"},
+				"Cache-Control": {"no-cache"}, "Pragma": {"no-cache"}, // RFC 9111, section 5.2.1.4
 			}
 			if !reflect.DeepEqual(pr.Header, want) {
 				t.Errorf("header %v", pr.Header)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,12 @@ type probeWriter struct {
 	status      int
 	derivation  Derivation
 	known       bool
+	cached      bool
 	read        int64        // bytes of content
 	buffered    bytes.Buffer // the content, as long as JSON sources need it
 	body        bytes.Buffer // see Probed.Body
-	stopped     bool
+	timer       *time.Timer  // to stop content that isn't needed, or nil
+	stopped     atomic.Bool
 }
 
 func (w *probeWriter) Header() http.Header { return w.header }
@@ -38,15 +41,24 @@ func (w *probeWriter) WriteHeader(status int) {
 	}
 	w.wroteHeader, w.status = true, status
 	w.derivation, w.known = w.deriver.FromHeader(status, w.header, time.Now())
-	if mustStream(w.header) {
+	w.cached = fromCache(w.header)
+	switch {
+	case mustStream(w.header):
 		w.stop()
+	case w.known && !w.needsContent():
+		w.timer = time.AfterFunc(DefaultPatience, w.stop)
 	}
+}
+
+// needsContent reports whether anybody needs the content of a Known answer.
+func (w *probeWriter) needsContent() bool {
+	return w.content != nil || w.derivation.Need == NeedContent
 }
 
 func (w *probeWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	w.read += int64(len(p))
-	if w.known && w.content != nil && !w.stopped {
+	if w.known && w.content != nil && !w.stopped.Load() {
 		if _, err := w.content.Write(p); err != nil {
 			w.stop()
 		}
@@ -54,18 +66,18 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 	if len(w.derivation.jsonTags) > 0 {
 		w.buffer(p)
 	}
-	switch {
-	case w.derivation.Need == NeedContent:
+	if w.derivation.Need == NeedContent {
 		w.derivation.write(p)
 		if w.limit > 0 && w.read > w.limit {
 			w.stop()
 		}
-	case w.known:
-		if w.content == nil && w.read > maxDiscarded {
-			w.stop()
-		}
-	default:
+		return len(p), nil
+	}
+	if !w.known {
 		w.body.Write(p[:min(len(p), maxProbeBody-w.body.Len())])
+	}
+	if (!w.known || w.content == nil) && w.read > maxDiscarded {
+		w.stop()
 	}
 	return len(p), nil
 }
@@ -80,21 +92,30 @@ func (w *probeWriter) buffer(p []byte) {
 	w.derivation.skipJSON()
 }
 
-// stop cuts the answer off: the rest of the content isn't needed, or is too much.
+// stop cuts the answer off: the rest of the content isn't needed, or is too much. It may
+// be called on any goroutine.
 func (w *probeWriter) stop() {
-	w.stopped = true
+	w.stopped.Store(true)
 	w.cancel()
+}
+
+// end is called when the handler has returned. It reports whether the answer was cut off.
+func (w *probeWriter) end() bool {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	return w.stopped.Load()
 }
 
 func (w *probeWriter) FlushError() error { return nil }
 
 func (w *probeWriter) result() Probed {
-	if !w.stopped {
+	if !w.stopped.Load() {
 		w.derivation.finish(w.buffered.Bytes())
 	}
 	return Probed{
 		Status: w.status, Header: w.header,
 		Observed: w.derivation.Observed, Known: w.known, Versioned: w.derivation.Need == NeedVersion,
-		Body: w.body.Bytes(),
+		Cached: w.cached, Body: w.body.Bytes(),
 	}
 }

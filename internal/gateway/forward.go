@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"math"
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -100,13 +102,14 @@ func (x *exchange) forwardedConditions(current validator.Observed) map[string][]
 
 // BufferLimit implements proxyhooks.Writing. Forward waits for the whole answer if
 // its content shows the new representation, or if a probe follows: a backend that
-// handles one request at a time can't be probed before.
-func (w *writing) BufferLimit(status int, header http.Header) int64 {
+// handles one request at a time can't be probed before. It waits however long that
+// takes, because a backend may still be working on the write.
+func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 	if succeeded && (w.base != nil || w.represents(status, header)) {
-		return w.Buffer
+		return w.Buffer, math.MaxInt64
 	}
-	return -1
+	return -1, 0
 }
 
 // Settle implements proxyhooks.Writing.
