@@ -3,7 +3,6 @@ package clients
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -60,39 +59,4 @@ func TestPreferRepresentation(t *testing.T) {
 		a := caddytest.Send(t, "PUT", url, "x", "If-Match", `"stale"`, "Prefer", "return=representation").Expect(t, 412)
 		problemOf(t, a)
 	})
-}
-
-// TestPrefer: RFC 7240, sections 2 and 4.2.
-func TestPrefer(t *testing.T) {
-	url := caddytest.Site(t, "", caddytest.Page("content")) + "/page"
-	caddytest.Send(t, "GET", url, "").Expect(t, 200)
-	for _, tt := range []struct {
-		lines   []string
-		applied bool
-	}{
-		{[]string{"return=representation"}, true},
-		{[]string{"RETURN = representation"}, true},
-		{[]string{`return="representation"`}, true},
-		{[]string{"respond-async, wait=10", "return=representation; foo=\"a,b\""}, true},
-		{[]string{`foo="a, return=minimal"; x, return=representation`}, true},
-		{[]string{"return=representation, return=representation"}, true},
-		{[]string{"return=representation, return=minimal"}, false},
-		{[]string{"return=minimal", "return=representation"}, false},
-		{[]string{"return=Representation"}, false},
-		{[]string{`foo="return=representation"`}, false},
-		{[]string{"x-return=representation"}, false},
-		{[]string{"return"}, false},
-		{[]string{""}, false},
-	} {
-		t.Run(strings.Join(tt.lines, "|"), func(t *testing.T) {
-			fields := []string{"If-Match", `"stale"`}
-			for _, line := range tt.lines {
-				fields = append(fields, "Prefer", line)
-			}
-			a := caddytest.Send(t, "PUT", url, "x", fields...).Expect(t, 412)
-			if applied := a.Content == "content"; applied != tt.applied {
-				t.Errorf("got %q", a.Content)
-			}
-		})
-	}
 }
