@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -222,7 +223,7 @@ func TestProblemJSON(t *testing.T) {
 				`"current_etag":"\"b\"","last_modified":"Thu, 01 Jan 1970 00:00:00 GMT"}`,
 		},
 	} {
-		got, err := tt.problem.json()
+		got, err := json.Marshal(tt.problem)
 		if err != nil || string(got) != tt.want {
 			t.Errorf("got\n%s, %v, want\n%s", got, err, tt.want)
 		}

@@ -90,7 +90,7 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
 	sent := &comparison{Hash: sha256.New(), size: w.size, readOn: w.Replay || !w.mayBeVerbatim()}
 	p := proxyhooks.ProbeContent(ctx, w.next, w.base, w.Deriver, sent)
-	if !p.Known || w.holds.SubjectLost().Err() != nil {
+	if !p.Known || p.Cached || w.holds.SubjectLost().Err() != nil {
 		return
 	}
 	after := p.Observed

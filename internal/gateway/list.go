@@ -235,7 +235,7 @@ func (l *list) probeItems(items []*item) {
 func (l *list) probeItem(i *item, base *http.Request) {
 	r := i.reader.Subject.Request(base)
 	p := proxyhooks.Probe(r.Context(), l.next, r, l.Deriver, l.Buffer)
-	if !p.Observed.ETag.Valid {
+	if !p.Observed.ETag.Valid || p.Cached {
 		return
 	}
 	if o, ok := i.view.Observation(p.Observed, p.Header); ok && i.known {

@@ -108,7 +108,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		o = rd.version(o, from)
 	}
 	rd.setValidators(header, o)
-	if s.Known && !s.Untagged && !s.Versioned {
+	if s.Known && !s.Untagged && !s.Versioned && !s.Cached {
 		rd.observe(o, from)
 	}
 	current := rd.view.Dated(o, rd.known)

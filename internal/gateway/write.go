@@ -225,14 +225,13 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 // have. A condition that holds for a state that was replaced is false: what replaced
 // that state is the present. Otherwise nobody can tell.
 func (w *writing) decidePast(view knowledge.View, p proxyhooks.Probed, shown validator.Observed, res validator.Result) (d decision, past bool) {
-	switch view.Past(shown) {
-	case knowledge.Replaced:
-		if res.Verdict == validator.True {
-			return refuseWith(w.responder.Replaced(res.Field)), true
-		}
+	switch past := view.Past(shown); {
+	case past == knowledge.Replaced && res.Verdict == validator.True:
+		return refuseWith(w.responder.Replaced(res.Field)), true
+	case past != knowledge.NotPast:
 		return refuseWith(w.responder.OriginLags()), true
-	case knowledge.InDoubt:
-		return refuseWith(w.responder.OriginLags()), true
+	case p.Cached:
+		return refuseWith(w.responder.CannotTell("a cache answered in place of the origin")), true
 	}
 	return d, false
 }

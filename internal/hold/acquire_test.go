@@ -414,7 +414,7 @@ func TestTooLively(t *testing.T) {
 		checks++
 		return "outdated", true, nil
 	})
-	if claimed || !errors.Is(err, ErrTooLively) || checks != maxTries {
+	if claimed || !errors.Is(err, ErrKeepsChanging) || checks != maxTries {
 		t.Errorf("claimed: %v after %d checks, %v", claimed, checks, err)
 	}
 	n.claim(t, planFor("a")).Release(nil)
