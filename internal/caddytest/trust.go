@@ -3,8 +3,8 @@ package caddytest
 import "testing"
 
 // Trusting are options with which the handler asks the origin only about resources
-// of which it has no valid entry.
-const Trusting = "verify never\nwrite_etag off\n"
+// of which it has no valid entry, and believes what the origin shows.
+const Trusting = "verify never\nwrite_etag off\nlag 0s\n"
 
 // ReadTwice reads a resource, so that its groups are known from then on, and
 // returns its tag.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -92,17 +93,15 @@ func NumberArg(d *caddyfile.Dispenser, number *int) error {
 
 // DurationArg takes a duration above zero, in the units of Caddy (such as 1d).
 func DurationArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
-	if err := DurationOrZeroArg(d, duration); err != nil {
-		return err
-	}
-	if *duration == 0 {
-		return d.Errf("%q is not above zero", d.Val())
-	}
-	return nil
+	return durationArg(d, duration, 1, "is not above zero")
 }
 
 // DurationOrZeroArg takes a duration that may be zero.
 func DurationOrZeroArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
+	return durationArg(d, duration, 0, "is below zero")
+}
+
+func durationArg(d *caddyfile.Dispenser, duration *caddy.Duration, least time.Duration, otherwise string) error {
 	var text string
 	if err := OneArg(d, &text); err != nil {
 		return err
@@ -111,8 +110,8 @@ func DurationOrZeroArg(d *caddyfile.Dispenser, duration *caddy.Duration) error {
 	if err != nil {
 		return d.Errf("%q is not a duration: %v", text, err)
 	}
-	if parsed < 0 {
-		return d.Errf("%q is below zero", text)
+	if parsed < least {
+		return d.Errf("%q %s", text, otherwise)
 	}
 	*duration = caddy.Duration(parsed)
 	return nil

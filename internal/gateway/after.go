@@ -62,9 +62,20 @@ func (w *writing) observeResult(a proxyhooks.Answer, fate proxyhooks.Fate) {
 		w.proven = true // the backend itself says that this is the result
 		w.recordResult(shown.Observed, a.Header, a.Status)
 		setETag(a.Header, shown.ETag)
+	case hasDeleted(w.exchange, a, fate):
+		w.proven = true
+		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
 	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
 		w.probeAfter(a)
 	}
+}
+
+// hasDeleted reports whether an answer says that the target is gone (RFC 9110, section
+// 9.3.5), so that somebody can create it again at once.
+func hasDeleted(x *exchange, a proxyhooks.Answer, fate proxyhooks.Fate) bool {
+	return x.Terms.Lag > 0 && fate == proxyhooks.Applied && !x.plan.Guarded &&
+		x.request.Meaning == http.MethodDelete && x.r.Method == http.MethodDelete &&
+		(a.Status == http.StatusOK || a.Status == http.StatusNoContent)
 }
 
 // represents reports whether the content of an answer is the new representation
@@ -98,7 +109,7 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 		after = view.Versioned(after, p.Header, validator.Observed{}, w.holds.Token()+" settled")
 	}
 	w.proven = w.putsWhole() && sent.equals(w.content)
-	if !w.proven && w.mayBePast(view, after) {
+	if !w.proven && mayBePast(view, w.decision.current, after) {
 		return
 	}
 	w.recordResult(after, p.Header, a.Status)
@@ -107,15 +118,15 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 	}
 }
 
-// mayBePast reports whether a probe after the write may have shown the past. What
-// was there before the write is taken for that, although the write may have changed
+// mayBePast reports whether a probe after a write may have shown the past. What was
+// there before the write is taken for that, although the write may have changed
 // nothing.
-func (w *writing) mayBePast(view knowledge.View, after validator.Observed) bool {
-	if w.Terms.Lag == 0 {
+func mayBePast(view knowledge.View, before, after validator.Observed) bool {
+	if view.Terms.Lag == 0 {
 		return false
 	}
 	id := after.Identity()
-	return view.Past(after) != knowledge.NotPast || id != "" && id == w.decision.current.Identity()
+	return view.Past(after) != knowledge.NotPast || id != "" && id == before.Identity()
 }
 
 // recordResult records what the write has led to, for its settlement. A response

@@ -198,7 +198,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 			return w.notProbed(p, res.Field)
 		}
 		current, res = view.EvaluateProbed(p, stored, w.holds.Token())
-		if d, past := w.decidePast(view, p, current, res); past {
+		if d, past := decidePast(w.responder, view, p, current, res); past {
 			return d
 		}
 		if o, ok := view.Observation(current, p.Header); ok {
@@ -224,14 +224,14 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 // decidePast decides about a write to which the origin has shown the past, or may
 // have. A condition that holds for a state that was replaced is false: what replaced
 // that state is the present. Otherwise nobody can tell.
-func (w *writing) decidePast(view knowledge.View, p proxyhooks.Probed, shown validator.Observed, res validator.Result) (d decision, past bool) {
+func decidePast(a *answer.Responder, view knowledge.View, p proxyhooks.Probed, shown validator.Observed, res validator.Result) (d decision, past bool) {
 	switch past := view.Past(shown); {
 	case past == knowledge.Replaced && res.Verdict == validator.True:
-		return refuseWith(w.responder.Replaced(res.Field)), true
+		return refuseWith(a.Replaced(res.Field)), true
 	case past != knowledge.NotPast:
-		return refuseWith(w.responder.OriginLags()), true
+		return refuseWith(a.OriginLags()), true
 	case p.Cached:
-		return refuseWith(w.responder.CannotTell("a cache answered in place of the origin")), true
+		return refuseWith(a.CannotTell("a cache answered in place of the origin")), true
 	}
 	return d, false
 }

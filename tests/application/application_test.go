@@ -43,6 +43,7 @@ const applicationConfig = `
 	# A job changes the stock, and doesn't tell.
 	@stock path /stock/*
 	preconditions @stock {
+		lag 0s
 		{store}
 		verify passing
 	}
@@ -50,6 +51,7 @@ const applicationConfig = `
 	# All else is changed through here, and what a write changes is declared.
 	@else not path /stock/*
 	preconditions @else {
+		lag 0s
 		{store}
 		verify never
 		guards  /orders/*/*  /orders/*

@@ -996,7 +996,9 @@ func TestProbeUnseen(t *testing.T) {
 	}}
 	address := caddytest.Address(t)
 	caddytest.Start(t, fmt.Sprintf(`http://%s {
-		preconditions
+		preconditions {
+			lag 0s
+		}
 		handle /other/* {
 			respond "other" 418
 		}

@@ -290,7 +290,7 @@ func TestUpgrade(t *testing.T) {
 func TestHTTP2(t *testing.T) {
 	address := caddytest.Address(t)
 	backend := caddytest.Page("content")
-	caddytest.StartWith(t, "protocols h1 h2c", fmt.Sprintf("http://%s {\n\tpreconditions {\n\t\trequire\n\t}\n\treverse_proxy %s\n}\n", address, caddytest.Serve(t, backend)))
+	caddytest.StartWith(t, "protocols h1 h2c", fmt.Sprintf("http://%s {\n\tpreconditions {\n\t\trequire\n\t\tlag 0s\n\t}\n\treverse_proxy %s\n}\n", address, caddytest.Serve(t, backend)))
 	exchanges(t, h2c(t), "http://"+address+"/page", 2)
 }
 
@@ -544,7 +544,7 @@ func TestTLS(t *testing.T) {
 	address := caddytest.LocalAddress(t) // for which the certificate is
 	certificate, key := certificateFiles(t)
 	global := strings.Replace(caddytest.GlobalOptions, "auto_https off", "auto_https disable_redirects", 1)
-	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t}\n\treverse_proxy %s\n}\n",
+	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t\tlag 0s\n\t}\n\treverse_proxy %s\n}\n",
 		address, certificate, key, caddytest.Serve(t, caddytest.Page("content"))))
 	t.Run("HTTP/2", func(t *testing.T) {
 		transport := &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}

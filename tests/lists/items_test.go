@@ -636,7 +636,7 @@ func TestItemsBehindEncode(t *testing.T) {
 	content := fmt.Sprintf(`{"id":1,"version":1,"text":"%s"}`, strings.Repeat("x", 1000))
 	b := newOrders(map[string]string{"1": content})
 	address := caddytest.Address(t)
-	caddytest.Start(t, fmt.Sprintf("http://%s {\nencode gzip\npreconditions {\n%s}\nreverse_proxy %s\n}\n", address, ordersItems, caddytest.Serve(t, b)))
+	caddytest.Start(t, fmt.Sprintf("http://%s {\nencode gzip\npreconditions {\n%slag 0s\n}\nreverse_proxy %s\n}\n", address, ordersItems, caddytest.Serve(t, b)))
 	url := "http://" + address + "/orders"
 	zipped := caddytest.Send(t, "GET", url, "", "Accept-Encoding", "gzip").Expect(t, 200)
 	plain := caddytest.Send(t, "GET", url, "").Expect(t, 200)

@@ -180,6 +180,21 @@ func TestSpentAbsence(t *testing.T) {
 	})
 }
 
+// What was deleted can be created again at once.
+func TestCreatedAgain(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		b := newReplicated(0)
+		n := deploy(t, lease, b)
+		for i := range 3 {
+			content := fmt.Sprint(i)
+			tag := caddytest.Send(t, "PUT", n.First()+"/doc", content, "If-None-Match", "*").Expect(t, 204).Tag(t)
+			save(t, "DELETE", n.Other()+"/doc", "", tag, content).Expect(t, 204)
+			save(t, "DELETE", n.First()+"/doc", "", tag, content).Expect(t, 404)
+		}
+		b.expectNoneLost(t)
+	})
+}
+
 // Writes without a condition, and writes that change the resource from elsewhere,
 // spend its tag as well.
 func TestSpentByOtherWrites(t *testing.T) {

@@ -379,7 +379,7 @@ func TestReloadsLeakNothing(t *testing.T) {
 			site := func(i int) (sites, url string) {
 				address := caddytest.Address(t)
 				// No proxy: Caddy's own keep connections.
-				return fmt.Sprintf("http://%s {\npreconditions {\n%s\n}\nrespond content\n}\n", address, options(i)), "http://" + address
+				return fmt.Sprintf("http://%s {\npreconditions {\n%s\nlag 0s\n}\nrespond content\n}\n", address, options(i)), "http://" + address
 			}
 			use := func(i int) {
 				t.Helper()
