@@ -149,7 +149,7 @@ func TestCapturePassesThrough(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			rec := newRecorder()
 			if err := capture(t, rec, test.method, handler(func(w http.ResponseWriter, r *http.Request) {
-				responding(test.status, "content", test.fields...).ServeHTTP(w, r)
+				_ = responding(test.status, "content", test.fields...).ServeHTTP(w, r)
 				if got := rec.content.String(); got != "content" {
 					t.Errorf("got %q at once", got)
 				}

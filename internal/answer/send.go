@@ -26,7 +26,7 @@ func (a *Responder) Send(status int, content []byte) error {
 	a.Writer.WriteHeader(status)
 	if a.Request.Method != http.MethodHead && content != nil {
 		if _, err := a.Writer.Write(content); err != nil {
-			return nil // the client is gone
+			return nil //nolint:nilerr // the client is gone
 		}
 	}
 	a.discardContent()

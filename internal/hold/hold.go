@@ -117,15 +117,15 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 	var err error
 	if fate == proxyhooks.Unanswered {
-		if len(s.Replaced) > 0 {
-			err = h.share.Spend(h.ctx, one.grant, s.Replaced, h.terms)
-		}
 		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
 			terms.Lease = left
 			return h.share.Renew(context.Background(), one.grant, terms)
 		})
 		err = h.share.Renew(h.ctx, one.grant, h.terms)
+		if err == nil && len(s.Replaced) > 0 {
+			err = h.share.Spend(h.ctx, one.grant, s.Replaced, h.terms)
+		}
 	} else {
 		one.lease.Stop()
 		err = h.share.Settle(h.ctx, one.grant, s, h.terms)

@@ -263,6 +263,6 @@ func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Repr
 		since = known.Since
 	}
 	r.LastModified = since.Truncate(time.Second).Add(time.Second).UTC()
-	r.WeakDate = since == now || now.Before(r.LastModified)
+	r.WeakDate = since.Equal(now) || now.Before(r.LastModified)
 	return r
 }
