@@ -72,12 +72,14 @@ func quiet(t *testing.T) *log.Logger {
 }
 
 // captured returns the address of a server that captures the responses of a backend.
-func captured(t *testing.T, rec *labels, backend http.HandlerFunc) string {
+func captured(t *testing.T, rec *labels, patience time.Duration, backend http.HandlerFunc) string {
 	t.Helper()
 	proxy := proxyTo(t, backend)
 	d := Deriver{Sources: both.Sources, Limit: 100 << 10}
 	return front(t, func(w http.ResponseWriter, r *http.Request) error {
-		return NewCapture(w, d, rec).Serve(proxy, r)
+		c := NewCapture(w, d, rec)
+		c.Patience = patience
+		return c.Serve(proxy, r)
 	})
 }
 
@@ -145,7 +147,7 @@ func TestStreamReachesClient(t *testing.T) {
 		t.Run(fmt.Sprint(fields), func(t *testing.T) {
 			received, ended := make(chan struct{}), make(chan struct{})
 			rec := &labels{}
-			url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+			url := captured(t, rec, 0, func(w http.ResponseWriter, r *http.Request) {
 				defer close(ended)
 				for i := 0; i < len(fields); i += 2 {
 					w.Header().Set(fields[i], fields[i+1])
@@ -190,7 +192,7 @@ func TestStreamReachesClient(t *testing.T) {
 // size, framing and status.
 func TestOrdinaryResponses(t *testing.T) {
 	rec := &labels{}
-	url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+	url := captured(t, rec, time.Minute, func(w http.ResponseWriter, r *http.Request) {
 		var status, size int
 		var length bool
 		_, _ = fmt.Sscanf(r.URL.Path, "/%d/%d/%t", &status, &size, &length)
@@ -245,7 +247,7 @@ func TestSlowResponses(t *testing.T) {
 	}
 	t.Run("trailer fields that weren't announced (RFC 9110, 6.5)", func(t *testing.T) {
 		received, rec := make(chan struct{}), &labels{}
-		url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+		url := captured(t, rec, 0, func(w http.ResponseWriter, r *http.Request) {
 			begin(w)
 			<-received
 			w.Header().Set(http.TrailerPrefix+"X-Checksum", "of the content")
@@ -259,7 +261,7 @@ func TestSlowResponses(t *testing.T) {
 	})
 	t.Run("a backend that breaks off", func(t *testing.T) {
 		received, rec := make(chan struct{}), &labels{}
-		url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+		url := captured(t, rec, 0, func(w http.ResponseWriter, r *http.Request) {
 			begin(w)
 			<-received
 			panic(http.ErrAbortHandler)
@@ -276,7 +278,7 @@ func TestSlowResponses(t *testing.T) {
 	})
 	t.Run("informational responses before it (RFC 9110, 15.2)", func(t *testing.T) {
 		received, rec := make(chan struct{}), &labels{}
-		url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+		url := captured(t, rec, 0, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</style.css>")
 			w.WriteHeader(103)
 			w.Header().Del("Link")
@@ -301,7 +303,7 @@ func TestSlowResponses(t *testing.T) {
 	})
 	t.Run("its tag is known late", func(t *testing.T) {
 		received, rec := make(chan struct{}), &labels{}
-		url := captured(t, rec, func(w http.ResponseWriter, r *http.Request) {
+		url := captured(t, rec, 0, func(w http.ResponseWriter, r *http.Request) {
 			begin(w)
 			<-received
 			_, _ = io.WriteString(w, "end\n")
