@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/semver"
+
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -90,7 +92,8 @@ func TestEveryGoBlockIsFormatted(t *testing.T) {
 	}
 }
 
-// The version of Caddy that the build needs is the one that go.mod requires.
+// xcaddy.md names the Caddy that go.mod requires as the oldest, and builds with that
+// one or a newer one.
 func TestTheCaddyVersionIsThatOfGoMod(t *testing.T) {
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
@@ -105,9 +108,12 @@ func TestTheCaddyVersionIsThatOfGoMod(t *testing.T) {
 		t.Errorf("found only %d versions", len(named))
 	}
 	for _, m := range named {
-		if m[1] != string(required[1]) {
+		if semver.Compare("v"+m[1], "v"+string(required[1])) < 0 {
 			t.Errorf("xcaddy.md names %s, go.mod requires %s", m[1], required[1])
 		}
+	}
+	if oldest := "\nv" + string(required[1]) + " is the oldest Caddy"; !strings.Contains(readDocument(t, "xcaddy.md").text(), oldest) {
+		t.Errorf("xcaddy.md doesn't say %q", oldest)
 	}
 }
 
