@@ -42,10 +42,13 @@ type Responder struct {
 	Writer  http.ResponseWriter
 	Request *resource.Request
 	Key     string // of the resource
+
+	outcome Outcome // that was reported
+	reason  string
 }
 
-// Report reports the outcome of the request: as placeholders, in the access log and
-// in the metrics. It must be called once, before the response is sent.
+// Report reports the outcome of the request: as placeholders and in the metrics, and
+// for LogFields. It must be called once, before the response is sent.
 func (a *Responder) Report(o Outcome, reason string) {
 	repl := a.Request.Replacer
 	repl.Set("http.preconditions.outcome", string(o))
@@ -56,16 +59,25 @@ func (a *Responder) Report(o Outcome, reason string) {
 			repl.Set(name, "") // otherwise its name would appear, in braces
 		}
 	}
-	if fields, ok := a.Request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		fields.Set(zap.String("preconditions", string(o)))
-		if reason != "" {
-			fields.Set(zap.String("preconditions_reason", reason))
-		}
-	}
+	a.outcome, a.reason = o, reason
 	requestsTotal.WithLabelValues(string(o), string(a.Mode)).Inc()
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))
+	}
+}
+
+// LogFields adds the outcome to the access log, if one was reported. It must be called
+// when the other handlers have returned: they add fields of their own, without a lock,
+// and Report may run beside them.
+func (a *Responder) LogFields() {
+	fields, ok := a.Request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok || a.outcome == "" {
+		return
+	}
+	fields.Set(zap.String("preconditions", string(a.outcome)))
+	if a.reason != "" {
+		fields.Set(zap.String("preconditions_reason", a.reason))
 	}
 }
 

@@ -98,6 +98,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	request := resource.NewRequest(r)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
+	defer responder.LogFields()
 
 	// Methods that neither select nor modify a representation have no preconditions
 	// (RFC 9110, section 13.2.1), and an upgrade has no response. An outer handler
@@ -126,6 +127,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 
 	x := g.newExchange(share, w, request, target, next)
+	defer x.responder.LogFields()
 	switch {
 	case request.Class == resource.Read:
 		// Forwarded. The response is labelled with its validators, and the

@@ -214,7 +214,7 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid && !p.Versioned {
 		return s, header
 	}
-	return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned}, p.Header
+	return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header
 }
 
 // observe stores what a response showed, unless the store already knows it. It
