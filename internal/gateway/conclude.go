@@ -94,20 +94,20 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 	}
 	header["Vary"] = append(header["Vary"], "Prefer")
 	header["Cache-Control"] = []string{"no-store"}
-	header["Content-Length"] = []string{strconv.Itoa(content.Len())}
+	header["Content-Length"] = []string{strconv.Itoa(content.kept.Len())}
 	header["Content-Location"] = []string{x.plan.Subject.OriginalTarget}
 	header["Preference-Applied"] = []string{"return=representation"}
 	setETag(header, current)
 	if r := d.view.Dated(p.Observed, d.view.Stored()); r.State == validator.Present {
 		answer.SetDate(header, r, time.Now())
 	}
-	return x.responder.Send(refusal.Status, content.Bytes())
+	return x.responder.Send(refusal.Status, content.kept.Bytes())
 }
 
 // boundedBuffer buffers content up to a limit.
 type boundedBuffer struct {
-	bytes.Buffer
-	left int64 // bytes to the limit; below zero if there was more content
+	kept bytes.Buffer // not embedded: its other methods know no limit
+	left int64        // below zero if there was more
 }
 
 var errTooMuch = errors.New("too much content")
@@ -116,5 +116,5 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	if b.left -= int64(len(p)); b.left < 0 {
 		return 0, errTooMuch
 	}
-	return b.Buffer.Write(p)
+	return b.kept.Write(p)
 }

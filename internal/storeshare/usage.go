@@ -75,6 +75,7 @@ func (u *usage) terms() etagcache.Terms {
 		t.Lease = max(t.Lease, user.Terms.Lease)
 		t.Retention = max(t.Retention, user.Terms.Retention)
 		t.Grace = max(t.Grace, user.Terms.Grace)
+		t.Lag = max(t.Lag, user.Terms.Lag)
 	}
 	return t
 }

@@ -1,0 +1,497 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// The backend gets a condition only if it can evaluate it: one on its own date as
+// it is, one on its own tag in its own spelling, and none that is about a tag of
+// the handler or a guarded resource.
+func TestForwardedConditions(t *testing.T) {
+	all := map[string][]string{"If-Match": nil, "If-None-Match": nil, "If-Unmodified-Since": nil}
+	own := func(o validator.Observed) validator.Observed {
+		o.Own = true
+		return o
+	}
+	dated := func(o validator.Observed) validator.Observed {
+		o.LastModified = time.Date(2025, 11, 3, 12, 0, 0, 0, time.UTC)
+		return o
+	}
+	const date = "If-Unmodified-Since: Mon, 03 Nov 2025 12:00:00 GMT"
+	for _, tt := range []struct {
+		name    string
+		guarded bool
+		fields  []string
+		current validator.Observed
+		want    map[string][]string
+	}{
+		{"a tag of the handler", false, []string{`If-Match: "a"`}, present("a"), all},
+		{"a tag of the backend", false, []string{`If-Match: "a"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
+		{"one of several tags of the backend", false, []string{`If-Match: "b", "a"`, `If-Match: "c"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
+		{"a tag with a mark", false, []string{`If-Match: "a-gzip"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
+		{"any tag", false, []string{"If-Match: *"}, own(present("a")), nil},
+		{"any tag, made by the handler", false, []string{"If-Match: *"}, present("a"), all},
+		{"If-None-Match with a tag of the backend", false, []string{`If-None-Match: "b"`}, own(present("a")), nil},
+		{"If-None-Match with a tag of the handler", false, []string{`If-None-Match: "b"`}, present("a"), all},
+		{"If-None-Match, and nothing is there", false, []string{"If-None-Match: *"}, validator.Observed{Representation: validator.Representation{State: validator.Absent}}, all},
+		{"a date of the backend", false, []string{date}, dated(present("a")), nil},
+		{"a date of the handler", false, []string{date}, present("a"), all},
+		{"a date of the handler, with a tag of the backend", false, []string{date}, own(present("a")), map[string][]string{"If-Match": nil, "If-None-Match": nil, "If-Unmodified-Since": nil}},
+		{"a tag of the handler, and a date of the backend", false, []string{`If-Match: "a"`, date}, dated(present("a")), all},
+		{"a guarded resource", true, []string{`If-Match: "a"`}, own(dated(present("a"))), all},
+		{"the date of a guarded resource", true, []string{date}, own(dated(present("a"))), all},
+		{"a signed request", false, []string{`If-Match: "a"`, "Signature-Input: x"}, present("a"), nil},
+	} {
+		s := newSite()
+		if tt.guarded {
+			s.guards(t, "/m", "/other")
+		}
+		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", tt.fields...))
+		if got := x.forwardedConditions(tt.current); !maps.EqualFunc(got, tt.want, slices.Equal) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The backend doesn't see what was taken from it, and afterwards the request is as
+// it was: outer handlers share its header.
+func TestForwardRestoresTheRequest(t *testing.T) {
+	s := newSite()
+	known := s.tagOf(t, "/m")
+	var got http.Header
+	inner := s.origin
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		got = r.Header.Clone()
+		return inner(w, r)
+	}
+	r := requestOf(t.Context(), "PUT /m", "If-Match: "+known, "Expect: 100-continue", "X-Other: field")
+	before := r.Header.Clone()
+	if w, err := s.serve(r); err != nil || w.Code != 204 {
+		t.Fatalf("%v, status %d", err, w.Code)
+	}
+	if len(got) != 1 || got.Get("X-Other") != "field" {
+		t.Errorf("the backend got %v", got)
+	}
+	if !maps.EqualFunc(r.Header, before, slices.Equal) {
+		t.Errorf("the request has %v", r.Header)
+	}
+}
+
+// An answer to a write is buffered if more can be found out once it is complete,
+// and only if it says that the write is done.
+func TestBufferLimit(t *testing.T) {
+	s := newSite()
+	s.WriteETag = WriteETagVerbatim
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", "If-Match: *"))
+	represents := http.Header{"Content-Location": {"/m"}}
+	for _, tt := range []struct {
+		name   string
+		probes bool
+		status int
+		header http.Header
+		want   int64
+	}{
+		{"a probe follows", true, 200, nil, s.Buffer},
+		{"a probe follows a creation", true, 201, nil, s.Buffer},
+		{"it isn't done yet", true, 202, nil, -1},
+		{"it is done in part", true, 207, nil, -1},
+		{"it is refused", true, 409, nil, -1},
+		{"it leads elsewhere", true, 303, nil, -1},
+		{"no probe follows", false, 200, nil, -1},
+		{"the answer is the representation", false, 200, represents, s.Buffer},
+		{"the answer can't be the representation", false, 204, represents, -1},
+	} {
+		w := x.newWriting()
+		if tt.probes {
+			w.base = x.r
+		}
+		if got, _ := w.BufferLimit(tt.status, tt.header); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The content of an answer is the new representation only if Content-Location says
+// so (RFC 9110, section 8.7).
+func TestRepresents(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		guarded   bool
+		writeETag WriteETag
+		status    int
+		lines     []string
+		want      bool
+	}{
+		{"200", false, WriteETagVerbatim, 200, []string{"/m?q"}, true},
+		{"201", false, WriteETagAlways, 201, []string{"http://example.com/m?q"}, true},
+		{"204", false, WriteETagVerbatim, 204, []string{"/m?q"}, false},
+		{"206", false, WriteETagVerbatim, 206, []string{"/m?q"}, false},
+		{"a different query", false, WriteETagVerbatim, 200, []string{"/m"}, false},
+		{"a different host", false, WriteETagVerbatim, 200, []string{"http://example.org/m?q"}, false},
+		{"no field", false, WriteETagVerbatim, 200, nil, false},
+		{"an empty field", false, WriteETagVerbatim, 200, []string{""}, false},
+		{"two lines", false, WriteETagVerbatim, 200, []string{"/m?q", "/m?q"}, false},
+		{"write_etag off", false, WriteETagOff, 200, []string{"/m?q"}, false},
+		{"a guarded resource", true, WriteETagVerbatim, 200, []string{"/m?q"}, false},
+	} {
+		s := newSite()
+		s.WriteETag = tt.writeETag
+		if tt.guarded {
+			s.guards(t, "/m", "/other")
+		}
+		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m?q", "If-Match: *"))
+		h := http.Header{"Content-Location": tt.lines}
+		if tt.lines == nil {
+			h = nil
+		}
+		if got := x.newWriting().represents(tt.status, h); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+		if h != nil {
+			h["Content-Encoding"] = []string{"gzip"}
+			if x.newWriting().represents(tt.status, h) {
+				t.Errorf("%s, with a content coding: true", tt.name)
+			}
+		}
+	}
+}
+
+// The tag of an answer may describe its content only after a PUT of a whole
+// representation that was stored as it was sent (RFC 9110, sections 9.3.4 and 14.5).
+func TestMayBeVerbatim(t *testing.T) {
+	for _, tt := range []struct {
+		name, line string
+		writeETag  WriteETag
+		fields     []string
+		want       bool
+	}{
+		{"PUT", "PUT /m", WriteETagVerbatim, nil, true},
+		{"POST", "POST /m", WriteETagVerbatim, nil, false},
+		{"POST as PUT", "POST /m", WriteETagVerbatim, []string{"X-HTTP-Method-Override: PUT"}, false},
+		{"PUT as PATCH", "PUT /m", WriteETagVerbatim, []string{"X-HTTP-Method-Override: PATCH"}, false},
+		{"PUT of a part", "PUT /m", WriteETagVerbatim, []string{"Content-Range: bytes 0-1/2"}, false},
+		{"PUT with a content coding", "PUT /m", WriteETagVerbatim, []string{"Content-Encoding: gzip"}, false},
+		{"PUT to what is guarded", "PUT /guarded", WriteETagVerbatim, nil, false},
+		{"write_etag off", "PUT /m", WriteETagOff, nil, false},
+		{"write_etag always", "PUT /m", WriteETagAlways, nil, false},
+	} {
+		s := newSite()
+		s.WriteETag = tt.writeETag
+		s.guards(t, "/guarded", "/other")
+		x, _ := s.exchangeOf(requestOf(t.Context(), tt.line, append(tt.fields, "If-Match: *")...))
+		if got := x.newWriting().mayBeVerbatim(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+// The validators of an answer to a write are removed. Only the tag of a resource
+// that was created elsewhere stays, if the handler would give it the same (RFC
+// 9110, section 15.3.2).
+func TestRemoveValidators(t *testing.T) {
+	upstream := []proxyhooks.Source{{Kind: proxyhooks.SourceUpstream}}
+	body := []proxyhooks.Source{{Kind: proxyhooks.SourceBody}}
+	for _, tt := range []struct {
+		name     string
+		sources  []proxyhooks.Source
+		status   int
+		location string
+		stays    bool
+	}{
+		{"created elsewhere", upstream, 201, "/items/7", true},
+		{"created elsewhere, with a tag that the handler replaces", body, 201, "/items/7", false},
+		{"created here", upstream, 201, "/items", false},
+		{"created", upstream, 201, "", false},
+		{"leads elsewhere", upstream, 303, "/items/7", false},
+		{"done", upstream, 200, "/items/7", false},
+	} {
+		s := newSite()
+		s.Deriver.Sources = tt.sources
+		x, _ := s.exchangeOf(requestOf(t.Context(), "POST /items", "If-Match: *"))
+		h := http.Header{"Etag": {`"x"`}, "Last-Modified": {"Mon, 03 Nov 2025 12:00:00 GMT"}, "Location": {tt.location}}
+		x.newWriting().removeValidators(proxyhooks.Answer{Status: tt.status, Header: h})
+		if got := h["Etag"] != nil; got != tt.stays || h["Last-Modified"] != nil {
+			t.Errorf("%s: %v", tt.name, h)
+		}
+	}
+}
+
+// A digest is equal only to that of the same content, with the same length. Content
+// that differs isn't read to its end unless somebody needs that.
+func TestComparison(t *testing.T) {
+	digest := func(s string) *[sha256.Size]byte { sum := sha256.Sum256([]byte(s)); return &sum }
+	for _, tt := range []struct {
+		name     string
+		content  []string
+		size     int64
+		digest   *[sha256.Size]byte
+		readOn   bool
+		want     bool
+		failed   bool
+		consumed int64
+	}{
+		{"the same", []string{"one", "two"}, 6, digest("onetwo"), false, true, false, 6},
+		{"the same, and nothing", nil, 0, digest(""), false, true, false, 0},
+		{"different", []string{"one", "too"}, 6, digest("onetwo"), false, false, false, 6},
+		{"shorter", []string{"one"}, 6, digest("onetwo"), false, false, false, 3},
+		{"longer", []string{"one", "twox"}, 6, digest("onetwo"), false, false, true, 7},
+		{"longer, and read on", []string{"onetwo", "x"}, 6, digest("onetwo"), true, false, false, 7},
+		{"not known", []string{"one"}, 3, nil, true, false, false, 3},
+		{"of a length that isn't known", []string{"one"}, -1, digest("one"), true, false, false, 3},
+	} {
+		c := &comparison{Hash: sha256.New(), size: tt.size, readOn: tt.readOn}
+		failed := false
+		for _, part := range tt.content {
+			if n, err := io.WriteString(c, part); err != nil || n != len(part) {
+				failed = true
+			}
+		}
+		if got := c.equals(tt.digest); got != tt.want || failed != tt.failed || c.read != tt.consumed {
+			t.Errorf("%s: %v, failed: %v, %d bytes", tt.name, got, failed, c.read)
+		}
+	}
+}
+
+// A receipt identifies a write by its request, its content and its answer.
+func TestReceipt(t *testing.T) {
+	one, two := sha256.Sum256([]byte("one")), sha256.Sum256([]byte("two"))
+	receipt := newReceipt("request", &one, 204)
+	for name, other := range map[string]string{
+		"the content": newReceipt("request", &two, 204),
+		"the status":  newReceipt("request", &one, 200),
+		"the request": newReceipt("other", &one, 204),
+	} {
+		if other == receipt {
+			t.Errorf("%s doesn't count", name)
+		}
+	}
+	if newReceipt("request", &one, 204) != receipt {
+		t.Error("the same write has a different receipt")
+	}
+	if got := newReceipt("request", nil, 204); got != "" {
+		t.Errorf("of content that isn't known: %s", got)
+	}
+	const room = 64 // Settlement.Receipt
+	s := newSite()
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", "If-Match: *"))
+	if got := newReceipt(requestDigest(x), &one, 204); len(got) > room || strings.Count(got, ".") != 2 {
+		t.Errorf("%s has %d bytes", got, len(got))
+	}
+}
+
+// A repetition is the same request: from the same client, with the same conditions,
+// for the same target and to the same end. Nothing else counts: proxies and clients
+// change the rest.
+func TestRequestDigest(t *testing.T) {
+	digest := func(line string, fields ...string) string {
+		x, _ := newSite().exchangeOf(requestOf(t.Context(), line, fields...))
+		return requestDigest(x)
+	}
+	original := digest("PUT /m", `If-Match: "a"`)
+	for _, fields := range [][]string{{"User-Agent: x"}, {"Accept: */*"}, {"Date: x"}, {"Traceparent: x"}, {"Expect: 100-continue"}, {"If-Modified-Since: x"}, {"Prefer: x"}} {
+		if digest("PUT /m", append(fields, `If-Match: "a"`)...) != original {
+			t.Errorf("%q counts", fields)
+		}
+	}
+	seen := map[string]string{original: "the original"}
+	for name, other := range map[string]string{
+		"method":              digest("PATCH /m", `If-Match: "a"`),
+		"override":            digest("PUT /m", `If-Match: "a"`, "X-HTTP-Method: PATCH"),
+		"target":              digest("PUT /n", `If-Match: "a"`),
+		"query":               digest("PUT /m?q", `If-Match: "a"`),
+		"tag":                 digest("PUT /m", `If-Match: "b"`),
+		"two lines":           digest("PUT /m", `If-Match: "a"`, `If-Match: "a"`),
+		"If-None-Match":       digest("PUT /m", `If-None-Match: "a"`),
+		"If-Unmodified-Since": digest("PUT /m", `If-Match: "a"`, "If-Unmodified-Since: x"),
+		"Authorization":       digest("PUT /m", `If-Match: "a"`, "Authorization: x"),
+		"Cookie":              digest("PUT /m", `If-Match: "a"`, "Cookie: x"),
+		"Idempotency-Key":     digest("PUT /m", `If-Match: "a"`, "Idempotency-Key: x"),
+		"Content-Type":        digest("PUT /m", `If-Match: "a"`, "Content-Type: x"),
+		"Content-Encoding":    digest("PUT /m", `If-Match: "a"`, "Content-Encoding: x"),
+		"Content-Language":    digest("PUT /m", `If-Match: "a"`, "Content-Language: x"),
+		"Content-Range":       digest("PUT /m", `If-Match: "a"`, "Content-Range: x"),
+		"Depth":               digest("PUT /m", `If-Match: "a"`, "Depth: x"),
+		"Destination":         digest("PUT /m", `If-Match: "a"`, "Destination: x"),
+		"Overwrite":           digest("PUT /m", `If-Match: "a"`, "Overwrite: x"),
+	} {
+		if same, ok := seen[other]; ok {
+			t.Errorf("%s is like %s", name, same)
+		}
+		seen[other] = name
+	}
+}
+
+// The repetition of a write that led to the present state gets the status of the
+// first answer (RFC 9110, section 13.1.1). Every other write is refused.
+func TestReplay(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		again   func(*site) (content string, fields []string)
+		between func(*testing.T, *site)
+		status  int
+		outcome answer.Outcome
+	}{
+		{"the same", nil, nil, 201, answer.Passed},
+		{"with different content", func(*site) (string, []string) { return "other", nil }, nil, 412, answer.Failed},
+		{"by a different client", func(*site) (string, []string) { return "new", []string{"Authorization: x"} }, nil, 412, answer.Failed},
+		{"after a different write", nil, func(t *testing.T, s *site) {
+			if _, err := s.serve(requestOf(t.Context(), "PUT /m")); err != nil {
+				t.Fatal(err)
+			}
+		}, 412, answer.Failed},
+		{"without replay", func(s *site) (string, []string) { s.Replay = false; return "new", nil }, nil, 412, answer.Failed},
+	} {
+		s := newSite()
+		s.Replay = true
+		stored := "old"
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method == http.MethodGet {
+				_, _ = io.WriteString(w, stored)
+				return nil
+			}
+			content, err := io.ReadAll(r.Body)
+			stored = string(content)
+			w.WriteHeader(http.StatusCreated)
+			return err
+		}
+		known := s.tagOf(t, "/m")
+		put := func(content string, fields ...string) (*client, *http.Request) {
+			r := requestOf(t.Context(), "PUT /m", append(fields, "If-Match: "+known)...)
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(content)), int64(len(content))
+			w, err := s.serve(r)
+			if err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			return w, r
+		}
+		if w, _ := put("new"); w.Code != 201 {
+			t.Fatalf("%s: status %d", tt.name, w.Code)
+		}
+		if tt.between != nil {
+			tt.between(t, s)
+		}
+		content, fields := "new", []string(nil)
+		if tt.again != nil {
+			content, fields = tt.again(s)
+		}
+		s.take()
+		w, r := put(content, fields...)
+		if w.Code != tt.status || outcome(r) != string(tt.outcome) {
+			t.Errorf("%s: status %d, outcome %s", tt.name, w.Code, outcome(r))
+		}
+		list := s.take()
+		releasedBeforeAnswered(t, list)
+		if slices.Contains(list, "PUT /m") {
+			t.Errorf("%s: forwarded again", tt.name)
+		}
+		if tt.status == 201 && (w.Header().Get("Etag") == known || w.Header().Get("Etag") == "" || w.Header().Get("Content-Length") != "0") {
+			t.Errorf("%s: %v", tt.name, w.Header())
+		}
+	}
+}
+
+// What the answer to a write names is invalidated before the client sees it, unless
+// the answer is an error (RFC 9111, section 4.4).
+func TestInvalidate(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		want   []string
+	}{
+		{200, []string{"claim /m", "POST /m", "invalidate /other", "settle /m", "answer 200"}},
+		{303, []string{"claim /m", "POST /m", "invalidate /other", "settle /m", "answer 303"}},
+		{404, []string{"claim /m", "POST /m", "settle /m", "answer 404"}},
+		{500, []string{"claim /m", "POST /m", "settle /m", "answer 500"}},
+	} {
+		s := newSite()
+		known := s.tagOf(t, "/m")
+		s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Location", "/other")
+			w.WriteHeader(tt.status)
+			return nil
+		}
+		if _, err := s.serve(requestOf(t.Context(), "POST /m", "If-Match: "+known)); err != nil {
+			t.Error(err)
+		}
+		expectEvents(t, s.take(), tt.want)
+	}
+}
+
+// A refused write leaves what is known; any other drops it, or brings what it led
+// to.
+func TestSettlement(t *testing.T) {
+	before, after := &etagcache.Observation{Variant: "before"}, &etagcache.Observation{Variant: "after"}
+	w := &writing{before: before, after: after, receipt: "receipt"}
+	for fate, want := range map[proxyhooks.Fate]etagcache.Settlement{
+		proxyhooks.Refused:    {Unchanged: true, Observation: before},
+		proxyhooks.Applied:    {Observation: after, Receipt: "receipt"},
+		proxyhooks.Unanswered: {Observation: after, Receipt: "receipt"},
+	} {
+		if got := w.settlement(fate); !reflect.DeepEqual(got, want) {
+			t.Errorf("%d: %+v", fate, got)
+		}
+	}
+}
+
+// In mode report, a write is forwarded whatever its condition says, and nobody
+// waits for anybody. The outcome is the one that it would have had.
+func TestReport(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		prepare func(*testing.T, *site)
+		fields  []string
+		events  []string
+		outcome answer.Outcome
+	}{
+		{"the condition holds", nil, []string{"If-Match: CURRENT"}, []string{"pass /m", "PUT /m", "invalidate /m", "settle /m", "answer 204"}, answer.Passed},
+		{"the condition is false", nil, []string{`If-Match: "stale"`}, []string{"pass /m", "PUT /m", "invalidate /m", "settle /m", "answer 204"}, answer.Failed},
+		{"there is no condition", nil, nil, []string{"pass /m", "PUT /m", "invalidate /m", "settle /m", "answer 204"}, answer.Unconditional},
+		{"a condition is required", func(_ *testing.T, s *site) { s.Require = []string{"PUT"} }, nil, []string{"pass /m", "PUT /m", "invalidate /m", "settle /m", "answer 204"}, answer.Required},
+		{"there are too many conditions", nil, []string{"If-Match: " + strings.Repeat(`"x", `, 300) + `"x"`}, []string{"pass /m", "PUT /m", "invalidate /m", "settle /m", "answer 204"}, answer.Unverifiable},
+		{"a different write is in flight", occupy, []string{"If-Match: CURRENT"}, []string{"GET /m", "PUT /m", "invalidate /m", "answer 204"}, answer.Passed},
+		{"others are changed", func(t *testing.T, s *site) { s.affects(t, "/m", "/a") }, []string{"If-Match: CURRENT"}, []string{"invalidate /a", "pass /m", "PUT /m", "invalidate /m", "invalidate /a", "settle /m", "answer 204"}, answer.Passed},
+		{"the store is away", func(_ *testing.T, s *site) { s.store.fail = unavailable("") }, []string{"If-Match: CURRENT"}, []string{"PUT /m", "answer 204"}, answer.Unavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite()
+				known := s.tagOf(t, "/m")
+				s.Answers.Mode = answer.ReportOnly
+				if tt.prepare != nil {
+					tt.prepare(t, s)
+				}
+				var fields []string
+				for _, field := range tt.fields {
+					fields = append(fields, strings.Replace(field, "CURRENT", known, 1))
+				}
+				begun := time.Now()
+				r := requestOf(t.Context(), "PUT /m", fields...)
+				if _, err := s.serve(r); err != nil {
+					t.Error(err)
+				}
+				list := s.take()
+				expectEvents(t, list, tt.events)
+				releasedBeforeAnswered(t, list)
+				if got := outcome(r); got != string(tt.outcome) {
+					t.Errorf("the outcome is %s, want %s", got, tt.outcome)
+				}
+				if took := time.Since(begun); took != 0 {
+					t.Errorf("took %s", took)
+				}
+			})
+		})
+	}
+}

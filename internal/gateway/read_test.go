@@ -1,0 +1,364 @@
+package gateway
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// What becomes of a request at once: it passes untouched, is refused for its form,
+// or is served.
+func TestServeHTTP(t *testing.T) {
+	tooMany := "If-Match: " + strings.Repeat(`"x", `, validator.MaxTags) + `"x"`
+	for _, tt := range []struct {
+		name    string
+		mode    answer.Mode
+		line    string
+		fields  []string
+		outer   bool // whether an outer handler looks after the same resource
+		events  []string
+		outcome answer.Outcome
+		status  int // of an error
+	}{
+		{name: "GET", mode: answer.Enforce, line: "GET /m", events: []string{"GET /m", "answer 200"}, outcome: answer.Read},
+		{name: "OPTIONS", mode: answer.Enforce, line: "OPTIONS /m", fields: []string{"If-Match: *"}, events: []string{"OPTIONS /m", "answer 204"}, outcome: answer.Bypassed},
+		{name: "an upgrade", mode: answer.Enforce, line: "GET /m", fields: []string{"Upgrade: websocket"}, events: []string{"GET /m", "answer 200"}, outcome: answer.Bypassed},
+		{name: "an outer handler looks after it", mode: answer.Enforce, line: "PUT /m", outer: true, fields: []string{`If-Match: "stale"`}, events: []string{"PUT /m", "answer 204"}, outcome: answer.Bypassed},
+		{name: "too many conditions", mode: answer.Enforce, line: "PUT /m", fields: []string{tooMany}, events: []string{"answer 431"}, outcome: answer.Unverifiable},
+		{name: "too many conditions on a read", mode: answer.Enforce, line: "GET /m", fields: []string{tooMany}, events: []string{"answer 431"}, outcome: answer.Unverifiable},
+		{name: "too many conditions on a read, in mode report", mode: answer.ReportOnly, line: "GET /m", fields: []string{tooMany}, events: []string{"GET /m", "answer 200"}, outcome: answer.Unverifiable},
+		{name: "a target without a path", mode: answer.Enforce, line: "PUT x:http://example.com/m", status: 400, outcome: "none"},
+		{name: "a target without a path, in mode report", mode: answer.ReportOnly, line: "GET x:http://example.com/m", events: []string{"GET ", "answer 200"}, outcome: answer.Read},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite()
+			s.Answers.Mode = tt.mode
+			line, opaque, isOpaque := strings.Cut(tt.line, " x:")
+			if isOpaque {
+				line += " /"
+			}
+			r := requestOf(t.Context(), line, tt.fields...)
+			if isOpaque {
+				r.URL.Scheme, r.URL.Opaque, r.URL.Path = "x", opaque, ""
+			}
+			if tt.outer {
+				caddyhttp.SetVar(r.Context(), "preconditions.resources", []string{"/m"})
+			}
+			_, err := s.serve(r)
+			expectEvents(t, s.take(), tt.events)
+			if he, _ := errors.AsType[caddyhttp.HandlerError](err); he.StatusCode != tt.status {
+				t.Errorf("got %v", err)
+			}
+			if got := outcome(r); got != string(tt.outcome) {
+				t.Errorf("the outcome is %s, want %s", got, tt.outcome)
+			}
+		})
+	}
+}
+
+// closed is a store that can't be opened again.
+type closed struct{}
+
+func (closed) Enter() (*storeshare.Share, func(), error) {
+	return nil, nil, errors.New("closed")
+}
+
+// Without a share of the store, nothing is forwarded unguarded.
+func TestNoShare(t *testing.T) {
+	s := newSite()
+	gateway := *s.Gateway
+	gateway.Store = closed{}
+	err := gateway.ServeHTTP(&client{events: s.events}, requestOf(t.Context(), "PUT /m", "If-Match: *"), s.next())
+	if he, _ := errors.AsType[caddyhttp.HandlerError](err); he.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("got %v", err)
+	}
+	expectEvents(t, s.take(), nil)
+}
+
+// Nested handlers are told of a resource, and of one that it guards, and pass
+// requests for these through. They look after every other.
+func TestNested(t *testing.T) {
+	s := newSite()
+	s.guards(t, "/m", "/guarded")
+	request := resource.NewRequest(requestOf(t.Context(), "POST /m", "If-Match: *"))
+	own := s.Namer.Own(request)
+	if protectedOutside(request, own) {
+		t.Error("the outermost handler is nested")
+	}
+	announce(request, own)
+	s.newExchange(s.share, nil, request, own, s.next())
+	for _, tt := range []struct {
+		key  string
+		want bool
+	}{{"/m", true}, {"/guarded", true}, {"/third", false}} {
+		if got := protectedOutside(request, resource.Subject{Key: tt.key}); got != tt.want {
+			t.Errorf("%s: %v", tt.key, got)
+		}
+	}
+	other := resource.NewRequest(requestOf(t.Context(), "POST /m", "If-Match: *"))
+	if protectedOutside(other, own) {
+		t.Error("a different request was told")
+	}
+}
+
+// A backend that may not know a tag gets no condition on it, and no Range that
+// depends on one. With its own tags it may spare itself the content.
+func TestForwardedFields(t *testing.T) {
+	none := []string(nil)
+	for _, tt := range []struct {
+		name   string
+		line   string
+		fields []string
+		own    bool     // whether the known tag is the backend's
+		gone   []string // besides Accept-Encoding, which is always identity
+		ranges bool
+	}{
+		{"no condition", "GET /m", none, false, nil, false},
+		{"If-Match", "GET /m", []string{`If-Match: "a"`}, true, []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range", "If-Range"}, false},
+		{"If-None-Match with a tag of the handler", "GET /m", []string{`If-None-Match: "a"`}, false, []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range", "If-Range"}, false},
+		{"If-None-Match with a tag of the backend", "GET /m", []string{`If-None-Match: "a"`}, true, []string{"If-Modified-Since", "Range", "If-Range"}, false},
+		{"If-Modified-Since", "GET /m", []string{"If-Modified-Since: x"}, false, []string{"Range", "If-Range"}, false},
+		{"Range", "GET /m", []string{"Range: bytes=0-1"}, false, nil, false},
+		{"Range with a condition", "GET /m", []string{"Range: bytes=0-1", "If-Modified-Since: x"}, false, []string{"Range", "If-Range"}, true},
+		{"If-Range with a tag of the handler", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, false, []string{"Range", "If-Range"}, true},
+		{"If-Range with a tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, true, nil, false},
+		{"If-Range with a marked tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a-gzip"`}, true, []string{"Range", "If-Range"}, true},
+		{"HEAD with a Range", "HEAD /m", []string{"Range: bytes=0-1"}, false, []string{"Range", "If-Range"}, false},
+	} {
+		s := newSite()
+		x, _ := s.exchangeOf(requestOf(t.Context(), tt.line, tt.fields...))
+		rd := &reading{exchange: x, known: etagcache.Stored{Observed: present("a")}}
+		rd.known.Own = tt.own
+		want := map[string][]string{"Accept-Encoding": {"identity"}}
+		for _, name := range tt.gone {
+			want[name] = nil
+		}
+		if got := rd.forwardedFields(); !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%s: %v, want %v", tt.name, got, want)
+		}
+		if (rd.ranges != nil) != tt.ranges {
+			t.Errorf("%s: parts %q", tt.name, rd.ranges)
+		}
+	}
+	s := newSite()
+	x, _ := s.exchangeOf(requestOf(t.Context(), "GET /m", `If-Match: "a"`, "Signature-Input: x"))
+	if got := (&reading{exchange: x}).forwardedFields(); got != nil {
+		t.Errorf("a signed request is changed: %v", got)
+	}
+}
+
+// A mark that was added to a tag on its way to the client shows in If-Range.
+func TestMarked(t *testing.T) {
+	for _, tt := range []struct {
+		lines []string
+		want  bool
+	}{
+		{[]string{`"a"`}, false},
+		{[]string{`"a-gzip"`}, true},
+		{[]string{`"a-items01234567"`}, true},
+		{[]string{`"a-items01234567-br"`}, true},
+		{[]string{`"b-gzip"`}, false},
+		{[]string{`W/"a-gzip"`}, false},
+		{[]string{`"a-gzip"`, `"a-gzip"`}, false},
+		{[]string{"Mon, 03 Nov 2025 12:00:00 GMT"}, false},
+	} {
+		if got := marked(tt.lines, tag("a")); got != tt.want {
+			t.Errorf("%q: %v", tt.lines, got)
+		}
+	}
+}
+
+// A 304 carries the tag by which the client knows the representation. A weak tag
+// stays only for a list without the tags of its items, while the client has the
+// list with them.
+func TestTagToConfirm(t *testing.T) {
+	for _, tt := range []struct {
+		name                   string
+		matched, current, want validator.ETag
+	}{
+		{"the current tag", tag("a"), tag("a"), tag("a")},
+		{"with the mark of a coding", tag("a-gzip"), tag("a"), tag("a-gzip")},
+		{"with the mark of items", tag("a-items01234567"), tag("a"), tag("a-items01234567")},
+		{"weakened on its way", weak("a"), tag("a"), tag("a")},
+		{"weakened, with the mark of a coding", weak("a-gzip"), tag("a"), tag("a")},
+		{"weakened, with the mark of items", weak("a-items01234567"), tag("a"), weak("a-items01234567")},
+		{"weakened, with both marks", weak("a-items01234567-gzip"), tag("a"), weak("a-items01234567-gzip")},
+		{"any tag", validator.ETag{}, tag("a"), tag("a")},
+		{"no tag", validator.ETag{}, validator.ETag{}, validator.ETag{}},
+	} {
+		if got := tagToConfirm(tt.matched, tt.current); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Parts are cut out of a whole representation only, with a tag that the client may
+// combine them under (RFC 9110, sections 13.1.1, 13.2.2 and 14.2).
+func TestCut(t *testing.T) {
+	const content = "0123456789"
+	for _, tt := range []struct {
+		name    string
+		status  int
+		ranges  []string
+		content string
+		r       validator.Representation
+		matched validator.ETag
+		ifRange string
+		parts   int // below zero if the response stays whole
+	}{
+		{"one part", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", 1},
+		{"two parts", 200, []string{"bytes=0-1,8-"}, content, present("a").Representation, validator.ETag{}, "", 2},
+		{"none that can be satisfied", 200, []string{"bytes=10-"}, content, present("a").Representation, validator.ETag{}, "", 0},
+		{"malformed", 200, []string{"bytes=x"}, content, present("a").Representation, validator.ETag{}, "", -1},
+		{"none asked for", 200, nil, content, present("a").Representation, validator.ETag{}, "", -1},
+		{"not a whole", 206, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", -1},
+		{"an error", 404, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", -1},
+		{"the content isn't at hand", 200, []string{"bytes=0-1"}, "", present("a").Representation, validator.ETag{}, "", -1},
+		{"no tag", 200, []string{"bytes=0-1"}, content, validator.Representation{State: validator.Present}, validator.ETag{}, "", -1},
+		{"If-Match with the tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, tag("a"), "", 1},
+		{"If-Match with a marked tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, tag("a-gzip"), "", -1},
+		{"If-Range with the tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, `"a"`, 1},
+		{"If-Range with a different tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, `"b"`, -1},
+	} {
+		var fields []string
+		if tt.ifRange != "" {
+			fields = append(fields, "If-Range: "+tt.ifRange)
+		}
+		x, _ := newSite().exchangeOf(requestOf(t.Context(), "GET /m", fields...))
+		rd := &reading{exchange: x, ranges: tt.ranges}
+		var content []byte
+		if tt.content != "" {
+			content = []byte(tt.content)
+		}
+		parts, ok := rd.cut(tt.status, tt.r, tt.matched, content)
+		if ok != (tt.parts >= 0) || ok && len(parts) != tt.parts {
+			t.Errorf("%s: %v, %v", tt.name, ok, parts)
+		}
+	}
+}
+
+// A read is answered for what its response shows: as it is, with 304, or with 412
+// (RFC 9110, section 13.2.2). In mode report it never gets a 412.
+func TestRead(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		mode    answer.Mode
+		field   string
+		status  int
+		outcome answer.Outcome
+	}{
+		{"no condition", answer.Enforce, "X-None: x", 200, answer.Read},
+		{"If-None-Match with the tag", answer.Enforce, "If-None-Match: CURRENT", 304, answer.Unmodified},
+		{"If-None-Match with a different tag", answer.Enforce, `If-None-Match: "b"`, 200, answer.Read},
+		{"If-Match with the tag", answer.Enforce, "If-Match: CURRENT", 200, answer.Read},
+		{"If-Match with a different tag", answer.Enforce, `If-Match: "b"`, 412, answer.Failed},
+		{"If-Match with a different tag, in mode report", answer.ReportOnly, `If-Match: "b"`, 200, answer.Failed},
+		{"If-None-Match with the tag, in mode report", answer.ReportOnly, "If-None-Match: CURRENT", 304, answer.Unmodified},
+	} {
+		s := newSite()
+		s.Answers.Mode = tt.mode
+		known := s.tagOf(t, "/m")
+		r := requestOf(t.Context(), "GET /m", strings.Replace(tt.field, "CURRENT", known, 1))
+		w, err := s.serve(r)
+		if err != nil || w.Code != tt.status || outcome(r) != string(tt.outcome) {
+			t.Errorf("%s: %v, status %d, outcome %s", tt.name, err, w.Code, outcome(r))
+		}
+		if tt.status < 400 && w.Header().Get("Etag") != known {
+			t.Errorf("%s: the tag is %s, want %s", tt.name, w.Header().Get("Etag"), known)
+		}
+		if (tt.status == 200) != (w.Body.String() == "content") {
+			t.Errorf("%s: the content is %q", tt.name, w.Body)
+		}
+		expectEvents(t, s.take(), []string{"GET /m", "answer " + strconv.Itoa(tt.status)})
+	}
+}
+
+// What a read saw isn't stored if it may be over: while a write is in flight, or
+// once the epoch has moved.
+func TestReadDuringWrite(t *testing.T) {
+	s := newSite()
+	known := func() validator.State {
+		x, _ := s.exchangeOf(requestOf(t.Context(), "GET /m"))
+		view, err := x.reader.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return view.Stored().State
+	}
+	inner := s.origin
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.share.Invalidate(t.Context(), "/m", s.Terms); err != nil {
+			t.Error(err)
+		}
+		return inner(w, r)
+	}
+	s.tagOf(t, "/m")
+	if got := known(); got != validator.Unknown {
+		t.Errorf("the epoch has moved: %s", got)
+	}
+	s.origin = inner
+	grant, _, err := s.share.Pass(t.Context(), "/m", s.Terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.tagOf(t, "/m")
+	if err := s.share.Settle(t.Context(), grant, etagcache.Settlement{}, s.Terms); err != nil {
+		t.Fatal(err)
+	}
+	if got := known(); got != validator.Unknown {
+		t.Errorf("a write was in flight: %s", got)
+	}
+	s.tagOf(t, "/m")
+	if got := known(); got != validator.Present {
+		t.Errorf("nothing was in the way: %s", got)
+	}
+}
+
+// An item that isn't where its list says it is gets no tag.
+func TestHasDots(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/a/b": false, "/a/./b": true, "/a/../b": true, "/a/..": true, "/a/.": true, "/.a/b..": false, "/...": false, "": false,
+	} {
+		if got := hasDots(path); got != want {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+}
+
+// A response without a strong tag keeps a weak one, and a read may be compared with
+// that (RFC 9110, section 13.1.2).
+func TestWithWeakTag(t *testing.T) {
+	none := validator.Representation{State: validator.Present}
+	for _, tt := range []struct {
+		name string
+		r    validator.Representation
+		etag string
+		want validator.ETag
+	}{
+		{"weak", none, `W/"a"`, weak("a")},
+		{"strong", none, `"a"`, validator.ETag{}},
+		{"none", none, "", validator.ETag{}},
+		{"malformed", none, "W/a", validator.ETag{}},
+		{"weak beside a strong one", present("b").Representation, `W/"a"`, tag("b")},
+	} {
+		h := http.Header{}
+		if tt.etag != "" {
+			h.Set("ETag", tt.etag)
+		}
+		if got := withWeakTag(tt.r, h); got.ETag != tt.want {
+			t.Errorf("%s: %s", tt.name, got.ETag)
+		}
+	}
+}

@@ -1,0 +1,401 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/hold"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+func unavailable(call string) func(string) error {
+	return func(got string) error {
+		if strings.HasPrefix(got, call) {
+			return etagcache.ErrUnavailable
+		}
+		return nil
+	}
+}
+
+// Whatever is decided about a write, what it took is given back once, before the
+// client is answered; and the backend gets only what was decided to be forwarded.
+func TestDecisions(t *testing.T) {
+	const current = `If-Match: CURRENT` // stands for the current tag
+	verify := func(_ *testing.T, s *site) { s.Verify.Passing = true }
+	for _, tt := range []struct {
+		name    string
+		prepare func(*testing.T, *site) // after the resource was read once
+		fields  []string
+		events  []string
+		status  int // of the answer, or of the error if that is below zero
+		outcome answer.Outcome
+	}{
+		// Forward.
+		{"the condition holds", nil, []string{current}, []string{"claim /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"and is verified at the origin", verify, []string{current}, []string{"claim /m", "GET /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"what is known is older than it may be", func(_ *testing.T, s *site) { s.Verify = Verification{true, false, time.Hour}; time.Sleep(time.Hour) }, []string{current}, []string{"claim /m", "GET /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"what is known is young enough", func(_ *testing.T, s *site) {
+			s.Verify = Verification{true, false, time.Hour}
+			time.Sleep(time.Hour - 1)
+		}, []string{current}, []string{"claim /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"nothing is known", func(t *testing.T, s *site) {
+			if err := s.share.InvalidateAll(t.Context(), s.Terms); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{current}, []string{"claim /m", "GET /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"others are changed", func(t *testing.T, s *site) { s.affects(t, "/m", "/a", "/z/**") }, []string{current}, []string{"pass /a", "claim /m", "pass /z", "claim lock /z", "pass age /z", "PUT /m", "settle age /z", "settle lock /z", "settle /z", "settle /a", "settle /m", "answer 204"}, 204, answer.Passed},
+		{"the backend refuses", func(_ *testing.T, s *site) { s.origin = answering("content", 409) }, []string{current}, []string{"claim /m", "PUT /m", "settle /m", "answer 409"}, 409, answer.Passed},
+		{"no condition", nil, nil, []string{"pass /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Unconditional},
+		{"no condition, forwarded at once", func(_ *testing.T, s *site) { s.ForwardUnconditional = true }, nil, []string{"invalidate /m", "PUT /m", "invalidate /m", "answer 204"}, 204, answer.Unconditional},
+
+		// Refuted.
+		{"what is known refutes the condition", nil, []string{`If-Match: "stale"`}, []string{"answer 412"}, 412, answer.Failed},
+		{"the origin is asked before a refusal", func(_ *testing.T, s *site) { s.Verify = Verification{Passing: true, Refused: true} }, []string{`If-Match: "stale"`}, []string{"claim /m", "GET /m", "settle /m", "answer 412"}, 412, answer.Failed},
+		{"the origin refutes the condition", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = answering("changed", 204) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 412"}, 412, answer.Failed},
+		{"no state can satisfy the condition", unasked, []string{`If-Match:`}, []string{"answer 412"}, 412, answer.Failed},
+
+		// Refuse.
+		{"a condition is required", func(_ *testing.T, s *site) { s.Require = []string{"PUT"} }, nil, []string{"answer 428"}, 428, answer.Required},
+		{"the origin can't be asked", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(502) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
+		{"the origin's answer doesn't tell", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(406) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 412"}, 412, answer.Unverifiable},
+		{"a signed request can't be verified", func(t *testing.T, s *site) {
+			if err := s.share.InvalidateAll(t.Context(), s.Terms); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 412"}, 412, answer.Unverifiable},
+		{"a different write doesn't end", func(t *testing.T, s *site) { occupy(t, s) }, []string{current}, []string{"answer 503"}, 503, answer.Conflict},
+		{"a different write doesn't end, and there is no condition", func(t *testing.T, s *site) { occupy(t, s) }, nil, []string{"answer 503"}, 503, answer.Conflict},
+		{"the claim is lost before the write is forwarded", func(_ *testing.T, s *site) {
+			s.Verify.Passing = true
+			s.store.fail = func(call string) error {
+				if call == "renew /m" {
+					return etagcache.ErrLost
+				}
+				return nil
+			}
+			s.origin = slowly(s.origin)
+		}, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
+
+		// Relay.
+		{"the origin wants to know who asks", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(401) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 401"}, 401, answer.Unverifiable},
+		{"the origin forbids to read", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(403) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 403"}, 403, answer.Unverifiable},
+
+		// Without the store.
+		{"the store can't be read", func(_ *testing.T, s *site) { s.store.fail = unavailable("read") }, []string{`If-Match: "other"`}, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the store doesn't give a claim", func(_ *testing.T, s *site) { s.store.fail = unavailable("claim") }, []string{current}, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the store doesn't give a claim after a pass", func(t *testing.T, s *site) {
+			s.affects(t, "/m", "/a")
+			s.store.fail = unavailable("claim")
+		}, []string{current}, []string{"pass /a", "settle /a", "answer 503"}, 503, answer.Unavailable},
+		{"the store doesn't give a pass after the claim", func(t *testing.T, s *site) {
+			s.affects(t, "/m", "/z")
+			s.store.fail = unavailable("pass")
+		}, []string{current}, []string{"claim /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
+		{"the store doesn't move a subtree epoch", func(t *testing.T, s *site) {
+			s.affects(t, "/m", "/z/**")
+			s.store.fail = unavailable("pass age /z")
+		}, []string{current}, []string{"claim /m", "pass /z", "claim lock /z", "settle lock /z", "settle /z", "settle /m", "answer 503"}, 503, answer.Unavailable},
+		{"the store is away, and the write is forwarded", func(_ *testing.T, s *site) {
+			s.StoreDown.ForwardConditional = true
+			s.store.fail = unavailable("")
+		}, []string{current}, []string{"GET /m", "PUT /m", "answer 204"}, 204, answer.Passed},
+		{"the store is away, and the origin refutes the condition", func(_ *testing.T, s *site) {
+			s.StoreDown.ForwardConditional = true
+			s.store.fail = unavailable("")
+		}, []string{`If-Match: "stale"`}, []string{"GET /m", "answer 412"}, 412, answer.Failed},
+		{"the store is away, and there is no condition", func(_ *testing.T, s *site) { s.store.fail = unavailable("") }, nil, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the store is away, there is no condition, and the write is forwarded", func(_ *testing.T, s *site) {
+			s.StoreDown.ForwardUnconditional = true
+			s.store.fail = unavailable("")
+		}, nil, []string{"PUT /m", "answer 204"}, 204, answer.Unconditional},
+		{"the store can't be told of what is forwarded at once", func(_ *testing.T, s *site) {
+			s.ForwardUnconditional = true
+			s.store.fail = unavailable("invalidate")
+		}, nil, []string{"answer 503"}, 503, answer.Unavailable},
+
+		// The client is gone.
+		{"the client goes away while the origin is asked", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = goneDuring(s.origin, "GET") }, []string{current}, []string{"claim /m", "GET /m", "settle /m"}, -499, ""},
+		{"the client goes away while the backend works", func(_ *testing.T, s *site) { s.origin = goneDuring(s.origin, "PUT") }, []string{current}, []string{"claim /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite()
+				known := s.tagOf(t, "/m")
+				ctx, cancel := context.WithCancel(context.WithValue(t.Context(), leaving{}, new(func())))
+				defer cancel()
+				*ctx.Value(leaving{}).(*func()) = cancel
+				if tt.prepare != nil {
+					tt.prepare(t, s)
+				}
+				s.take()
+				var fields []string
+				for _, field := range tt.fields {
+					fields = append(fields, strings.Replace(field, "CURRENT", known, 1))
+				}
+				r := requestOf(ctx, "PUT /m", fields...)
+				w, err := s.serve(r)
+				list := s.take()
+				expectEvents(t, list, tt.events)
+				releasedBeforeAnswered(t, list)
+				if tt.status < 0 {
+					he, _ := errors.AsType[caddyhttp.HandlerError](err)
+					if he.StatusCode != -tt.status {
+						t.Errorf("got %v", err)
+					}
+					return
+				}
+				if err != nil || w.Code != tt.status {
+					t.Errorf("%v, status %d, want %d", err, w.Code, tt.status)
+				}
+				if got := outcome(r); got != string(tt.outcome) {
+					t.Errorf("the outcome is %s, want %s", got, tt.outcome)
+				}
+			})
+		})
+	}
+}
+
+// unasked fails every call of the store: none is needed.
+func unasked(_ *testing.T, s *site) { s.store.fail = unavailable("") }
+
+// occupy starts a write of /m that lasts longer than anybody waits.
+func occupy(t *testing.T, s *site) {
+	entry, err := s.share.Read(t.Context(), "/m", s.Terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.store.Store.Claim(t.Context(), "/m", entry.Epoch, s.Terms); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slowly makes an origin take a while for a GET.
+func slowly(origin func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodGet {
+			time.Sleep(20 * time.Second) // a third of the lease
+		}
+		return origin(w, r)
+	}
+}
+
+// leaving is the key of what makes the client of a request go away.
+type leaving struct{}
+
+// goneDuring makes the client go away while a request of this method is served.
+func goneDuring(origin func(http.ResponseWriter, *http.Request) error, method string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == method {
+			(*r.Context().Value(leaving{}).(*func()))()
+		}
+		return origin(w, r)
+	}
+}
+
+// A claim that is lost while the backend works cuts the write off. If nobody knows
+// what became of it, the client is told so.
+func TestLostWhileForwarded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite()
+		known := s.tagOf(t, "/m")
+		s.store.fail = func(call string) error {
+			if call == "renew /m" {
+				return etagcache.ErrLost
+			}
+			return nil
+		}
+		s.origin = func(_ http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			return caddyhttp.Error(http.StatusBadGateway, context.Cause(r.Context()))
+		}
+		begun := time.Now()
+		r := requestOf(t.Context(), "PUT /m", "If-Match: "+known)
+		w, err := s.serve(r)
+		if err != nil || w.Code != 503 || !strings.Contains(w.Body.String(), "nobody knows") || outcome(r) != string(answer.Unavailable) {
+			t.Errorf("%v, status %d, outcome %s: %s", err, w.Code, outcome(r), w.Body)
+		}
+		if took := time.Since(begun); took > s.Terms.Lease {
+			t.Errorf("cut off after %s", took)
+		}
+	})
+}
+
+// What the origin shows under the claim is stored, also if the write isn't
+// forwarded.
+func TestRefusalStoresWhatWasSeen(t *testing.T) {
+	s := newSite()
+	s.Verify.Passing = true
+	if w, err := s.serve(requestOf(t.Context(), "PUT /m", `If-Match: "stale"`)); err != nil || w.Code != 412 {
+		t.Fatalf("%v, status %d", err, w.Code)
+	}
+	s.take()
+	if w, err := s.serve(requestOf(t.Context(), "PUT /m", `If-Match: "stale"`)); err != nil || w.Code != 412 {
+		t.Fatalf("%v, status %d", err, w.Code)
+	}
+	expectEvents(t, s.take(), []string{"answer 412"})
+}
+
+// The refusal that the origin gave to a probe reaches the client as it is, without
+// validators and framing: these are not about the write.
+func TestRelay(t *testing.T) {
+	s := newSite()
+	s.origin = refusing(401, `WWW-Authenticate: Basic realm="x"`, "WWW-Authenticate: Bearer", `ETag: "x"`,
+		"Last-Modified: Mon, 03 Nov 2025 12:00:00 GMT", "Content-Type: text/plain", "Content-Length: 22", "Connection: close")
+	w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: *"))
+	if err != nil || w.Code != 401 || w.Body.String() != "the origin's own words" {
+		t.Errorf("%v, status %d: %s", err, w.Code, w.Body)
+	}
+	h := w.Header()
+	if len(h["Www-Authenticate"]) != 2 || h.Get("Content-Type") != "text/plain" {
+		t.Errorf("header %v", h)
+	}
+	for _, name := range []string{"Etag", "Last-Modified", "Content-Length", "Connection"} {
+		if h[name] != nil {
+			t.Errorf("%s: %q", name, h[name])
+		}
+	}
+}
+
+// An If-Unmodified-Since of a resource without a date must be ignored (RFC 9110,
+// section 13.1.4). Then the write has no condition, and may need one.
+func TestIgnoredDate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		require []string
+		events  []string
+		outcome answer.Outcome
+	}{
+		"isn't required": {nil, []string{"claim /m", "GET /m", "PUT /m", "settle /m", "answer 204"}, answer.Unconditional},
+		"is required":    {[]string{"PUT"}, []string{"claim /m", "GET /m", "settle /m", "answer 428"}, answer.Required},
+	} {
+		s := newSite()
+		s.Deriver.Sources = []proxyhooks.Source{{Kind: proxyhooks.SourceUpstream}} // which shows no tag
+		s.Require = tt.require
+		r := requestOf(t.Context(), "PUT /m", "If-Unmodified-Since: Mon, 03 Nov 2025 12:00:00 GMT")
+		if _, err := s.serve(r); err != nil {
+			t.Error(err)
+		}
+		expectEvents(t, s.take(), tt.events)
+		if got := outcome(r); got != string(tt.outcome) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// Who gets no claim or pass: the client is gone, another write is in the way, or
+// the store is.
+func TestNotAcquired(t *testing.T) {
+	s := newSite()
+	for _, tt := range []struct {
+		err     error
+		kind    kind
+		outcome answer.Outcome
+	}{
+		{context.DeadlineExceeded, refuse, answer.Conflict},
+		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), refuse, answer.Conflict},
+		{storeshare.ErrQueueFull, refuse, answer.Conflict},
+		{hold.ErrKeepsChanging, refuse, answer.Conflict},
+		{etagcache.ErrUnavailable, withoutStore, ""},
+		{errors.New("anything else"), withoutStore, ""},
+	} {
+		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
+		if d := x.decideOnError(tt.err); d.kind != tt.kind || d.refusal.Outcome != tt.outcome {
+			t.Errorf("%v: %d, %s", tt.err, d.kind, d.refusal.Outcome)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		x, _ = s.exchangeOf(requestOf(ctx, "PUT /m"))
+		if d := x.decideOnError(tt.err); d.kind != clientGone {
+			t.Errorf("%v, and the client is gone: %d", tt.err, d.kind)
+		}
+	}
+}
+
+// What a probe leaves undecided: the origin can't be asked, wants to know who asks,
+// or doesn't show the resource.
+func TestNotProbed(t *testing.T) {
+	s := newSite()
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
+	for _, tt := range []struct {
+		probed  proxyhooks.Probed
+		kind    kind
+		outcome answer.Outcome
+	}{
+		{proxyhooks.Probed{Err: io.ErrUnexpectedEOF}, refuse, answer.Unavailable},
+		{proxyhooks.Probed{Status: 500}, refuse, answer.Unavailable},
+		{proxyhooks.Probed{Status: 599}, refuse, answer.Unavailable},
+		{proxyhooks.Probed{Status: 401}, relay, ""},
+		{proxyhooks.Probed{Status: 403}, relay, ""},
+		{proxyhooks.Probed{Status: 407}, relay, ""},
+		{proxyhooks.Probed{Status: 400}, refuse, answer.Unverifiable},
+		{proxyhooks.Probed{Status: 302}, refuse, answer.Unverifiable},
+		{proxyhooks.Probed{Status: 206}, refuse, answer.Unverifiable},
+	} {
+		d := x.notProbed(tt.probed, validator.IfMatch)
+		if d.kind != tt.kind || d.refusal.Outcome != tt.outcome {
+			t.Errorf("%+v: %d, %s", tt.probed, d.kind, d.refusal.Outcome)
+		}
+		if tt.outcome == answer.Unverifiable && d.refusal.Condition != validator.IfMatch {
+			t.Errorf("%+v: the condition is %s", tt.probed, d.refusal.Condition)
+		}
+	}
+}
+
+// Why the content can't be read decides what the chain is told.
+func TestContentError(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		status int
+	}{
+		{caddyhttp.Error(http.StatusTeapot, io.EOF), 418},
+		{fmt.Errorf("wrapped: %w", caddyhttp.Error(http.StatusTeapot, io.EOF)), 418},
+		{fmt.Errorf("%w: no space", proxyhooks.ErrSpool), 500},
+		{fmt.Errorf("%w: %w", proxyhooks.ErrSpool, io.ErrUnexpectedEOF), 500},
+		{&http.MaxBytesError{Limit: 1}, 413},
+		{fmt.Errorf("wrapped: %w", &http.MaxBytesError{Limit: 1}), 413},
+		{io.ErrUnexpectedEOF, 499},
+		{context.Canceled, 499},
+		{errors.New("malformed chunked encoding"), 400},
+	} {
+		err := contentError(tt.err)
+		he, ok := errors.AsType[caddyhttp.HandlerError](err)
+		if !ok || he.StatusCode != tt.status || !errors.Is(err, tt.err) && he.StatusCode != 418 {
+			t.Errorf("%v: %v", tt.err, err)
+		}
+	}
+}
+
+// A validator is confirmed once it is as old as it may be, and stored again at half
+// that age, to be young enough when a write comes.
+func TestVerification(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		v             Verification
+		age           time.Duration
+		needed, stale bool
+	}{
+		{"never", Verification{}, time.Hour, false, false},
+		{"passing, new", Verification{Passing: true}, 0, true, false},
+		{"passing, old", Verification{Passing: true}, time.Hour, true, false},
+		{"younger", Verification{Passing: true, FreshFor: time.Minute}, 30 * time.Second, false, false},
+		{"half as old as it may be", Verification{Passing: true, FreshFor: time.Minute}, 30*time.Second + 1, false, true},
+		{"almost as old as it may be", Verification{Passing: true, FreshFor: time.Minute}, time.Minute - 1, false, true},
+		{"as old as it may be", Verification{Passing: true, FreshFor: time.Minute}, time.Minute, true, true},
+	} {
+		if needed, stale := tt.v.needed(tt.age), tt.v.stale(tt.age); needed != tt.needed || stale != tt.stale {
+			t.Errorf("%s: needed: %v, stale: %v", tt.name, needed, stale)
+		}
+	}
+}
