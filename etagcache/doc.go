@@ -44,8 +44,8 @@
 // Spent are the stored variants that a write has or may have replaced: when Settle
 // drops them, when a lease expires, from the beginning of a Pass, and when somebody
 // reports a change with Invalidate and its like. Further states can be named in
-// Spend and Settle. A state that is spent while a write is in flight stays spent
-// until the lag after its end. What only a read seems to change is not spent: nobody
+// Spend and Settle. What becomes spent while a write is in flight stays spent until
+// the lag after its end. What only a read seems to change is not spent: nobody
 // knows which of two states that reads have shown is the older one. Nor is what a
 // different Vary drops, which says nothing about states, nor a variant that makes
 // room for others, which is still the present.

@@ -622,13 +622,13 @@ var spentRules = []rule{
 	}},
 
 	{"a doubt can be announced", func(g *gateways) {
-		any := []string{etagcache.AnyState}
+		anyState := []string{etagcache.AnyState}
 		grant, _ := g.claim(lagging)
-		g.check("spend", g.a.Spend(g.ctx, grant, any, lagging), nil)
+		g.check("spend", g.a.Spend(g.ctx, grant, anyState, lagging), nil)
 		g.settle(grant, etagcache.Settlement{Unchanged: true}, nil)
 		g.nothingSpent(g.read())
 		grant, _ = g.claim(lagging)
-		g.settle(grant, etagcache.Settlement{Replaced: any, Observation: observed("v", "1")}, nil)
+		g.settle(grant, etagcache.Settlement{Replaced: anyState, Observation: observed("v", "1")}, nil)
 		e := g.read()
 		g.knows(e)
 		if e.Doubt <= lagging.Lag/2 || e.Doubt > lagging.Lag+time.Millisecond || e.Spent != nil {
