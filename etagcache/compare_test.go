@@ -17,7 +17,7 @@ import (
 
 // The same calls have the same effect on both stores. In every fourth run, the
 // gateways don't agree on the lag.
-func TestMemoryAndRedisAgree(t *testing.T) {
+func TestStoresAgree(t *testing.T) {
 	var refused, spent, doubts int
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

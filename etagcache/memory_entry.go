@@ -171,7 +171,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	lag := max(e.lag, t.Lag)
 	until := now.Add(lag)
 	e.release(g.Token)
-	alone := e.epoch == g.Token && len(e.leases) == 0
+	alone := e.epoch == g.Token
 	switch {
 	case len(e.leases) > 0:
 	case alone && s.Unchanged:

@@ -89,7 +89,7 @@ func TestMemoryKeepsEntriesWithSpentStates(t *testing.T) {
 			}
 		}
 		m.SetMaxEntries(1)
-		time.Sleep(lagging.Lag - 1)
+		time.Sleep(lagging.Lag - time.Nanosecond)
 		for i := range 10 {
 			epochOf(t, m, fmt.Sprint("more", i))
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -28,6 +29,38 @@ func TestMiniredis(t *testing.T) {
 			return open(), open()
 		},
 	}.Run(t)
+}
+
+// The clock of the scripts has milliseconds. They make no state spent for less than
+// the lag.
+func TestMiniredisRoundsTheLagUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, open := openMiniredis(t)
+		store := open()
+		lagging := day
+		lagging.Lag = time.Second
+		o := observation("")
+		e, err := store.Read(t.Context(), "k", lagging)
+		same(t, err, nil)
+		if e.Doubt == 0 {
+			t.Fatal("there is no doubt")
+		}
+		time.Sleep(lagging.Lag + 999*time.Microsecond)
+		for range 3 {
+			grant, _ := claim(t, store, "k")
+			same(t, store.Settle(t.Context(), grant, etagcache.Settlement{Replaced: []string{o.Identity()}}, lagging), nil)
+			time.Sleep(lagging.Lag - time.Microsecond)
+			e, err := store.Read(t.Context(), "k", lagging)
+			same(t, err, nil)
+			if !e.IsSpent(o.Observed) {
+				t.Fatalf("got %+v", e)
+			}
+			time.Sleep(time.Millisecond + time.Microsecond)
+			if e, err = store.Read(t.Context(), "k", lagging); err != nil || e.Spent != nil || e.Doubt != 0 {
+				t.Fatalf("got %+v, %v", e, err)
+			}
+		}
+	})
 }
 
 // openMiniredis starts a simulated Redis, and returns what opens a store there.

@@ -16,7 +16,7 @@ if not leases[name] then
 end
 release(name)
 -- The grant's token was the epoch that began with it.
-local alone = entry.e == string.sub(name, 3) and not next(leases)
+local alone = entry.e == string.sub(name, 3)
 if next(spent) and not next(leases) then
   spending().let_go(alone and not changed and 0 or now + lag)
 end

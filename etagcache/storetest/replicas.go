@@ -16,9 +16,9 @@ import (
 // the past for up to the lag. What the holders of claims learn must be the present
 // all the same.
 func replicas(g *gateways) {
-	const workers, rounds = 12, 80
+	const workers, rounds = 16, 100
 	g.terms = brief
-	resources := make([]*replicated, 3)
+	resources := make([]*replicated, 4)
 	for i := range resources {
 		resources[i] = &replicated{gateways: g, key: fmt.Sprintf("%s&%d", key, i)}
 	}
@@ -61,7 +61,7 @@ func replicas(g *gateways) {
 }
 
 // replicated is a resource with replicas. Every write tells the store what it
-// replaced. The same states come back after a while.
+// replaced, unless the store knows. The same states come back after a while.
 type replicated struct {
 	*gateways
 	key string
@@ -82,7 +82,7 @@ type pastState struct {
 func (r *replicated) pause() { time.Sleep(rand.N(2 * time.Millisecond)) }
 
 func (r *replicated) state(version int) etagcache.Observation {
-	return tagged("v", strconv.Itoa(version%20))
+	return tagged("v", strconv.Itoa(version%40))
 }
 
 // present returns the present state.
@@ -124,8 +124,8 @@ func (r *replicated) get(store etagcache.Store) error {
 	}
 	r.pause()
 	shown := r.show()
-	if rand.N(10) == 0 {
-		time.Sleep(brief.Lag)
+	if rand.N(8) == 0 {
+		time.Sleep(rand.N(2 * brief.Lag))
 	}
 	err = store.Observe(r.ctx, r.key, before, shown, brief)
 	switch {
@@ -173,6 +173,9 @@ func (r *replicated) put(store etagcache.Store) error {
 	if !s.Unchanged {
 		s.Replaced = r.write()
 		s.Proven = rand.N(3) == 0
+		if _, known := e.Variants["v"]; known && rand.N(2) == 0 {
+			s.Replaced = nil
+		}
 	}
 	r.pause()
 	switch o := r.show(); {
@@ -194,6 +197,9 @@ func (r *replicated) post(store etagcache.Store) error {
 			r.pause()
 			if !s.Unchanged {
 				s.Replaced = r.write()
+				if e.Spent[s.Replaced[0]] > 2*brief.Lag && rand.N(2) == 0 {
+					s.Replaced = nil // a pass that has not ended yet has dropped it
+				}
 			}
 			r.pause()
 			return store.Settle(r.ctx, grant, s, brief)
@@ -209,12 +215,14 @@ func (r *replicated) post(store etagcache.Store) error {
 
 // vanish changes the resource without telling the store about the end of the write.
 func (r *replicated) vanish(store etagcache.Store) error {
-	grant, _, err := r.claim(store)
+	grant, e, err := r.claim(store)
 	if err != nil {
 		return err
 	}
-	if err := store.Spend(r.ctx, grant, ids(r.present()), brief); err != nil {
-		return err
+	if _, known := e.Variants["v"]; !known || rand.N(2) == 0 {
+		if err := store.Spend(r.ctx, grant, ids(r.present()), brief); err != nil {
+			return err
+		}
 	}
 	r.write()
 	soon := brief

@@ -324,6 +324,22 @@ var spentRules = []rule{
 		g.spent(g.read(), tagged("v", "0"), tagged("v", "1"), tagged("v", "2"))
 	}},
 
+	{"an invalidation of all entries counts from its own time", func(g *gateways) {
+		now := func() time.Time { return g.readAt(key + "&clock").Now }
+		g.seen(tagged("v", "1"))
+		before := now()
+		g.check("invalidate all", g.a.InvalidateAll(g.ctx, lagging), nil)
+		after := now()
+		for !now().After(after.Add(5 * time.Millisecond)) {
+			time.Sleep(time.Millisecond)
+		}
+		e := g.read()
+		ends := e.Now.Add(e.Spent[tagged("v", "1").Identity()])
+		if ends.Before(before.Add(lagging.Lag)) || ends.After(after.Add(lagging.Lag+2*time.Millisecond)) {
+			g.Fatalf("spent until %v, invalidated between %v and %v", ends, before, after)
+		}
+	}},
+
 	{"a change reported during a write is spent until the lag after its end", func(g *gateways) {
 		for i, s := range []etagcache.Settlement{{}, {Unchanged: true}} {
 			o := tagged("v", fmt.Sprint(i))
@@ -603,13 +619,13 @@ var spentRules = []rule{
 	}},
 
 	{"a doubt can be announced", func(g *gateways) {
-		any := []string{etagcache.AnyState}
+		anyState := []string{etagcache.AnyState}
 		grant, _ := g.claim(lagging)
-		g.check("spend", g.a.Spend(g.ctx, grant, any, lagging), nil)
+		g.check("spend", g.a.Spend(g.ctx, grant, anyState, lagging), nil)
 		g.settle(grant, etagcache.Settlement{Unchanged: true}, nil)
 		g.nothingSpent(g.read())
 		grant, _ = g.claim(lagging)
-		g.settle(grant, etagcache.Settlement{Replaced: any, Observation: observed("v", "1")}, nil)
+		g.settle(grant, etagcache.Settlement{Replaced: anyState, Observation: observed("v", "1")}, nil)
 		e := g.read()
 		g.knows(e)
 		if e.Doubt <= lagging.Lag/2 || e.Doubt > lagging.Lag+time.Millisecond || e.Spent != nil {
