@@ -172,7 +172,7 @@ func TestUnwantedClaim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := newSpy()
 			n := newNode(store)
-			store.fail = tt.fail
+			store.failWith(tt.fail)
 			h := n.write(t)
 			claimed, err := h.AcquireClaim(t.Context(), planFor("m", changed("a"), changed("z")), n.entry(t, "m"), tt.check)
 			if claimed || !errors.Is(err, tt.err) || h.Claimed() {
@@ -185,7 +185,7 @@ func TestUnwantedClaim(t *testing.T) {
 			if n.busy(t, "a") {
 				t.Error("what was taken first is still held")
 			}
-			store.fail = nil
+			store.failWith(nil)
 			n.claim(t, planFor("m", changed("a"))).Release(nil)
 		})
 	}
@@ -198,7 +198,7 @@ func TestFailureHalfway(t *testing.T) {
 	for _, call := range []string{"pass a", "pass m", "pass z", "pass age"} {
 		store := newSpy()
 		n := newNode(store)
-		store.fail = failing(call, etagcache.ErrUnavailable)
+		store.failWith(failing(call, etagcache.ErrUnavailable))
 		h := n.write(t)
 		if err := h.AcquirePass(t.Context(), plan); !errors.Is(err, etagcache.ErrUnavailable) {
 			t.Errorf("%s: %v", call, err)

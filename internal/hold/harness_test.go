@@ -34,6 +34,13 @@ type spy struct {
 
 func newSpy() *spy { return &spy{Store: etagcache.NewMemory(0)} }
 
+// failWith replaces fail, also while leases are renewed in the background.
+func (s *spy) failWith(fail func(call string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
 func (s *spy) record(call, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
