@@ -139,6 +139,9 @@ type site struct {
 
 	// origin answers what reaches the next handler.
 	origin func(w http.ResponseWriter, r *http.Request) error
+
+	// goneAt is the call of the store at which the client goes away, if any.
+	goneAt string
 }
 
 // newSite returns a site whose origin shows "content" and answers writes with 204.

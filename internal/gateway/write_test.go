@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,19 @@ func TestDecisions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 412"}, 412, answer.Unverifiable},
+		{"the pass is lost before the write is forwarded", func(t *testing.T, s *site) {
+			s.affects(t, "/m", "/z")
+			s.Wait = time.Minute
+			s.store.fail = func(call string) error {
+				switch call {
+				case "renew /m":
+					return etagcache.ErrLost
+				case "pass /z":
+					time.Sleep(20 * time.Second)
+				}
+				return nil
+			}
+		}, nil, []string{"pass /m", "pass /z", "settle /z", "settle /m", "answer 503"}, 503, answer.Unavailable},
 		{"a different write doesn't end", func(t *testing.T, s *site) { occupy(t, s) }, []string{current}, []string{"answer 503"}, 503, answer.Conflict},
 		{"a different write doesn't end, and there is no condition", func(t *testing.T, s *site) { occupy(t, s) }, nil, []string{"answer 503"}, 503, answer.Conflict},
 		{"the claim is lost before the write is forwarded", func(_ *testing.T, s *site) {
@@ -112,6 +126,15 @@ func TestDecisions(t *testing.T) {
 			s.StoreDown.ForwardConditional = true
 			s.store.fail = unavailable("")
 		}, []string{current}, []string{"GET /m", "PUT /m", "answer 204"}, 204, answer.Passed},
+		{"the store is away, and the request is signed", func(_ *testing.T, s *site) {
+			s.StoreDown.ForwardConditional = true
+			s.store.fail = unavailable("")
+		}, []string{current, "Signature-Input: x"}, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the store is away, and the origin can't be asked", func(_ *testing.T, s *site) {
+			s.StoreDown.ForwardConditional = true
+			s.store.fail = unavailable("")
+			s.origin = refusing(401)
+		}, []string{current}, []string{"GET /m", "answer 401"}, 401, answer.Unverifiable},
 		{"the store is away, and the origin refutes the condition", func(_ *testing.T, s *site) {
 			s.StoreDown.ForwardConditional = true
 			s.store.fail = unavailable("")
@@ -127,6 +150,8 @@ func TestDecisions(t *testing.T) {
 		}, nil, []string{"answer 503"}, 503, answer.Unavailable},
 
 		// The client is gone.
+		{"the client goes away while the claim is taken", func(_ *testing.T, s *site) { s.goneAt = "claim /m" }, []string{current}, []string{"claim /m", "settle /m"}, -499, ""},
+		{"the client goes away while the pass is taken", func(_ *testing.T, s *site) { s.goneAt = "pass /m" }, nil, []string{"pass /m", "settle /m"}, -499, ""},
 		{"the client goes away while the origin is asked", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = goneDuring(s.origin, "GET") }, []string{current}, []string{"claim /m", "GET /m", "settle /m"}, -499, ""},
 		{"the client goes away while the backend works", func(_ *testing.T, s *site) { s.origin = goneDuring(s.origin, "PUT") }, []string{current}, []string{"claim /m", "PUT /m", "settle /m", "answer 204"}, 204, answer.Passed},
 	} {
@@ -139,6 +164,14 @@ func TestDecisions(t *testing.T) {
 				*ctx.Value(leaving{}).(*func()) = cancel
 				if tt.prepare != nil {
 					tt.prepare(t, s)
+				}
+				if s.goneAt != "" {
+					s.store.fail = func(call string) error {
+						if call == s.goneAt {
+							cancel()
+						}
+						return nil
+					}
 				}
 				s.take()
 				var fields []string
@@ -203,6 +236,126 @@ func goneDuring(origin func(http.ResponseWriter, *http.Request) error, method st
 		}
 		return origin(w, r)
 	}
+}
+
+// A handler that panics while the origin is asked leaves nothing held.
+func TestPanic(t *testing.T) {
+	for line, want := range map[string][]string{
+		"If-Match: *": {"claim /m", "GET /m", "settle /m"},
+		"X-None: x":   {"pass /m", "PUT /m"}, // it may have reached the backend
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite()
+			s.origin = func(http.ResponseWriter, *http.Request) error { panic("out of order") }
+			func() {
+				defer func() {
+					if p := recover(); p != "out of order" {
+						t.Errorf("%s: recovered %v", line, p)
+					}
+				}()
+				_, err := s.serve(requestOf(t.Context(), "PUT /m", line))
+				t.Errorf("%s: no panic, %v", line, err)
+			}()
+			expectEvents(t, s.take(), want)
+			time.Sleep(2 * s.Terms.Lease)
+		})
+	}
+}
+
+// While a write is in flight, what is stored is over soon: nothing is refused on
+// it. The write waits, and is then compared with what the other one led to.
+func TestWriteDuringWrite(t *testing.T) {
+	for name, tt := range map[string]struct {
+		condition string
+		status    int
+	}{
+		"the tag before it": {"CURRENT", 412},
+		"the tag after it":  {`"after"`, 204},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite()
+			known := s.tagOf(t, "/m")
+			x, _ := s.exchangeOf(requestOf(t.Context(), "GET /m"))
+			view, err := x.reader.Read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			other, _, err := s.store.Store.Claim(t.Context(), "/m", view.Entry().Epoch, s.Terms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(time.Second, func() {
+				o, _ := view.Observation(present("after"), nil)
+				_ = s.store.Store.Settle(t.Context(), other, etagcache.Settlement{Observation: &o}, s.Terms)
+			})
+			begun := time.Now()
+			w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+strings.Replace(tt.condition, "CURRENT", known, 1)))
+			if err != nil || w.Code != tt.status || time.Since(begun) != time.Second {
+				t.Errorf("%s: %v, status %d after %s", name, err, w.Code, time.Since(begun))
+			}
+		})
+	}
+}
+
+// An invalidation of a group that is complete before the claim is taken counts: the
+// origin is asked again.
+func TestGroupChangesBeforeTheClaim(t *testing.T) {
+	for name, tt := range map[string]struct {
+		invalidated string
+		want        []string
+	}{
+		"its group":         {"group cars", []string{"claim /m", "GET /m", "PUT /m", "settle /m", "answer 204"}},
+		"a different group": {"group vans", []string{"claim /m", "PUT /m", "settle /m", "answer 204"}},
+	} {
+		s := newSite()
+		inner := s.origin
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Groups", `"cars"`)
+			return inner(w, r)
+		}
+		s.tagOf(t, "/m")
+		known := s.tagOf(t, "/m") // now its group is known
+		s.store.fail = func(call string) error {
+			if call == "claim /m" {
+				return s.store.Store.Invalidate(t.Context(), tt.invalidated, s.Terms)
+			}
+			return nil
+		}
+		if _, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+known)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		expectEvents(t, s.take(), tt.want)
+	}
+}
+
+// What is forwarded while the store is away stays in the node's memory: it is busy
+// while the write is in flight, and invalidated once the store is back.
+func TestWrittenWithoutStore(t *testing.T) {
+	s := newSite()
+	s.affects(t, "/m", "/a")
+	s.StoreDown.ForwardUnconditional = true
+	s.store.fail = unavailable("")
+	inner := s.origin
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		s.store.fail = nil
+		for _, key := range []string{"/m", "/a"} {
+			if entry, err := s.share.Read(t.Context(), key, s.Terms); err != nil || entry.Busy == 0 {
+				t.Errorf("%s: %v, busy %s", key, err, entry.Busy)
+			}
+		}
+		s.take()
+		return inner(w, r)
+	}
+	if w, err := s.serve(requestOf(t.Context(), "PUT /m")); err != nil || w.Code != 204 {
+		t.Fatalf("%v, status %d", err, w.Code)
+	}
+	expectEvents(t, s.take(), []string{"answer 204"})
+	if entry, err := s.share.Read(t.Context(), "/m", s.Terms); err != nil || entry.Busy != 0 {
+		t.Errorf("%v, busy %s", err, entry.Busy)
+	}
+	list := s.take()
+	slices.Sort(list)
+	expectEvents(t, list, []string{"invalidate /a", "invalidate /m"})
 }
 
 // A claim that is lost while the backend works cuts the write off. If nobody knows
