@@ -13,7 +13,7 @@ const MaxVariants = 64
 
 // MaxSpent is the number of spent states that an entry keeps. If there are more, it
 // forgets those that would end first, and has a Doubt until they would have ended.
-const MaxSpent = 16
+const MaxSpent = 256
 
 // AnyState stands for the identities of all states. A caller that can't name what
 // its write replaces passes it to Spend or in Settlement.Replaced. The entry then

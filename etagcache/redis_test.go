@@ -155,7 +155,7 @@ func TestRedisMemoryOfSpentStates(t *testing.T) {
 		replaced = append(replaced, tag(i).Identity())
 	}
 	_, full := write(key+"2", lagging, replaced...)
-	if full > without+16*40 {
+	if full > without+40*etagcache.MaxSpent {
 		t.Errorf("%d bytes with %d spent states, %d without", full, etagcache.MaxSpent, without)
 	}
 	t.Logf("%d bytes, %d during a write, %d with %d spent states", without, duringWith, full, etagcache.MaxSpent)

@@ -110,8 +110,12 @@ const (
 
 // Past reports whether a response that shows o may show the past: the origin has
 // replicas that lag behind, or a cache answered in its place. What stands in an
-// outdated entry was replaced when a group or a subtree changed.
+// outdated entry was replaced when a group or a subtree changed. A doubt of the store
+// doesn't extend to what it knows.
 func (v View) Past(o validator.Observed) Past {
+	if stored := v.Stored(); stored.State != validator.Unknown && stored.SameValidators(o) {
+		return NotPast
+	}
 	switch {
 	case v.entry.Doubt > 0:
 		return InDoubt

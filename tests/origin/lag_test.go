@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
@@ -157,6 +158,19 @@ func TestBackToAnEarlierContent(t *testing.T) {
 		save(t, "PUT", n.First()+"/doc", "C", again, "A").Expect(t, 204)
 		b.expectNoneLost(t)
 	})
+}
+
+// A document that is written all the time stays writable: what a write proves is
+// known, however many states are spent.
+func TestManyWritesWithinTheLag(t *testing.T) {
+	b := newReplicated(0)
+	b.put("/doc", "0")
+	n := caddytest.OneNode(t, "lease 30s\nlag 30s\n", b)
+	tag := caddytest.Send(t, "GET", n.First()+"/doc", "").Expect(t, 200).Tag(t)
+	for i := range 2 * etagcache.MaxSpent {
+		tag = save(t, "PUT", n.First()+"/doc", fmt.Sprint(i+1), tag, fmt.Sprint(i)).Expect(t, 204).Tag(t)
+	}
+	b.expectNoneLost(t)
 }
 
 // Absence is a state that can be spent, too: of two who create a document, the
