@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// purgeable is a site with the admin API beside it, in front of documents that
-// can be changed around it.
+// purgeable is a site with its admin API. The test can change the site's documents
+// without going through the handler.
 type purgeable struct {
 	url, admin string
 	docs       *caddytest.Witness
@@ -32,7 +32,7 @@ func loadPurgeable(t testing.TB, options string) *purgeable {
 	return &purgeable{"http://" + address, admin, docs}
 }
 
-// anywhere is a backend that stores anything anywhere.
+// anywhere is a backend that stores any content at any path.
 func anywhere() *caddytest.Witness {
 	var contents sync.Map
 	return &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
@@ -51,15 +51,15 @@ func anywhere() *caddytest.Witness {
 	}}
 }
 
-// known has a document be known, and returns its tag.
+// known creates a document, reads it through the handler and returns its tag.
 func (p *purgeable) known(t testing.TB, path string) (tag string) {
 	t.Helper()
 	caddytest.Bypass(t, p.docs, "PUT", path, "one")
 	return caddytest.Send(t, "GET", p.url+path, "").Expect(t, 200).Tag(t)
 }
 
-// believed reports whether a tag that was known is enough to write, and the
-// origin isn't asked.
+// believed reports whether a write with this tag passes without a probe. It returns
+// false if the handler asked the origin and refused the write.
 func (p *purgeable) believed(t testing.TB, path, tag string) bool {
 	t.Helper()
 	var a caddytest.Answer
@@ -74,7 +74,8 @@ func (p *purgeable) believed(t testing.TB, path, tag string) bool {
 	return false
 }
 
-// What is named is asked for at the origin, and nothing else is.
+// After a purge, the handler asks the origin about the resources that the purge named,
+// and about no others.
 func TestPurge(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")
 	host := caddytest.Host(t)
@@ -99,7 +100,7 @@ func TestPurge(t *testing.T) {
 		{`{"urls": ["http://other.example/**"]}`, nil},
 		{`{"keys": ["` + host + `/docs/plan"]}`, paths[:1]},
 		{`{"keys": ["` + host + `/docs/plan", "` + host + `/other/*"]}`, []string{"/docs/plan", "/other/plan"}},
-		{`{"keys": ["` + host + `/DOCS/plan"]}`, nil}, // as they are
+		{`{"keys": ["` + host + `/DOCS/plan"]}`, nil}, // keys are taken literally
 		{`{"keys": ["**"]}`, paths},
 		{`{"all": true}`, paths},
 	} {
@@ -115,14 +116,14 @@ func TestPurge(t *testing.T) {
 			marked := strings.Join(tt.marked, " ") + " "
 			for _, path := range paths {
 				if got, want := !p.believed(t, path, tags[path]), strings.Contains(marked, path+" "); got != want {
-					t.Errorf("%s: marked: %v, want %v", path, got, want)
+					t.Errorf("%s: marked as changed: %v, want %v", path, got, want)
 				}
 			}
 		})
 	}
 }
 
-// A resource is marked by any of its names, and by a pattern that means one.
+// A purge reaches a resource by any of its names, and by a pattern that matches one.
 func TestPurgeOfAliases(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")
 	for _, path := range []string{"/docs/index.html", "/docs/", "/docs;a=b"} {
@@ -137,7 +138,8 @@ func TestPurgeOfAliases(t *testing.T) {
 	}
 }
 
-// So is one whose key is shortened, and it is shown by the same names.
+// The same holds for a resource whose key is shortened. The admin API also shows it
+// under each of these names.
 func TestPurgeOfLongNames(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")
 	dir := "/docs/" + strings.Repeat("x", 600)
@@ -165,7 +167,7 @@ func TestPurgeOfLongNames(t *testing.T) {
 	}
 }
 
-// The answer tells what was done in each store.
+// The answer says what was done in each store.
 func TestPurgeAnswer(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{})
 	one, two := caddytest.Address(t), caddytest.Address(t)
@@ -192,10 +194,10 @@ func TestPurgeAnswer(t *testing.T) {
 	}
 }
 
-// URLs mean what they mean with the key of each handler, and one whose key they
-// don't tell is named.
+// A purge maps a URL to keys with the key option of each handler. If the key can't be
+// computed from the URL, the error names that handler's key.
 func TestPurgeWithOtherKeys(t *testing.T) {
-	t.Run("of the URL", func(t *testing.T) {
+	t.Run("the key is made of the URL", func(t *testing.T) {
 		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey docs/{http.request.hostport}{http.request.uri}")
 		tag := p.known(t, "/docs/a")
 		caddytest.Bypass(t, p.docs, "PUT", "/docs/a", "changed")
@@ -218,7 +220,7 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 		"{http.request.uri.path}@{http.request.host}",
 		"{http.request.uri.path}?{http.request.uri.query.page}",
 	} {
-		t.Run("in which more follows the path: "+key, func(t *testing.T) {
+		t.Run("the key continues after the path: "+key, func(t *testing.T) {
 			p := loadPurgeable(t, "verify never\nwrite_etag off\nkey "+key)
 			for _, pattern := range []string{"/docs/**", "/docs/**/", "/docs/**?*"} {
 				for _, path := range []string{"/docs", "/docs/", "/docs/index.html", "/docs?page=2", "/docs/a/b?page=2"} {
@@ -237,7 +239,7 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 			}
 		})
 	}
-	t.Run("in which something of the query comes first", func(t *testing.T) {
+	t.Run("the key begins with a part of the query", func(t *testing.T) {
 		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey {http.request.uri.query.tenant}{http.request.uri.path}")
 		for _, path := range []string{"/docs?tenant=1", "/docs/a?tenant=1", "/docs/a"} {
 			tag := p.known(t, path)
@@ -248,7 +250,7 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 			}
 		}
 	})
-	t.Run("in which there are parts of the path", func(t *testing.T) {
+	t.Run("the key has a segment of the path", func(t *testing.T) {
 		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey docs/{http.request.uri.path.1}")
 		tag := p.known(t, "/docs/a")
 		a := caddytest.Purge(t, p.admin, `{"urls": ["`+p.url+`/**"]}`).Expect(t, 400)
@@ -261,7 +263,7 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 			t.Error("not marked")
 		}
 	})
-	t.Run("of more than that", func(t *testing.T) {
+	t.Run("the key has more than the URL", func(t *testing.T) {
 		p := loadPurgeable(t, "verify never\nwrite_etag off\nkey {http.request.header.X-Tenant}{http.request.local.port}{http.request.uri.path}")
 		tag := p.known(t, "/docs/a")
 		caddytest.Bypass(t, p.docs, "PUT", "/docs/a", "changed")
@@ -277,7 +279,8 @@ func TestPurgeWithOtherKeys(t *testing.T) {
 	})
 }
 
-// With the source version, nobody else could tell that there was a change.
+// A purge changes the version. With the source version, nothing else would show that a
+// document was changed past the handler.
 func TestPurgeMovesTheVersion(t *testing.T) {
 	p := loadPurgeable(t, "etag version")
 	tag := p.known(t, "/docs/a")
@@ -286,8 +289,8 @@ func TestPurgeMovesTheVersion(t *testing.T) {
 	caddytest.Send(t, "PUT", p.url+"/docs/a", "two", "If-Match", caddytest.Send(t, "GET", p.url+"/docs/a", "").Tag(t)).Expect(t, 204)
 }
 
-// A write that is under way goes on, and keeps others out; what it shows is not
-// believed, as nobody knows which came last.
+// A write in flight during a purge continues and still blocks other writes. Its result
+// isn't trusted, as either the write or the purged change may have come last.
 func TestPurgeDuringWrite(t *testing.T) {
 	for _, content := range []string{`{"urls": ["%s/docs/a"]}`, `{"urls": ["%s/docs/**"]}`, `{"all": true}`} {
 		t.Run(content, func(t *testing.T) {
@@ -310,7 +313,7 @@ func TestPurgeDuringWrite(t *testing.T) {
 	}
 }
 
-// What can't be done as it was said is refused as a whole.
+// A request with any invalid part is refused as a whole.
 func TestPurgeRefuses(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")
 	tag := p.known(t, "/docs/a")
@@ -321,15 +324,15 @@ func TestPurgeRefuses(t *testing.T) {
 		status                             int
 		says                               string
 	}{
-		{"another method", "GET", purge, "", "", 405, "must be POST"},
-		{"another method of the same kind", "PUT", purge, asJSON, `{"urls": [` + url + `]}`, 405, "must be POST"},
-		{"another method", "POST", resource, asJSON, "{}", 405, "must be GET"},
-		{"another path", "POST", "/preconditions/all", asJSON, `{"all": true}`, 404, ""},
-		{"what a form can send", "POST", purge, "text/plain", `{"urls": [` + url + `]}`, 415, "application/json"},
-		{"no JSON", "POST", purge, asJSON, `{"urls": [` + url, 400, "reading the content"},
+		{"a wrong method", "GET", purge, "", "", 405, "must be POST"},
+		{"a wrong method that also sends content", "PUT", purge, asJSON, `{"urls": [` + url + `]}`, 405, "must be POST"},
+		{"a wrong method", "POST", resource, asJSON, "{}", 405, "must be GET"},
+		{"an unknown path", "POST", "/preconditions/all", asJSON, `{"all": true}`, 404, ""},
+		{"a content type that a form can send", "POST", purge, "text/plain", `{"urls": [` + url + `]}`, 415, "application/json"},
+		{"invalid JSON", "POST", purge, asJSON, `{"urls": [` + url, 400, "reading the content"},
 		{"two values", "POST", purge, asJSON, `{"urls": [` + url + `]} {}`, 400, "one JSON object"},
-		{"another type", "POST", purge, asJSON, `{"urls": ` + url + `}`, 400, "reading the content"},
-		{"nothing", "POST", purge, asJSON, `{}`, 400, "give urls"},
+		{"a member of the wrong type", "POST", purge, asJSON, `{"urls": ` + url + `}`, 400, "reading the content"},
+		{"no URLs, keys or groups", "POST", purge, asJSON, `{}`, 400, "give urls"},
 		{"an unknown member", "POST", purge, asJSON, `{"urls": [` + url + `], "url": "x"}`, 400, "unknown field"},
 		{"an empty key", "POST", purge, asJSON, `{"urls": [` + url + `], "keys": [""]}`, 400, "a key is empty"},
 		{"a group without names", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1"}]}`, 400, "give the names of the groups of"},
@@ -342,16 +345,16 @@ func TestPurgeRefuses(t *testing.T) {
 		{"an origin with a query", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://127.0.0.1?a", "names": ["cars"]}]}`, 400, "must be an origin"},
 		{"an origin with a user", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://a@127.0.0.1", "names": ["cars"]}]}`, 400, "must be an origin"},
 		{"a pattern of origins", "POST", purge, asJSON, `{"urls": [` + url + `], "groups": [{"origin": "http://*", "names": ["cars"]}]}`, 400, "without an asterisk"},
-		{"a path", "POST", purge, asJSON, `{"urls": [` + url + `, "/docs/a"]}`, 400, "must begin with http"},
-		{"a host", "POST", purge, asJSON, `{"urls": [` + url + `, "example.com/docs/a"]}`, 400, "must begin with http"},
+		{"only a path", "POST", purge, asJSON, `{"urls": [` + url + `, "/docs/a"]}`, 400, "must begin with http"},
+		{"no scheme", "POST", purge, asJSON, `{"urls": [` + url + `, "example.com/docs/a"]}`, 400, "must begin with http"},
 		{"no host", "POST", purge, asJSON, `{"urls": [` + url + `, "http:///docs/a"]}`, 400, "must begin with http"},
-		{"another scheme", "POST", purge, asJSON, `{"urls": [` + url + `, "ftp://example.com/"]}`, 400, "must begin with http"},
-		{"a wrong escape", "POST", purge, asJSON, `{"urls": [` + url + `, "http://example.com/%zz"]}`, 400, "invalid URL escape"},
-		{"a host that no request names", "POST", purge, asJSON, `{"urls": [` + url + `, "http://exämple.com/"]}`, 400, "ASCII"},
-		{"too much", "POST", purge, asJSON, `{"urls": [` + url + `, "` + strings.Repeat("x", 1<<20) + `"]}`, 413, "too large"},
-		{"neither", "GET", resource, "", "", 400, "either url or key"},
-		{"both", "GET", resource + "?url=http://a/&key=a", "", "", 400, "either url or key"},
-		{"no URL", "GET", resource + "?url=a", "", "", 400, "must begin with http"},
+		{"an unsupported scheme", "POST", purge, asJSON, `{"urls": [` + url + `, "ftp://example.com/"]}`, 400, "must begin with http"},
+		{"an invalid escape", "POST", purge, asJSON, `{"urls": [` + url + `, "http://example.com/%zz"]}`, 400, "invalid URL escape"},
+		{"a host that no request can have", "POST", purge, asJSON, `{"urls": [` + url + `, "http://exämple.com/"]}`, 400, "ASCII"},
+		{"too much content", "POST", purge, asJSON, `{"urls": [` + url + `, "` + strings.Repeat("x", 1<<20) + `"]}`, 413, "too large"},
+		{"neither URL nor key", "GET", resource, "", "", 400, "either url or key"},
+		{"both URL and key", "GET", resource + "?url=http://a/&key=a", "", "", 400, "either url or key"},
+		{"an invalid URL", "GET", resource + "?url=a", "", "", 400, "must begin with http"},
 	} {
 		a := caddytest.Send(t, tt.method, p.admin+tt.path, tt.content, "Content-Type", tt.media)
 		if a.StatusCode != tt.status || !strings.Contains(a.Content, tt.says) {
@@ -362,15 +365,14 @@ func TestPurgeRefuses(t *testing.T) {
 		}
 	}
 	if !p.believed(t, "/docs/a", tag) {
-		t.Error("something was marked")
+		t.Error("something was invalidated")
 	}
 	admin := caddytest.LoadWithAdmin(t, "http://"+caddytest.Address(t)+" {\nrespond content\n}\n")
 	caddytest.Send(t, "POST", admin+purge, `{"all": true}`, "Content-Type", asJSON).Expect(t, 404)
 }
 
-// What is stored of the members of a group counts no more once the group is named
-// with its origin, as far as the keys of the handler tell origins apart; what is
-// stored of others does.
+// A purge of a group invalidates its members at the given origin, as far as the keys of
+// the handler distinguish origins. Other resources stay valid.
 func TestPurgeOfGroups(t *testing.T) {
 	redis := "store redis redis://" + caddytest.UsedRedis(t).Addr + " {\ntimeout 5s\n}\n"
 	b, _ := caddytest.Grouped(map[string]string{"/cars/1": `"cars", "red"`, "/vans/1": `"vans"`})
@@ -435,8 +437,8 @@ func TestPurgeOfGroups(t *testing.T) {
 	}
 }
 
-// A name is that of a group with each of the handlers, and what it is made of stands
-// for itself. A group that nobody knows of is no error.
+// A group name applies to every handler and is taken literally. An unknown group is not
+// an error.
 func TestPurgeOfGroupsByName(t *testing.T) {
 	odd, long := `a \"*\" %2A=;~`, strings.Repeat("x", 256)
 	b, _ := caddytest.Grouped(map[string]string{"/docs/odd": `"` + odd + `"`, "/docs/long": `"` + long + `"`, "/docs/star": `"*"`})
@@ -462,7 +464,7 @@ func TestPurgeOfGroupsByName(t *testing.T) {
 	}
 }
 
-// A group that is marked at one node is marked at all that share its store.
+// A group purged at one node is invalidated at all nodes that share its store.
 func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
 	b, _ := caddytest.Grouped(map[string]string{"/cars/1": `"cars"`, "/vans/1": `"vans"`, "/red": `"red"`})
 	directives := caddytest.Guarded(caddytest.Trusting+"store redis redis://"+caddytest.UsedRedis(t).Addr+" {\ntimeout 5s\n}", caddytest.Serve(t, b))
@@ -478,8 +480,8 @@ func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
 	caddytest.ExpectInvalidated(t, b, two.URL+"/red", red, false)
 }
 
-// A store that is out of reach is no reason to leave the others as they are, and
-// it is named.
+// If a store can't be reached, the purge still covers the others, and the answer names
+// the one that failed.
 func TestPurgeWithAStoreAway(t *testing.T) {
 	docs, seen := caddytest.Watched(legacydocs.Options{})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
@@ -501,7 +503,7 @@ func TestPurgeWithAStoreAway(t *testing.T) {
 	caddytest.Send(t, "GET", admin+"/preconditions/resource?key=a", "").Expect(t, 503)
 }
 
-// What is known about a resource can be looked at.
+// The admin API shows what is stored about a resource, without changing it.
 func TestShowResource(t *testing.T) {
 	p := loadPurgeable(t, "")
 	tag := p.known(t, "/docs/a")
@@ -541,8 +543,7 @@ func runPurge(t testing.TB, args ...string) (out string, status int) {
 	return string(written), cmd.ProcessState.ExitCode()
 }
 
-// The command does what the API does, and tells by its exit code whether it was
-// done.
+// The command does the same as the API. Its exit code says whether the purge succeeded.
 func TestPurgeCommand(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")
 	address := strings.TrimPrefix(p.admin, "http://")
@@ -585,7 +586,7 @@ func TestPurgeCommand(t *testing.T) {
 	}
 }
 
-// Nobody may take for done what was spelled wrong.
+// A misspelled command fails, so nobody believes that it did anything.
 func TestNoPurgeCommand(t *testing.T) {
 	for _, args := range [][]string{{"prge", "https://example.com/docs/a"}, {"https://example.com/docs/a"}} {
 		cmd := caddytest.Command(t, t.TempDir(), append([]string{"preconditions"}, args...)...)
@@ -596,7 +597,7 @@ func TestNoPurgeCommand(t *testing.T) {
 	}
 }
 
-// What is marked at one node is marked at all that share its store.
+// A resource purged at one node is invalidated at all nodes that share its store.
 func TestPurgeAtTwoNodes(t *testing.T) {
 	docs, seen := caddytest.Watched(legacydocs.Options{})
 	directives := caddytest.Guarded("verify never\nwrite_etag off\nstore redis redis://"+caddytest.UsedRedis(t).Addr+" {\ntimeout 5s\n}", caddytest.Serve(t, docs))
@@ -629,8 +630,8 @@ func TestPurgeAtTwoNodes(t *testing.T) {
 	}
 }
 
-// TestPurgeMappedKey: a key that a map makes of the path doesn't follow from a URL.
-// To purge by that would be to mark another resource, and to say that all is well.
+// If a map turns the path into the key, the key can't be computed from a URL, so a purge
+// by URL is refused. Otherwise it would invalidate the wrong resource and report success.
 func TestPurgeMappedKey(t *testing.T) {
 	address := caddytest.Address(t)
 	admin := caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\nmap {path} {thing} {\n/products/blue-mug /products/17\ndefault {path}\n}\n"+

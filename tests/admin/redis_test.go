@@ -7,9 +7,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// What the README tells those who have nothing but a client of Redis: to delete
-// the field g of an entry has nothing believed that was known, although a node
-// remembers it, and leaves the claim to whoever has it.
+// The README advises users who can only reach Redis to delete the field g of an entry.
+// This invalidates everything stored about the resource, even if a node has it cached,
+// and leaves any claim with its holder.
 func TestMarkedInRedis(t *testing.T) {
 	server := caddytest.UsedRedis(t)
 	c := server.Client()
@@ -42,7 +42,7 @@ func TestMarkedInRedis(t *testing.T) {
 			t.Errorf("the origin was asked %d times", n)
 		}
 		if n := asks(url, tag, 412); n != 0 {
-			t.Errorf("what it showed was not stored: it was asked %d times", n)
+			t.Errorf("the probe's tag was not stored: the origin was asked %d more times", n)
 		}
 	}
 

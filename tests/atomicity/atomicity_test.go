@@ -18,9 +18,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestAtomicContest: of 32 writers that have seen the same state, exactly one
-// is let through, whatever the node, and nothing of the others reaches the
-// backend.
+// Of 32 writers that have seen the same state, exactly one is let through,
+// whichever node it uses. Nothing from the others reaches the backend.
 func TestAtomicContest(t *testing.T) {
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		for _, options := range []string{"verify passing", "verify all", "verify never"} {
@@ -39,10 +38,10 @@ func TestAtomicContest(t *testing.T) {
 	})
 }
 
-// TestAtomicContestCanFail: a proxy that checks and then forwards, without a
-// claim, loses updates in the very same contests. They show what they should.
+// A proxy that checks and then forwards, without a claim, loses updates in the
+// very same contests. This proves that the contests can detect a lost update.
 func TestAtomicContestCanFail(t *testing.T) {
-	for _, c := range caddytest.Contests[:2] { // the backend itself refuses the second DELETE
+	for _, c := range caddytest.Contests[:2] { // not DELETE: the backend itself refuses the second one
 		t.Run(c.Name, func(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{Delay: time.Millisecond})
 			n := caddytest.Nodes{"http://" + caddytest.Serve(t, checkThenForward("http://"+caddytest.Serve(t, docs)))}
@@ -60,7 +59,8 @@ func TestAtomicContestCanFail(t *testing.T) {
 	}
 }
 
-// checkThenForward is what one would write without thinking of two writers.
+// checkThenForward returns the proxy that one would write without considering
+// concurrent writers.
 func checkThenForward(backend string) http.Handler {
 	target, err := url.Parse(backend)
 	if err != nil {
@@ -94,22 +94,22 @@ func checkThenForward(backend string) http.Handler {
 	})
 }
 
-// editor is a client that reads a document, changes it and writes it back, over
-// and over again.
+// editor is a client that reads a document, changes it and writes it back,
+// repeatedly.
 type editor struct {
 	name   string
 	paths  []string
-	leaves bool // at a random moment of its writes
+	leaves bool // disconnects at a random moment of its writes
 
 	edits   int
 	written int
-	failed  int // 412
-	busy    int // 503
+	failed  int // answered with 412
+	busy    int // answered with 503
 	longest time.Duration
-	left    []string // the digests of what it sent and had no answer for
+	left    []string // digests of the contents it sent without waiting for the response
 }
 
-// edit makes one change. Its contents are all different.
+// edit makes one change. No two contents are the same.
 func (e *editor) edit(n caddytest.Nodes) error {
 	path := e.paths[rand.IntN(len(e.paths))]
 	read, err := caddytest.Try(context.Background(), "GET", n.Random()+path, "")
@@ -148,8 +148,8 @@ func (e *editor) edit(n caddytest.Nodes) error {
 	return nil
 }
 
-// edit has the editors work at the same time, and returns the record of what
-// the backend applied.
+// edit runs the editors concurrently and returns the writes that the backend
+// applied.
 func edit(t *testing.T, n caddytest.Nodes, docs *legacydocs.Service, editors []*editor) (record []legacydocs.Write) {
 	t.Helper()
 	for _, e := range editors {
@@ -175,9 +175,10 @@ func edit(t *testing.T, n caddytest.Nodes, docs *legacydocs.Service, editors []*
 	return docs.Writes()[seeds:]
 }
 
-// TestAtomicEdits: every write replaces exactly the version that it is based
-// on, every write is answered truly, and nobody is refused on behalf of others
-// that don't exist, whether the origin is asked again or the store is trusted.
+// Every write replaces exactly the version that it is based on, every write is
+// answered truthfully, and nobody is refused because of writers that don't
+// exist. This holds whether the handler asks the origin again or trusts the
+// store.
 func TestAtomicEdits(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"verify passing", "verify never"} {
@@ -200,15 +201,15 @@ func TestAtomicEdits(t *testing.T) {
 			for _, e := range all {
 				written, failed = written+e.written, failed+e.failed
 				if e.busy > 0 {
-					t.Errorf("%s: %d times 503", e.name, e.busy)
+					t.Errorf("%s got 503 %d times", e.name, e.busy)
 				}
 			}
 			t.Logf("%d edits were written, %d refused", written, failed)
 			if len(record) != written {
-				t.Errorf("the backend applied %d writes, and %d were told so", len(record), written)
+				t.Errorf("the backend applied %d writes, but %d were reported as successful", len(record), written)
 			}
 			if written < 50 || failed < 20 {
-				t.Error("there was no contention to speak of")
+				t.Error("there was too little contention")
 			}
 			for _, e := range alone {
 				if e.failed > 0 || e.written < 10 {
@@ -219,8 +220,7 @@ func TestAtomicEdits(t *testing.T) {
 	}
 }
 
-// TestAtomicEditsOfClientsThatLeave: a client that goes away at any moment of
-// its write leaves no lost update.
+// A client that disconnects at any moment of its write causes no lost update.
 func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
 	t.Parallel()
 	const lease = 3 * time.Second
@@ -242,7 +242,7 @@ func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
 		written, busy, left, landed := 0, 0, 0, 0
 		for _, e := range editors {
 			if e.longest > lease {
-				t.Errorf("%s waited %v for an answer", e.name, e.longest)
+				t.Errorf("%s waited %v for a response", e.name, e.longest)
 			}
 			written, busy, left = written+e.written, busy+e.busy, left+len(e.left)
 			for _, body := range e.left {
@@ -253,16 +253,16 @@ func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
 		}
 		t.Logf("%d written, %d times 503, %d left, of which %d were written all the same", written, busy, left, landed)
 		if len(record) != written+landed {
-			t.Errorf("the backend applied %d writes; %d were told so, and %d had left", len(record), written, landed)
+			t.Errorf("the backend applied %d writes; %d were reported as successful, and for %d the client had left", len(record), written, landed)
 		}
 		if written < 20 || landed == 0 || landed == left {
-			t.Error("the clients did not leave at all moments")
+			t.Error("the clients did not leave both before and after their writes were applied")
 		}
 	})
 }
 
-// TestAtomicMemoryOfNode: what a node remembers doesn't outlive a write that was
-// made at another, not even if nobody asks the origin.
+// What a node remembers is no longer trusted after a write through a different
+// node, even if nobody asks the origin.
 func TestAtomicMemoryOfNode(t *testing.T) {
 	t.Parallel()
 	docs := legacydocs.New(legacydocs.Options{})
@@ -280,8 +280,8 @@ func TestAtomicMemoryOfNode(t *testing.T) {
 	}
 }
 
-// TestAtomicRefill: a slow GET that read the old content doesn't bring the old
-// tag back, after which it would be trusted.
+// A slow GET that read the old content doesn't bring the old tag back into the
+// store, where it would be trusted.
 func TestAtomicRefill(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -322,9 +322,9 @@ func TestAtomicRefill(t *testing.T) {
 	})
 }
 
-// TestAtomicBypass: a write around the handler is noticed where conditions are
-// confirmed at the origin. Where the user says that there are no such writes,
-// it is not, and an update is lost: that is what the option means.
+// A write that bypasses the handler is noticed if conditions are confirmed at
+// the origin. If the user says that there are no such writes, it isn't noticed
+// and an update is lost: that is what the option means.
 func TestAtomicBypass(t *testing.T) {
 	for _, tt := range []struct {
 		options string
@@ -334,7 +334,7 @@ func TestAtomicBypass(t *testing.T) {
 		{"verify passing", 412},
 		{"verify all", 412},
 		{"verify 1ns", 412}, // the tag was stored longer ago than that
-		{"verify 1h", 204},  // trusted while it is young
+		{"verify 1h", 204},  // trusted until it is that old
 		{"verify never", 204},
 	} {
 		t.Run(tt.options, func(t *testing.T) {
@@ -348,8 +348,8 @@ func TestAtomicBypass(t *testing.T) {
 	}
 }
 
-// TestAtomicBackendRefuses: what the backend refused has changed nothing, so
-// that the tag stays valid, and isn't even asked for again.
+// A write that the backend refused has changed nothing. The tag stays valid, and
+// the handler doesn't even ask for it again.
 func TestAtomicBackendRefuses(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -371,14 +371,14 @@ func TestAtomicBackendRefuses(t *testing.T) {
 			caddytest.Send(t, "PUT", n.First()+path, "refused", "If-Match", tag, "X-Refuse", status).Expect(t, want).ExpectOutcome(t, "passed")
 			caddytest.Send(t, "PUT", n.Other()+path, "new", "If-Match", tag).Expect(t, 204)
 			if got := gets.Load() - before; got != 0 {
-				t.Errorf("%s: %d GETs at the backend", status, got)
+				t.Errorf("%s: the backend got %d GETs, want 0", status, got)
 			}
 		}
 	})
 }
 
-// TestAtomicBackendApplies: whatever else the backend answers, or doesn't, it
-// may have applied the write, so that the old tag doesn't pass.
+// With any other response, or with none, the backend may have applied the write.
+// The old tag then doesn't pass.
 func TestAtomicBackendApplies(t *testing.T) {
 	t.Parallel()
 	const drop, lease = "drop", time.Second
@@ -392,7 +392,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 		}
 		return status
 	}})
-	// applied has the backend apply a write and answer in its way.
+	// applied sends a write that the backend applies before it answers as told.
 	applied := func(t *testing.T, to, answer string, status int) (oldTag string) {
 		t.Helper()
 		caddytest.Send(t, "PUT", to, "old").Expect(t, 201)
@@ -401,7 +401,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 		return oldTag
 	}
 
-	// It answered: the next write need not wait.
+	// The backend answered: the next write needn't wait.
 	n := caddytest.OneNode(t, "verify never\nlease 30s\nwait 300ms", docs)
 	for _, answer := range []string{"200", "202", "303", "408", "500", "501", "503"} {
 		t.Run(answer, func(t *testing.T) {
@@ -415,8 +415,8 @@ func TestAtomicBackendApplies(t *testing.T) {
 		})
 	}
 
-	// It gave no answer: the write may still land, so that others have to wait
-	// until the lease is over.
+	// The backend gave no answer: it may still apply the write, so others have to
+	// wait until the lease expires.
 	for answer, status := range map[string]int{drop: 502, "502": 502, "504": 504} {
 		t.Run("no answer: "+answer, func(t *testing.T) {
 			t.Parallel()
@@ -425,7 +425,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 			oldTag := applied(t, to, answer, status)
 			caddytest.Send(t, "PUT", to, "lost", "If-Match", oldTag).Expect(t, 412)
 			if took := time.Since(begun); took < lease {
-				t.Errorf("the next write had to wait only %v", took)
+				t.Errorf("the next write waited only %v", took)
 			}
 			if got := caddytest.Send(t, "GET", to, "").Content; got != "applied" {
 				t.Errorf("the document is %q", got)
@@ -434,8 +434,8 @@ func TestAtomicBackendApplies(t *testing.T) {
 	}
 }
 
-// TestAtomicBackendDown: what could not even be sent to the backend has changed
-// nothing and holds nobody up.
+// A write that couldn't even be sent to the backend has changed nothing and
+// delays nobody.
 func TestAtomicBackendDown(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -443,13 +443,13 @@ func TestAtomicBackendDown(t *testing.T) {
 		status int
 	}{
 		{"never", 502},
-		{"passing", 503}, // the condition could not be confirmed
+		{"passing", 503}, // the condition couldn't be confirmed
 	} {
 		t.Run(tt.verify, func(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{})
 			address := caddytest.Address(t)
 			backend := caddytest.ServeAt(t, address, docs)
-			// A connection that is kept would fail otherwise than by dialing.
+			// With keep-alive, a write could fail later than in dialing.
 			to := caddytest.OneNodeAt(t, caddytest.Guarded("lease 30s\nwait 300ms\nverify "+tt.verify,
 				address+" {\ntransport http {\nkeepalive off\n}\n}")).First() + "/docs/plan"
 			caddytest.Send(t, "PUT", to, "old").Expect(t, 201)
@@ -466,9 +466,9 @@ func TestAtomicBackendDown(t *testing.T) {
 	}
 }
 
-// TestAtomicAlone: a client alone never waits for its own last write, however
-// slow the way to the store is. With a wait of 1ms it would be refused if it
-// did.
+// A single client never waits for its own last write, however slow the
+// connection to the store is. With a wait of 1ms, it would be refused if it had
+// to wait.
 func TestAtomicAlone(t *testing.T) {
 	t.Parallel()
 	const times = 10
@@ -491,8 +491,8 @@ func TestAtomicAlone(t *testing.T) {
 	t.Run("slow redis", func(t *testing.T) { alone(t, caddytest.TwoNodesFarFromRedis) })
 }
 
-// TestAtomicUnconditionalTogether: writes without a condition don't wait for
-// each other. Each of two is answered only once the other has arrived, too.
+// Unconditional writes don't wait for each other. Each of the two is answered
+// only once the other has arrived, too.
 func TestAtomicUnconditionalTogether(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -506,8 +506,8 @@ func TestAtomicUnconditionalTogether(t *testing.T) {
 	})
 }
 
-// TestAtomicTurns: no conditional write is in the backend together with any
-// other write of the resource.
+// While a conditional write is in the backend, no other write of the resource
+// is.
 func TestAtomicTurns(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -515,7 +515,7 @@ func TestAtomicTurns(t *testing.T) {
 		const conditional, unconditional = "conditional", "unconditional"
 		var mu sync.Mutex
 		inside, together := make(map[string]int), 0
-		met := make(chan struct{}) // closed when two unconditional writes are
+		met := make(chan struct{}) // closed once two unconditional writes are in the backend together
 		docs := legacydocs.New(legacydocs.Options{Delay: 5 * time.Millisecond})
 		enter := func(kind string) (leave func()) {
 			mu.Lock()
@@ -541,7 +541,7 @@ func TestAtomicTurns(t *testing.T) {
 				if kind == unconditional {
 					select {
 					case <-met:
-					case <-time.After(time.Second): // there may be no other
+					case <-time.After(time.Second): // there may be no second one
 					}
 				}
 			}
@@ -553,8 +553,8 @@ func TestAtomicTurns(t *testing.T) {
 		for i := range 8 {
 			wg.Go(func() {
 				for range 15 {
-					// More of one kind than of the other: where they take turns in
-					// order, two of it are next to each other.
+					// There are more unconditional writes than conditional ones. Even if
+					// writes run strictly in order, two of them are then adjacent.
 					fields := []string{"X-Kind", unconditional}
 					if i%3 == 0 {
 						fields = []string{"X-Kind", conditional, "If-Match", "*"}
@@ -574,8 +574,8 @@ func TestAtomicTurns(t *testing.T) {
 	})
 }
 
-// TestAtomicWaitInVain: who waits for another write until its patience is over
-// gets 503, may come again, and has changed nothing.
+// A write that has waited for another one until the option wait is over gets 503
+// with Retry-After and changes nothing.
 func TestAtomicWaitInVain(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -583,7 +583,7 @@ func TestAtomicWaitInVain(t *testing.T) {
 		var arrived atomic.Int32
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
-			if r.Header.Get("X-Second") != "" { // which the handler's own GET would have, too
+			if r.Header.Get("X-Second") != "" { // the handler's own GET would have it, too
 				arrived.Add(1)
 			}
 			return g.Pass(r)
@@ -616,13 +616,13 @@ func TestAtomicWaitInVain(t *testing.T) {
 			})
 		}
 		if arrived.Load() > 0 {
-			t.Error("who waited in vain reached the backend")
+			t.Error("a write that waited in vain reached the backend")
 		}
 	})
 }
 
-// TestAtomicLease: a write that takes longer than its lease keeps the claim,
-// because its node is alive.
+// A write that takes longer than its lease keeps its claim while its node is
+// alive.
 func TestAtomicLease(t *testing.T) {
 	t.Parallel()
 	const lease = time.Second
@@ -640,12 +640,12 @@ func TestAtomicLease(t *testing.T) {
 	})
 }
 
-// TestAtomicClientLeaves: a client that goes away takes no claim with it, and
-// releases none before its write has ended.
+// A client that disconnects leaves no claim behind, and its claim isn't released
+// before its write has ended.
 func TestAtomicClientLeaves(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
-		// In the time that the one in vain waits, the node has noticed.
+		// The wait is long enough for the node to notice that the client has left.
 		p := newPlan(t, deploy, "lease 30s\nwait 1s")
 		t.Run("while the write is made", func(t *testing.T) {
 			ctx, leave := context.WithCancel(context.Background())
@@ -685,8 +685,8 @@ func newPlan(t *testing.T, deploy caddytest.Deployment, options string) *plan {
 	return p
 }
 
-// begin begins a write that comes to a halt in the backend: as a PUT, or before
-// as the GET that confirms its condition.
+// begin starts a write and holds it in the backend: either its PUT, or the GET
+// before that confirms its condition.
 func (p *plan) begin(ctx context.Context, t *testing.T, held string) <-chan caddytest.Result {
 	t.Helper()
 	caddytest.Bypass(t, p.docs, "PUT", "/docs/plan", "old")
@@ -694,7 +694,7 @@ func (p *plan) begin(ctx context.Context, t *testing.T, held string) <-chan cadd
 	return p.SendHolding(ctx, t, held, "PUT", p.First()+"/docs/plan", "slow", "If-Match", p.tag)
 }
 
-// compete sends another write that is based on the same state.
+// compete sends a second write that is based on the same state.
 func (p *plan) compete(t *testing.T) caddytest.Answer {
 	t.Helper()
 	return caddytest.Send(t, "PUT", p.Other()+"/docs/plan", "competing", "If-Match", p.tag)

@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// A write that lands though its claim is lost leaves nothing believed that was read
-// before it landed.
+// If a write is applied after its claim was lost, nothing that was read before is
+// trusted any more.
 func TestLandedWithoutClaim(t *testing.T) {
 	t.Parallel()
 	server := caddytest.UsedRedis(t)

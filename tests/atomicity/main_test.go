@@ -1,6 +1,6 @@
 // Package atomicity tests that no update is lost: of several writes that are based
-// on the same state, only one is performed. Whether a write was lost is decided by
-// the backend's own record, not by what the clients were told.
+// on the same state, only one is performed. The backend's own record decides whether
+// a write was lost, not the responses to the clients.
 package atomicity
 
 import (

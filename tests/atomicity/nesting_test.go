@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// signed has a backend's answers tell which method they are for, so that those
-// to the handler's own GETs can be told apart.
+// signed marks a backend's responses with the request's method. This tells the
+// responses to the handler's own GETs apart.
 func signed(backend http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "by="+r.Method)
@@ -26,7 +26,8 @@ func signed(backend http.Handler) http.Handler {
 	})
 }
 
-// expectUnmixed fails the test if anything of another answer is in this one.
+// expectUnmixed fails the test if the response contains anything from a different
+// one.
 func expectUnmixed(t testing.TB, a caddytest.Answer, fromBackend bool) caddytest.Answer {
 	t.Helper()
 	var cookies, by []string
@@ -49,15 +50,15 @@ func expectUnmixed(t testing.TB, a caddytest.Answer, fromBackend bool) caddytest
 	return a
 }
 
-// Ann's password is secret.
+// Ann's password is "secret".
 const (
 	basicAuth   = "basic_auth {\nann HASH\n}\n"
 	annsHash    = "$2a$04$L0ON/kUXQDWcvy.gVmd/HOP90rbhKk/lwqxBNuzmMYNtRBL6TVZ7K"
 	annsRequest = "Basic YW5uOnNlY3JldA=="
 )
 
-// TestNesting puts the handler among Caddy's other directives. The right
-// upstream gets the write, and the probe leaves no trace.
+// The handler works among Caddy's other directives: the right upstream gets the
+// write, and the probe leaves no trace.
 func TestNesting(t *testing.T) {
 	tests := []struct {
 		name       string
@@ -202,7 +203,7 @@ func TestNesting(t *testing.T) {
 					t.Errorf("the backend applied %v, want %v", writes, want)
 				}
 				if heard := others.All(); len(heard) > 0 {
-					t.Errorf("the other upstream heard %s %s", heard[0].Method, heard[0].URL)
+					t.Errorf("the other upstream got %s %s", heard[0].Method, heard[0].URL)
 				}
 				if len(seen.All("GET")) < 5 {
 					t.Errorf("there were %d GETs, too few for a probe", len(seen.All("GET")))
@@ -212,7 +213,7 @@ func TestNesting(t *testing.T) {
 						t.Errorf("in a %s, placeholders say %s %s", h.Method, h.Header.Get("X-Method"), h.Header.Get("X-Original"))
 					}
 					if strings.Contains(tt.directives, "X-Tenant") && h.Header.Get("X-Tenant") != "acme" {
-						t.Errorf("a %s lacks a field that was added on the way", h.Method)
+						t.Errorf("a %s lacks a field that a directive added", h.Method)
 					}
 					if strings.Contains(tt.directives, "vars tenant") && h.Header.Get("X-Vars") != "acme" {
 						t.Errorf("a %s lacks a variable: %s", h.Method, h.Header.Get("X-Vars"))
@@ -223,8 +224,8 @@ func TestNesting(t *testing.T) {
 	}
 }
 
-// A client behind encode knows the tag with the coding's suffix. It holds for
-// reads and for writes.
+// Clients of a site with encode see the tag with the coding's suffix. It is valid
+// for reads and for writes.
 func TestNestedInEncode(t *testing.T) {
 	for _, coding := range []string{"gzip", "zstd"} {
 		t.Run(coding, func(t *testing.T) {
@@ -258,7 +259,7 @@ func TestNestedInEncode(t *testing.T) {
 	}
 }
 
-// Authentication comes first, and the probe is the user's.
+// Authentication runs first, and the probe has the user's credentials.
 func TestNestedInAuthentication(t *testing.T) {
 	for name, directives := range map[string]string{
 		"site":   basicAuth + "preconditions {\nverify all\n}\nPROXY",
@@ -278,12 +279,12 @@ func TestNestedInAuthentication(t *testing.T) {
 				{"If-None-Match", "*"},
 			} {
 				if a := caddytest.Send(t, "PUT", url, "b", fields...).Expect(t, 401); a.Header.Get("ETag") != "" {
-					t.Errorf("a stranger learns the ETag %s", a.Header.Get("ETag"))
+					t.Errorf("an unauthenticated client gets the ETag %s", a.Header.Get("ETag"))
 				}
 			}
 			caddytest.Send(t, "GET", url, "").Expect(t, 401)
 			if got := len(seen.All()) - before; got != 0 {
-				t.Fatalf("the backend heard %d requests of a stranger", got)
+				t.Fatalf("the backend got %d unauthenticated requests", got)
 			}
 
 			ann := []string{"Authorization", annsRequest}
@@ -297,15 +298,15 @@ func TestNestedInAuthentication(t *testing.T) {
 			}
 			for _, h := range seen.All()[before:] {
 				if h.Header.Get("X-User") != "ann" || h.Header.Get("Authorization") != annsRequest {
-					t.Errorf("a %s is by %q with %q", h.Method, h.Header.Get("X-User"), h.Header.Get("Authorization"))
+					t.Errorf("a %s has the user %q and Authorization %q", h.Method, h.Header.Get("X-User"), h.Header.Get("Authorization"))
 				}
 			}
 		})
 	}
 }
 
-// Templates make another representation of what they execute, and take its tag
-// off; what they don't execute keeps it.
+// Templates make a different representation of the files they execute, and remove
+// its tag. Other files keep their tags.
 func TestNestedInTemplates(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{})
 	url := caddytest.OneNodeAt(t, "templates\n"+caddytest.Guarded("", caddytest.Serve(t, docs))).First()
@@ -322,7 +323,7 @@ func TestNestedInTemplates(t *testing.T) {
 	caddytest.Send(t, "PUT", url+"/docs/data", "{}", "If-Match", a.Tag(t)).Expect(t, 204)
 }
 
-// Nothing of the probe is left in placeholders or in the access log.
+// The probe leaves nothing behind in placeholders or in the access log.
 func TestProbeLeavesNoTrace(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
@@ -357,7 +358,7 @@ func TestProbeLeavesNoTrace(t *testing.T) {
 		t.Errorf("variable after a write: %s", got)
 	}
 
-	// The log is written once the answer has been sent.
+	// The log is written only after the response was sent.
 	lines := waitForLines(t, log, 3)
 	type record struct {
 		Method        string `json:"method"`
@@ -380,12 +381,12 @@ func TestProbeLeavesNoTrace(t *testing.T) {
 			t.Errorf("record %d is %+v in %s", i, got, line)
 		}
 		if n := bytes.Count(line, []byte(`"method":`)); n != 1+min(1, len(got.Method)) {
-			t.Errorf("record %d tells %d methods: %s", i, n, line)
+			t.Errorf("record %d has %d methods: %s", i, n, line)
 		}
 	}
 }
 
-// waitForLines reads a file as soon as it has so many lines.
+// waitForLines waits until a file has n lines, and returns its lines.
 func waitForLines(t testing.TB, file string, n int) [][]byte {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -403,7 +404,7 @@ func waitForLines(t testing.TB, file string, n int) [][]byte {
 	}
 }
 
-// handle_errors answers for a backend that is away, once.
+// If the backend is down, handle_errors answers, and only once.
 func TestNestedWithDeadBackend(t *testing.T) {
 	url := caddytest.OneNodeAt(t, caddytest.Guarded("", caddytest.Address(t))+`
 		handle_errors {
@@ -434,7 +435,7 @@ func TestNestedWithDeadBackend(t *testing.T) {
 			t.Errorf("%s %v: handled %d times", tt.method, tt.fields, n)
 		}
 	}
-	// What could not be sent keeps nobody out.
+	// A write that couldn't be sent doesn't block later ones.
 	caddytest.Send(t, "PUT", url, "").Expect(t, 502)
 }
 
@@ -452,9 +453,9 @@ func TestNestedAroundFileServer(t *testing.T) {
 	a := caddytest.Send(t, "GET", url+"/a.txt", "").Expect(t, 200).ExpectOutcome(t, "read")
 	tag, date := a.Tag(t), a.Header.Get("Last-Modified")
 	if a.Content != "0123456789" || date == "" {
-		t.Fatalf("got %q of %s", a.Content, date)
+		t.Fatalf("got %q with Last-Modified %q", a.Content, date)
 	}
-	for range 2 { // while nothing is known of the tag, and then
+	for range 2 { // while the tag isn't stored yet, and once it is
 		caddytest.Send(t, "GET", url+"/a.txt", "", "If-None-Match", tag).Expect(t, 304)
 		caddytest.Send(t, "GET", url+"/a.txt", "", "If-Modified-Since", date).Expect(t, 304)
 		caddytest.Send(t, "GET", url+"/a.txt", "", "If-Match", tag).Expect(t, 200)
@@ -463,7 +464,7 @@ func TestNestedAroundFileServer(t *testing.T) {
 			t.Errorf("HEAD shows %s, GET %s", got, tag)
 		}
 		if a := caddytest.Send(t, "GET", url+"/a.txt", "", "Range", "bytes=2-4").Expect(t, 206); a.Content != "234" || a.Tag(t) != tag {
-			t.Errorf("a part: %q with %s", a.Content, a.Tag(t))
+			t.Errorf("got the part %q with the tag %s", a.Content, a.Tag(t))
 		}
 		caddytest.Send(t, "GET", url+"/none.txt", "", "If-Match", tag).Expect(t, 404)
 	}
@@ -473,8 +474,8 @@ func TestNestedAroundFileServer(t *testing.T) {
 	caddytest.Send(t, "DELETE", url+"/none.txt", "", "If-Match", tag).Expect(t, 404)
 }
 
-// TestNestedInEachOther: who has claimed a resource doesn't wait for itself further
-// in, however many handlers are in between.
+// A request that has claimed a resource doesn't wait for its own claim in an inner
+// handler, however many handlers are in between.
 func TestNestedInEachOther(t *testing.T) {
 	for _, keys := range []string{"aa", "ab", "aba", "abcb"} {
 		t.Run(keys, func(t *testing.T) {

@@ -20,14 +20,14 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// These tests have clients that misbehave. Others that use the same resource
-// must not notice, and nothing may be left of them.
+// In these tests, clients misbehave. Other clients of the same resource must not
+// notice, and the misbehaving ones must leave nothing behind.
 
-// footprint is what this process holds: Caddy, clients and backends.
+// footprint is the resource use of this process: Caddy, clients and backends.
 type footprint struct {
 	goroutines int
 	heap       uint64
-	files      int // open files, connections included; 0 where that isn't known
+	files      int // open files, including connections; 0 where unknown
 }
 
 func takeFootprint() footprint {
@@ -39,20 +39,20 @@ func takeFootprint() footprint {
 	return footprint{runtime.NumGoroutine(), m.HeapAlloc, len(open)}
 }
 
-// expectBack waits until hardly more is held than before.
+// expectBack waits until resource use is almost back to what it was before.
 func (before footprint) expectBack(t *testing.T) {
 	t.Helper()
 	const goroutines, heap, files = 60, 16 << 20, 40 // the proxy keeps some connections
 	var now footprint
 	defer func() { t.Logf("before %+v, after %+v", before, now) }()
-	caddytest.Eventually(t, fmt.Sprintf("hardly more is held than %+v", before), func() bool {
+	caddytest.Eventually(t, fmt.Sprintf("resource use is almost back to %+v", before), func() bool {
 		now = takeFootprint()
 		return now.goroutines <= before.goroutines+goroutines && now.heap <= before.heap+heap && now.files <= before.files+files
 	})
 }
 
-// spoolTo has temporary files created where none should be left. The function
-// that it returns fails the test if one is.
+// spoolTo sends temporary files to a directory of the test. The function that it
+// returns fails the test if a file is left there.
 func spoolTo(t *testing.T) (expectEmpty func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,10 +66,11 @@ func spoolTo(t *testing.T) (expectEmpty func()) {
 	}
 }
 
-const abuseBuffer = 4 << 10 // the option buffer in these tests
+const abuseBuffer = 4 << 10 // the value of the option buffer in these tests
 
-// condensed is a document service that stores the digest of what it is sent, so
-// that no document is longer than the buffer, and none of half a content.
+// condensed is a document service that stores the digest of the content it gets.
+// Documents are therefore never longer than the buffer, and incomplete content
+// is never stored.
 func condensed(docs *legacydocs.Service) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
@@ -85,13 +86,13 @@ func condensed(docs *legacydocs.Service) http.Handler {
 	})
 }
 
-// digested is the digest of the document that a content becomes.
+// digested returns the digest of the document that condensed stores for content.
 func digested(content string) string {
 	return legacydocs.Digest([]byte(legacydocs.Digest([]byte(content))))
 }
 
-// abused is a site whose proxy keeps few connections, and that takes large
-// header sections.
+// abused starts a site that accepts large header sections. Its proxy keeps few
+// idle connections.
 func abused(t *testing.T, options string, backend http.Handler) (base string) {
 	t.Helper()
 	address := caddytest.Address(t)
@@ -109,19 +110,19 @@ type form struct {
 }
 
 var forms = []form{
-	{"announced", false, 100},
-	{"announced, over the buffer", false, 8 * abuseBuffer},
+	{"Content-Length", false, 100},
+	{"Content-Length, over the buffer", false, 8 * abuseBuffer},
 	{"chunked", true, 100},
 	{"chunked, over the buffer", true, 8 * abuseBuffer},
 }
 
-// content is what the form makes of a text: of its size, and different for
-// different texts.
+// content pads text to the size of the form. Different texts give different
+// content.
 func (f form) content(text string) string {
 	return text + strings.Repeat("x", f.size-len(text))
 }
 
-// framing is the field line that tells how content comes.
+// framing returns the field line that says how the content is framed.
 func (f form) framing() string {
 	if f.chunked {
 		return "Transfer-Encoding: chunked"
@@ -129,7 +130,7 @@ func (f form) framing() string {
 	return fmt.Sprintf("Content-Length: %d", f.size)
 }
 
-// split encodes content, in two parts, of which the second is short.
+// split encodes content in two parts. The second one is short.
 func (f form) split(content string) (most, rest string) {
 	if !f.chunked {
 		return content[:len(content)-1], content[len(content)-1:]
@@ -137,7 +138,7 @@ func (f form) split(content string) (most, rest string) {
 	return chunks(content[:len(content)-1]), chunks(content[len(content)-1:]) + "0\r\n\r\n"
 }
 
-// put begins a write over a connection of its own and sends its header section.
+// put opens a connection and sends the header section of a write on it.
 func put(t *testing.T, base, path string, f form, fields ...string) *wire {
 	t.Helper()
 	c := dialWire(t, base)
@@ -145,8 +146,8 @@ func put(t *testing.T, base, path string, f form, fields ...string) *wire {
 	return c
 }
 
-// edited is one change by a client that behaves. It must take no longer than an
-// honest client would believe.
+// edited makes one change as a well-behaved client does. The change must not
+// take longer than such a client would wait.
 func edited(t *testing.T, to, content string) (tag string) {
 	t.Helper()
 	begun := time.Now()
@@ -158,9 +159,9 @@ func edited(t *testing.T, to, content string) (tag string) {
 	return caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
 }
 
-// TestClientsThatLeave go away before, during and after their content. Half a
-// content is none, nobody waits for them, and what they did send whole is
-// written if its condition holds, or not at all.
+// TestClientsThatLeave: clients disconnect before, while or after they send their
+// content. Incomplete content is never written, and nobody waits for these clients.
+// Complete content is written only if its condition holds.
 func TestClientsThatLeave(t *testing.T) {
 	times := 25
 	if testing.Short() {
@@ -176,8 +177,8 @@ func TestClientsThatLeave(t *testing.T) {
 			tag := edited(t, to, "first")
 			before := takeFootprint()
 			seeds := len(docs.Writes())
-			whole := make(map[string]bool)  // what those who left had sent to its end
-			honest := make(map[string]bool) // what others sent
+			whole := make(map[string]bool)  // content that leaving clients sent completely
+			honest := make(map[string]bool) // content that other clients sent
 			for i := range times {
 				for _, f := range forms {
 					for when, conditional := range []bool{true, true, true, true, false, false} {
@@ -199,10 +200,10 @@ func TestClientsThatLeave(t *testing.T) {
 						case 2:
 							c.raw(most + rest)
 							whole[digested(content)] = true
-						case 3: // by a reset
+						case 3: // leaves with a reset
 							c.raw(most)
 							_ = c.Conn.(*net.TCPConn).SetLinger(0)
-						case 5: // not even a header section
+						case 5: // leaves in the middle of the header section
 							_ = c.Close()
 							c = dialWire(t, base)
 							c.raw("PUT /docs/plan HTTP/1.1\r\nHost: x\r\nIf-Ma")
@@ -210,7 +211,7 @@ func TestClientsThatLeave(t *testing.T) {
 						_ = c.Close()
 					}
 				}
-				// Somebody who left may have been first, which is no loss.
+				// A write of a client that left may land first. That isn't a lost update.
 				for edits := 0; ; edits++ {
 					begun, read := time.Now(), caddytest.Send(t, "GET", to, "").Expect(t, 200)
 					content := fmt.Sprint("edit ", i)
@@ -223,13 +224,13 @@ func TestClientsThatLeave(t *testing.T) {
 						break
 					}
 					if a.Expect(t, 412); edits > 4*times {
-						t.Fatal("no edit succeeds")
+						t.Fatal("none of the edits succeeded")
 					}
 				}
 			}
 			before.expectBack(t)
 			expectEmpty()
-			// Nobody who left holds anything.
+			// The clients that left hold no lease.
 			edited(t, to, "last")
 			honest[digested("last")] = true
 			landed := 0
@@ -239,17 +240,17 @@ func TestClientsThatLeave(t *testing.T) {
 				if whole[w.Body] {
 					landed++
 				} else if !honest[w.Body] {
-					t.Errorf("the backend got what nobody sent whole: %+v", w)
+					t.Errorf("the backend got content that no client sent completely: %+v", w)
 				}
 			}
-			t.Logf("%d clients left after their content, of which %d wrote", len(whole), landed)
+			t.Logf("%d clients left after sending all of their content; %d of these writes landed", len(whole), landed)
 			caddytest.Send(t, "PUT", to, "lost", "If-Match", tag).Expect(t, 412)
 		})
 	}
 }
 
-// TestSlowContent: content that takes longer to come than the lease holds nobody
-// up, and is written if nobody was faster.
+// TestSlowContent: content may take longer to arrive than the lease lasts. It
+// doesn't hold up other writes, and is written if no other write came first.
 func TestSlowContent(t *testing.T) {
 	const lease = time.Second
 	expectEmpty := spoolTo(t)
@@ -271,7 +272,7 @@ func TestSlowContent(t *testing.T) {
 				edited(t, base+shared, fmt.Sprint("edit ", edits))
 			}
 			if edits < 10 {
-				t.Errorf("others made only %d edits", edits)
+				t.Errorf("other clients made only %d edits", edits)
 			}
 			for path, status := range map[string]int{alone: 204, shared: 412} {
 				slow[path].raw(rest)
@@ -289,8 +290,8 @@ func TestSlowContent(t *testing.T) {
 	expectEmpty()
 }
 
-// TestUnfinishedContent: clients that begin one write after the other, each with
-// the current tag, and end none, keep nobody from writing.
+// TestUnfinishedContent: clients that start many writes with the current tag, and
+// never finish them, don't prevent other clients from writing.
 func TestUnfinishedContent(t *testing.T) {
 	times := 50
 	if testing.Short() {
@@ -336,9 +337,8 @@ func TestUnfinishedContent(t *testing.T) {
 	}
 }
 
-// TestUnconditionalContent: a write without a condition whose content is over
-// the buffer keeps no conditional one out before it has come, nor after its
-// client has left in the midst of it.
+// TestUnconditionalContent: an unconditional write doesn't block conditional ones
+// while its content is still arriving, nor after its client has left halfway.
 func TestUnconditionalContent(t *testing.T) {
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
@@ -363,9 +363,9 @@ func TestUnconditionalContent(t *testing.T) {
 	}
 }
 
-// TestPipelined: what follows a write on its connection is answered after it,
-// and what is in its content is never taken for a request (RFC 9112, sections
-// 9.3.2 and 11.2).
+// TestPipelined: requests that follow a write on the same connection are answered
+// after it, and its content is never parsed as a request (RFC 9112, sections 9.3.2
+// and 11.2).
 func TestPipelined(t *testing.T) {
 	for _, tt := range []struct {
 		name, options string
@@ -401,15 +401,15 @@ func TestPipelined(t *testing.T) {
 				c.answer("GET").Expect(t, 200)
 				c.ended()
 				if got := backend.All("DELETE"); len(got) > 0 {
-					t.Errorf("%d smuggled requests", len(got))
+					t.Errorf("%d smuggled requests reached the backend", len(got))
 				}
 				puts := backend.All("PUT")
 				if len(puts) != 2*tt.writes {
-					t.Errorf("the backend heard %d PUTs", len(puts))
+					t.Errorf("the backend got %d PUTs", len(puts))
 				}
 				for _, h := range puts {
 					if h.Content != content {
-						t.Errorf("the backend got other content: %d bytes", len(h.Content))
+						t.Errorf("the backend got different content: %d bytes", len(h.Content))
 					}
 				}
 			})
@@ -417,25 +417,25 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
-// TestTooMuch is about requests that are too large to be meant well.
+// TestTooMuch: conditions far beyond honest use are refused, and cost little.
 func TestTooMuch(t *testing.T) {
 	backend := caddytest.Page("content")
 	base := abused(t, "verify never", backend)
 	tag := caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200).Tag(t)
 	before := takeFootprint()
 	for name, field := range map[string]string{
-		"10,000 tags":        strings.TrimSuffix(strings.Repeat(`"x",`, 10_000), ","),
-		"10,000 tags, right": strings.Repeat(`"x",`, 10_000) + tag,
-		"1 MB of tags":       strings.Repeat(`"x",`, 1_000_000/4),
-		"1 MB of one tag":    `"` + strings.Repeat("x", 1_000_000) + `"`,
-		"1 MB of commas":     strings.Repeat(",", 1_000_000),
-		"1 MB of quotes":     strings.Repeat(`"`, 1_000_000),
+		"10,000 tags":                       strings.TrimSuffix(strings.Repeat(`"x",`, 10_000), ","),
+		"10,000 tags, then the current one": strings.Repeat(`"x",`, 10_000) + tag,
+		"1 MB of tags":                      strings.Repeat(`"x",`, 1_000_000/4),
+		"1 MB of one tag":                   `"` + strings.Repeat("x", 1_000_000) + `"`,
+		"1 MB of commas":                    strings.Repeat(",", 1_000_000),
+		"1 MB of quotes":                    strings.Repeat(`"`, 1_000_000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 20 {
 				a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", field).Expect(t, 431)
 				if len(a.Content) > 4<<10 {
-					t.Errorf("an answer of %d bytes", len(a.Content))
+					t.Errorf("the refusal has %d bytes", len(a.Content))
 				}
 			}
 		})
@@ -445,10 +445,10 @@ func TestTooMuch(t *testing.T) {
 	caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 204)
 }
 
-// longPath is a path of 100 KB.
+// longPath returns a path of 100 KB.
 func longPath(i int) string { return fmt.Sprintf("/docs/%d-%s", i, strings.Repeat("x", 100_000)) }
 
-// TestLongPaths: what is kept of a resource doesn't grow with its name.
+// TestLongPaths: the memory that a resource takes doesn't grow with its path.
 func TestLongPaths(t *testing.T) {
 	use := func(t *testing.T, base string, i int) {
 		t.Helper()
@@ -457,7 +457,7 @@ func TestLongPaths(t *testing.T) {
 		caddytest.Send(t, "PUT", to, "x", "If-Match", tag).Expect(t, 204)
 	}
 	const resources = 200
-	// The witness of page would keep all requests.
+	// caddytest.Page can't serve here: it keeps all requests in memory.
 	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
 			w.WriteHeader(204)
@@ -470,7 +470,7 @@ func TestLongPaths(t *testing.T) {
 		for i := range resources {
 			use(t, base, i)
 		}
-		before.expectBack(t) // which leaves no room for 200 times 100 KB
+		before.expectBack(t) // 200 times 100 KB would exceed the limit
 	})
 	t.Run("redis", func(t *testing.T) {
 		redis := redistest.Start(t)
@@ -492,7 +492,7 @@ func TestLongPaths(t *testing.T) {
 	})
 }
 
-// inLine counts the writes of this process that stand in a queue.
+// inLine counts the writes of this process that wait in a queue.
 func inLine() int {
 	for stacks := make([]byte, 4<<20); ; stacks = make([]byte, 2*len(stacks)) {
 		if n := runtime.Stack(stacks, true); n < len(stacks) {
@@ -501,9 +501,9 @@ func inLine() int {
 	}
 }
 
-// TestCrowd: of 1,000 writes of one resource, while the first is being made, as
-// many wait as may, and have their turns in order. The others are told at once
-// to come again.
+// TestCrowd: 1,000 clients write one resource while its first write is in flight.
+// As many as the queue holds wait, and take their turns in order. The others are
+// told at once to try again later.
 func TestCrowd(t *testing.T) {
 	const (
 		crowd   = 1000
@@ -530,22 +530,22 @@ func TestCrowd(t *testing.T) {
 					results <- caddytest.Result{Answer: a, Err: err}
 				}()
 			}
-			// The first of them asks the store when it is free; the others line up.
+			// The first one waits at the store for the lease; the others queue behind it.
 			var order []string
 			for i := range ordered {
 				order = append(order, legacydocs.Digest(fmt.Appendf(nil, "in line %d", i)))
 				write(fmt.Sprint("in line ", i))
 				if i == 0 {
-					caddytest.Eventually(t, "the first waits", func() bool { return waitingAtStore() == 1 })
+					caddytest.Eventually(t, "the first one waits at the store", func() bool { return waitingAtStore() == 1 })
 					continue
 				}
-				caddytest.Eventually(t, fmt.Sprintf("%d stand in line", i), func() bool { return inLine() == i })
+				caddytest.Eventually(t, fmt.Sprintf("%d writes are queued", i), func() bool { return inLine() == i })
 			}
 			for i := ordered; i < crowd-1; i++ {
 				write(fmt.Sprint("crowd ", i))
 			}
 			begun := time.Now()
-			for range crowd - 1 - 1 - queue { // without the one in the backend and the head of the queue
+			for range crowd - 1 - 1 - queue { // all but the write in the backend, the one at the store, and the queued ones
 				select {
 				case r := <-results:
 					if r.Err != nil {
@@ -553,15 +553,15 @@ func TestCrowd(t *testing.T) {
 					}
 					r.Expect(t, 503).ExpectOutcome(t, "conflict")
 					if r.Header.Get("Retry-After") == "" {
-						t.Error("no Retry-After")
+						t.Error("Retry-After is missing")
 					}
 				case <-time.After(30 * time.Second):
-					t.Fatalf("%d stand in line", inLine())
+					t.Fatalf("%d writes are queued", inLine())
 				}
 			}
-			t.Logf("the last of those that found no place was told so after %v", time.Since(begun))
+			t.Logf("the last write that found the queue full was refused after %v", time.Since(begun))
 			if got := inLine(); got != queue {
-				t.Errorf("%d stand in line, want %d", got, queue)
+				t.Errorf("%d writes are queued, want %d", got, queue)
 			}
 
 			g.Open()
@@ -577,7 +577,7 @@ func TestCrowd(t *testing.T) {
 				t.Errorf("the backend applied %d writes, want %d", len(served), 1+queue)
 			}
 			if kind.fields != nil && !slices.Equal(served[:min(ordered, len(served))], order) {
-				t.Error("they did not have their turns in the order in which they came")
+				t.Error("the writes were not served in the order in which they came")
 			}
 			before.expectBack(t)
 			edited(t, to, "last")
@@ -585,15 +585,15 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// waitingAtStore counts the writes of this process that wait for the store to
-// tell that the one before them has ended.
+// waitingAtStore counts the writes of this process that wait until the store says
+// that the write before them has ended.
 func waitingAtStore() int {
 	stacks := make([]byte, 4<<20)
 	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("storeshare.(*Share).Wait("))
 }
 
-// TestHalfClosed: a client that says no more may be taken for one that has left,
-// but what it was told is true, and nobody waits for it.
+// TestHalfClosed: a client that closes its sending side may be treated as gone.
+// But any answer that it gets is true, and nobody waits for it.
 func TestHalfClosed(t *testing.T) {
 	for _, options := range []string{"verify passing", "verify never"} {
 		t.Run(options, func(t *testing.T) {
@@ -623,7 +623,7 @@ func TestHalfClosed(t *testing.T) {
 							return w.Body == digested(content)
 						})
 						if told := strings.HasPrefix(answer, "HTTP/1.1 204"); told && !applied || applied && !whole {
-							t.Errorf("%s: told that it is written: %t, whole: %t, applied: %t", f.name, told, whole, applied)
+							t.Errorf("%s: answered 204: %t, sent completely: %t, applied: %t", f.name, told, whole, applied)
 						}
 					}
 				}

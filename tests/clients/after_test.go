@@ -14,9 +14,9 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestOptionWriteETag: the answer to a write has the tag that the next GET has,
-// if the content was stored as it was sent (RFC 9110, section 9.3.4), or if the
-// user wants it anyhow, and no other.
+// TestOptionWriteETag: the answer to a write has the tag of the next GET if the
+// content was stored as sent (RFC 9110, section 9.3.4). With write_etag always,
+// answers to other completed changes have it too. All other answers have no tag.
 func TestOptionWriteETag(t *testing.T) {
 	asSent := func(sent string) string { return sent }
 	changed := func(sent string) string { return strings.ToUpper(sent) }
@@ -39,21 +39,21 @@ func TestOptionWriteETag(t *testing.T) {
 		{name: "PUT stored as sent", store: asSent, method: "PUT", verbatim: true, always: true},
 		{name: "PUT stored as sent, 204", store: asSent, method: "PUT", answer: status(204), verbatim: true, always: true},
 		{name: "PUT stored as sent, 201 with its own Location", store: asSent, method: "PUT", answer: status(201, "Location", "/page"), verbatim: true, always: true},
-		{name: "PUT stored otherwise", store: changed, method: "PUT", always: true},
+		{name: "PUT stored in changed form", store: changed, method: "PUT", always: true},
 		{name: "PUT stored longer than sent", store: func(s string) string { return s + strings.Repeat("!", 1000) }, method: "PUT", always: true},
 		{name: "PUT of a part (14.5)", store: asSent, method: "PUT", fields: []string{"Content-Range", "bytes 0-3/8"}, always: true},
-		{name: "PUT in a coding", store: asSent, method: "PUT", fields: []string{"Content-Encoding", "x-own"}, always: true},
+		{name: "PUT with a content coding", store: asSent, method: "PUT", fields: []string{"Content-Encoding", "x-own"}, always: true},
 		{name: "PATCH", store: asSent, method: "PATCH", always: true},
 		{name: "POST", store: asSent, method: "POST", always: true},
 		{name: "POST that creates another resource (15.3.2)", store: asSent, method: "POST", answer: status(201, "Location", "/other", "ETag", `W/"x"`)},
-		{name: "PUT that is to be a PATCH", store: asSent, method: "PUT", fields: []string{"X-HTTP-Method-Override", "PATCH"}, always: true},
+		{name: "PUT overridden to PATCH", store: asSent, method: "PUT", fields: []string{"X-HTTP-Method-Override", "PATCH"}, always: true},
 		{name: "DELETE", method: "DELETE"},
 		{name: "202", store: asSent, method: "PUT", answer: status(202)},
 		{name: "207", store: asSent, method: "PUT", answer: status(207)},
 		{name: "303", store: asSent, method: "PUT", answer: status(303)},
 		{name: "400", store: asSent, method: "PUT", answer: status(400)},
 		{name: "500", store: asSent, method: "PUT", answer: status(500)},
-		{name: "an answer that is no end of the write", store: asSent, method: "PUT", answer: func(w http.ResponseWriter, _ *http.Request) {
+		{name: "an event stream, which doesn't end the write", store: asSent, method: "PUT", answer: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, "data: 1\n\n")
 		}},
@@ -80,15 +80,16 @@ func TestOptionWriteETag(t *testing.T) {
 					t.Errorf("%q: the answer is %q", option, a.Content)
 				}
 				if a := caddytest.Send(t, tt.method, url, "newer", "If-Match", got); a.StatusCode == 412 {
-					t.Errorf("%q: the tag of the answer isn't current", option)
+					t.Errorf("%q: the tag in the answer isn't current", option)
 				}
 			}
 		})
 	}
 }
 
-// TestWriteETagWithoutCondition: beside other writes nobody can tell whose
-// content is stored now.
+// TestWriteETagWithoutCondition: an unconditional write gets no validators in its
+// answer. Other writes may run at the same time, so the stored content may not be
+// its own.
 func TestWriteETagWithoutCondition(t *testing.T) {
 	for _, option := range []string{"", "write_etag always", "unconditional forward"} {
 		url := caddytest.Site(t, option, new(caddytest.Shelf)) + "/page"
@@ -99,8 +100,9 @@ func TestWriteETagWithoutCondition(t *testing.T) {
 	}
 }
 
-// TestWriteETagOfWhatWasCreated: a backend's own strong tag on 201 is that of
-// the resource that Location names (RFC 9110, section 15.3.2).
+// TestWriteETagOfWhatWasCreated: the backend's own strong tag on a 201 describes
+// the resource in Location (RFC 9110, section 15.3.2). The client gets it if the
+// site uses the backend's tags.
 func TestWriteETagOfWhatWasCreated(t *testing.T) {
 	s := &caddytest.Shelf{Answer: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/docs/1")
@@ -113,7 +115,8 @@ func TestWriteETagOfWhatWasCreated(t *testing.T) {
 	}
 }
 
-// TestWriteThenKnown: what a write has led to is known without another look.
+// TestWriteThenKnown: after a write, its result is known. The next write needs no
+// GET before it is decided.
 func TestWriteThenKnown(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -124,7 +127,7 @@ func TestWriteThenKnown(t *testing.T) {
 			if got := seen.Asks(func() {
 				tag = caddytest.Send(t, "PUT", n.Other()+"/docs/a", fmt.Sprint(i), "If-Match", tag).Expect(t, 204).Tag(t)
 			}); got != 1 {
-				t.Errorf("the origin was asked %d times, want once, after the write", got)
+				t.Errorf("the origin was asked %d times, want once (after the write)", got)
 			}
 		}
 		if got := seen.Asks(func() { caddytest.Send(t, "PUT", n.First()+"/docs/a", "x", "If-Match", `"stale"`).Expect(t, 412) }); got != 0 {
@@ -134,7 +137,8 @@ func TestWriteThenKnown(t *testing.T) {
 }
 
 // TestLookAfterOneThingAtATime: a backend that serves one request at a time is
-// asked only when its answer is complete; if that is long, it isn't asked.
+// probed only after its answer to the write is complete. It isn't probed if that
+// answer is long.
 func TestLookAfterOneThingAtATime(t *testing.T) {
 	for size, tagged := range map[int]bool{100: true, 8 << 20: false} {
 		s := &caddytest.Shelf{Content: "old", Answer: func(w http.ResponseWriter, _ *http.Request) {
@@ -144,19 +148,20 @@ func TestLookAfterOneThingAtATime(t *testing.T) {
 		tag := caddytest.Send(t, "GET", url, "").Tag(t)
 		a := caddytest.Send(t, "PUT", url, "new", "If-Match", tag).Expect(t, 200)
 		if len(a.Content) != size || (a.Header.Get("ETag") != "") != tagged {
-			t.Errorf("an answer of %d bytes came with %d, tag %s", size, len(a.Content), a.Header.Get("ETag"))
+			t.Errorf("an answer of %d bytes arrived with %d bytes and tag %q", size, len(a.Content), a.Header.Get("ETag"))
 		}
 	}
 }
 
-// TestReplay: a write that has landed, and is sent again because its answer was
-// lost, is no conflict (RFC 9110, section 13.1.1). Any other one is.
+// TestReplay: a client whose write landed, but whose answer was lost, may send the
+// same write again without a conflict (RFC 9110, section 13.1.1). Any other write
+// with the old tag is a conflict.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		docs := legacydocs.New(legacydocs.Options{After: func(r *http.Request) int {
 			if r.Header.Get("X-Lost") != "" && r.Method != "GET" {
-				<-r.Context().Done() // until the client has gone
+				<-r.Context().Done() // wait until the client has gone
 			}
 			return 0
 		}})
@@ -185,21 +190,21 @@ func TestReplay(t *testing.T) {
 			landed := writes(path)
 
 			again := caddytest.Send(t, "PUT", n.Other()+path, content, fields...).Expect(t, 204).ExpectOutcome(t, "passed")
-			// A longer content than the buffer has no tag when it is read.
+			// A GET shows no tag if the content is longer than the buffer.
 			if got, want := again.Tag(t), caddytest.Send(t, "GET", n.First()+path, "").Header.Get("ETag"); want != "" && got != want {
 				t.Errorf("the tag is %s, want %s", got, want)
 			}
 			caddytest.Send(t, "PUT", n.First()+path, content, fields...).Expect(t, 204)
 			for what, other := range map[string][]string{
-				"another condition": {"If-Match", tag + `, "x"`, "Idempotency-Key", `"a"`, "Authorization", "Basic x"},
-				"another key":       {"If-Match", tag, "Idempotency-Key", `"b"`, "Authorization", "Basic x"},
-				"no key":            {"If-Match", tag, "Authorization", "Basic x"},
-				"another user":      {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic y"},
-				"another session":   {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic x", "Cookie", "s=1"},
-				"another type":      append(slices.Clone(fields), "Content-Type", "text/x"),
-				"another part":      append(slices.Clone(fields), "Content-Range", "bytes 0-2/6"),
-				"another target":    append(slices.Clone(fields), "Destination", n.First()+"/docs/elsewhere"),
-				"another method":    append(slices.Clone(fields), "X-HTTP-Method-Override", "PATCH"),
+				"different condition": {"If-Match", tag + `, "x"`, "Idempotency-Key", `"a"`, "Authorization", "Basic x"},
+				"different key":       {"If-Match", tag, "Idempotency-Key", `"b"`, "Authorization", "Basic x"},
+				"no key":              {"If-Match", tag, "Authorization", "Basic x"},
+				"different user":      {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic y"},
+				"different session":   {"If-Match", tag, "Idempotency-Key", `"a"`, "Authorization", "Basic x", "Cookie", "s=1"},
+				"different type":      append(slices.Clone(fields), "Content-Type", "text/x"),
+				"different part":      append(slices.Clone(fields), "Content-Range", "bytes 0-2/6"),
+				"different target":    append(slices.Clone(fields), "Destination", n.First()+"/docs/elsewhere"),
+				"different method":    append(slices.Clone(fields), "X-HTTP-Method-Override", "PATCH"),
 			} {
 				t.Run(what, func(t *testing.T) { caddytest.Send(t, "PUT", n.Other()+path, content, other...).Expect(t, 412) })
 			}
@@ -210,7 +215,7 @@ func TestReplay(t *testing.T) {
 				t.Errorf("%d writes, want %d", got, landed)
 			}
 
-			// The tag is good for the next write, after which the first one is history.
+			// The tag is valid for the next write. After that, the first write can't be replayed.
 			caddytest.Send(t, "PUT", n.First()+path, "next", "If-Match", again.Tag(t)).Expect(t, 204)
 			caddytest.Send(t, "PUT", n.Other()+path, content, fields...).Expect(t, 412)
 		}
@@ -238,10 +243,10 @@ func TestReplay(t *testing.T) {
 			if _, err := caddytest.Try(ctx, "PUT", n.First()+path, "new", "If-Match", tag, "X-Lost", "yes"); err == nil {
 				t.Fatal("the answer was not lost")
 			}
-			// Nobody knows, after the lease, how that ended: it may have been somebody else's.
+			// After the lease, nobody knows how that write ended. The content may be another client's.
 			caddytest.Send(t, "PUT", n.Other()+path, "new", "If-Match", tag).Expect(t, 412)
 		})
-		t.Run("a change around the handler", func(t *testing.T) {
+		t.Run("a change that bypasses the handler", func(t *testing.T) {
 			path, tag := fresh()
 			caddytest.Send(t, "PUT", n.First()+path, "new", "If-Match", tag).Expect(t, 204)
 			caddytest.Bypass(t, docs, "PUT", path, "around")
@@ -257,15 +262,15 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// TestReplayOff: without the option, it is a conflict.
+// TestReplayOff: without the option replay, sending a write again is a conflict.
 func TestReplayOff(t *testing.T) {
 	url := caddytest.Site(t, "", legacydocs.New(legacydocs.Options{})) + "/docs/a"
 	caddytest.Send(t, "PUT", url, "new", "If-None-Match", "*").Expect(t, 201)
 	caddytest.Send(t, "PUT", url, "new", "If-None-Match", "*").Expect(t, 412)
 }
 
-// TestReplayOfWhatIsInFlight: who sends its write again before the first one has
-// ended waits for it, and is told the same.
+// TestReplayOfWhatIsInFlight: a client that sends its write again while the first
+// one is in flight waits for that one, and gets the same answer.
 func TestReplayOfWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -291,9 +296,9 @@ func TestReplayOfWhatIsInFlight(t *testing.T) {
 	})
 }
 
-// TestReplayForWhoHasLeft: a client that went away while the backend worked
-// comes back with the same write, perhaps to another node, and is told what it
-// has missed.
+// TestReplayForWhoHasLeft: a client that disconnects while the backend works on
+// its write, and sends it again, gets the answer that it missed. This also works
+// on a different node.
 func TestReplayForWhoHasLeft(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -318,7 +323,7 @@ func TestReplayForWhoHasLeft(t *testing.T) {
 }
 
 // TestWriteETagOfRepresentation: an answer whose Content-Location is the target
-// is its new representation (RFC 9110, section 8.7), and has its tag.
+// URI contains the new representation (RFC 9110, section 8.7), and has its tag.
 func TestWriteETagOfRepresentation(t *testing.T) {
 	for location, represents := range map[string]bool{
 		"/page?q": true, "?q": true, "/page": false, "/other": false, "//elsewhere.example/page?q": false, "": false,
@@ -339,7 +344,7 @@ func TestWriteETagOfRepresentation(t *testing.T) {
 				a := caddytest.Send(t, method, url, "new", fields...).Expect(t, 200)
 				tag := caddytest.Send(t, "GET", url, "").Tag(t)
 				if got := a.Header.Get("ETag"); represents && got != tag || !represents && got != "" {
-					t.Errorf("%s, Content-Location: %s: the tag is %q, that of the next GET %s", method, location, got, tag)
+					t.Errorf("%s, Content-Location: %s: the tag is %q, the next GET has %s", method, location, got, tag)
 				}
 				caddytest.Send(t, method, url, "newer", "If-Match", tag).Expect(t, 200)
 			}

@@ -8,13 +8,14 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestRoundTrips counts the calls to Redis that a client waits for.
+// TestRoundTrips: for each kind of request, the client waits for a fixed number of
+// calls to Redis.
 func TestRoundTrips(t *testing.T) {
 	server := redistest.Start(t)
 	redisClient := server.Client()
 	url := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
 
-	// Each script is sent in full once.
+	// Redis gets each script in full once. These requests do that.
 	caddytest.Send(t, "PUT", url, "0").Expect(t, 201)
 	caddytest.Send(t, "PUT", url, "1", "If-Match", caddytest.Send(t, "GET", url, "").Tag(t)).Expect(t, 204)
 
@@ -30,9 +31,9 @@ func TestRoundTrips(t *testing.T) {
 			t.Errorf("%s took %d round trips, want %d", what, got, want)
 		}
 	}
-	check("a read of what is known", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
+	check("a read of a known resource", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
 	check("a write that is refused", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", `"old"`).Expect(t, 412) }), 1)
 	check("a write that passes", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", tag).Expect(t, 204) }), 2)
-	check("a write of what isn't known", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", tag).Expect(t, 412) }), 3)
+	check("a write to a resource in an unknown state", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", tag).Expect(t, 412) }), 3)
 	check("a write without a condition", cost(func() { caddytest.Send(t, "PUT", url, "4").Expect(t, 204) }), 2)
 }

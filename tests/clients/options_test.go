@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// Requests whose keys are equal wait for each other; others don't.
+// Writes with the same key wait for each other. Writes with different keys don't.
 func TestOptionKey(t *testing.T) {
 	for _, tt := range []struct {
 		options string
@@ -41,7 +41,7 @@ func TestOptionKey(t *testing.T) {
 	}
 }
 
-// A key without the host serves one resource under several names.
+// With a key that leaves out the host, several hosts share one resource.
 func TestOptionKeyAcrossHosts(t *testing.T) {
 	docs := legacydocs.New(legacydocs.Options{})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
@@ -56,17 +56,17 @@ func TestOptionETag(t *testing.T) {
 		name    string
 		options string
 		own     string // the backend's
-		minted  bool   // whether the client gets one of ours
-		want    string // or else which
+		minted  bool   // whether the client gets a tag from the handler
+		want    string // the tag if minted is false
 	}{
-		{"the backend's, if it is strong", "", `"own"`, false, `"own"`},
-		{"ours, if the backend's is weak", "", `W/"own"`, true, ""},
-		{"ours, if the backend has none", "", "", true, ""},
-		{"ours, if the backend's is malformed", "", `own`, true, ""},
-		{"upstream only: the backend's", "etag upstream", `"own"`, false, `"own"`},
-		{"upstream only: a weak one stays", "etag upstream", `W/"own"`, false, `W/"own"`},
-		{"upstream only: none, if the backend has none", "etag upstream", "", false, ""},
-		{"body only: ours, though the backend has its own", "etag body", `"own"`, true, ""},
+		{"the backend's tag if it is strong", "", `"own"`, false, `"own"`},
+		{"the handler's if the backend's is weak", "", `W/"own"`, true, ""},
+		{"the handler's if the backend has no tag", "", "", true, ""},
+		{"the handler's if the backend's is malformed", "", `own`, true, ""},
+		{"etag upstream: the backend's", "etag upstream", `"own"`, false, `"own"`},
+		{"etag upstream: a weak tag stays", "etag upstream", `W/"own"`, false, `W/"own"`},
+		{"etag upstream: no tag if the backend has none", "etag upstream", "", false, ""},
+		{"etag body: the handler's, even if the backend has one", "etag body", `"own"`, true, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,13 +80,13 @@ func TestOptionETag(t *testing.T) {
 			got := a.Header.Get("ETag")
 			if tt.minted {
 				if got == "" || got == tt.own || got[0] != '"' {
-					t.Fatalf("got %s, want one of ours", got)
+					t.Fatalf("got %s, want a tag from the handler", got)
 				}
 			} else if got != tt.want {
 				t.Fatalf("got %s, want %s", got, tt.want)
 			}
 			if got == "" || got[0] != '"' {
-				// What can't be compared doesn't let a write through, but a read.
+				// Without a strong tag, conditional writes fail. Conditional reads still work.
 				caddytest.Send(t, "PUT", url, "new", "If-Match", `"own"`).Expect(t, 412)
 				caddytest.Send(t, "PUT", url, "new", "If-Match", `W/"own"`).Expect(t, 412)
 				caddytest.Send(t, "GET", url, "", "If-None-Match", `"other"`).Expect(t, 200)
@@ -98,12 +98,12 @@ func TestOptionETag(t *testing.T) {
 				backend.Unwritten(t)
 				return
 			}
-			// The tag that was given lets a write through. The backend hears
-			// of it only if it is its own.
+			// A write with the tag from the GET passes. The backend gets the
+			// condition only if the tag is its own.
 			caddytest.Send(t, "PUT", url, "new", "If-Match", got).Expect(t, 204)
 			forwarded := backend.Last(t, "PUT").Header.Get("If-Match")
 			if tt.minted && forwarded != "" || !tt.minted && forwarded != got {
-				t.Errorf("the backend heard If-Match: %s", forwarded)
+				t.Errorf("the backend got If-Match: %s", forwarded)
 			}
 			if tt.minted && tt.own != "" {
 				caddytest.Send(t, "PUT", url, "new", "If-Match", tt.own).Expect(t, 412)
@@ -112,7 +112,7 @@ func TestOptionETag(t *testing.T) {
 	}
 }
 
-// A response over the buffer streams through without a tag.
+// A response that exceeds the buffer is streamed without a tag.
 func TestOptionBuffer(t *testing.T) {
 	seen := make(chan struct{})
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
@@ -149,7 +149,7 @@ func TestOptionBuffer(t *testing.T) {
 func TestOptionRequire(t *testing.T) {
 	for _, tt := range []struct {
 		options string
-		refused string // of all the methods below
+		refused string // the methods that are refused without a condition
 	}{
 		{"", ""},
 		{"require", "PUT PATCH DELETE"},
@@ -161,12 +161,12 @@ func TestOptionRequire(t *testing.T) {
 			for _, method := range []string{"PUT", "PATCH", "DELETE", "POST", "LOCK", "GET", "HEAD", "OPTIONS", "PROPFIND"} {
 				a := caddytest.Send(t, method, url, "")
 				if got, want := a.StatusCode == 428, strings.Contains(" "+tt.refused+" ", " "+method+" "); got != want {
-					t.Errorf("%s is refused: %v, want %v", method, got, want)
+					t.Errorf("%s was refused: %v, want %v", method, got, want)
 				}
 			}
 			if tt.refused != "" {
-				// A condition that must be ignored is none, and a method in
-				// an override field counts as well, or one in lower case.
+				// A condition that must be ignored doesn't count. A method in
+				// an override field does, and so does one in lower case.
 				method := strings.Fields(tt.refused)[0]
 				caddytest.Send(t, strings.ToLower(method), url, "").Expect(t, 428)
 				caddytest.Send(t, method, url, "", "If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT").Expect(t, 428)
@@ -177,7 +177,7 @@ func TestOptionRequire(t *testing.T) {
 	}
 }
 
-// verify says which writes cost a GET.
+// The option verify decides which writes cost a GET.
 func TestOptionVerify(t *testing.T) {
 	for _, tt := range []struct {
 		verify          string
@@ -186,27 +186,27 @@ func TestOptionVerify(t *testing.T) {
 		{"passing", 0, 1},
 		{"all", 1, 1},
 		{"never", 0, 0},
-		{"1h", 0, 0},  // stored less than that ago
-		{"1ns", 0, 1}, // stored longer than that ago
+		{"1h", 0, 0},  // the entry is younger than that
+		{"1ns", 0, 1}, // the entry is older than that
 	} {
 		t.Run(tt.verify, func(t *testing.T) {
 			backend := caddytest.Page("content")
 			url := caddytest.Site(t, "write_etag off\nverify "+tt.verify, backend)
 			tag := caddytest.Send(t, "GET", url, "").Tag(t)
 			if got := backend.Asks(func() { caddytest.Send(t, "PUT", url, "x", "If-Match", `"stale"`).Expect(t, 412) }); got != tt.refused {
-				t.Errorf("a write that is refused costs %d GETs, want %d", got, tt.refused)
+				t.Errorf("a refused write costs %d GETs, want %d", got, tt.refused)
 			}
 			if got := backend.Asks(func() { caddytest.Send(t, "PUT", url, "x", "If-Match", tag).Expect(t, 204) }); got != tt.passed {
 				t.Errorf("a write that passes costs %d GETs, want %d", got, tt.passed)
 			}
 			if got := backend.Asks(func() { caddytest.Send(t, "PUT", url, "x", "If-Match", tag).Expect(t, 204) }); got != 1 {
-				t.Errorf("a write of what isn't known costs %d GETs, want 1", got)
+				t.Errorf("a write to a resource in an unknown state costs %d GETs, want 1", got)
 			}
 		})
 	}
 }
 
-// Wait bounds how long a write waits for the one before it.
+// The option wait limits how long a write waits for the write before it.
 func TestOptionWait(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -224,7 +224,7 @@ func TestOptionWait(t *testing.T) {
 			tag := caddytest.Send(t, "GET", url, "").Tag(t)
 			first := g.Send(t.Context(), t, "PUT", url, "b", "If-Match", tag)
 			if tt.status == 412 {
-				// whether it comes before or after, it must not overwrite b
+				// whether it is decided before or after b lands, it must not overwrite b
 				g.Open()
 			}
 			a := caddytest.Send(t, "PUT", url, "c", "If-Match", tag).Expect(t, tt.status)
@@ -237,7 +237,7 @@ func TestOptionWait(t *testing.T) {
 	}
 }
 
-// The store is asked for the configured lease, retention and grace.
+// The handler passes the configured lease, retention and grace to the store.
 func TestOptionTerms(t *testing.T) {
 	for options, want := range map[string]etagcache.Terms{
 		"":                           {Lease: 30 * time.Second, Retention: 24 * time.Hour, Grace: 10 * time.Second},
@@ -251,7 +251,7 @@ func TestOptionTerms(t *testing.T) {
 			caddytest.Send(t, "PUT", url, "x").Expect(t, 204)
 			terms := caddytest.Opened(t, "terms").Terms()
 			if len(terms) == 0 {
-				t.Fatal("the store wasn't asked")
+				t.Fatal("the store was never called")
 			}
 			for _, got := range terms {
 				if got != want {
@@ -262,7 +262,7 @@ func TestOptionTerms(t *testing.T) {
 	}
 }
 
-// A write that got no answer keeps others out until its lease is over.
+// A write that got no answer blocks other writes until its lease expires.
 func TestOptionLease(t *testing.T) {
 	t.Parallel()
 	unanswered := func(t *testing.T, options string) string {
@@ -285,8 +285,9 @@ func TestOptionLease(t *testing.T) {
 	})
 }
 
-// TestLeaseOfTheUnanswered: a write that got no answer may land for a whole lease from
-// then on, whatever is left of the one that it had.
+// TestLeaseOfTheUnanswered: a write that fails without an answer may still land.
+// It blocks others for a whole new lease from then on, however little was left of
+// its current one.
 func TestLeaseOfTheUnanswered(t *testing.T) {
 	m := miniredis.RunT(t)
 	begun := time.Now()
@@ -300,7 +301,7 @@ func TestLeaseOfTheUnanswered(t *testing.T) {
 	}})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
 	url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1h\nwait 100ms", m.Addr()), docs) + "/docs/a"
-	caddytest.Send(t, "PUT", url, "a").Expect(t, 204) // once the grace is over
+	caddytest.Send(t, "PUT", url, "a").Expect(t, 204) // returns once the grace is over
 	first := g.Send(t.Context(), t, "PUT", url, "b", "If-Match", "*", "X-Abort", "PUT")
 	m.SetTime(begun.Add(50 * time.Minute))
 	g.Open()
@@ -311,14 +312,14 @@ func TestLeaseOfTheUnanswered(t *testing.T) {
 	caddytest.Send(t, "PUT", url, "c", "If-Match", "*").Expect(t, 204)
 }
 
-// Mode report forwards everything, and tells what would have been refused.
+// Mode report forwards everything, and reports what would have been refused.
 func TestOptionModeReport(t *testing.T) {
 	backend := caddytest.Page("content")
 	sites, url, metrics := caddytest.WithMetrics(t, caddytest.Guarded("mode report\nrequire", caddytest.Serve(t, backend)))
 	caddytest.Start(t, sites)
 	tag := caddytest.Send(t, "GET", url, "").Tag(t)
 	many := strings.Repeat(`"stale",`, 257) + tag
-	bypassed := caddytest.Counted(t, metrics, "bypassed", "report") // by other tests of this process
+	bypassed := caddytest.Counted(t, metrics, "bypassed", "report") // the count that other tests in this process left
 	for _, tt := range []struct {
 		method  string
 		fields  []string
@@ -350,11 +351,11 @@ func TestOptionModeReport(t *testing.T) {
 		}
 	}
 	if n := caddytest.Counted(t, metrics, "failed", "report"); n == 0 || caddytest.Counted(t, metrics, "bypassed", "report") != bypassed {
-		t.Errorf("failed: %d", n)
+		t.Errorf("counted %d as failed, or some as bypassed", n)
 	}
 }
 
-// Errors caddy leaves the answer to handle_errors.
+// With errors caddy, handle_errors writes the answer.
 func TestOptionErrorsCaddy(t *testing.T) {
 	backend := caddytest.Page("content")
 	options := "errors caddy\nrequire"
@@ -387,7 +388,7 @@ handle_errors {
 	}
 	backend.Unwritten(t)
 
-	t.Run("without handle_errors there is only the status", func(t *testing.T) {
+	t.Run("without handle_errors the answer is only the status", func(t *testing.T) {
 		url := caddytest.OneNodeAt(t, caddytest.Guarded(options, caddytest.Serve(t, backend))).First()
 		if a := caddytest.Send(t, "PUT", url, "x", "If-Match", `"stale"`).Expect(t, 412); a.Content != "" {
 			t.Errorf("got %q", a.Content)
@@ -395,7 +396,8 @@ handle_errors {
 	})
 }
 
-// Placeholders that have no value are empty, as in an error that is not ours.
+// Placeholders without a value are empty, for example in an error that doesn't come
+// from the handler.
 func TestPlaceholdersWithoutValue(t *testing.T) {
 	url := caddytest.OneNodeAt(t, caddytest.Guarded("errors caddy", caddytest.Address(t))+`
 handle_errors {
@@ -408,7 +410,7 @@ handle_errors {
 	}
 }
 
-// Disclose off keeps the current validators out of refusals.
+// With disclose off, refusals don't contain the current validators.
 func TestOptionDisclose(t *testing.T) {
 	const date = "Thu, 01 Jan 2026 00:00:00 GMT"
 	for _, disclose := range []bool{true, false} {
@@ -434,19 +436,19 @@ func TestOptionDisclose(t *testing.T) {
 				}
 				for what, is := range disclosed {
 					if is != disclose {
-						t.Errorf("%v: %s tells: %v, want %v", fields, what, is, disclose)
+						t.Errorf("%v: %s shows the validator: %v, want %v", fields, what, is, disclose)
 					}
 				}
 				if text := fmt.Sprint(a.Header, a.Content); !disclose && (strings.Contains(text, `current"`) || strings.Contains(text, date)) {
-					t.Errorf("%v: something tells: %s", fields, text)
+					t.Errorf("%v: a validator is in the refusal: %s", fields, text)
 				}
 			}
 		})
 	}
 }
 
-// Unconditional writes wait for a conditional one, unless they are forwarded at
-// once; then they mark the resource as changed.
+// Unconditional writes wait for a conditional write in flight. With unconditional
+// forward they are forwarded at once, and mark the resource as changed.
 func TestOptionUnconditional(t *testing.T) {
 	for _, tt := range []struct {
 		word   string
@@ -476,7 +478,7 @@ func TestOptionUnconditional(t *testing.T) {
 func TestOptionStoreDown(t *testing.T) {
 	tests := []struct {
 		options                      string
-		holds, fails, none, required int // the status of a PUT whose condition holds, …
+		holds, fails, none, required int // the status of a PUT whose condition holds, fails, is absent or must be ignored
 		retryAfter                   string
 	}{
 		{"", 503, 503, 204, 204, "5"},
@@ -492,10 +494,10 @@ func TestOptionStoreDown(t *testing.T) {
 			backend := caddytest.Page("content")
 			url := caddytest.Site(t, "store redis redis://"+caddytest.Address(t)+"\n"+tt.options, backend)
 
-			// Reads go on, labelled.
+			// Reads are still answered, with tags.
 			tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 			if got := caddytest.Send(t, "HEAD", url, "").Expect(t, 200).Tag(t); got != tag {
-				t.Errorf("HEAD shows %s, GET %s", got, tag)
+				t.Errorf("HEAD shows the tag %s, GET %s", got, tag)
 			}
 			caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, 304)
 			caddytest.Send(t, "GET", url, "", "If-Match", `"stale"`).Expect(t, 412)
@@ -522,8 +524,8 @@ func TestOptionStoreDown(t *testing.T) {
 	}
 }
 
-// What was written while the store was away is marked as changed before the
-// store is trusted again.
+// After an outage of the store, the handler marks resources that were written
+// meanwhile as changed. It trusts the store only after that.
 func TestStoreAwayAndBack(t *testing.T) {
 	for _, options := range []string{"", "unconditional forward", "store_down {\nconditional forward\n}"} {
 		t.Run(options, func(t *testing.T) {
@@ -551,8 +553,9 @@ func TestStoreAwayAndBack(t *testing.T) {
 	}
 }
 
-// A write that began while the store was away, and is still being made when it
-// is back, keeps conditional ones of the same resource waiting, and nobody else.
+// If a write begins while the store is away, and is still in flight when the store
+// is back, conditional writes of the same resource wait for it. Writes of other
+// resources don't.
 func TestStoreBackDuringWrite(t *testing.T) {
 	m := miniredis.RunT(t)
 	g := caddytest.NewGate()
@@ -595,15 +598,16 @@ func TestStoreBackDuringWrite(t *testing.T) {
 	caddytest.Send(t, "PUT", url+"/docs/0", "newer", "If-Match", tag).Expect(t, 412)
 }
 
-// TestForwardedEnds: what was read while a write was in flight that waited for nobody
-// counts no more once that has ended, also if the store was away by then.
+// TestForwardedEnds: with unconditional forward, a tag that was read during a write
+// is no longer valid once that write has ended. This also holds if the store is
+// away when it ends.
 func TestForwardedEnds(t *testing.T) {
 	for _, away := range []bool{false, true} {
 		m := miniredis.RunT(t)
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
 		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\nunconditional forward", m.Addr()), docs) + "/docs/a"
-		caddytest.Send(t, "PUT", url, "old", "If-None-Match", "*").Expect(t, 201) // once the grace is over
+		caddytest.Send(t, "PUT", url, "old", "If-None-Match", "*").Expect(t, 201) // returns once the grace is over
 		first := g.Send(t.Context(), t, "PUT", url, "new")
 		tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 		back := func() {}

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestPreferRepresentation: a client that prefers so gets the current
-// representation with the refusal of its write (RFC 8144, section 3.2).
+// TestPreferRepresentation: if a client sends Prefer: return=representation, a 412
+// to its write contains the current representation (RFC 8144, section 3.2).
 func TestPreferRepresentation(t *testing.T) {
 	backend := caddytest.Page("the current content", "Content-Type", "text/plain", "Content-Language", "en", "Vary", "Accept",
 		"Cache-Control", "max-age=60", "Set-Cookie", "a=b", "X-Of-The-Page", "yes")
@@ -31,9 +31,9 @@ func TestPreferRepresentation(t *testing.T) {
 		}
 		asked := backend.Last(t, "GET").Header
 		if asked.Get("Authorization") != "Basic x" || asked["If-Match"] != nil || asked["Prefer"] != nil {
-			t.Errorf("the origin was asked with %v", asked)
+			t.Errorf("the GET to the origin had the fields %v", asked)
 		}
-		// The tag is good for the next write.
+		// The tag is valid for the next write.
 		caddytest.Send(t, method, url, "x", "If-Match", a.Tag(t)).Expect(t, 204)
 	}
 
@@ -49,7 +49,7 @@ func TestPreferRepresentation(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the origin doesn't show it", func(t *testing.T) {
+	t.Run("the origin refuses to show it", func(t *testing.T) {
 		url := caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Secret") == "" {
 				w.WriteHeader(http.StatusForbidden)

@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestIfRange: of content whose tag is ours, the part is cut out here (RFC 9110,
-// sections 13.1.5 and 14.2).
+// TestIfRange: if the tag of the content is the handler's own, the handler cuts out
+// the requested part itself (RFC 9110, sections 13.1.5 and 14.2).
 func TestIfRange(t *testing.T) {
 	const content = "0123456789"
 	fields := []string{"Last-Modified", caddytest.LegacyDate, "Content-Type", "text/x-legacy", "Cache-Control", "max-age=60", "Set-Cookie", "a=b", "X-Version", "7"}
@@ -26,49 +26,49 @@ func TestIfRange(t *testing.T) {
 		tag := caddytest.Send(t, "GET", base, "").Expect(t, 200).Tag(t)
 		for _, tt := range []struct {
 			name   string
-			fields []string // with a Range of bytes=2-4, if there is none
+			fields []string // Range: bytes=2-4 is added if Range is missing
 			status int
 			want   string
 		}{
 			{"the current tag", []string{"If-Range", tag}, 206, "234"},
 			{"white space around it", []string{"If-Range", "  " + tag + " "}, 206, "234"},
 			{"the date", []string{"If-Range", caddytest.LegacyDate}, 206, "234"},
-			{"another tag", []string{"If-Range", `"stale"`}, 200, content},
+			{"a different tag", []string{"If-Range", `"stale"`}, 200, content},
 			{"a weak tag", []string{"If-Range", "W/" + tag}, 200, content},
 			{"the tag of the compressed content", []string{"If-Range", strings.TrimSuffix(tag, `"`) + `-gzip"`}, 200, content},
-			{"another date", []string{"If-Range", "Sun, 06 Nov 1994 08:49:36 GMT"}, 200, content},
+			{"a different date", []string{"If-Range", "Sun, 06 Nov 1994 08:49:36 GMT"}, 200, content},
 			{"a list", []string{"If-Range", tag + `, "x"`}, 200, content},
 			{"two lines", []string{"If-Range", tag, "If-Range", tag}, 200, content},
 			{"*", []string{"If-Range", "*"}, 200, content},
 			{"empty", []string{"If-Range", ""}, 200, content},
 			{"junk", []string{"If-Range", "junk"}, 200, content},
 
-			{"from some byte on", []string{"If-Range", tag, "Range", "bytes=7-"}, 206, "789"},
+			{"an open range", []string{"If-Range", tag, "Range", "bytes=7-"}, 206, "789"},
 			{"a suffix", []string{"If-Range", tag, "Range", "bytes=-2"}, 206, "89"},
-			{"all", []string{"If-Range", tag, "Range", "bytes=0-"}, 206, content},
-			{"one of two can be satisfied", []string{"If-Range", tag, "Range", "bytes=2-3,50-"}, 206, "23"},
-			{"none can be satisfied", []string{"If-Range", tag, "Range", "bytes=10-"}, 416, ""},
-			{"a suffix of nothing", []string{"If-Range", tag, "Range", "bytes=-0"}, 416, ""},
-			{"none can be satisfied, and it is stale", []string{"If-Range", `"stale"`, "Range", "bytes=10-"}, 200, content},
-			{"another unit", []string{"If-Range", tag, "Range", "lines=2-4"}, 200, content},
-			{"malformed", []string{"If-Range", tag, "Range", "bytes=4-2"}, 200, content},
-			{"too much", []string{"If-Range", tag, "Range", "bytes=0-,0-"}, 200, content},
+			{"the whole content", []string{"If-Range", tag, "Range", "bytes=0-"}, 206, content},
+			{"one of two ranges is satisfiable", []string{"If-Range", tag, "Range", "bytes=2-3,50-"}, 206, "23"},
+			{"an unsatisfiable range", []string{"If-Range", tag, "Range", "bytes=10-"}, 416, ""},
+			{"an empty suffix", []string{"If-Range", tag, "Range", "bytes=-0"}, 416, ""},
+			{"an unsatisfiable range, stale If-Range", []string{"If-Range", `"stale"`, "Range", "bytes=10-"}, 200, content},
+			{"a different unit", []string{"If-Range", tag, "Range", "lines=2-4"}, 200, content},
+			{"a malformed range", []string{"If-Range", tag, "Range", "bytes=4-2"}, 200, content},
+			{"ranges longer than the content", []string{"If-Range", tag, "Range", "bytes=0-,0-"}, 200, content},
 			{"two lines of ranges", []string{"If-Range", tag, "Range", "bytes=0-1", "Range", "bytes=2-3"}, 200, content},
 
 			// Conditions come first (13.2.2).
 			{"true If-Match", []string{"If-Match", tag}, 206, "234"},
 			{"true If-Match, true If-Range", []string{"If-Match", tag, "If-Range", tag}, 206, "234"},
 			{"true If-Match, stale If-Range", []string{"If-Match", tag, "If-Range", `"stale"`}, 200, content},
-			{"true If-Match that can't be satisfied", []string{"If-Match", tag, "Range", "bytes=10-"}, 416, ""},
+			{"true If-Match, unsatisfiable range", []string{"If-Match", tag, "Range", "bytes=10-"}, 416, ""},
 			{"false If-Match", []string{"If-Match", `"stale"`}, 412, ""},
 			{"false If-Match, true If-Range", []string{"If-Match", `"stale"`, "If-Range", tag}, 412, ""},
-			{"false If-Match that can't be satisfied", []string{"If-Match", `"stale"`, "Range", "bytes=10-"}, 412, ""},
+			{"false If-Match, unsatisfiable range", []string{"If-Match", `"stale"`, "Range", "bytes=10-"}, 412, ""},
 			{"true If-Unmodified-Since", []string{"If-Unmodified-Since", caddytest.LegacyDate}, 206, "234"},
 			{"false If-Unmodified-Since", []string{"If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:36 GMT"}, 412, ""},
 			{"true If-None-Match", []string{"If-None-Match", `"stale"`}, 206, "234"},
 			{"false If-None-Match", []string{"If-None-Match", tag}, 304, ""},
 			{"false If-None-Match, true If-Range", []string{"If-None-Match", tag, "If-Range", tag}, 304, ""},
-			{"false If-None-Match that can't be satisfied", []string{"If-None-Match", tag, "Range", "bytes=10-"}, 304, ""},
+			{"false If-None-Match, unsatisfiable range", []string{"If-None-Match", tag, "Range", "bytes=10-"}, 304, ""},
 			{"false If-Modified-Since", []string{"If-Modified-Since", caddytest.LegacyDate, "If-Range", tag}, 304, ""},
 		} {
 			t.Run(options+": "+tt.name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestIfRange(t *testing.T) {
 					if a.Header.Get("Content-Length") != fmt.Sprint(len(tt.want)) {
 						t.Errorf("Content-Length: %s", a.Header.Get("Content-Length"))
 					}
-					for i := 0; i < len(fields); i += 2 { // as the 200 has them (15.3.7)
+					for i := 0; i < len(fields); i += 2 { // the same fields as in the 200 (15.3.7)
 						if got := a.Header.Values(fields[i]); !slices.Equal(got, fields[i+1:i+2]) {
 							t.Errorf("%s: %q", fields[i], got)
 						}
@@ -107,23 +107,23 @@ func TestIfRange(t *testing.T) {
 						t.Errorf("Content-Range: %s", place)
 					}
 				}
-				// The backend has heard of none of it but its own date.
+				// The backend gets none of these fields. Only its own date may be passed on.
 				h := backend.Last(t, "GET").Header
 				for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match"} {
 					if h[name] != nil {
-						t.Errorf("the backend heard %s: %q", name, h[name])
+						t.Errorf("the backend got %s: %q", name, h[name])
 					}
 				}
 			})
 		}
-		t.Run(options+": HEAD has no parts (14.2)", func(t *testing.T) {
+		t.Run(options+": HEAD ignores Range (14.2)", func(t *testing.T) {
 			for _, asked := range [][]string{{}, {"If-Range", tag}, {"If-Match", tag}} {
 				a := caddytest.Send(t, "HEAD", base, "", append(asked, "Range", "bytes=2-4")...).Expect(t, 200)
 				if a.Header.Get("Content-Range") != "" || a.Tag(t) != tag {
 					t.Errorf("%v", a.Header)
 				}
 				if h := backend.Last(t, "HEAD").Header; h["Range"] != nil {
-					t.Errorf("the backend heard %v", h)
+					t.Errorf("the backend got the fields %v", h)
 				}
 			}
 		})
@@ -154,7 +154,7 @@ func TestIfRange(t *testing.T) {
 	}
 }
 
-// TestIfRangeOverBuffer: what isn't held in memory is sent whole.
+// TestIfRangeOverBuffer: content that exceeds the buffer is sent whole.
 func TestIfRangeOverBuffer(t *testing.T) {
 	for _, options := range []string{"buffer 9", "buffer 9\netag header X-Version"} {
 		for _, length := range []string{"10", ""} {
@@ -181,8 +181,8 @@ func TestIfRangeOverBuffer(t *testing.T) {
 	}
 }
 
-// TestPlainRange: a Range alone is the backend's affair, and its part never has
-// a tag of ours.
+// TestPlainRange: the backend answers a Range without conditions. The handler never
+// gives such a part a tag.
 func TestPlainRange(t *testing.T) {
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Version", "7")
@@ -196,7 +196,7 @@ func TestPlainRange(t *testing.T) {
 	}}
 	for _, options := range []string{"", "etag header X-Version"} {
 		base := caddytest.Site(t, options, backend)
-		for range 2 { // before anything is known, and then
+		for range 2 { // before and after the handler knows the resource
 			a := caddytest.Send(t, "GET", base, "", "Range", "bytes=2-4").Expect(t, 206)
 			if a.Content != "234" || a.Header.Get("ETag") != "" {
 				t.Errorf("%q with ETag %s", a.Content, a.Header.Get("ETag"))
@@ -206,13 +206,13 @@ func TestPlainRange(t *testing.T) {
 	}
 }
 
-// TestIfRangeOwnTag: the backend looks after its own tag. But that of the
-// compressed content isn't the tag of what it sends parts of (RFC 9110, section
-// 8.8.3.3).
+// TestIfRangeOwnTag: the backend evaluates If-Range against its own tag. But the tag
+// of the compressed content doesn't match the uncompressed content, from which the
+// backend takes the part (RFC 9110, section 8.8.3.3).
 func TestIfRangeOwnTag(t *testing.T) {
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"own"`)
-		// As some do, takes its tag for the same with and without the mark.
+		// Like some real backends, it accepts its tag with and without the suffix.
 		if value := r.Header.Get("If-Range"); r.Header.Get("Range") != "" && strings.HasPrefix(value, `"own`) {
 			w.Header().Set("Content-Range", "bytes 2-4/10")
 			w.WriteHeader(206)
@@ -231,8 +231,8 @@ func TestIfRangeOwnTag(t *testing.T) {
 	}
 }
 
-// TestIfRangeBehindEncode: a part is never compressed, so that it fits to the
-// content that wasn't only.
+// TestIfRangeBehindEncode: a part is never compressed. It therefore matches only the tag of the
+// uncompressed content.
 func TestIfRangeBehindEncode(t *testing.T) {
 	content := strings.Repeat("0123456789", 100)
 	address := caddytest.Address(t)
@@ -256,8 +256,8 @@ func TestIfRangeBehindEncode(t *testing.T) {
 	caddytest.Send(t, "GET", url, "", "Accept-Encoding", "gzip", "If-Range", plain, "Range", "bytes=2000-").Expect(t, 416)
 }
 
-// TestRangesAreOfOneVersion: a client that puts parts together never gets two
-// versions mixed, whatever is written in between (RFC 9110, section 14.4).
+// TestRangesAreOfOneVersion: a client that combines parts never mixes two versions,
+// whatever is written in between (RFC 9110, section 14.4).
 func TestRangesAreOfOneVersion(t *testing.T) {
 	version := func(n int) string { return strings.Repeat(strconv.Itoa(n%10), 100) }
 	docs := legacydocs.New(legacydocs.Options{})
@@ -275,7 +275,7 @@ func TestRangesAreOfOneVersion(t *testing.T) {
 		t.Errorf("%q with %s", second.Content, second.Tag(t))
 	}
 
-	// The same where others write behind our back, between any two requests.
+	// The same holds if others bypass the handler and write between two requests.
 	reads, current := 0, 0
 	url = caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, _ *http.Request) {
 		content := version(current)
@@ -293,23 +293,23 @@ func TestRangesAreOfOneVersion(t *testing.T) {
 			continue
 		}
 		if a.Expect(t, 206).Tag(t) != tag {
-			t.Errorf("a part of %s, after %s", a.Tag(t), tag)
+			t.Errorf("got a part of version %s after version %s", a.Tag(t), tag)
 		}
 		if got += a.Content; len(got) == 100 {
 			if got != version(int(got[0]-'0')) {
-				t.Errorf("mixed: %s", got)
+				t.Errorf("the parts are of different versions: %s", got)
 			}
 			whole++
 			tag, got = "", ""
 		}
 	}
 	if whole == 0 || interrupted == 0 {
-		t.Errorf("%d were whole, %d interrupted", whole, interrupted)
+		t.Errorf("%d downloads were completed, %d interrupted; want some of both", whole, interrupted)
 	}
 }
 
-// TestRangesOfOtherBytes: a tag that two contents may share is no reason to send a
-// part of one of them, whatever the conditions (RFC 9110, section 14.4).
+// TestRangesOfOtherBytes: if different content may have the same tag, the client gets
+// the whole content, never a part, whatever the conditions (RFC 9110, section 14.4).
 func TestRangesOfOtherBytes(t *testing.T) {
 	pages, _ := restless()
 	reads := 0
@@ -335,15 +335,15 @@ func TestRangesOfOtherBytes(t *testing.T) {
 			for _, conditions := range [][]string{{"If-Range", tag}, {"If-Match", tag}, {"If-Match", tag, "If-Range", tag}, {"If-None-Match", `"stale"`}} {
 				a := caddytest.Send(t, "GET", url, "", append(conditions, "Range", "bytes=2-4")...).Expect(t, 200)
 				if len(a.Content) < 6 || a.Tag(t) != tag {
-					t.Errorf("%q with %s, want the whole with %s", a.Content, a.Tag(t), tag)
+					t.Errorf("got %q with tag %s, want the whole content with tag %s", a.Content, a.Tag(t), tag)
 				}
 			}
 		})
 	}
 }
 
-// TestRangeAcrossWrite: who asks for the rest of an old version gets no part of the
-// new one, also if that is written while the request is under way.
+// TestRangeAcrossWrite: a client that asks for the rest of an old version never gets
+// a part of the new one, even if the new one is written during the request.
 func TestRangeAcrossWrite(t *testing.T) {
 	for _, options := range []string{"etag version", "etag body"} {
 		t.Run(options, func(t *testing.T) {

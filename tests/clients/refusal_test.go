@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// refusals are the ways to be refused without a look at the content.
+// refusals lists the requests that the handler refuses without reading the content.
 var refusals = []struct {
 	name    string
 	options string
@@ -30,32 +30,33 @@ var refusals = []struct {
 }{
 	{"412 if the condition is false", "", []string{`If-Match: "stale"`}, 412},
 	{"412 if the list is empty", "", []string{"If-Match:"}, 412},
-	{"428 if there is no condition", "require", nil, 428},
+	{"428 if the condition is missing", "require", nil, 428},
 	{"431 if there are too many conditions", "", []string{"If-Match: " + strings.Repeat(`"x", `, 300) + `"x"`}, 431},
 	{"503 if the store is away", "store redis redis://127.0.0.1:1", []string{`If-Match: "stale"`}, 503},
 }
 
-// TestRefusalBeforeContent holds the handler to RFC 9110, sections 10.1.1 and
-// 13.2.1: what the header section decides is answered at once.
+// TestRefusalBeforeContent: if the header section is enough to refuse a request, the
+// handler answers without waiting for the content (RFC 9110, sections 10.1.1 and
+// 13.2.1).
 func TestRefusalBeforeContent(t *testing.T) {
 	contents := []struct {
 		name   string
 		fields []string
-		begin  string // of the content; the rest is withheld
+		begin  string // the first bytes of the content; the rest is withheld
 	}{
-		{"no content after Expect (10.1.1)", []string{"Content-Length: 5", "Expect: 100-continue"}, ""},
-		{"no chunk after Expect (10.1.1)", []string{"Transfer-Encoding: chunked", "Expect: 100-continue"}, ""},
+		{"Expect, no content yet (10.1.1)", []string{"Content-Length: 5", "Expect: 100-continue"}, ""},
+		{"Expect, no chunk yet (10.1.1)", []string{"Transfer-Encoding: chunked", "Expect: 100-continue"}, ""},
 		{"content withheld", []string{"Content-Length: 5"}, ""},
-		{"content begun", []string{"Content-Length: 5"}, "co"},
+		{"content partly sent", []string{"Content-Length: 5"}, "co"},
 		{"much content withheld", []string{"Content-Length: 100000000"}, "co"},
-		{"chunks not ended", []string{"Transfer-Encoding: chunked"}, "2\r\nco\r\n"},
-		{"chunk not ended", []string{"Transfer-Encoding: chunked"}, "5\r\nco"},
+		{"last chunk missing", []string{"Transfer-Encoding: chunked"}, "2\r\nco\r\n"},
+		{"chunk incomplete", []string{"Transfer-Encoding: chunked"}, "5\r\nco"},
 	}
 	for _, refusal := range refusals {
 		t.Run(refusal.name, func(t *testing.T) {
 			backend := caddytest.Page("content")
 			base := caddytest.Site(t, refusal.options, backend)
-			caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200) // the handler knows the state
+			caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200) // now the handler knows the state
 			for _, content := range contents {
 				t.Run(content.name, func(t *testing.T) {
 					c := dialWire(t, base)
@@ -79,7 +80,7 @@ func TestExpectContinue(t *testing.T) {
 	base := caddytest.Site(t, "", backend)
 	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
 
-	t.Run("100 for a write that goes on (10.1.1)", func(t *testing.T) {
+	t.Run("100 for a write that is forwarded (10.1.1)", func(t *testing.T) {
 		for _, condition := range []string{"If-Match: " + tag, "X-None: x"} {
 			c := dialWire(t, base)
 			c.send("PUT /page HTTP/1.1", "Host: "+c.RemoteAddr().String(), condition, "Content-Length: 5", "Expect: 100-continue", "")
@@ -92,19 +93,19 @@ func TestExpectContinue(t *testing.T) {
 		}
 	})
 
-	t.Run("the connection ends after a refusal (9112, 9.6)", func(t *testing.T) {
-		caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200) // the state is known again
+	t.Run("the connection closes after a refusal (9112, 9.6)", func(t *testing.T) {
+		caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200) // now the state is known again
 		c := dialWire(t, base)
 		c.send("PUT /page HTTP/1.1", "Host: "+c.RemoteAddr().String(), `If-Match: "stale"`, "Content-Length: 5", "Expect: 100-continue", "")
 		if a := c.answer("PUT").Expect(t, 412); !a.Close {
-			t.Error("the refusal doesn't say that the connection ends")
+			t.Error("the refusal doesn't say that the connection closes")
 		}
 		c.ended()
 	})
 }
 
-// TestRefusedContentIsNoRequest sends a request inside the content of a refused
-// one (RFC 9112, section 11.2).
+// TestRefusedContentIsNoRequest: the content of a refused request is never parsed as
+// a request (RFC 9112, section 11.2).
 func TestRefusedContentIsNoRequest(t *testing.T) {
 	for _, refusal := range refusals {
 		t.Run(refusal.name, func(t *testing.T) {
@@ -135,7 +136,7 @@ func TestRefusedContentIsNoRequest(t *testing.T) {
 				c.answer("GET").Expect(t, 200)
 				c.ended()
 			})
-			t.Run("at once, without a wait for 100", func(t *testing.T) {
+			t.Run("at once, without waiting for 100", func(t *testing.T) {
 				c := dialWire(t, base)
 				c.raw(strings.Join(head(length, "Expect: 100-continue"), "\r\n") + "\r\n" + smuggled + smuggled)
 				c.answer("PUT").Expect(t, refusal.status)
@@ -147,7 +148,7 @@ func TestRefusedContentIsNoRequest(t *testing.T) {
 				c.answer("PUT").Expect(t, refusal.status)
 				c.ended()
 			})
-			t.Run("after what is no chunk", func(t *testing.T) {
+			t.Run("after an invalid chunk", func(t *testing.T) {
 				c := dialWire(t, base)
 				c.raw(strings.Join(head("Transfer-Encoding: chunked"), "\r\n") + "\r\nno chunk\r\n" + smuggled)
 				c.answer("PUT").Expect(t, refusal.status)
@@ -157,7 +158,7 @@ func TestRefusedContentIsNoRequest(t *testing.T) {
 		})
 	}
 
-	// An error handler answers; nobody reads the content off.
+	// An error handler answers, and doesn't read the remaining content.
 	t.Run("errors caddy", func(t *testing.T) {
 		backend := caddytest.Page("content")
 		base := caddytest.Site(t, "errors caddy", backend)
@@ -179,8 +180,8 @@ func TestRefusedContentIsNoRequest(t *testing.T) {
 	})
 }
 
-// TestRefusedContentThatComesLater: content that comes when nobody waits for it
-// any more finds the connection closed.
+// TestRefusedContentThatComesLater: after a refusal, the server waits only for a
+// while for the content. Then it closes the connection.
 func TestRefusedContentThatComesLater(t *testing.T) {
 	t.Parallel()
 	url := caddytest.StartNode(t, caddytest.Guarded("", caddytest.Serve(t, caddytest.Page("content")))).URL
@@ -196,8 +197,8 @@ func TestRefusedContentThatComesLater(t *testing.T) {
 	}
 }
 
-// TestConnectionAfterRefusal: content that was sent doesn't cost the connection
-// (RFC 9112, section 9.3).
+// TestConnectionAfterRefusal: if the client has sent all of its content, the
+// connection stays open after a refusal (RFC 9112, section 9.3).
 func TestConnectionAfterRefusal(t *testing.T) {
 	for _, refusal := range refusals {
 		t.Run(refusal.name, func(t *testing.T) {
@@ -213,7 +214,7 @@ func TestConnectionAfterRefusal(t *testing.T) {
 			} {
 				c.raw(strings.Join(slices.Concat([]string{"PUT /page HTTP/1.1", "Host: " + host}, refusal.fields), "\r\n") + "\r\n" + content)
 				if a := c.answer("PUT").Expect(t, refusal.status); a.Close {
-					t.Errorf("the connection ends after content of %d bytes", len(content))
+					t.Errorf("the connection closes after content of %d bytes", len(content))
 				}
 				c.send("GET /page HTTP/1.1", "Host: "+host, "")
 				if got := c.answer("GET").Expect(t, 200).Content; got != "content" {
@@ -224,24 +225,24 @@ func TestConnectionAfterRefusal(t *testing.T) {
 	}
 }
 
-// TestConnectionAfterReplay: content that was put into a file doesn't cost the
-// connection either.
+// TestConnectionAfterReplay: the connection also stays open if the content was
+// buffered in a file.
 func TestConnectionAfterReplay(t *testing.T) {
 	base := caddytest.Site(t, "replay\nbuffer 1000", legacydocs.New(legacydocs.Options{}))
 	c := dialWire(t, base)
 	content := strings.Repeat("x", 3000)
-	for _, status := range []int{201, 201, 201} { // the first one lands, the others are the same again
+	for _, status := range []int{201, 201, 201} { // the first one lands, the others repeat it
 		c.raw(fmt.Sprintf("PUT /docs/a HTTP/1.1\r\nHost: %s\r\nIf-None-Match: *\r\nContent-Length: %d\r\n\r\n%s",
 			c.RemoteAddr(), len(content), content))
 		if a := c.answer("PUT").Expect(t, status); a.Close {
-			t.Error("the connection ends")
+			t.Error("the connection closes")
 		}
 	}
 }
 
-// TestAnswerIsNotLost has clients send all of their content at once. A server
-// that closes a connection on which content is unread resets it, and the answer
-// is lost with it (RFC 9112, section 9.6).
+// TestAnswerIsNotLost: a client that sends all of its content at once still gets the
+// answer. If the server closed the connection with unread content, TCP would reset it,
+// and the client could lose the answer (RFC 9112, section 9.6).
 func TestAnswerIsNotLost(t *testing.T) {
 	const small, large = 200 << 10, 1 << 20
 	content := bytes.Repeat([]byte("x"), large)
@@ -288,7 +289,7 @@ func TestAnswerIsNotLost(t *testing.T) {
 							head = strings.Replace(head, "1.1", "1.0", 1)
 						}
 						if err := sendAtOnce(base, head, content[:size]); err != nil {
-							t.Errorf("%d bytes, way %d: %v", size, i%3, err)
+							t.Errorf("%d bytes, variant %d: %v", size, i%3, err)
 						}
 					}
 				})
@@ -302,8 +303,8 @@ func TestAnswerIsNotLost(t *testing.T) {
 	}
 }
 
-// sendAtOnce sends a request over a connection of its own, and reads the answer
-// only then.
+// sendAtOnce sends a whole request over a new connection before it reads the
+// answer.
 func sendAtOnce(base, head string, content []byte) error {
 	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {
@@ -343,7 +344,7 @@ func problemOf(t testing.TB, a caddytest.Answer) map[string]any {
 	return members
 }
 
-// ofRepresentation are fields of a response that describe its content.
+// ofRepresentation lists response fields that describe the content.
 var ofRepresentation = []string{
 	"Content-Type", "text/x-legacy",
 	"Content-Language", "de",
@@ -391,7 +392,7 @@ func TestRefusalFields(t *testing.T) {
 		"last_modified": current.Header.Get("Last-Modified"),
 	}
 	for _, method := range []string{"GET", "PUT", "PATCH", "DELETE", "POST"} {
-		t.Run("412 of a "+method+" tells what is current (15.5.13)", func(t *testing.T) {
+		t.Run("412 to a "+method+" shows the current validators (15.5.13)", func(t *testing.T) {
 			a := caddytest.Send(t, method, base+"/page", "", "If-Match", `"stale"`, "If-Match", `W/"x"`).Expect(t, 412)
 			check(t, a)
 			if got := a.Tag(t); got != tag {
@@ -419,7 +420,7 @@ func TestRefusalFields(t *testing.T) {
 		c.send("GET /page HTTP/1.1", "Host: "+c.RemoteAddr().String(), "")
 		c.answer("GET").Expect(t, 200)
 	})
-	t.Run("428 is not stored and explains itself (6585, 3)", func(t *testing.T) {
+	t.Run("428 must not be cached and explains itself (6585, 3)", func(t *testing.T) {
 		a := caddytest.Send(t, "PUT", base+"/page", "x").Expect(t, 428)
 		check(t, a)
 		p := problemOf(t, a)
@@ -442,12 +443,12 @@ func TestRefusalDisclosesNothing(t *testing.T) {
 			t.Errorf("%s: %v\n%s", method, a.Header, a.Content)
 		}
 		if strings.Contains(a.Content, strings.Trim(tag, `"`)) {
-			t.Errorf("%s: the tag is in %s", method, a.Content)
+			t.Errorf("%s: the content discloses the tag: %s", method, a.Content)
 		}
 	}
 }
 
-// TestUnavailable: 503 tells when to try again (RFC 9110, section 15.6.4).
+// TestUnavailable: a 503 says when to try again (RFC 9110, section 15.6.4).
 func TestUnavailable(t *testing.T) {
 	t.Run("store away", func(t *testing.T) {
 		base := caddytest.Site(t, "store redis redis://127.0.0.1:1\nstore_down {\nretry_after 7s\n}", caddytest.Page("content"))
@@ -488,19 +489,20 @@ func TestUnavailable(t *testing.T) {
 	})
 }
 
-// TestTooLarge: RFC 6585, section 5.
+// TestTooLarge: conditions that are too long or have too many tags are refused with
+// 431 (RFC 6585, section 5).
 func TestTooLarge(t *testing.T) {
 	backend := caddytest.Page("content")
 	address := caddytest.Address(t)
 	base := "http://" + address
 	caddytest.StartWith(t, "max_header_size 2MB", fmt.Sprintf("http://%s {\n\tpreconditions\n\treverse_proxy %s\n}\n", address, caddytest.Serve(t, backend)))
 	for name, fields := range map[string][]string{
-		"too many tags":             {"If-Match", strings.Repeat(`"x",`, 257)},
-		"too many tags in lines":    {"If-Match", strings.Repeat(`"x",`, 200), "If-None-Match", strings.Repeat(`"x",`, 200)},
-		"too long":                  {"If-Match", `"` + strings.Repeat("x", 17<<10) + `"`},
-		"too many empty elements":   {"If-None-Match", strings.Repeat(",", 17<<10)},
-		"too long in several lines": {"If-Match", strings.Repeat("x", 9<<10), "If-Match", strings.Repeat("x", 9<<10)},
-		"1 MB":                      {"If-Match", strings.Repeat(`"x",`, 1_000_000/4)},
+		"too many tags":               {"If-Match", strings.Repeat(`"x",`, 257)},
+		"too many tags in two fields": {"If-Match", strings.Repeat(`"x",`, 200), "If-None-Match", strings.Repeat(`"x",`, 200)},
+		"too long":                    {"If-Match", `"` + strings.Repeat("x", 17<<10) + `"`},
+		"too many empty elements":     {"If-None-Match", strings.Repeat(",", 17<<10)},
+		"too long in several lines":   {"If-Match", strings.Repeat("x", 9<<10), "If-Match", strings.Repeat("x", 9<<10)},
+		"1 MB":                        {"If-Match", strings.Repeat(`"x",`, 1_000_000/4)},
 	} {
 		for _, method := range []string{"GET", "HEAD", "PUT", "POST"} {
 			t.Run(name+" in a "+method, func(t *testing.T) {
@@ -512,14 +514,14 @@ func TestTooLarge(t *testing.T) {
 		}
 	}
 	if all := backend.All(); len(all) > 0 {
-		t.Errorf("the backend heard %d requests", len(all))
+		t.Errorf("the backend got %d requests", len(all))
 	}
-	t.Run("as many as an honest client sends", func(t *testing.T) {
+	t.Run("as many tags as an honest client sends", func(t *testing.T) {
 		caddytest.Send(t, "GET", base+"/page", "", "If-None-Match", strings.TrimSuffix(strings.Repeat(`"x",`, 256), ",")).Expect(t, 200)
 	})
 }
 
-// h2c is a client that speaks HTTP/2 only, without TLS.
+// h2c returns a client that speaks only HTTP/2 without TLS.
 func h2c(t testing.TB) *http.Client {
 	transport := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
@@ -527,7 +529,8 @@ func h2c(t testing.TB) *http.Client {
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-// TestHTTP2Refusal: a refusal doesn't wait for content (RFC 9113, section 8.1).
+// TestHTTP2Refusal: over HTTP/2, a refusal doesn't wait for the content either (RFC
+// 9113, section 8.1).
 func TestHTTP2Refusal(t *testing.T) {
 	backend := caddytest.Page("content")
 	address := caddytest.Address(t)
@@ -575,7 +578,7 @@ func TestHTTP2Refusal(t *testing.T) {
 	backend.Unwritten(t)
 }
 
-// chunks encodes content as chunks, without the last one.
+// chunks encodes content in chunks, without the terminating zero-length chunk.
 func chunks(content string) string {
 	var b strings.Builder
 	for piece := range slices.Chunk([]byte(content), 700) {

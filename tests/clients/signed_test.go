@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestSignedRequests: a request that carries a signature over its fields reaches
-// the backend as it was sent, and no other one is made in its name.
+// A request with a signature over its header fields reaches the backend exactly as
+// the client sent it. The handler sends no other request in the client's name.
 func TestSignedRequests(t *testing.T) {
 	for name, signature := range map[string][]string{
 		"AWS Signature Version 4":          {"Authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"},
@@ -26,7 +26,7 @@ func TestSignedRequests(t *testing.T) {
 				}
 			}
 
-			// Nothing is known, and the origin can't be asked.
+			// No tag is stored yet, and the handler can't send a signed probe.
 			a := caddytest.Send(t, "PUT", url, "x", with("If-Match", `"x"`)...).Expect(t, 412)
 			if problemOf(t, a)["condition"] != "If-Match" || len(backend.All()) != 0 {
 				t.Errorf("%s; the backend heard %d requests", a.Content, len(backend.All()))
@@ -60,7 +60,7 @@ func TestSignedRequests(t *testing.T) {
 	})
 }
 
-// TestSignedAnswers: what the backend says of a signed write is for its signer.
+// The backend's answer to a signed write reaches the client that signed it.
 func TestSignedAnswers(t *testing.T) {
 	url := caddytest.Site(t, "", new(caddytest.Shelf)) + "/page"
 	a := caddytest.Send(t, "PUT", url, "x", "Authorization", "AWS4-HMAC-SHA256 Signature=b").Expect(t, 200)

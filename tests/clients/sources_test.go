@@ -20,8 +20,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// revised is a document that has a revision, which a PUT moves. Each read shows
-// something that doesn't matter, besides.
+// revised is a document with a revision number, which every PUT increments. The
+// reads are counted too, so that a response can differ in something irrelevant.
 type revised struct {
 	caddytest.Witness
 	mu       sync.Mutex
@@ -29,7 +29,7 @@ type revised struct {
 	reads    int
 }
 
-// newRevised returns a document that show sends.
+// newRevised returns a document; show writes the response to a GET or HEAD.
 func newRevised(show func(w http.ResponseWriter, r *http.Request, revision, reads int)) *revised {
 	d := new(revised)
 	d.Answer = func(w http.ResponseWriter, r *http.Request) {
@@ -49,8 +49,8 @@ func newRevised(show func(w http.ResponseWriter, r *http.Request, revision, read
 	return d
 }
 
-// showAll sends the revision in every way from which a tag can be made, and a
-// content that is never the same.
+// showAll sends the revision in every place that a tag can be made from. The
+// content itself differs on every read.
 func showAll(w http.ResponseWriter, _ *http.Request, revision, reads int) {
 	content := fmt.Sprintf(`{"reads": %9d, "meta": {"revision": %d}}`, reads, revision)
 	changed := time.Date(1994, 11, 6, 8, 49, revision, 0, time.UTC)
@@ -61,9 +61,9 @@ func showAll(w http.ResponseWriter, _ *http.Request, revision, reads int) {
 	_, _ = io.WriteString(w, content)
 }
 
-// TestSources: each source gives GET and HEAD the same tag as long as what it
-// looks at is the same, and a write passes that has the current one only (RFC
-// 9110, sections 8.8.1, 9.3.2 and 13.1.1).
+// Each source gives GET and HEAD the same tag until the value that it reads changes.
+// A write passes only with the current tag (RFC 9110, sections 8.8.1, 9.3.2 and
+// 13.1.1).
 func TestSources(t *testing.T) {
 	t.Parallel()
 	plain := func(w http.ResponseWriter, _ *http.Request, revision, _ int) {
@@ -84,7 +84,7 @@ func TestSources(t *testing.T) {
 		}
 		full := httptest.NewRecorder()
 		showAll(full, r, revision, reads)
-		for _, name := range []string{"Last-Modified", "X-Revision"} { // and no other (9.3.2)
+		for _, name := range []string{"Last-Modified", "X-Revision"} { // and no other field (9.3.2)
 			w.Header()[name] = full.Header()[name]
 		}
 	}
@@ -120,10 +120,10 @@ func TestSources(t *testing.T) {
 					a := caddytest.Send(t, "HEAD", url, "").Expect(t, 200)
 					tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 					if got := a.Tag(t); got != tag || slices.Contains(tags, tag) || strings.HasPrefix(tag, "W/") {
-						t.Fatalf("HEAD shows %s, GET %s, before were %s", got, tag, tags)
+						t.Fatalf("HEAD has the tag %s, GET has %s; earlier tags: %s", got, tag, tags)
 					}
 					if got := caddytest.Send(t, "GET", url, "").Tag(t); got != tag {
-						t.Fatalf("the next GET shows %s, not %s", got, tag)
+						t.Fatalf("the next GET has the tag %s, want %s", got, tag)
 					}
 					caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, 304)
 					caddytest.Send(t, "HEAD", url, "", "If-None-Match", tag).Expect(t, 304)
@@ -143,7 +143,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// Where no source yields, there is no tag, and no condition on one holds.
+// If no source yields a value, the resource has no tag and no If-Match with a tag holds.
 func TestSourcesThatDoNotYield(t *testing.T) {
 	for _, options := range []string{
 		"etag upstream", "etag header X-None", "etag json /none", "etag modified", "etag json /none\netag header X-None\netag modified",
@@ -152,14 +152,14 @@ func TestSourcesThatDoNotYield(t *testing.T) {
 			backend := newRevised(func(w http.ResponseWriter, _ *http.Request, _, _ int) {
 				w.Header().Set("Content-Type", "application/json")
 				w.Header().Set("ETag", `W/"weak"`)
-				// Is another date within a second (8.8.2.2).
+				// The content could change again within this second (8.8.2.2).
 				w.Header().Set("Last-Modified", w.Header().Get("Date"))
 				_, _ = io.WriteString(w, `{"a": 1}`)
 			})
 			url := caddytest.Site(t, options, backend)
 			for _, method := range []string{"GET", "HEAD"} {
 				if tag := caddytest.Send(t, method, url, "").Expect(t, 200).Header.Get("ETag"); tag != "" && (options != "etag upstream" || tag != `W/"weak"`) {
-					t.Errorf("%s shows %s", method, tag)
+					t.Errorf("%s has the tag %s", method, tag)
 				}
 			}
 			caddytest.Send(t, "PUT", url, "x", "If-Match", `"weak"`).Expect(t, 412)
@@ -170,7 +170,7 @@ func TestSourcesThatDoNotYield(t *testing.T) {
 	}
 }
 
-// TestSecret: another secret makes other tags, and nobody is told which.
+// A different secret yields different tags. The secret appears in no log or response.
 func TestSecret(t *testing.T) {
 	const text = "MellonIsTheWord"
 	t.Setenv("PRECONDITIONS_TEST_SECRET", text)
@@ -200,10 +200,10 @@ func TestSecret(t *testing.T) {
 		}
 	}
 	if got := tagWith("etag modified", "secret {env.PRECONDITIONS_TEST_SECRET}2"); got == want {
-		t.Error("only a part of the secret counts")
+		t.Error("only part of the secret affects the tag")
 	}
 
-	t.Run("isn't logged", func(t *testing.T) {
+	t.Run("the secret isn't logged", func(t *testing.T) {
 		address, log := caddytest.Address(t), filepath.Join(t.TempDir(), "log")
 		sites := fmt.Sprintf("http://%s {\nlog\npreconditions {\nsecret {env.PRECONDITIONS_TEST_SECRET}\nrequire\n}\nreverse_proxy %s\n}\n", address, caddytest.Serve(t, backend))
 		var config map[string]any
@@ -244,17 +244,17 @@ func TestSecret(t *testing.T) {
 	})
 }
 
-// TestOptionVary: what the backend forgets to say counts as if it had said it
+// The fields of the option vary count as if the backend had listed them in Vary
 // (RFC 9110, section 12.5.5).
 func TestOptionVary(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		says []string // the backend, in Vary
+		says []string // the backend's Vary
 		want []string
 	}{
-		{"the backend says nothing", nil, []string{"Accept-Language, X-Tenant"}},
-		{"the backend says a part", []string{"Origin, x-tenant"}, []string{"Origin, x-tenant", "Accept-Language"}},
-		{"the backend says all", []string{"X-Tenant", "Accept-Language"}, []string{"X-Tenant", "Accept-Language"}},
+		{"the backend sends no Vary", nil, []string{"Accept-Language, X-Tenant"}},
+		{"the backend lists one of the fields", []string{"Origin, x-tenant"}, []string{"Origin, x-tenant", "Accept-Language"}},
+		{"the backend lists all of the fields", []string{"X-Tenant", "Accept-Language"}, []string{"X-Tenant", "Accept-Language"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			backend := newRevised(func(w http.ResponseWriter, r *http.Request, revision, _ int) {
@@ -267,23 +267,23 @@ func TestOptionVary(t *testing.T) {
 			german, english := []string{"Accept-Language", "de"}, []string{"Accept-Language", "en"}
 			with := func(fields []string, more ...string) []string { return append(slices.Clone(fields), more...) }
 
-			// A write comes first, so that nothing was observed by any read.
+			// A write comes first: no read has stored a tag yet.
 			caddytest.Send(t, "PUT", url, "x", with(german, "If-Match", `"none"`)...).Expect(t, 412)
 			if n := len(backend.All("GET")); n != 1 {
 				t.Errorf("the origin was asked %d times", n)
 			}
-			// What the origin showed then is known for these fields only.
+			// The tag from that probe is stored for these field values only.
 			asked := func(status int, fields ...string) int {
 				return backend.Asks(func() { caddytest.Send(t, "PUT", url, "x", fields...).Expect(t, status) })
 			}
 			if n := asked(412, with(german, "If-Match", `"none"`)...); n != 0 {
-				t.Errorf("the origin was asked %d times for what it has shown", n)
+				t.Errorf("the origin was asked %d times for a representation that is already known", n)
 			}
 			if n := asked(412, with(english, "If-Match", `"none"`)...); n != 1 {
-				t.Errorf("the origin was asked %d times for another representation", n)
+				t.Errorf("the origin was asked %d times for a different representation, want 1", n)
 			}
 			if n := asked(412, with(german, "X-Tenant", "a", "If-Match", `"none"`)...); n != 1 {
-				t.Errorf("the origin was asked %d times for another tenant's representation", n)
+				t.Errorf("the origin was asked %d times for a different tenant's representation, want 1", n)
 			}
 
 			a := caddytest.Send(t, "GET", url, "", german...).Expect(t, 200)

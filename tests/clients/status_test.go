@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestTargetWithoutAPath: a target such as x:http://host/path has no path by which to
-// know the resource, but sent on it leads to one. It is no http URL.
+// A request target such as x:http://host/path is not an http URL. It has no path to
+// identify the resource by, yet a backend that receives it could still find one.
 func TestTargetWithoutAPath(t *testing.T) {
 	for _, tt := range []struct {
 		options, target string
@@ -48,7 +48,7 @@ func scripted(status int, content string, fields ...string) *caddytest.Witness {
 // conditionFields are the request fields that hold preconditions.
 var conditionFields = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"}
 
-// TestNotModified: RFC 9110, section 15.4.5.
+// A 304 has the fields that RFC 9110, section 15.4.5, asks for, and no content.
 func TestNotModified(t *testing.T) {
 	backend := caddytest.Page("content", append(slices.Clone(ofRepresentation), "Content-Security-Policy", "default-src 'none'")...)
 	base := caddytest.Site(t, "", backend)
@@ -80,7 +80,7 @@ func TestNotModified(t *testing.T) {
 		})
 	}
 
-	t.Run("the connection goes on", func(t *testing.T) {
+	t.Run("the connection stays usable", func(t *testing.T) {
 		c := dialWire(t, base)
 		for range 2 {
 			c.send("GET /page HTTP/1.1", "Host: "+c.RemoteAddr().String(), "If-None-Match: "+tag, "")
@@ -90,7 +90,7 @@ func TestNotModified(t *testing.T) {
 		}
 	})
 
-	t.Run("Last-Modified where there is no tag (15.4.5)", func(t *testing.T) {
+	t.Run("Last-Modified if there is no tag (15.4.5)", func(t *testing.T) {
 		base := caddytest.Site(t, "etag upstream", caddytest.Page("content", "Last-Modified", caddytest.LegacyDate))
 		a := caddytest.Send(t, "GET", base+"/page", "", "If-Modified-Since", caddytest.LegacyDate).Expect(t, 304)
 		if got := a.Header.Get("Last-Modified"); got != caddytest.LegacyDate {
@@ -121,7 +121,7 @@ func TestNotModified(t *testing.T) {
 	})
 }
 
-// TestIfNoneMatch on reads: RFC 9110, section 13.1.2.
+// If-None-Match on reads follows RFC 9110, section 13.1.2.
 func TestIfNoneMatchRead(t *testing.T) {
 	base := caddytest.Site(t, "", caddytest.Page("content"))
 	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
@@ -146,7 +146,7 @@ func TestIfNoneMatchRead(t *testing.T) {
 		{"tag of the compressed content (8.8.3.3)", []string{aliased("gzip")}, 304, aliased("gzip")},
 		{"the same, weak", []string{"W/" + aliased("br")}, 304, tag},
 		{"the same, in a list", []string{`"x", ` + aliased("zstd")}, 304, aliased("zstd")},
-		{"the same, beside the current tag", []string{aliased("gzip") + ", " + tag}, 304, tag},
+		{"the same, together with the current tag", []string{aliased("gzip") + ", " + tag}, 304, tag},
 		{"no coding", []string{aliased("x")}, 200, tag},
 	}
 	for _, test := range tests {
@@ -165,7 +165,8 @@ func TestIfNoneMatchRead(t *testing.T) {
 	}
 }
 
-// TestOnlySuccessIsConditional: RFC 9110, section 13.2.1.
+// Preconditions apply only if the response without them would be a success (RFC 9110,
+// section 13.2.1).
 func TestOnlySuccessIsConditional(t *testing.T) {
 	for _, status := range []int{301, 302, 307, 401, 403, 404, 405, 410, 415, 429, 500, 503} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -178,7 +179,7 @@ func TestOnlySuccessIsConditional(t *testing.T) {
 				{"If-Modified-Since", caddytest.LegacyDate},
 				{"If-Unmodified-Since", "Sat, 05 Nov 1994 08:49:37 GMT"},
 			} {
-				for range 2 { // the second time the state is known
+				for range 2 { // the second time, the handler knows the state
 					if a := caddytest.Send(t, "GET", base+"/page", "", fields...).Expect(t, status); a.Content != "why" {
 						t.Errorf("%s: content %q", fields, a.Content)
 					}
@@ -189,7 +190,7 @@ func TestOnlySuccessIsConditional(t *testing.T) {
 	}
 }
 
-// TestIfMatchRead: RFC 9110, section 13.1.1, on GET and HEAD.
+// If-Match on GET and HEAD follows RFC 9110, section 13.1.1.
 func TestIfMatchRead(t *testing.T) {
 	for _, tagged := range []string{"ours", "the backend's"} {
 		var fields []string
@@ -230,7 +231,7 @@ func TestIfMatchRead(t *testing.T) {
 	}
 }
 
-// TestDates: RFC 9110, sections 13.1.3, 13.1.4 and 8.8.2.
+// Conditions on dates follow RFC 9110, sections 13.1.3, 13.1.4 and 8.8.2.
 func TestDates(t *testing.T) {
 	const before, after = "Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:38 GMT"
 	base := caddytest.Site(t, "", caddytest.Page("content", "Last-Modified", caddytest.LegacyDate))
@@ -244,12 +245,12 @@ func TestDates(t *testing.T) {
 		{"If-Modified-Since a later date", []string{"If-Modified-Since", after}, 304},
 		{"If-Modified-Since an earlier date", []string{"If-Modified-Since", before}, 200},
 		{"If-Modified-Since in another format (5.6.7)", []string{"If-Modified-Since", "Sun Nov  6 08:49:37 1994"}, 304},
-		{"If-Modified-Since no date", []string{"If-Modified-Since", "yesterday"}, 200},
+		{"If-Modified-Since that isn't a date", []string{"If-Modified-Since", "yesterday"}, 200},
 		{"If-Modified-Since twice", []string{"If-Modified-Since", caddytest.LegacyDate, "If-Modified-Since", caddytest.LegacyDate}, 200},
 		{"If-Unmodified-Since the date", []string{"If-Unmodified-Since", caddytest.LegacyDate}, 200},
 		{"If-Unmodified-Since a later date", []string{"If-Unmodified-Since", after}, 200},
 		{"If-Unmodified-Since an earlier date", []string{"If-Unmodified-Since", before}, 412},
-		{"If-Unmodified-Since no date", []string{"If-Unmodified-Since", "yesterday"}, 200},
+		{"If-Unmodified-Since that isn't a date", []string{"If-Unmodified-Since", "yesterday"}, 200},
 
 		// precedence (13.2.2)
 		{"If-None-Match comes before If-Modified-Since", []string{"If-None-Match", `"x"`, "If-Modified-Since", after}, 200},
@@ -275,7 +276,7 @@ func TestDates(t *testing.T) {
 			caddytest.Send(t, method, base+"/page", "", "If-Modified-Since", after).Expect(t, 204) // ignored (13.1.3)
 		}
 	})
-	t.Run("a date within its second is withheld (8.8.2.2)", func(t *testing.T) {
+	t.Run("a Last-Modified in the second of the Date is withheld (8.8.2.2)", func(t *testing.T) {
 		now := time.Now().UTC().Format(http.TimeFormat)
 		base := caddytest.Site(t, "", caddytest.Page("content", "Date", now, "Last-Modified", now))
 		a := caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
@@ -284,7 +285,7 @@ func TestDates(t *testing.T) {
 		}
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", now).Expect(t, 412)
 	})
-	t.Run("nor is it on a part, or on a 304 of the backend", func(t *testing.T) {
+	t.Run("it is withheld from a 206 and from the backend's 304, too", func(t *testing.T) {
 		modified := time.Now().UTC().Truncate(time.Second)
 		date := modified
 		base := caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
@@ -292,7 +293,7 @@ func TestDates(t *testing.T) {
 			http.ServeContent(w, r, "page.txt", modified, strings.NewReader("content"))
 		}})
 		for status, fields := range map[int][]string{
-			206: {"Range", "bytes=0-"}, // which is all of it
+			206: {"Range", "bytes=0-"}, // the whole content
 			304: {"If-Modified-Since", modified.Format(http.TimeFormat)},
 		} {
 			if got, ok := caddytest.Send(t, "GET", base+"/page", "", fields...).Expect(t, status).Header["Last-Modified"]; ok {
@@ -304,7 +305,7 @@ func TestDates(t *testing.T) {
 			t.Errorf("later: Last-Modified: %s", got)
 		}
 	})
-	t.Run("a date of two seconds ago is not", func(t *testing.T) {
+	t.Run("a Last-Modified two seconds before the Date is sent", func(t *testing.T) {
 		now := time.Now().UTC()
 		modified := now.Add(-2 * time.Second).Format(http.TimeFormat)
 		backend := caddytest.Page("content", "Date", now.Format(http.TimeFormat), "Last-Modified", modified)
@@ -315,10 +316,10 @@ func TestDates(t *testing.T) {
 		}
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", modified).Expect(t, 204)
 		if got := backend.Last(t, "PUT").Header["If-Unmodified-Since"]; !slices.Equal(got, []string{modified}) {
-			t.Errorf("the backend got %q", got) // the date is its own
+			t.Errorf("the backend got %q", got) // the date came from the backend
 		}
 	})
-	t.Run("a date of ours is the end of the second in which the content was first seen", func(t *testing.T) {
+	t.Run("the handler's own date is the end of the second in which it first saw the content", func(t *testing.T) {
 		backend := caddytest.Page("content")
 		base := caddytest.Site(t, "", backend)
 		if got, ok := caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200).Header["Last-Modified"]; ok {
@@ -340,17 +341,17 @@ func TestDates(t *testing.T) {
 			t.Errorf("Cache-Control: %s", got)
 		}
 		if again := caddytest.Send(t, "HEAD", base+"/page", "").Header.Get("Last-Modified"); again != date {
-			t.Errorf("a read has moved it to %s", again)
+			t.Errorf("a read has changed it to %s", again)
 		}
 		caddytest.Send(t, "GET", base+"/page", "", "If-Modified-Since", date).Expect(t, 304)
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", at.Add(-time.Second).Format(http.TimeFormat)).Expect(t, 412)
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", date).Expect(t, 204)
 		if got := backend.Last(t, "PUT").Header["If-Unmodified-Since"]; got != nil {
-			t.Errorf("the backend got %q", got) // it has never heard of the date
+			t.Errorf("the backend got %q", got) // the backend doesn't know this date
 		}
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", date).Expect(t, 412)
 	})
-	t.Run("a date of ours says nothing about caching where the backend does", func(t *testing.T) {
+	t.Run("the handler's own date leaves the backend's Cache-Control alone", func(t *testing.T) {
 		base := caddytest.Site(t, "", caddytest.Page("content", "Cache-Control", "max-age=60"))
 		var a caddytest.Answer
 		caddytest.Eventually(t, "there is a date", func() bool {
@@ -361,9 +362,9 @@ func TestDates(t *testing.T) {
 			t.Errorf("Cache-Control: %s", got)
 		}
 	})
-	t.Run("no date is no condition (13.1.4)", func(t *testing.T) {
+	t.Run("a value that isn't a date is ignored (13.1.4)", func(t *testing.T) {
 		for option, status := range map[string]int{"etag upstream": 204, "etag upstream\nrequire": 428} {
-			backend := caddytest.Page("content") // without a tag there is no date of ours
+			backend := caddytest.Page("content") // without a tag, the handler sends no date of its own
 			base := caddytest.Site(t, option, backend)
 			for range 2 {
 				caddytest.Send(t, "PUT", base+"/page", "x", "If-Unmodified-Since", caddytest.LegacyDate).Expect(t, status)
@@ -375,8 +376,8 @@ func TestDates(t *testing.T) {
 	})
 }
 
-// TestWrites: RFC 9110, sections 13.1.1, 13.1.2 and 13.2.1, for methods that
-// modify, whether the state is known or must be asked for.
+// Conditions on methods that modify follow RFC 9110, sections 13.1.1, 13.1.2 and
+// 13.2.1, whether the state is already known or the origin must be asked.
 func TestWrites(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		for _, exists := range []bool{false, true} {
@@ -395,8 +396,7 @@ func TestWrites(t *testing.T) {
 			if exists {
 				tag = caddytest.Send(t, "GET", base+"/page", "").Tag(t)
 			}
-			// true tells which of the conditions hold for what exists, and for
-			// what doesn't
+			// whether the condition holds if the resource exists, and if it doesn't
 			conditions := []struct {
 				fields               []string
 				whenExists, whenNone bool
@@ -420,7 +420,7 @@ func TestWrites(t *testing.T) {
 						if known {
 							caddytest.Send(t, "GET", base+"/page", "")
 						} else {
-							caddytest.Send(t, "POST", base+"/page", "whatever").Expect(t, 200) // nothing is known then
+							caddytest.Send(t, "POST", base+"/page", "whatever").Expect(t, 200) // now no state is known
 						}
 						heard := len(backend.All())
 						status, holds := 412, condition.whenNone
@@ -431,7 +431,7 @@ func TestWrites(t *testing.T) {
 						case holds:
 							status = 200
 						case !exists && method == "DELETE" && condition.fields[1] != "W/"+tag:
-							status = 404 // as without the condition; what never holds isn't asked about
+							status = 404 // as without the condition; the origin isn't asked if the condition can never hold
 						}
 						caddytest.Send(t, method, base+"/page", "x", condition.fields...).Expect(t, status)
 						var written []string
@@ -450,8 +450,8 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-// TestConditionThatNeverHolds: an empty list, or one without a tag, is false
-// whatever is current (RFC 9110, section 13.1.1).
+// An If-Match without a single well-formed strong tag is false, whatever the current tag
+// is (RFC 9110, section 13.1.1).
 func TestConditionThatNeverHolds(t *testing.T) {
 	backend := caddytest.Page("content")
 	base := caddytest.Site(t, "", backend)
@@ -505,11 +505,11 @@ func TestMethodOverride(t *testing.T) {
 	if got := backend.Last(t, "POST").Header.Get("X-HTTP-Method-Override"); got != "DELETE" {
 		t.Errorf("the backend got %q", got)
 	}
-	caddytest.Send(t, "POST", base+"/page", "").Expect(t, 204) // isn't required
+	caddytest.Send(t, "POST", base+"/page", "").Expect(t, 204) // a plain POST needs no condition
 }
 
-// TestUntouchedMethods: those that neither select nor modify a representation
-// have no preconditions (RFC 9110, section 13.2.1).
+// Preconditions don't apply to methods that neither select nor modify a
+// representation (RFC 9110, section 13.2.1).
 func TestUntouchedMethods(t *testing.T) {
 	backend := scripted(207, "content", "ETag", `W/"weak"`, "Last-Modified", caddytest.LegacyDate)
 	base := caddytest.Site(t, "require PUT PATCH DELETE POST", backend)
@@ -537,7 +537,8 @@ func TestUntouchedMethods(t *testing.T) {
 	}
 }
 
-// TestOwnTags: a strong tag of the backend's passes, and the conditions with it.
+// The backend's own strong tag reaches the client, and conditions with it reach the
+// backend.
 func TestOwnTags(t *testing.T) {
 	backend := caddytest.Page("content", "ETag", `"own"`)
 	base := caddytest.Site(t, "", backend)
@@ -545,7 +546,7 @@ func TestOwnTags(t *testing.T) {
 	if got := full.Tag(t); got != `"own"` {
 		t.Errorf("ETag: %s", got)
 	}
-	t.Run("reads may save the content", func(t *testing.T) {
+	t.Run("a conditional read lets the backend leave out the content", func(t *testing.T) {
 		caddytest.Send(t, "GET", base+"/page", "", "If-None-Match", `"a", "own-gzip"`).Expect(t, 304)
 		if got := backend.Last(t, "GET").Header["If-None-Match"]; !slices.Equal(got, []string{`"a", "own-gzip"`}) {
 			t.Errorf("the backend got %q", got)
@@ -571,8 +572,8 @@ func TestOwnTags(t *testing.T) {
 			t.Errorf("the backend got %q", got)
 		}
 	})
-	t.Run("If-Modified-Since doesn't count beside If-None-Match (13.1.3)", func(t *testing.T) {
-		// For a backend that knows no better.
+	t.Run("If-Modified-Since is ignored if there is an If-None-Match (13.1.3)", func(t *testing.T) {
+		// This backend evaluates If-Modified-Since regardless.
 		base := caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"own"`)
 			w.Header().Set("Last-Modified", caddytest.LegacyDate)
@@ -580,7 +581,7 @@ func TestOwnTags(t *testing.T) {
 				w.WriteHeader(304)
 			}
 		}})
-		for range 2 { // before the handler knows whose tag it is, and then
+		for range 2 { // before and after the handler knows that the tag is the backend's
 			caddytest.Send(t, "GET", base+"/page", "", "If-None-Match", `"old"`, "If-Modified-Since", caddytest.LegacyDate).Expect(t, 200)
 		}
 		caddytest.Send(t, "GET", base+"/page", "", "If-Modified-Since", caddytest.LegacyDate).Expect(t, 304)
@@ -615,7 +616,7 @@ func TestOwnTags(t *testing.T) {
 	})
 }
 
-// TestOurTags never reach the backend.
+// The handler's own tags never reach the backend.
 func TestOurTags(t *testing.T) {
 	for _, weak := range []string{"", `W/"weak"`, `unquoted`} {
 		t.Run("backend's tag "+weak, func(t *testing.T) {
@@ -627,7 +628,7 @@ func TestOurTags(t *testing.T) {
 			base := caddytest.Site(t, "", backend)
 			tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
 			if strings.HasPrefix(tag, "W/") || tag == weak {
-				t.Errorf("ETag: %s", tag) // is of no use to If-Match (8.8.3.2)
+				t.Errorf("ETag: %s", tag) // If-Match can't use a weak tag (8.8.3.2)
 			}
 			if got := caddytest.Send(t, "HEAD", base+"/page", "").Tag(t); got != tag {
 				t.Errorf("HEAD has ETag %s, GET has %s", got, tag)
@@ -663,8 +664,8 @@ func TestOurTags(t *testing.T) {
 	})
 }
 
-// TestProbeAnswers: what the origin says to a GET decides what can be said
-// about a condition.
+// The origin's answer to the probe's GET decides how the handler answers a
+// conditional write.
 func TestProbeAnswers(t *testing.T) {
 	for _, test := range []struct {
 		origin, status int
@@ -710,7 +711,7 @@ func TestProbeAnswers(t *testing.T) {
 				problemOf(t, a)
 				for _, name := range []string{"Www-Authenticate", "Location", "X-Backend"} {
 					if got, ok := a.Header[name]; ok {
-						t.Errorf("of the probe's answer: %s: %q", name, got)
+						t.Errorf("field of the probe's answer: %s: %q", name, got)
 					}
 				}
 				if test.status == 503 && a.Header.Get("Retry-After") == "" {
@@ -720,13 +721,13 @@ func TestProbeAnswers(t *testing.T) {
 			backend.Unwritten(t)
 		})
 	}
-	t.Run("a backend that is gone", func(t *testing.T) {
+	t.Run("a backend that can't be reached", func(t *testing.T) {
 		address := caddytest.Address(t)
 		caddytest.Start(t, fmt.Sprintf("http://%s {\n\tpreconditions\n\treverse_proxy %s\n}\n", address, caddytest.Address(t)))
 		caddytest.Send(t, "PUT", "http://"+address+"/page", "x", "If-Match", `"x"`).Expect(t, 503)
 		caddytest.Send(t, "PUT", "http://"+address+"/page", "x").Expect(t, 502)
 	})
-	t.Run("a backend that breaks off", func(t *testing.T) {
+	t.Run("a backend that breaks off its response", func(t *testing.T) {
 		base := caddytest.Site(t, "", &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "half")
@@ -734,7 +735,7 @@ func TestProbeAnswers(t *testing.T) {
 		}})
 		caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"x"`).Expect(t, 503)
 	})
-	t.Run("content isn't waited for where the header says all", func(t *testing.T) {
+	t.Run("the probe doesn't read the content if the header is enough", func(t *testing.T) {
 		var sent atomic.Int64
 		backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"own"`)
@@ -768,7 +769,7 @@ func TestProbeAnswers(t *testing.T) {
 	})
 }
 
-// endless is an event stream that ends with its client.
+// endless is an event stream that ends only when the client leaves.
 func endless(tag string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
@@ -785,7 +786,7 @@ func endless(tag string) http.Handler {
 	})
 }
 
-// TestRange: RFC 9110, sections 13.1.5 and 14.2.
+// Range and If-Range follow RFC 9110, sections 13.1.5 and 14.2.
 func TestRange(t *testing.T) {
 	for _, own := range []string{"", `W/"weak"`, `"own"`} {
 		t.Run("backend's tag "+own, func(t *testing.T) {
@@ -793,7 +794,7 @@ func TestRange(t *testing.T) {
 				if own != "" {
 					w.Header().Set("ETag", own)
 				}
-				// Has ranges, and has never heard of conditions.
+				// This backend supports ranges but no conditions.
 				if r.Header.Get("Range") == "bytes=0-2" && (r.Header.Get("If-Range") == "" || r.Header.Get("If-Range") == own) {
 					w.Header().Set("Content-Range", "bytes 0-2/7")
 					w.WriteHeader(206)
@@ -818,7 +819,7 @@ func TestRange(t *testing.T) {
 					t.Errorf("ETag %q, content %q", got, a.Content)
 				}
 			}
-			part(get()) // before anything is known
+			part(get()) // before the handler knows any state
 			tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
 			part(get())
 
@@ -832,7 +833,7 @@ func TestRange(t *testing.T) {
 				for _, condition := range [][]string{{"If-Match", tag}, {"If-None-Match", `"stale"`}} {
 					a, status, want := get(condition...), 206, "con"
 					if strings.HasPrefix(own, `"`) {
-						status, want = 200, "content" // the backend's part would have no tag to compare
+						status, want = 200, "content" // a 206 from the backend would have no tag to compare
 					}
 					if a.Expect(t, status); a.Content != want || a.Tag(t) != tag {
 						t.Errorf("true %s: %q", condition[0], a.Content)
@@ -851,7 +852,7 @@ func TestRange(t *testing.T) {
 	}
 }
 
-// TestHead has the tag that GET has (RFC 9110, section 9.3.2).
+// HEAD has the same tag as GET (RFC 9110, section 9.3.2).
 func TestHead(t *testing.T) {
 	for size, tagged := range map[int]bool{0: true, 1: true, 999: true, 1000: true, 1001: false, 100_000: false} {
 		for _, chunked := range []bool{false, true} {
@@ -885,8 +886,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestHeadLikeGet: where a GET is asked for the tag, HEAD has the one that it shows,
-// whatever that is made of.
+// If the handler has to send a GET to learn the tag of a HEAD, HEAD gets the tag that
+// the GET has, whatever its source.
 func TestHeadLikeGet(t *testing.T) {
 	for _, options := range []string{"", "etag json /version\netag version", "etag modified\netag version"} {
 		t.Run(options, func(t *testing.T) {
@@ -895,7 +896,7 @@ func TestHeadLikeGet(t *testing.T) {
 				w.Header().Set("Last-Modified", caddytest.LegacyDate)
 				if r.Method == "GET" {
 					w.Header().Set("ETag", `"own"`)
-					w.(http.Flusher).Flush() // so that there is no Content-Length
+					w.(http.Flusher).Flush() // leaves no Content-Length
 					_, _ = io.WriteString(w, "[]")
 				}
 			}})
@@ -909,7 +910,7 @@ func TestHeadLikeGet(t *testing.T) {
 	}
 }
 
-// TestHeadNotFound: that a backend has no HEAD says nothing about what a GET shows.
+// A backend that doesn't support HEAD may still answer a GET with content.
 func TestHeadNotFound(t *testing.T) {
 	for _, options := range []string{"", "verify never"} {
 		backend := caddytest.Page("content")
@@ -933,8 +934,8 @@ func TestHeadNotFound(t *testing.T) {
 	}
 }
 
-// TestVary: a resource has as many current tags as it has representations (RFC
-// 9110, sections 8.8.3 and 12.5.5).
+// Every representation of a resource has its own current tag (RFC 9110, sections
+// 8.8.3 and 12.5.5).
 func TestVary(t *testing.T) {
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "PUT" {
@@ -961,10 +962,10 @@ func TestVary(t *testing.T) {
 	if n := len(backend.All()) - heard; n != 1 {
 		t.Errorf("the backend heard %d requests", n)
 	}
-	// That was a write of all representations.
+	// That write changed all representations.
 	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "en", "If-Match", german).Expect(t, 412)
 	if got := backend.Last(t, "GET").Header.Get("Accept-Language"); got != "en" {
-		t.Errorf("the backend was not asked for the English page, but for %q", got)
+		t.Errorf("the probe asked the backend for %q instead of the English page", got)
 	}
 
 	t.Run("* is never stored (12.5.5)", func(t *testing.T) {
@@ -982,8 +983,8 @@ func TestVary(t *testing.T) {
 	})
 }
 
-// TestProbeUnseen: neither the backend's answer nor the way to it shows
-// that the handler asked before and after.
+// Probes before and after a write take the same route to the backend as the write, and
+// leave no trace in the client's answer.
 func TestProbeUnseen(t *testing.T) {
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Original") != "/api/page" {

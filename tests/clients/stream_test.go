@@ -48,13 +48,13 @@ func open(t testing.TB, c *http.Client, url string, fields ...string) *http.Resp
 	return resp
 }
 
-// TestLargeContent is longer than the buffer: it goes to the client as it comes,
-// without a tag, which is made on the way.
+// Content that exceeds the buffer is streamed to the client without a tag. The
+// handler computes the tag on the way.
 func TestLargeContent(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %t", chunked), func(t *testing.T) {
 			first, rest := strings.Repeat("a", 20_000), strings.Repeat("b", 50_000)
-			received := make(chan struct{}) // by the client: the first part
+			received := make(chan struct{}) // closed once the client has received the first part
 			var reads atomic.Int32
 			backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 				if r.Method != "GET" {
@@ -95,13 +95,13 @@ func TestLargeContent(t *testing.T) {
 			if n := len(backend.All()); n != 2 {
 				t.Errorf("the backend heard %d requests", n)
 			}
-			// The origin is asked now, and gives the same content the same tag.
+			// Now the origin is asked, and the same content gets the same tag.
 			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
 		})
 	}
 }
 
-// TestMemory: a response is held up to the buffer, and no longer one is.
+// The handler holds at most one buffer of a response in memory, however long it is.
 func TestMemory(t *testing.T) {
 	const size = 256 << 20
 	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -133,7 +133,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestEventStream reaches the client piece by piece.
+// An event stream reaches the client piece by piece.
 func TestEventStream(t *testing.T) {
 	for _, fields := range [][]string{
 		{"Content-Type", "text/event-stream"},
@@ -169,7 +169,7 @@ func TestEventStream(t *testing.T) {
 			if lines.Scan() {
 				t.Errorf("got %q", lines.Text())
 			}
-			// A condition that is false is answered at once, and ends the stream.
+			// A false condition is answered at once, and the stream is ended.
 			caddytest.Send(t, "GET", base+"/events", "", "If-Match", `"stale"`).Expect(t, 412)
 			<-done
 			caddytest.Send(t, "GET", base+"/events", "", "If-None-Match", "*").Expect(t, 304)
@@ -178,7 +178,7 @@ func TestEventStream(t *testing.T) {
 	}
 }
 
-// TestEarlyHints pass (RFC 8297), whatever becomes of the response.
+// Early hints reach the client (RFC 8297), whatever the final response is.
 func TestEarlyHints(t *testing.T) {
 	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Link", "</style.css>; rel=preload")
@@ -209,14 +209,14 @@ func TestEarlyHints(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.Expect(t, test.status)
-		// One, and not the probe's too.
+		// Exactly one, without the probe's.
 		if want := []string{"103</style.css>; rel=preload"}; !slices.Equal(hints, want) {
 			t.Errorf("%s %s: got %q", test.method, test.fields, hints)
 		}
 	}
 }
 
-// TestTrailers: RFC 9110, section 6.5.
+// Trailer fields reach the client (RFC 9110, section 6.5).
 func TestTrailers(t *testing.T) {
 	const small, large = 100, 5000
 	for _, announced := range []bool{true, false} {
@@ -245,7 +245,7 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
-// TestUpgrade: RFC 9110, section 7.8.
+// A connection can be upgraded through the handler (RFC 9110, section 7.8).
 func TestUpgrade(t *testing.T) {
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "echo" {
@@ -286,7 +286,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestHTTP2: the same over HTTP/2 (RFC 9113).
+// Conditional reads and writes work over HTTP/2 (RFC 9113).
 func TestHTTP2(t *testing.T) {
 	address := caddytest.Address(t)
 	backend := caddytest.Page("content")
@@ -294,7 +294,7 @@ func TestHTTP2(t *testing.T) {
 	exchanges(t, h2c(t), "http://"+address+"/page", 2)
 }
 
-// exchanges runs reads and writes over some version of HTTP.
+// exchanges sends conditional reads and writes over the given major version of HTTP.
 func exchanges(t *testing.T, c *http.Client, url string, version int) {
 	do := func(status int, method, content string, fields ...string) caddytest.Answer {
 		t.Helper()
@@ -332,8 +332,8 @@ func exchanges(t *testing.T, c *http.Client, url string, version int) {
 	do(204, "PUT", strings.Repeat("large", 1<<20), "If-Match", tag)
 }
 
-// TestBrokenResponse: a backend that breaks off makes the client see an error,
-// and no tag of the half is stored.
+// If the backend breaks off its response, the client sees an error, and the handler
+// stores no tag of the incomplete content.
 func TestBrokenResponse(t *testing.T) {
 	for _, size := range []int{100, 5000} {
 		for _, chunked := range []bool{false, true} {
@@ -361,7 +361,7 @@ func TestBrokenResponse(t *testing.T) {
 				heard := len(backend.All())
 				a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"stale"`).Expect(t, 412)
 				if got := len(backend.All()) - heard; got != 1 {
-					t.Errorf("the backend was asked %d times: something was stored", got)
+					t.Errorf("the backend was asked %d times: a tag of incomplete content was stored", got)
 				}
 				tag, _ := problemOf(t, a)["current_etag"].(string)
 				caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
@@ -370,7 +370,7 @@ func TestBrokenResponse(t *testing.T) {
 	}
 }
 
-// TestOtherHandlers: what comes next need not be a proxy.
+// The next handler need not be a proxy.
 func TestOtherHandlers(t *testing.T) {
 	root := t.TempDir()
 	if err := os.WriteFile(filepath.Join(root, "page.txt"), []byte("content"), 0o600); err != nil {
@@ -431,12 +431,12 @@ func TestOtherHandlers(t *testing.T) {
 	}
 }
 
-// TestHeadOfLargeContent doesn't have all of it fetched.
+// A HEAD of large content doesn't make the handler fetch all of it.
 func TestHeadOfLargeContent(t *testing.T) {
 	var sent atomic.Int64
 	stopped := make(chan struct{}, 1)
 	base := caddytest.Site(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.(http.Flusher).Flush() // no Content-Length that would tell
+		w.(http.Flusher).Flush() // leaves no Content-Length that would show the size
 		if r.Method != "GET" {
 			return
 		}
@@ -460,7 +460,7 @@ func TestHeadOfLargeContent(t *testing.T) {
 	}
 }
 
-// TestRequestContent reaches the backend as it was sent.
+// The content of a request reaches the backend as the client sent it.
 func TestRequestContent(t *testing.T) {
 	backend := caddytest.Page("content")
 	base := caddytest.Site(t, "buffer 1000", backend)
@@ -498,7 +498,7 @@ func TestRequestContent(t *testing.T) {
 							t.Errorf("length %d, %s", got.ContentLength, got.TransferEncoding)
 						}
 					case "chunked":
-						// Small content may have its length told.
+						// The handler may send small content with a Content-Length.
 						if got.ContentLength != int64(size) && !slices.Equal(got.TransferEncoding, []string{"chunked"}) {
 							t.Errorf("length %d, %s", got.ContentLength, got.TransferEncoding)
 						}
@@ -513,7 +513,7 @@ func TestRequestContent(t *testing.T) {
 	}
 }
 
-// TestBrokenRequest: content that breaks off is no content.
+// A request whose content breaks off is never performed.
 func TestBrokenRequest(t *testing.T) {
 	for _, begin := range []string{
 		"Content-Length: 100\r\n\r\nhalf",
@@ -530,18 +530,19 @@ func TestBrokenRequest(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.ends()
-			// It holds up nobody.
+			// It blocks no other request.
 			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 204)
 			if got := backend.All("PUT"); slices.ContainsFunc(got, func(h caddytest.Heard) bool { return h.Content != "x" }) {
-				t.Errorf("the backend heard of it: %v", got)
+				t.Errorf("the backend received it: %v", got)
 			}
 		}
 	}
 }
 
-// TestTLS: HTTP/2 and HTTP/3 as browsers speak them (RFC 9113 and RFC 9114).
+// Conditional requests work over TLS with HTTP/2 and HTTP/3, as browsers use them (RFC
+// 9113 and RFC 9114).
 func TestTLS(t *testing.T) {
-	address := caddytest.LocalAddress(t) // for which the certificate is
+	address := caddytest.LocalAddress(t) // the certificate's host
 	certificate, key := certificateFiles(t)
 	global := strings.Replace(caddytest.GlobalOptions, "auto_https off", "auto_https disable_redirects", 1)
 	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t\tlag 0s\n\t}\n\treverse_proxy %s\n}\n",
@@ -558,7 +559,7 @@ func TestTLS(t *testing.T) {
 	})
 }
 
-// certificateFiles returns files with a certificate for this host and its key.
+// certificateFiles returns the names of files with a certificate for host and its key.
 func certificateFiles(t testing.TB) (certificate, key string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(nil)

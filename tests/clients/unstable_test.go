@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// TestUnstable: a resource of which every read shows another content is counted
-// once. One that is written isn't, even if that is around the handler.
+// A resource whose content differs on every read is counted once. A resource whose
+// content changes through writes isn't counted, even if they bypass the handler.
 func TestUnstable(t *testing.T) {
 	t.Parallel()
 	unstable := func(node *caddytest.Node) string {
@@ -23,7 +23,7 @@ func TestUnstable(t *testing.T) {
 		caddytest.Send(t, "GET", n.URL+"/page", "").Expect(t, 200)
 	}
 	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 1\n" {
-		t.Errorf("one resource: %s", got)
+		t.Errorf("want one unstable resource, got %s", got)
 	}
 
 	content := 0
@@ -44,11 +44,11 @@ func TestUnstable(t *testing.T) {
 		}
 	}
 	if got := unstable(n); got != "caddy_preconditions_unstable_resources_total 0\n" {
-		t.Errorf("no resource: %s", got)
+		t.Errorf("want no unstable resource, got %s", got)
 	}
 }
 
-// grep returns the lines that begin so.
+// grep returns the lines of text that begin with word.
 func grep(text, word string) string {
 	var found []string
 	for line := range strings.Lines(text) {

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// manyFaces is a backend with one document, of which it shows each user another
-// part, in two media types, with or without some fields.
+// manyFaces is a backend with one document. It shows each user a different part, in
+// two media types, with all fields or only some.
 type manyFaces struct {
 	mu      sync.Mutex
 	version int
@@ -43,9 +43,9 @@ func (b *manyFaces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, format, "["+r.URL.Query().Get("fields")+"]", r.Header.Get("Authorization"), b.version)
 }
 
-// TestVariants: a write with If-Match passes if the tag is current for the
-// representation that its own fields select; before it is refused for one that
-// isn't known, the origin is asked.
+// A write with If-Match passes if the tag is current for the representation that its
+// own header fields select. If the handler doesn't know that representation, it asks
+// the origin before it refuses the write.
 func TestVariants(t *testing.T) {
 	ann, bob := []string{"Authorization", "Basic YW5u"}, []string{"Authorization", "Basic Ym9i"}
 	json := []string{"Accept", "application/json"}
@@ -55,14 +55,14 @@ func TestVariants(t *testing.T) {
 		read, written []string
 		options       string
 		status        int
-		asked         int // GETs to the origin because of the write
+		asked         int // GETs that the write causes at the origin
 	}{
 		{name: "the same", read: ann, written: ann, status: 204},
 		{name: "a part, then the whole", readQuery: "?fields=a", status: 412, asked: 1},
-		{name: "a part, then the whole, with the tag of a version", readQuery: "?fields=a", read: json, written: json, options: "etag json /version", status: 204, asked: 1},
-		{name: "another media type, then any", read: json, status: 412, asked: 1},
+		{name: "a part, then the whole, with the tag of the version", readQuery: "?fields=a", read: json, written: json, options: "etag json /version", status: 204, asked: 1},
+		{name: "one media type, then any", read: json, status: 412, asked: 1},
 		{name: "any media type, then JSON", written: json, status: 412, asked: 1},
-		{name: "another user", read: ann, written: bob, status: 412, asked: 1},
+		{name: "a different user", read: ann, written: bob, status: 412, asked: 1},
 		{name: "other codings", read: []string{"Accept-Encoding", "gzip"}, written: []string{"Accept-Encoding", "br"}, status: 204},
 		{name: "a field that it doesn't vary by", read: []string{"X-Trace", "1"}, written: []string{"X-Trace", "2"}, status: 204},
 	} {
@@ -75,15 +75,15 @@ func TestVariants(t *testing.T) {
 			if b.asked != tt.asked {
 				t.Errorf("the origin was asked %d times, want %d", b.asked, tt.asked)
 			}
-			// Whatever was read, the write has changed it.
+			// The write changed every representation.
 			caddytest.Send(t, "PUT", url, "x", "If-Match", "*").Expect(t, 204)
 			caddytest.Send(t, "PUT", url, "x", append(tt.written, "If-Match", tag)...).Expect(t, 412)
 		})
 	}
 }
 
-// TestOwnCoding: a backend that compresses by itself, whatever it is asked for,
-// and marks its tags as many do. Compression in front doesn't come between.
+// The backend compresses every response itself and adds the usual suffix to its tags.
+// Conditions still work, also with Caddy's encode in front.
 func TestOwnCoding(t *testing.T) {
 	var compressed bytes.Buffer
 	z := gzip.NewWriter(&compressed)
@@ -112,8 +112,8 @@ func TestOwnCoding(t *testing.T) {
 	}
 }
 
-// TestTwoNamesOfOneResource: a tag that was read by one name is good for a write by
-// another one, which a rewrite makes the same.
+// Two URLs that a rewrite maps to one resource share its tags: a tag read under either
+// URL is valid for a write under the other.
 func TestTwoNamesOfOneResource(t *testing.T) {
 	for _, options := range []string{"", "verify never", "etag version"} {
 		t.Run(options, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestTwoNamesOfOneResource(t *testing.T) {
 	}
 }
 
-// TestOneKeyForTwoBackends: where two resources share a key, and even the path with
-// which they come here, what is known of the one says nothing about the other.
+// Two resources can share a key, and even the path that reaches the handler. State
+// stored for one must never count for the other.
 func TestOneKeyForTwoBackends(t *testing.T) {
 	for _, options := range []string{"", "verify never", "verify never\netag version"} {
 		t.Run(options, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestOneKeyForTwoBackends(t *testing.T) {
 			caddytest.Send(t, "GET", elsewhere, "").Expect(t, 200)
 			caddytest.Send(t, "PUT", doc, "Bob's", "If-Match", tag).Expect(t, 412)
 
-			// Nor is a tag that is right refused.
+			// And a current tag isn't refused.
 			tag = caddytest.Send(t, "GET", doc, "").Expect(t, 200).Tag(t)
 			caddytest.Send(t, "GET", elsewhere, "").Expect(t, 200)
 			caddytest.Send(t, "PUT", doc, "Cid's", "If-Match", tag).Expect(t, 204)

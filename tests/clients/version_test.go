@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// restless is a backend of which every read shows another content.
+// restless is a backend whose content differs on every read.
 func restless(fields ...string) (*caddytest.Witness, *atomic.Int32) {
 	var reads atomic.Int32
 	return &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
@@ -28,8 +28,8 @@ func restless(fields ...string) (*caddytest.Witness, *atomic.Int32) {
 	}}, &reads
 }
 
-// TestSourceVersion: the tag tells whether the resource was written since,
-// whatever its content.
+// With the source version, the tag changes when the resource may have been written,
+// and only then, whatever the content is.
 func TestSourceVersion(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -49,20 +49,20 @@ func TestSourceVersion(t *testing.T) {
 		tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 		for _, method := range []string{"GET", "HEAD"} {
 			if got := caddytest.Send(t, method, other, "").Expect(t, 200).Tag(t); got != tag {
-				t.Errorf("another %s has the tag %s, want %s", method, got, tag)
+				t.Errorf("a repeated %s has the tag %s, want %s", method, got, tag)
 			}
 			caddytest.Send(t, method, other, "", "If-None-Match", tag).Expect(t, 304)
 		}
 		before := reads.Load()
 		caddytest.Send(t, "PUT", other, "x", "If-Match", `"stale"`).Expect(t, 412)
-		for _, refused := range []int32{400, 409} { // the version stands
+		for _, refused := range []int32{400, 409} { // the version stays
 			status.Store(refused)
 			caddytest.Send(t, "PUT", other, "x", "If-Match", tag).Expect(t, int(refused))
 		}
 		if got := reads.Load() - before; got != 0 {
 			t.Errorf("the origin was asked %d times", got)
 		}
-		for _, changed := range []int32{204, 500} { // it moves
+		for _, changed := range []int32{204, 500} { // the version moves
 			status.Store(changed)
 			caddytest.Send(t, "PUT", other, "x", "If-Match", tag).Expect(t, int(changed))
 			caddytest.Send(t, "PUT", url, "x", "If-Match", tag).Expect(t, 412)
@@ -77,15 +77,15 @@ func TestSourceVersion(t *testing.T) {
 		a := caddytest.Send(t, "PUT", other, "x", "If-Match", tag).Expect(t, 412)
 		current, _ := problemOf(t, a)["current_etag"].(string)
 		if now := caddytest.Send(t, "GET", url, "").Tag(t); current != now {
-			t.Errorf("the refusal tells the tag %q, want %s", current, now)
+			t.Errorf("the refusal names the current tag %q, want %s", current, now)
 		}
 		caddytest.Send(t, "DELETE", other, "", "If-Match", current).Expect(t, 204)
 		caddytest.Send(t, "GET", url, "", "If-None-Match", current).Expect(t, 200)
 	})
 }
 
-// TestVersionOfAbsence: what doesn't exist has no version, and what is created
-// again has another one.
+// A resource that doesn't exist has no version. If it is created again, it gets a new
+// one.
 func TestVersionOfAbsence(t *testing.T) {
 	url := caddytest.Site(t, "etag version", legacydocs.New(legacydocs.Options{})) + "/docs/a"
 	caddytest.Send(t, "GET", url, "").Expect(t, 404)
@@ -103,12 +103,12 @@ func TestVersionOfAbsence(t *testing.T) {
 		caddytest.Send(t, "DELETE", url, "", "If-Match", tag).Expect(t, 404)
 	}
 	if tags[0] == tags[1] {
-		t.Errorf("both have the tag %s", tags[0])
+		t.Errorf("both resources created under this URL have the tag %s", tags[0])
 	}
 }
 
-// TestVersionOfAnyRepresentation: a version says as much about all
-// representations, so that the write may select another one than the read.
+// A version covers all representations of a resource: a write may select a different
+// one than the read that its tag comes from.
 func TestVersionOfAnyRepresentation(t *testing.T) {
 	backend, _ := restless("Vary", "Accept")
 	url := caddytest.Site(t, "etag version", backend) + "/page"
@@ -117,13 +117,12 @@ func TestVersionOfAnyRepresentation(t *testing.T) {
 	if html == fields {
 		t.Errorf("two representations have the tag %s", html)
 	}
-	caddytest.Send(t, "GET", url, "", "Accept", "*/*").Expect(t, 200) // also if the one that it selects is known
+	caddytest.Send(t, "GET", url, "", "Accept", "*/*").Expect(t, 200) // the write below selects this representation, which is now known
 	caddytest.Send(t, "PUT", url, "x", "Accept", "*/*", "If-Match", fields).Expect(t, 204)
 	caddytest.Send(t, "PUT", url, "x", "Accept", "*/*", "If-Match", html).Expect(t, 412)
 }
 
-// TestVersionWhileWriting: what is read while a write is in flight may be from
-// before or after it, so that it has no tag.
+// A read during a write gets no tag: its content may be from before or after the write.
 func TestVersionWhileWriting(t *testing.T) {
 	t.Parallel()
 	g := caddytest.NewGate()
@@ -140,7 +139,7 @@ func TestVersionWhileWriting(t *testing.T) {
 	caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 }
 
-// TestVersionOfManyReads: all who read at once for the first time get one tag.
+// Concurrent first reads all get the same tag.
 func TestVersionOfManyReads(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {

@@ -26,15 +26,15 @@ func (c *wire) all() string {
 	return b.String()
 }
 
-// wire is a bare connection, for what http.Client wouldn't do.
+// wire is a bare connection, for requests that http.Client can't send.
 type wire struct {
 	net.Conn
 	t  testing.TB
 	in *bufio.Reader
 }
 
-// patience is within which an answer must come that waits for nothing. It is
-// less than what the handler itself waits for unread content.
+// patience is the time limit for an answer that waits for nothing. It is shorter than
+// the time that the handler itself waits for unread content.
 const patience = 4 * time.Second
 
 func dialWire(t testing.TB, base string) *wire {
@@ -76,12 +76,12 @@ func (c *wire) answer(method string) caddytest.Answer {
 	}
 	content, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Fatalf("half an answer: %v", err)
+		c.t.Fatalf("incomplete answer: %v", err)
 	}
 	return caddytest.Answer{Response: resp, Content: string(content)}
 }
 
-// ended fails the test unless the server says no more and closes.
+// ended fails the test unless the server sends nothing more and closes the connection.
 func (c *wire) ended() {
 	c.t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {

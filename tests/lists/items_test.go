@@ -17,11 +17,11 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// orders is a backend that shows JSON documents by themselves, at /orders/{id},
+// orders is a backend that serves JSON documents one at a time, at /orders/{id},
 // and in a list.
 type orders struct {
 	*caddytest.Witness
-	header http.Header // of what it shows
+	header http.Header // of every representation
 	list   func(items []string) string
 
 	mu   sync.Mutex
@@ -38,7 +38,8 @@ func newOrders(all map[string]string) *orders {
 	return o
 }
 
-// twoOrders are compact, as most encoders write.
+// twoOrders returns a backend with two orders in compact JSON, as most encoders
+// write it.
 func twoOrders() *orders {
 	return newOrders(map[string]string{
 		"1": `{"id":1,"version":7,"state":"new"}`,
@@ -75,8 +76,8 @@ func (o *orders) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// store has PUT store a content, which is told in a field as the witness has read
-// the request's.
+// store sends a PUT that stores the content. The content is repeated in a field,
+// because the witness has already read the request's body.
 func store(t testing.TB, url, content string, fields ...string) caddytest.Answer {
 	t.Helper()
 	return caddytest.Send(t, "PUT", url, content, append(fields, "X-Stores", content, "Content-Type", "application/json")...)
@@ -90,9 +91,9 @@ func itemTags(t testing.TB, a caddytest.Answer) map[string]string {
 
 const ordersItems = "items \"\" /orders/{id}\n"
 
-// expectTags fails the test unless the items with these ids, and no others, have
-// the tags that a GET of them has. The list is read first, as a GET would make the
-// tags known.
+// expectTags fails the test unless exactly the items with these ids have tags, the
+// same that a GET of each item returns. The list must be read first, because a GET
+// of an item stores its tag.
 func expectTags(t testing.TB, list caddytest.Answer, base string, ids ...string) {
 	t.Helper()
 	tags := itemTags(t, list)
@@ -106,8 +107,8 @@ func expectTags(t testing.TB, list caddytest.Answer, base string, ids ...string)
 	}
 }
 
-// onStores runs a test in front of one node with its own memory or, where the store
-// may make a difference, on every one.
+// onStores runs a test on every store if the store may make a difference, and
+// otherwise on a single node with its own memory.
 func onStores(t *testing.T, every bool, test func(t *testing.T, deploy caddytest.Deployment)) {
 	t.Helper()
 	if every {
@@ -117,8 +118,8 @@ func onStores(t *testing.T, every bool, test func(t *testing.T, deploy caddytest
 	}
 }
 
-// TestItemsWrite: the tag of an item that a list shows is good for If-Match until
-// the item has changed.
+// The tag that a list shows for an item is valid in If-Match until the item
+// changes.
 func TestItemsWrite(t *testing.T) {
 	t.Parallel()
 	for i, options := range []string{"", "etag json /version\n", "etag json \"\"\n", "verify never\n", "etag body\nsecret s\n"} {
@@ -140,8 +141,8 @@ func TestItemsWrite(t *testing.T) {
 	}
 }
 
-// TestItemsAsked: the origin is asked for an item of which only it can tell
-// whether the list shows all, and only where the store doesn't know it.
+// The handler asks the origin for an item only if the list may not show all that
+// the tag is made of, and only if the store doesn't know the tag.
 func TestItemsAsked(t *testing.T) {
 	t.Parallel()
 	for i, test := range []struct {
@@ -152,7 +153,7 @@ func TestItemsAsked(t *testing.T) {
 		{"json", "etag json /version\n", 0},
 		{"json after upstream", "etag upstream\netag json /version\n", 2},
 		{"json, of the whole", "etag json \"\"\n", 2},
-		{"json that isn't there, then body", "etag json /none\netag body\n", 2},
+		{"json without a value, then body", "etag json /none\netag body\n", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onStores(t, i < 2, func(t *testing.T, deploy caddytest.Deployment) {
@@ -173,8 +174,7 @@ func TestItemsAsked(t *testing.T) {
 	}
 }
 
-// TestItemsAskedAgain: an answer that shows no tag says nothing about the item, so
-// that nothing is stored.
+// A response without a tag says nothing about the item, so nothing is stored.
 func TestItemsAskedAgain(t *testing.T) {
 	for name, serve := range map[string]http.HandlerFunc{
 		"over the buffer": func(w http.ResponseWriter, _ *http.Request) {
@@ -198,14 +198,14 @@ func TestItemsAskedAgain(t *testing.T) {
 			for range 2 {
 				asked := b.Asks(func() { expectTags(t, caddytest.Send(t, "GET", base+"/orders", "").Expect(t, 200), base) }) - 1
 				if asked != 1 {
-					t.Errorf("the origin was asked %d times", asked)
+					t.Errorf("the origin was asked %d times, want 1", asked)
 				}
 			}
 		})
 	}
 }
 
-// TestItemsElsewhere: what a list shows isn't taken to be absent where the handlers
+// An item that a list shows isn't taken to be absent just because the handlers
 // behind the list don't find it.
 func TestItemsElsewhere(t *testing.T) {
 	const content = `{"id":1}`
@@ -221,8 +221,8 @@ func TestItemsElsewhere(t *testing.T) {
 	orders.Unwritten(t)
 }
 
-// TestItemsUnanswered: an item that the origin doesn't answer for keeps the list back
-// for the option wait, and no longer.
+// An item for which the origin doesn't answer delays the list by the option wait
+// at most.
 func TestItemsUnanswered(t *testing.T) {
 	t.Parallel()
 	b := twoOrders()
@@ -244,8 +244,8 @@ func TestItemsUnanswered(t *testing.T) {
 	expectTags(t, list.Expect(t, 200), base, "2")
 }
 
-// TestItemsInPart: what a list shows a part of gets a tag only if that is made of
-// the part.
+// An item of which the list shows only a part gets a tag only if the tag is made
+// of that part.
 func TestItemsInPart(t *testing.T) {
 	part := func(items []string) string {
 		for i := range items {
@@ -273,8 +273,8 @@ func TestItemsInPart(t *testing.T) {
 	}
 }
 
-// TestItemsThatLag: a list that shows an item as it was before gives it no tag,
-// once the store knows of the change, or if the origin is asked.
+// An item that a list shows in an old state gets no tag once the store knows of
+// the change, or if the origin is asked.
 func TestItemsThatLag(t *testing.T) {
 	t.Parallel()
 	const before, after = `{"id":1,"version":7}`, `{"id":1,"version":8}`
@@ -299,8 +299,7 @@ func TestItemsThatLag(t *testing.T) {
 	}
 }
 
-// TestItemsThatLagAreNoHarm: whatever a list shows, its tag lets nobody overwrite
-// what came after it.
+// A tag from a list that lags lets nobody overwrite a later change.
 func TestItemsThatLagAreNoHarm(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -310,14 +309,14 @@ func TestItemsThatLagAreNoHarm(t *testing.T) {
 		n := deploy(t, "etag json /version\n"+ordersItems, b)
 		tag := itemTags(t, caddytest.Send(t, "GET", n.First()+"/orders", "").Expect(t, 200))["1"]
 		if tag == "" {
-			t.Fatal("nobody knows that the list lags")
+			t.Fatal("the item has no tag, though nothing shows that the list lags")
 		}
 		store(t, n.Other()+"/orders/1", before, "If-Match", tag).Expect(t, 412)
 	})
 }
 
-// TestItemsInFlight: while an item is being written, what its tag is isn't asked
-// for; what follows from the list is told.
+// While an item is being written, the origin isn't asked for its tag. A tag that
+// follows from the list alone is still shown.
 func TestItemsInFlight(t *testing.T) {
 	t.Parallel()
 	for options, ids := range map[string][]string{"": {"2"}, "etag json /version\n": {"1", "2"}} {
@@ -343,8 +342,8 @@ func TestItemsInFlight(t *testing.T) {
 	}
 }
 
-// TestItemsThatStay: the bytes of a list are those of the backend, but for the
-// members, and an item that may not get one is left as it is.
+// Apart from the added members, the bytes of a list are the backend's. An item
+// that may not get a tag is left unchanged.
 func TestItemsThatStay(t *testing.T) {
 	b := newOrders(map[string]string{"1": `{"id":1}`})
 	base := caddytest.Site(t, "etag json /id\nitems /data /orders/{id}\nitems /more /self _etag", b)
@@ -357,24 +356,24 @@ func TestItemsThatStay(t *testing.T) {
 	for _, test := range []struct{ name, content, insertion string }{
 		{"a page", `{"data":[{"id":1@}],"next":"/orders?page=2"}`, "," + with("etag")},
 		{"white space", "{\n\t\"data\" : [ { \"id\" : 1\n@} ]\n}\n", "," + with("etag")},
-		{"a member of its own", `{"data":[{"id":1,"etag":null@}]}`, ""},
-		{"the same, otherwise written", `{"data":[{"\u0065tag":"x","id":1@}]}`, ""},
+		{"its own etag member", `{"data":[{"id":1,"etag":null@}]}`, ""},
+		{"its own etag member, escaped", `{"data":[{"\u0065tag":"x","id":1@}]}`, ""},
 		{"no id", `{"data":[{"ID":1@}]}`, ""},
-		{"an id that is none", `{"data":[{"id":"..@"}]}`, ""},
+		{"an invalid id", `{"data":[{"id":"..@"}]}`, ""},
 		{"the list itself", `{"data":[{"id":"."@}]}`, ""},
-		{"no JSON", `{"data":[{"id":1@}]`, ""},
+		{"invalid JSON", `{"data":[{"id":1@}]`, ""},
 		{"a byte order mark", "\ufeff" + `{"data":[{"id":1@}]}`, ""},
-		{"no UTF-8", `{"data":[{"id":1@},"` + "\xff" + `"]}`, ""},
+		{"invalid UTF-8", `{"data":[{"id":1@},"` + "\xff" + `"]}`, ""},
 		{"a reference", self("/orders/1"), "," + with("_etag")},
 		{"a relative reference", self("orders/./x/../1#part"), "," + with("_etag")},
-		{"a whole reference", self("BASE/orders/1"), "," + with("_etag")},
-		{"one of another origin", self("http://elsewhere.example/orders/1"), ""},
-		{"one of another scheme", self(strings.Replace("BASE/orders/1", "BASE", "https"+strings.TrimPrefix(base, "http"), 1)), ""},
-		{"one without a scheme", self("//elsewhere.example/orders/1"), ""},
-		{"one to the list", self(""), ""},
-		{"one to the list, by its path", self("/orders/"), ""},
-		{"one that is opaque", self("mailto:x"), ""},
-		{"one that is none", self("http://[/"), ""},
+		{"an absolute reference", self("BASE/orders/1"), "," + with("_etag")},
+		{"a reference to a different host", self("http://elsewhere.example/orders/1"), ""},
+		{"a reference with a different scheme", self(strings.Replace("BASE/orders/1", "BASE", "https"+strings.TrimPrefix(base, "http"), 1)), ""},
+		{"a reference without a scheme", self("//elsewhere.example/orders/1"), ""},
+		{"a reference to the list", self(""), ""},
+		{"a reference to the path of the list", self("/orders/"), ""},
+		{"an opaque reference", self("mailto:x"), ""},
+		{"an invalid reference", self("http://[/"), ""},
 		{"two arrays", `{"more":[],"data":[{"id":1@}]}`, "," + with("etag")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -384,14 +383,14 @@ func TestItemsThatStay(t *testing.T) {
 				t.Errorf("\n got %s\nwant %s", a.Content, want)
 			}
 			if got := a.Header.Get("Content-Length"); got != strconv.Itoa(len(a.Content)) {
-				t.Errorf("Content-Length: %s of %d", got, len(a.Content))
+				t.Errorf("Content-Length is %s, want %d", got, len(a.Content))
 			}
 		})
 	}
 }
 
-// TestItemsNotExtended: a response that isn't a whole JSON representation, or that
-// must not be changed, passes as it is.
+// A response passes unchanged if it isn't a complete JSON representation, or if
+// it must not be changed.
 func TestItemsNotExtended(t *testing.T) {
 	for name, test := range map[string]struct {
 		options string
@@ -422,8 +421,8 @@ func TestItemsNotExtended(t *testing.T) {
 	}
 }
 
-// TestItemsOfMany: a thousand items of a response get a tag, and the origin is
-// asked for 64 of them.
+// At most 1000 items of a response get a tag, and the origin is asked for at
+// most 64 of them.
 func TestItemsOfMany(t *testing.T) {
 	all := make(map[string]string)
 	for i := range 1001 {
@@ -446,8 +445,8 @@ func TestItemsOfMany(t *testing.T) {
 	}
 }
 
-// TestItemsTagOfTheList: bytes with other members in them have another strong tag
-// (RFC 9110, section 8.8.1), which is as good in conditions as the one without.
+// A list with different members in it has a different strong tag (RFC 9110,
+// section 8.8.1). In conditions, it works as well as the tag without them.
 func TestItemsTagOfTheList(t *testing.T) {
 	t.Parallel()
 	for _, own := range []string{"", `"own"`, `"own-gzip"`} {
@@ -512,8 +511,8 @@ func TestItemsTagOfTheList(t *testing.T) {
 	}
 }
 
-// TestItemsOwnTagOfTheList: the backend gets its own tag from a write with the
-// marked one, and never the mark.
+// If a write sends the marked tag of a list, the backend gets its own tag,
+// without the mark.
 func TestItemsOwnTagOfTheList(t *testing.T) {
 	b := twoOrders()
 	serve := b.Answer
@@ -534,8 +533,8 @@ func TestItemsOwnTagOfTheList(t *testing.T) {
 	}
 }
 
-// TestItemsHead: HEAD tells no length and no digest that a GET might not have (RFC
-// 9110, section 8.6).
+// A response to HEAD has no length and no digest that could differ from the
+// GET's (RFC 9110, section 8.6).
 func TestItemsHead(t *testing.T) {
 	for _, options := range []string{"", "etag json /version\netag body\n"} {
 		b := twoOrders()
@@ -555,8 +554,7 @@ func TestItemsHead(t *testing.T) {
 	}
 }
 
-// TestItemsRange: a part is cut from the bytes that have the tag in If-Range, and
-// from no others.
+// A part is cut only from the bytes that have the tag in If-Range.
 func TestItemsRange(t *testing.T) {
 	for _, own := range []string{"", `"own"`} {
 		t.Run(own, func(t *testing.T) {
@@ -570,7 +568,7 @@ func TestItemsRange(t *testing.T) {
 				}
 				w.Header().Set("Content-Type", "application/json")
 				w.Header().Set("ETag", own)
-				if r.Header.Get("Range") != "" && strings.HasPrefix(r.Header.Get("If-Range"), `"own`) { // as some do
+				if r.Header.Get("Range") != "" && strings.HasPrefix(r.Header.Get("If-Range"), `"own`) { // some backends do
 					w.Header().Set("Content-Range", "bytes 1-3/42")
 					w.WriteHeader(206)
 					_, _ = io.WriteString(w, b.list(nil)[1:4])
@@ -600,14 +598,14 @@ func TestItemsRange(t *testing.T) {
 			}
 			plain, _, _ := strings.Cut(both.Tag(t), "-items")
 			plain += `"`
-			for _, tag := range []string{both.Tag(t), plain} { // of other bytes (RFC 9110, section 13.1.1)
+			for _, tag := range []string{both.Tag(t), plain} { // tags of different bytes (RFC 9110, section 13.1.1)
 				a := caddytest.Send(t, "GET", base+"/orders", "", "Range", "bytes=20-50", "If-Match", tag).Expect(t, 200)
 				if a.Content != one.Content || a.Tag(t) != one.Tag(t) {
 					t.Errorf("%v %s", a.Header, a.Content)
 				}
 			}
 			if own != "" {
-				if a := part(plain).Expect(t, 206); a.Content != b.list(nil)[1:4] { // of the bytes that have this tag
+				if a := part(plain).Expect(t, 206); a.Content != b.list(nil)[1:4] { // from the bytes that have this tag
 					t.Errorf("%v %s", a.Header, a.Content)
 				}
 			} else if a := part(plain).Expect(t, 200); a.Content != one.Content {
@@ -617,8 +615,8 @@ func TestItemsRange(t *testing.T) {
 	}
 }
 
-// TestItemsRangeOfOtherBytes: a tag that two contents may share is no reason to send
-// a part of one of them, with members in it or without.
+// If two contents may share a tag, the tag isn't enough to send a part of
+// either, with or without members in it.
 func TestItemsRangeOfOtherBytes(t *testing.T) {
 	b := twoOrders()
 	base := caddytest.Site(t, "etag json /0/id\netag json /id\n"+ordersItems, b)
@@ -630,8 +628,8 @@ func TestItemsRangeOfOtherBytes(t *testing.T) {
 	}
 }
 
-// TestItemsBehindEncode: response compression in front marks the tag of a list once
-// more.
+// Response compression in front of the handler adds its own mark to the tag of a
+// list.
 func TestItemsBehindEncode(t *testing.T) {
 	content := fmt.Sprintf(`{"id":1,"version":1,"text":"%s"}`, strings.Repeat("x", 1000))
 	b := newOrders(map[string]string{"1": content})
@@ -654,8 +652,8 @@ func TestItemsBehindEncode(t *testing.T) {
 	}
 }
 
-// TestItemsWithoutStore: while the store is out of reach, the list and the origin
-// still tell.
+// While the store is down, items still get the tags that follow from the list or
+// from the origin.
 func TestItemsWithoutStore(t *testing.T) {
 	for _, options := range []string{"", "etag json /version\n"} {
 		base := caddytest.Site(t, "store redis redis://127.0.0.1:1\n"+options+ordersItems, twoOrders())
@@ -663,14 +661,14 @@ func TestItemsWithoutStore(t *testing.T) {
 	}
 }
 
-// TestItemsInReport: tags are put on responses in mode report, and into lists.
+// In mode report, responses and lists still get tags.
 func TestItemsInReport(t *testing.T) {
 	base := caddytest.Site(t, "mode report\n"+ordersItems, twoOrders())
 	expectTags(t, caddytest.Send(t, "GET", base+"/orders", "", "If-Match", `"x"`).Expect(t, 200), base, "1", "2")
 }
 
-// TestItemsOfSomebody: the origin is asked as the client would ask it, and only
-// what it shows to the client counts.
+// The handler asks the origin as the client would, and uses only what the origin
+// shows to this client.
 func TestItemsOfSomebody(t *testing.T) {
 	b := twoOrders()
 	serve := b.Answer
@@ -702,8 +700,8 @@ func TestItemsOfSomebody(t *testing.T) {
 	}
 }
 
-// TestItemsBehindRewrites: a template is a path as the handler sees it, a reference
-// is one as the client does. The origin is asked as for a request of the client's.
+// A template is a path as the handler sees it; a reference is one as the client
+// sees it. The origin is asked as if the client had sent the request.
 func TestItemsBehindRewrites(t *testing.T) {
 	b := newOrders(map[string]string{"1": `{"id":1,"self":"/api/orders/1"}`, "2": `{"id":2,"self":"../api/orders/2"}`, "3": `{"id":3,"self":"/orders/3"}`})
 	for path, ids := range map[string][]string{"/orders/{id}": {"1", "2", "3"}, "/self": {"1", "2"}} {
@@ -714,12 +712,13 @@ func TestItemsBehindRewrites(t *testing.T) {
 	}
 	for _, h := range b.All("GET") {
 		if got, want := h.Header.Get("X-Original"), "/api"+h.URL.Path; got != want {
-			t.Errorf("%s: the original was %s, want %s", h.URL, got, want)
+			t.Errorf("%s: the original path was %s, want %s", h.URL, got, want)
 		}
 	}
 }
 
-// TestItemsOddPaths: what a variable stands for is one segment, whatever is in it.
+// A variable in a template stands for one segment, whatever characters it
+// contains.
 func TestItemsOddPaths(t *testing.T) {
 	ids := []string{"a b", "a/b", "ü", "a?b", "50%", "a;b", "-1"}
 	all := make(map[string]string)
@@ -736,8 +735,8 @@ func TestItemsOddPaths(t *testing.T) {
 	}
 }
 
-// TestItemsInTrees: what is known of an item counts until all that is below a path
-// has changed.
+// What is stored for an item is trusted until everything below a path above it
+// is changed.
 func TestItemsInTrees(t *testing.T) {
 	b := twoOrders()
 	base := caddytest.Site(t, caddytest.Trusting+"affects /reset /orders/**\n"+ordersItems, b)
@@ -751,13 +750,13 @@ func TestItemsInTrees(t *testing.T) {
 	list(2)
 	list(0)
 	if got := b.Asks(func() { store(t, base+"/orders/1", `{"id":1}`, "If-Match", tags["1"]).Expect(t, 204) }); got != 0 {
-		t.Errorf("the origin was asked %d times for what is known", got)
+		t.Errorf("the origin was asked %d times for a stored tag, want 0", got)
 	}
 	caddytest.Send(t, "PUT", base+"/reset", "x").Expect(t, 204)
 	list(2)
 }
 
-// TestItemsByQuery: a reference may have a query.
+// A reference may have a query.
 func TestItemsByQuery(t *testing.T) {
 	b := newOrders(map[string]string{"1": `{"id":1,"self":"/order?id=1"}`, "2": `{"id":2,"self":"/order?id=3"}`})
 	serve := b.Answer
@@ -774,8 +773,8 @@ func TestItemsByQuery(t *testing.T) {
 	}
 }
 
-// TestItemsConcurrent: lists that are read while items are written show no tag
-// that lets two writes of one state through.
+// Lists that are read while items are being written show no tag that lets two
+// writes based on the same state through.
 func TestItemsConcurrent(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -817,7 +816,7 @@ func TestItemsConcurrent(t *testing.T) {
 		all.Wait()
 		bases := slices.Compact(slices.Sorted(slices.Values(stored)))
 		if len(bases) != len(stored) || len(stored) == 0 {
-			t.Errorf("%d writes of %d states", len(stored), len(bases))
+			t.Errorf("%d writes were based on only %d states", len(stored), len(bases))
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Package lists tests the option items: lists that show the tags of their items.
+// Package lists tests the option items, which adds the tags of items to lists.
 package lists
 
 import (

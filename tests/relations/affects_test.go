@@ -16,13 +16,13 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// shop is a backend with orders, of which each has an action and a place in a
+// shop is a backend with orders. Each order has an action and an entry in a
 // list.
 type shop struct {
 	mu       sync.Mutex
 	orders   map[string]string
 	before   func(r *http.Request)
-	shipping []string // the state of each order that was shipped, by then
+	shipping []string // the state of each order at the time it was shipped
 }
 
 func newShop() *shop { return &shop{orders: map[string]string{"1": "new", "2": "new"}} }
@@ -49,8 +49,8 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestAffects: what a write changes besides its target is known to have changed,
-// and nothing else.
+// A write invalidates the other resources that it is declared to affect, and no
+// others.
 func TestAffects(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -72,11 +72,11 @@ func TestAffects(t *testing.T) {
 	})
 }
 
-// TestAffectsWhileInFlight: no condition on what a write changes is found true
-// while it is in flight; and the other way round.
+// While a write is in flight, a conditional write of a resource that it affects
+// waits. The reverse holds, too.
 func TestAffectsWhileInFlight(t *testing.T) {
 	t.Parallel()
-	for _, key := range []string{"/orders/0", "/orders/zz"} { // taken before the write's own, and after it
+	for _, key := range []string{"/orders/0", "/orders/zz"} { // its lock is taken before the write's own, or after it
 		for _, ours := range []string{"action", "edit"} {
 			t.Run(ours+" of "+key, func(t *testing.T) {
 				g := caddytest.NewGate()
@@ -90,8 +90,8 @@ func TestAffectsWhileInFlight(t *testing.T) {
 				second := caddytest.Go(context.Background(), waits[0], url+waits[1], "2", "If-Match", "*")
 				select {
 				case r := <-second:
-					t.Fatalf("it did not wait: %v %v", r.Response, r.Err)
-				case <-time.After(100 * time.Millisecond): // as good as ever
+					t.Fatalf("the second write did not wait: %v %v", r.Response, r.Err)
+				case <-time.After(100 * time.Millisecond): // long enough to call it waiting
 				}
 				g.Open()
 				caddytest.ExpectResult(t, first, 200)
@@ -101,8 +101,9 @@ func TestAffectsWhileInFlight(t *testing.T) {
 	}
 }
 
-// TestAffectsLost: a write is cut off that has lost what it holds, also if that is a
-// pass on what it changes besides, as where another master of a cluster had it.
+// A write is cut off once it has lost its claim, or its pass on another resource
+// that it affects. This can happen after a failover to a different master of a
+// cluster.
 func TestAffectsLost(t *testing.T) {
 	for _, lost := range []string{"/orders/1", "/orders/2"} {
 		m := miniredis.RunT(t)
@@ -116,13 +117,12 @@ func TestAffectsLost(t *testing.T) {
 		r := <-write
 		g.Open()
 		if r.Err != nil || r.StatusCode != 503 || !strings.Contains(r.Content, "nobody knows whether the request was performed") {
-			t.Errorf("without what it held on %s: %v %v %s", lost, r.Response, r.Err, r.Content)
+			t.Errorf("after losing what it held on %s: %v %v %s", lost, r.Response, r.Err, r.Content)
 		}
 	}
 }
 
-// TestAffectsEachOther: writes that change each other's resources don't wait for
-// each other forever.
+// Writes that affect each other's resources don't deadlock.
 func TestAffectsEachOther(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -147,7 +147,7 @@ func TestAffectsEachOther(t *testing.T) {
 	})
 }
 
-// TestAffectsDestination: MOVE and COPY change what they lead to, on this host
+// MOVE and COPY change the resource at their Destination if it is on this host
 // (RFC 4918, section 10.3).
 func TestAffectsDestination(t *testing.T) {
 	for _, method := range []string{"MOVE", "COPY"} {
@@ -158,14 +158,14 @@ func TestAffectsDestination(t *testing.T) {
 		tag = caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
 		caddytest.Send(t, method, url+"/orders/1", "new", "Destination", url+"/orders/2").Expect(t, 200)
 		if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) != tag {
-			t.Fatal("the shop has changed it, too")
+			t.Fatal("the shop itself has changed the order")
 		}
 		caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", `"x"`).Expect(t, 412)
 	}
 }
 
-// TestAffectsDestinationByAnyName: so they do by whatever reference it is that leads
-// to this host, and after a rewrite.
+// A Destination counts in every form that refers to this host, also after a
+// rewrite.
 func TestAffectsDestinationByAnyName(t *testing.T) {
 	for _, tt := range []struct {
 		directive, before, host string
@@ -174,7 +174,7 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 	}{
 		{"", "", "a.example", []string{"http://a.example:80/cars/2"}, true},
 		{"", "", "a.example:80", []string{"http://a.example/cars/2"}, true},
-		{"", "", "a.example", []string{"https://A.example:443/cars/2"}, true}, // TLS ends before
+		{"", "", "a.example", []string{"https://A.example:443/cars/2"}, true}, // TLS is terminated in front of Caddy
 		{"", "", "a.example", []string{"https://a.example/cars/2"}, true},
 		{"", "", "a.example", []string{"http://a.example./cars/%32"}, true},
 		{"", "", "a.example", []string{"http://user@a.example/cars/2"}, true},
@@ -182,12 +182,12 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 		{"", "", "a.example", []string{"/cars/2"}, true},
 		{"", "", "a.example", []string{"2"}, true},
 		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, true},
-		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // but for the first and the last
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // only the first and the last count
 		{"uri strip_prefix /api", "/api", "a.example", []string{"http://a.example/api/cars/2"}, true},
 		{"rewrite * /v1{uri}", "", "a.example", []string{"http://a.example/cars/2"}, true},
 		{"request_header Host inner.example", "", "a.example", []string{"http://inner.example/cars/2"}, true},
 		{"", "", "a.example", []string{"http://b.example/cars/2"}, false},
-		{"", "", "a.example", []string{"http://a.example:8080/cars/2"}, true}, // as nginx takes it
+		{"", "", "a.example", []string{"http://a.example:8080/cars/2"}, true}, // nginx accepts any port
 		{"", "", "a.example", []string{"mailto:cars/2"}, false},
 	} {
 		b := caddytest.Obedient()
@@ -203,8 +203,8 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 	}
 }
 
-// TestEscapedSlash: a slash that is escaped belongs to the segment for which `*`
-// stands, as in the names of projects, for those who go by that.
+// `*` matches a segment that contains an escaped slash, as in project names, for
+// backends that keep such slashes escaped.
 func TestEscapedSlash(t *testing.T) {
 	b := caddytest.Obedient()
 	base := caddytest.Site(t, caddytest.Trusting+"affects /orders/*/ship /orders/*\nguards /orders/*/bill /orders/*", b)
@@ -217,7 +217,7 @@ func TestEscapedSlash(t *testing.T) {
 	}
 }
 
-// TestGuards: the conditions of an action are about what it acts on.
+// The conditions of an action apply to the resource that it acts on.
 func TestGuards(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -236,7 +236,7 @@ func TestGuards(t *testing.T) {
 			ship("1", tag).Expect(t, 412)
 			caddytest.Send(t, "PUT", n.First()+"/orders/1", "x", "If-Match", tag).Expect(t, 412)
 			ship("2", "*").Expect(t, 200)
-			// The refusal is about the order, too.
+			// The refusal also describes the order.
 			a = caddytest.Send(t, "POST", n.First()+"/orders/1/ship", "", "If-Match", tag, "Prefer", "return=representation").Expect(t, 412)
 			if a.Content != "new, shipped" || a.Header.Get("Content-Location") != "/orders/1" {
 				t.Errorf("got %q from %s", a.Content, a.Header.Get("Content-Location"))
@@ -246,7 +246,7 @@ func TestGuards(t *testing.T) {
 	})
 }
 
-// TestGuardsAndTarget: an action has changed what its own URL shows, too.
+// An action also changes what its own URL shows.
 func TestGuardsAndTarget(t *testing.T) {
 	action := caddytest.Site(t, "etag version\nguards /orders/*/ship /orders/*", newShop()) + "/orders/1/ship"
 	tag := caddytest.Send(t, "GET", action, "").Expect(t, 200).Tag(t)
@@ -255,8 +255,8 @@ func TestGuardsAndTarget(t *testing.T) {
 	caddytest.Send(t, "GET", action, "", "If-None-Match", tag).Expect(t, 200)
 }
 
-// TestGuardsContest: of many who act on one state, one does, and an edit of the
-// same state doesn't come between.
+// Of many clients that act on the same state, exactly one succeeds, and no edit
+// of the same state gets in between.
 func TestGuardsContest(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -284,24 +284,23 @@ func TestGuardsContest(t *testing.T) {
 		}
 		wg.Wait()
 		if statuses[200] != 1 || statuses[412] != 15 {
-			t.Errorf("the answers are %v", statuses)
+			t.Errorf("the statuses are %v", statuses)
 		}
 	})
 }
 
-// TestClaimAmongPasses: writes without a condition that never pause don't keep a
-// conditional one out.
+// An endless stream of unconditional writes doesn't starve a conditional one.
 func TestClaimAmongPasses(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		var mu sync.Mutex
-		next := make(chan struct{}) // closed when the next one comes
+		next := make(chan struct{}) // closed when the next unconditional write arrives
 		s := newShop()
 		s.before = func(r *http.Request) {
 			if r.Method != "POST" {
 				return
 			}
-			// None ends before the next one has come, unless that may not come.
+			// No write ends before the next one has arrived, unless that one is kept out.
 			mu.Lock()
 			close(next)
 			next = make(chan struct{})
@@ -338,22 +337,22 @@ func TestClaimAmongPasses(t *testing.T) {
 	})
 }
 
-// TestGuardsWithinASegment: the origin is asked for what the conditions are about as it
-// is written, with the slash in it escaped.
+// The probe of a guarded resource keeps the path as written, with an escaped
+// slash still escaped.
 func TestGuardsWithinASegment(t *testing.T) {
 	shows := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.EscapedPath()) })
 	order := caddytest.Site(t, "verify all\nguards /orders/*/ship /orders/*", shows) + "/orders/a%2Fb"
 	caddytest.Send(t, "POST", order+"/ship", "", "If-Match", caddytest.Send(t, "GET", order, "").Tag(t)).Expect(t, 200)
 }
 
-// TestGuardsAfterRewrite: the origin is asked for what the conditions are about also
-// where the backend goes by what the client asked for, as with php_fastcgi.
+// The probe reaches the guarded resource even if the backend goes by the
+// original URI, as with php_fastcgi.
 func TestGuardsAfterRewrite(t *testing.T) {
 	s := newShop()
 	byOriginal := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		original, err := url.ParseRequestURI(r.Header.Get("X-Original"))
 		if err != nil || original.RequestURI() != r.Header.Get("X-Original-Path") {
-			t.Errorf("the client asked for %q, or %q", r.Header.Get("X-Original"), r.Header.Get("X-Original-Path"))
+			t.Errorf("the original URI is %q, but the original path is %q", r.Header.Get("X-Original"), r.Header.Get("X-Original-Path"))
 			return
 		}
 		r.URL = original
@@ -368,13 +367,12 @@ func TestGuardsAfterRewrite(t *testing.T) {
 		caddytest.Send(t, "POST", order+"/ship", "", "If-Match", `"stale"`).Expect(t, 412)
 		caddytest.Send(t, "POST", order+"/ship", "", "If-Match", tag).Expect(t, 200)
 		if options != "" {
-			caddytest.Send(t, "POST", order+"/ship", "", "If-Match", tag).Expect(t, 200) // the same again
+			caddytest.Send(t, "POST", order+"/ship", "", "If-Match", tag).Expect(t, 200) // a repetition
 		}
 	}
 }
 
-// TestGuardsAndLocation: what the answer to a guarded action names is found as if
-// there were no guard.
+// A guard doesn't change how the Location of an action's response is resolved.
 func TestGuardsAndLocation(t *testing.T) {
 	s := newShop()
 	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -394,8 +392,8 @@ func TestGuardsAndLocation(t *testing.T) {
 	caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).Expect(t, 412)
 }
 
-// TestRulesAndOriginalPath: what a rule leads to is found where the key has the path
-// that the client asked for, of which a rewrite has replaced the beginning.
+// Rules find their resources even if the key contains the original path and a
+// rewrite has replaced the beginning of that path.
 func TestRulesAndOriginalPath(t *testing.T) {
 	for _, key := range []string{"{http.request.orig_uri.path}", "{http.request.orig_uri}", "{http.request.orig_uri.path} {path}", "{path}"} {
 		t.Run(key, func(t *testing.T) {
@@ -413,8 +411,8 @@ func TestRulesAndOriginalPath(t *testing.T) {
 	}
 }
 
-// TestGuardsAroundAnother: an action that is rewritten to what it acts on comes to
-// another handler there, which doesn't wait for the one around it.
+// An action may be rewritten to the resource that it acts on and reach a second
+// handler there. The inner handler doesn't wait for the outer one.
 func TestGuardsAroundAnother(t *testing.T) {
 	address := caddytest.Address(t)
 	caddytest.Start(t, fmt.Sprintf("http://%s {\npreconditions {\nguards /orders/*/ship /orders/*\n}\n"+

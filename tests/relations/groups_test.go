@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// names is a List of n Strings, each of so many bytes.
+// names returns a List of n Strings, each of the given number of bytes.
 func names(n, size int) string {
 	var list []string
 	for i := range n {
@@ -21,8 +21,8 @@ func names(n, size int) string {
 	return strings.Join(list, ", ")
 }
 
-// TestGroups: what is stored of the resources of a group counts no longer once the
-// answer to an unsafe method has invalidated the group (RFC 9875, section 3).
+// Once the response to an unsafe method has invalidated a group, nothing stored
+// for the group's resources is trusted (RFC 9875, section 3).
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -32,7 +32,7 @@ func TestGroups(t *testing.T) {
 			name         string
 			groups       string // of /cars/2
 			invalidation string // on the answer to a write of /cars/1
-			marked       bool   // whether nothing is known about /cars/2 then
+			marked       bool   // whether /cars/2 is then invalidated
 		}{
 			{"none", `"cars"`, ``, false},
 			{"the group", `"cars"`, `"cars"`, true},
@@ -55,7 +55,7 @@ func TestGroups(t *testing.T) {
 			{"a name of 256 bytes", names(1, 256), names(1, 256), true},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				path := "/cars/" + strings.ReplaceAll(tt.name, " ", "-") // whose groups would add up
+				path := "/cars/" + strings.ReplaceAll(tt.name, " ", "-") // a path per case: groups of one resource add up
 				join(path, tt.groups)
 				tag := caddytest.ReadTwice(t, n.First()+path)
 				caddytest.ExpectInvalidated(t, b, n.First()+path, tag, false)
@@ -71,8 +71,8 @@ func TestGroups(t *testing.T) {
 	})
 }
 
-// TestGroupsOrNot: any unsafe method invalidates, as long as its answer is no error;
-// safe ones don't (RFC 9875, section 3).
+// Every unsafe method invalidates groups unless its response is an error; safe
+// methods don't (RFC 9875, section 3).
 func TestGroupsOrNot(t *testing.T) {
 	const invalidation = `Cache-Group-Invalidation: "cars"`
 	b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
@@ -111,7 +111,7 @@ func TestGroupsOrNot(t *testing.T) {
 	}
 }
 
-// TestGroupsReachNoFurther: a write leaves alone what it doesn't name, and an
+// A write invalidates only the groups that its response names, and an
 // invalidation doesn't cascade (RFC 9875, section 2.2).
 func TestGroupsReachNoFurther(t *testing.T) {
 	b, _ := caddytest.Grouped(map[string]string{"/cars/1": `"cars"`, "/cars/2": `"cars", "red"`, "/bikes/1": `"red"`})
@@ -128,8 +128,7 @@ func TestGroupsReachNoFurther(t *testing.T) {
 	caddytest.ExpectInvalidated(t, b, base+"/bikes/1", bike, false)
 }
 
-// TestGroupsOfVariants: what one representation shows of the groups holds for the
-// resource.
+// The groups that one representation names apply to the whole resource.
 func TestGroupsOfVariants(t *testing.T) {
 	b, join := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
 	base := caddytest.Site(t, caddytest.Trusting, b) + "/cars/2"
@@ -147,8 +146,9 @@ func TestGroupsOfVariants(t *testing.T) {
 	}
 }
 
-// TestGroupsOfHead: HEAD may leave out what is found out with the content (RFC 9110,
-// section 9.3.2). What a GET has shown because of it is stored with what that said.
+// A response to HEAD may omit fields that depend on the content (RFC 9110,
+// section 9.3.2). If the handler sends a GET for that reason, it stores the
+// groups of that response along with its tag.
 func TestGroupsOfHead(t *testing.T) {
 	b := caddytest.Obedient()
 	obey := b.Answer
@@ -167,8 +167,8 @@ func TestGroupsOfHead(t *testing.T) {
 	caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, true)
 }
 
-// TestGroupsThatAreNew: what a response shows is stored only if the epochs of its
-// groups were known before the request went to the backend.
+// A validator is stored only if the epochs of the response's groups were known
+// before the request went to the backend.
 func TestGroupsThatAreNew(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -189,8 +189,8 @@ func TestGroupsThatAreNew(t *testing.T) {
 	})
 }
 
-// TestGroupsWithoutEnd: a response that is in more groups than are looked after is
-// not stored, and what was stored before is forgotten.
+// A response that names more groups than the handler supports isn't stored, and
+// what was stored before is dropped.
 func TestGroupsWithoutEnd(t *testing.T) {
 	for name, groups := range map[string]string{
 		"65 groups": names(65, 4), "a name of 257 bytes": names(1, 257), "too long together": names(64, 256),
@@ -224,8 +224,8 @@ func TestGroupsWithoutEnd(t *testing.T) {
 	})
 }
 
-// TestGroupInvalidatedDuringRead: what a slow read shows doesn't count if a group
-// was invalidated meanwhile.
+// A slow read stores nothing if one of its groups was invalidated in the
+// meantime.
 func TestGroupInvalidatedDuringRead(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -238,7 +238,7 @@ func TestGroupInvalidatedDuringRead(t *testing.T) {
 		}
 		n := deploy(t, caddytest.Trusting, b)
 		url := n.First() + "/cars/2"
-		for _, known := range []bool{false, true} { // the groups, before
+		for _, known := range []bool{false, true} { // whether the groups were known before
 			slow := g.Send(t.Context(), t, "GET", url, "")
 			caddytest.Send(t, "POST", n.Other()+"/cars/1", "", answering(200, `Cache-Group-Invalidation: "cars"`)...).Expect(t, 200)
 			g.Open()
@@ -252,7 +252,7 @@ func TestGroupInvalidatedDuringRead(t *testing.T) {
 	})
 }
 
-// interlude is content that comes once f has run.
+// interlude is a request body that runs f before its first byte.
 type interlude struct {
 	io.Reader
 	f func()
@@ -266,8 +266,8 @@ func (i *interlude) Read(p []byte) (int, error) {
 	return i.Reader.Read(p)
 }
 
-// sendPatiently sends a PUT whose content comes only once the handler wants it, so
-// that the interlude comes after what it does before.
+// sendPatiently sends a PUT with Expect: 100-continue. The interlude therefore runs
+// only when the handler asks for the content, after its first steps.
 func sendPatiently(t *testing.T, url string, content *interlude, fields ...string) caddytest.Answer {
 	t.Helper()
 	patient := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute, DisableCompression: true}}
@@ -286,14 +286,13 @@ func sendPatiently(t *testing.T, url string, content *interlude, fields ...strin
 	}
 	defer a.Body.Close()
 	if content.f != nil {
-		t.Error("the content was not read")
+		t.Error("the handler did not read the content")
 	}
 	return caddytest.Answer{Response: a}
 }
 
-// TestGroupInvalidatedBeforeClaim: a stored validator lets no write pass if a group
-// was invalidated after the validator was found current, but before the claim was
-// taken.
+// A stored validator lets no write pass if a group was invalidated after the
+// validator was found current, but before the claim was taken.
 func TestGroupInvalidatedBeforeClaim(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -336,8 +335,8 @@ func TestGroupInvalidatedBeforeClaim(t *testing.T) {
 	})
 }
 
-// TestGroupLearntBeforeClaim: the same holds if it was not even known to be a group
-// of the resource when the validator was found current.
+// The same holds if the group wasn't even known to be one of the resource's
+// groups when the validator was found current.
 func TestGroupLearntBeforeClaim(t *testing.T) {
 	b, join := caddytest.Grouped(nil)
 	base := caddytest.Site(t, caddytest.Trusting, b)
@@ -354,9 +353,8 @@ func TestGroupLearntBeforeClaim(t *testing.T) {
 	}
 }
 
-// TestGroupsWithVersion: the version of a resource moves when one of its groups is
-// invalidated, and the tag of what a write has led to outlives its own
-// invalidation.
+// The version of a resource changes when one of its groups is invalidated. The
+// tag that a write returns survives the invalidation that the same write causes.
 func TestGroupsWithVersion(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -364,7 +362,7 @@ func TestGroupsWithVersion(t *testing.T) {
 		n := deploy(t, "etag version\nwrite_etag always", b)
 		one, two := n.First()+"/cars/1", n.Other()+"/cars/2"
 		if tag := caddytest.Send(t, "GET", one, "").Expect(t, 200).Header.Get("ETag"); tag != "" {
-			t.Errorf("a version that can't be stored is sent: %s", tag)
+			t.Errorf("the response has a version that can't be stored: %s", tag)
 		}
 		tag, other := caddytest.ReadTwice(t, one), caddytest.ReadTwice(t, two)
 		invalidating := answering(200, `Cache-Group-Invalidation: "cars"`)
@@ -372,17 +370,17 @@ func TestGroupsWithVersion(t *testing.T) {
 			tag = caddytest.Send(t, "PUT", one, "x", append(invalidating, "If-Match", tag)...).Expect(t, 200).Tag(t)
 		}
 		if got := caddytest.Send(t, "GET", n.Other()+"/cars/1", "").Tag(t); got != tag {
-			t.Errorf("the tag is %s, on the answer to the write it was %s", got, tag)
+			t.Errorf("the tag is %s, but the response to the write had %s", got, tag)
 		}
 		caddytest.Send(t, "PUT", two, "x", "If-Match", other).Expect(t, 412)
 		caddytest.Send(t, "PUT", two, "x", "If-Match", caddytest.Send(t, "GET", two, "").Tag(t)).Expect(t, 200)
-		// A tag that isn't stored isn't told.
+		// A tag that isn't stored isn't sent.
 		vans := n.First() + "/vans/1"
 		if tag := caddytest.Send(t, "PUT", vans, "x", "If-Match", "*").Expect(t, 200).Header.Get("ETag"); tag != "" {
-			t.Errorf("the answer to a write has a version that isn't stored: %s", tag)
+			t.Errorf("the response to a write has a version that isn't stored: %s", tag)
 		}
-		// Where nothing is known of a representation, the version of another one will
-		// do, unless a group was invalidated since.
+		// If nothing is stored for a representation, the version of a different one is
+		// accepted, unless a group was invalidated in between.
 		for _, status := range []int{200, 412} {
 			caddytest.Send(t, "POST", two, "x").Expect(t, 200)
 			tag = caddytest.Send(t, "GET", two+"?part", "").Tag(t)
@@ -391,18 +389,18 @@ func TestGroupsWithVersion(t *testing.T) {
 			}
 			caddytest.Send(t, "PUT", two, "x", "If-Match", tag).Expect(t, status)
 		}
-		// Nor does it come back for a representation that is the second to be known.
+		// The old version doesn't come back either if a second representation is stored.
 		caddytest.Send(t, "GET", two, "")
 		tag = caddytest.Send(t, "GET", two+"?part", "").Tag(t)
 		caddytest.Send(t, "POST", n.First()+"/cars", "x", invalidating...).Expect(t, 200)
 		if got := caddytest.Send(t, "GET", two+"?part", "").Tag(t); got == tag {
-			t.Errorf("the version is %s again", tag)
+			t.Errorf("the version is still %s", tag)
 		}
 	})
 }
 
-// TestGroupsWithReplay: a write is not taken for one that was sent before if one of
-// the groups was invalidated since.
+// A write isn't taken for a repetition of an earlier one if one of the groups
+// was invalidated in between.
 func TestGroupsWithReplay(t *testing.T) {
 	s := &caddytest.Shelf{Content: "old"}
 	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -422,14 +420,14 @@ func TestGroupsWithReplay(t *testing.T) {
 	caddytest.Send(t, "PUT", base+"/cars/1", "new", "If-Match", tag).Expect(t, 412)
 }
 
-// TestRoundTripsOfGroups: a group costs a call where what is stored of a resource
-// in it is looked at, and nothing anywhere else.
+// Each group costs one more call wherever the stored state of a resource in it
+// is read, and nothing elsewhere.
 func TestRoundTripsOfGroups(t *testing.T) {
 	server := redistest.Start(t)
 	db := server.Client()
 	b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars", "red"`})
 	base := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+caddytest.Trusting, b)
-	caddytest.Send(t, "PUT", base+"/cars/1", "x", "If-Match", caddytest.ReadTwice(t, base+"/cars/1")).Expect(t, 200) // each script was sent once
+	caddytest.Send(t, "PUT", base+"/cars/1", "x", "If-Match", caddytest.ReadTwice(t, base+"/cars/1")).Expect(t, 200) // now the server has each script
 	caddytest.Send(t, "POST", base+"/cars/1", "x", answering(200, `Cache-Group-Invalidation: "cars"`)...).Expect(t, 200)
 	for _, tt := range []struct {
 		what       string
@@ -440,8 +438,8 @@ func TestRoundTripsOfGroups(t *testing.T) {
 		{"a read in no group", "/cars/1", nil, 1},
 		{"a write in no group", "/cars/1", []string{"If-Match", "TAG"}, 2},
 		{"a read in two groups", "/cars/2", nil, 1 + 2},
-		{"a refusal in two groups", "/cars/2", []string{"If-Match", `"stale"`}, 1 + 2 + 2}, // first what is remembered, then what is stored
-		{"a write in two groups", "/cars/2", []string{"If-Match", "TAG"}, 2 + 2 + 2},       // groups before and under the claim
+		{"a refusal in two groups", "/cars/2", []string{"If-Match", `"stale"`}, 1 + 2 + 2}, // first what the node remembers, then what the store holds
+		{"a write in two groups", "/cars/2", []string{"If-Match", "TAG"}, 2 + 2 + 2},       // the groups before and under the claim
 	} {
 		tag := caddytest.ReadTwice(t, base+tt.path)
 		caddytest.ReadTwice(t, base+tt.path)

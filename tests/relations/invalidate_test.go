@@ -11,7 +11,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// answering returns the fields that have an obedient backend give that answer.
+// answering returns the request fields that tell an obedient backend what to
+// answer.
 func answering(status int, lines ...string) []string {
 	fields := []string{"X-Status", fmt.Sprint(status)}
 	for _, line := range lines {
@@ -20,9 +21,9 @@ func answering(status int, lines ...string) []string {
 	return fields
 }
 
-// TestInvalidate: after a write that was no error, what Location and
-// Content-Location name is not believed any more (RFC 9111, section 4.4), nor is
-// what links of the type "invalidates" name, if it is of the same origin.
+// A write whose response is no error invalidates the resources that Location and
+// Content-Location name (RFC 9111, section 4.4), and those that links of the
+// type "invalidates" name, if they are of the same origin.
 func TestInvalidate(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -34,8 +35,8 @@ func TestInvalidate(t *testing.T) {
 		}
 		for _, tt := range []struct {
 			name   string
-			lines  []string // of the answer to a write of /cars/1; HOST is the host of its target
-			marked bool     // whether /cars/2 is
+			lines  []string // of the response to a write of /cars/1; HOST stands for the target's host
+			marked bool     // whether /cars/2 is then invalidated
 		}{
 			{"nothing", nil, false},
 			{"the target itself", []string{"Location: /cars/1", "Content-Location: /cars/1"}, false},
@@ -83,7 +84,7 @@ func TestInvalidate(t *testing.T) {
 	})
 }
 
-// links is a Link field with n links of the type invalidates.
+// links returns a Link field with n links of the type "invalidates".
 func links(n int) string {
 	var list []string
 	for i := range n {
@@ -92,8 +93,8 @@ func links(n int) string {
 	return "Link: " + strings.Join(list, ", ")
 }
 
-// TestInvalidateOrNot: any unsafe method does it, known or not, with or without a
-// condition, and whether it waits for others or not; an error doesn't (RFC 9111,
+// Every unsafe method invalidates, known or not, with or without a condition,
+// and whether or not it waits for others. An error response doesn't (RFC 9111,
 // section 4.4).
 func TestInvalidateOrNot(t *testing.T) {
 	const location = "Location: /cars/2"
@@ -109,10 +110,10 @@ func TestInvalidateOrNot(t *testing.T) {
 			{name: "PUT", method: "PUT", status: 200, marked: true},
 			{name: "DELETE", method: "DELETE", status: 204, marked: true},
 			{name: "a method that nobody knows", method: "FROBNICATE", status: 200, marked: true},
-			{name: "a safe method that is none of ours", method: "M-SEARCH", status: 200, marked: true},
+			{name: "a safe method that the handler doesn't know", method: "M-SEARCH", status: 200, marked: true},
 			{name: "a condition", method: "PUT", fields: []string{"If-Match", "*"}, status: 200, marked: true},
 			{name: "a signature", method: "PUT", fields: []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, status: 200, marked: true},
-			{name: "another method in its stead", method: "POST", fields: []string{"X-HTTP-Method-Override", "PATCH"}, status: 200, marked: true},
+			{name: "an overridden method", method: "POST", fields: []string{"X-HTTP-Method-Override", "PATCH"}, status: 200, marked: true},
 			{name: "202", method: "POST", status: 202, marked: true},
 			{name: "303", method: "POST", status: 303, marked: true},
 			{name: "404", method: "POST", status: 404},
@@ -129,13 +130,13 @@ func TestInvalidateOrNot(t *testing.T) {
 	}
 }
 
-// TestInvalidateRewritten: where the path was rewritten on its way to the handler,
-// so is that of what else has changed.
+// If the path was rewritten before it reached the handler, the paths in the
+// response are rewritten in the same way.
 func TestInvalidateRewritten(t *testing.T) {
 	for _, tt := range []struct{ directive, before, location string }{
 		{"uri strip_prefix /api", "/api", "/api/cars/2"},
 		{"uri strip_prefix /api", "/api", "2"},
-		{"uri strip_prefix /api", "/api", "/cars/2"}, // as the backend knows it
+		{"uri strip_prefix /api", "/api", "/cars/2"}, // as the backend sees it
 		{"rewrite * /v1{uri}", "", "/cars/2"},
 	} {
 		b := caddytest.Obedient()
@@ -148,15 +149,15 @@ func TestInvalidateRewritten(t *testing.T) {
 	}
 }
 
-// TestInvalidateWithoutStore: what changed while the store was away is marked
-// before the store is trusted again.
+// Resources that changed while the store was down are invalidated before the
+// store is trusted again.
 func TestInvalidateWithoutStore(t *testing.T) {
 	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
 		for _, line := range []string{`Link: </cars/2>; rel=invalidates`, `Cache-Group-Invalidation: "cars"`} {
 			m := miniredis.RunT(t)
 			b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
 			base := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nstore_down {\nconditional forward\n}\n%s", m.Addr(), caddytest.Trusting), b)
-			caddytest.Send(t, "PUT", base+"/cars/1", "x").Expect(t, 200) // once the grace is over
+			caddytest.Send(t, "PUT", base+"/cars/1", "x").Expect(t, 200) // returns once the grace period is over
 			tag := caddytest.ReadTwice(t, base+"/cars/2")
 			caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, false)
 			caddytest.ReadTwice(t, base+"/cars/2")

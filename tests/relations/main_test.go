@@ -1,5 +1,5 @@
-// Package relations tests writes that change, or are about, other resources than the
-// one in their URL.
+// Package relations tests writes that change resources other than the one in their
+// URL, or whose conditions apply to such resources.
 package relations
 
 import (

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// folders is a backend with documents by path, of which all below a path can be
-// deleted, moved and copied as a whole.
+// folders is a backend that stores documents by path. It can delete, move and
+// copy everything below a path as a whole.
 type folders struct {
 	mu     sync.Mutex
 	docs   map[string]string
@@ -72,7 +72,7 @@ func (f *folders) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// asked returns how many reads there were since it was last called.
+// asked returns the number of reads since its last call.
 func (f *folders) asked() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,8 +81,7 @@ func (f *folders) asked() int {
 	return n
 }
 
-// TestTrees: what is changed with all that is below is known to have changed, and
-// nothing else.
+// A change of a whole tree invalidates everything in it, and nothing else.
 func TestTrees(t *testing.T) {
 	paths := []string{"/dav/a/1", "/dav/a/b/2", "/dav/c/3", "/dav/4", "/dav", "/else/a/1", "/dave/1"}
 	for _, tt := range []struct {
@@ -104,7 +103,7 @@ func TestTrees(t *testing.T) {
 		{"/archive/* /dav/*/**", "POST", "/archive/c", "", []string{"/dav/c/3"}},
 		{"/archive/* /dav/*/**", "POST", "/archive/x", "", nil},
 		{"/import /** /dav/**", "DELETE", "/else", "", []string{"/else/a/1"}},
-		{"/import /**\naffects /dav /dav/**", "POST", "/import", "", paths}, // the largest tree counts
+		{"/import /**\naffects /dav /dav/**", "POST", "/import", "", paths}, // the largest tree decides
 		{"/import /else/** /dav/a/**", "POST", "/import", "", []string{"/else/a/1", "/dav/a/1", "/dav/a/b/2"}},
 		{"/import /dav/a/**", "DELETE", "/dav", "", []string{"/dav"}}, // no tree is declared here
 	} {
@@ -121,18 +120,18 @@ func TestTrees(t *testing.T) {
 			}
 			caddytest.Send(t, tt.method, url+tt.path, "", fields...).Expect(t, 200)
 			f.asked()
-			for _, path := range slices.Backward(slices.Sorted(maps.Keys(tags))) { // /dav last: all below changes with it
+			for _, path := range slices.Backward(slices.Sorted(maps.Keys(tags))) { // /dav last: writing it changes everything below
 				caddytest.Send(t, "PUT", url+path, "x", "If-Match", tags[path])
 				if believed := f.asked() == 0; believed == slices.Contains(tt.changed, path) {
-					t.Errorf("what was known of %s counts: %v", path, believed)
+					t.Errorf("the stored tag of %s is trusted: %v", path, believed)
 				}
 			}
 		})
 	}
 }
 
-// TestTreesSpellings: a change of the whole is one of all below in whatever way
-// either is spelled, also where the key tells spellings and queries apart.
+// A change of a tree invalidates the resources below, however either path is
+// spelled, even if the key distinguishes spellings and queries.
 func TestTreesSpellings(t *testing.T) {
 	for _, key := range []string{
 		"{http.request.host}{http.request.uri.path}",
@@ -150,15 +149,15 @@ func TestTreesSpellings(t *testing.T) {
 				f.asked()
 				caddytest.Send(t, "PUT", url+"/dav/a/1?part", "x", "If-Match", tag)
 				if f.asked() == 0 {
-					t.Error("what was known counts")
+					t.Error("the stored tag is still trusted")
 				}
 			})
 		}
 	}
 }
 
-// TestTreesDepth: however deep a path is, it costs so many calls of the store at
-// most, and a change of what is above it, or further below, is known.
+// The number of store calls is bounded however deep a path is. A change of any
+// tree above it, even of a deep one, is still noticed.
 func TestTreesDepth(t *testing.T) {
 	t.Parallel()
 	path := func(depth int) string { return "/dav" + strings.Repeat("/a", depth) }
@@ -181,33 +180,33 @@ func TestTreesDepth(t *testing.T) {
 		t.Run(fmt.Sprintf("%d of %d", tt.deleted, tt.depth), func(t *testing.T) {
 			f := newFolders(path(tt.depth))
 			url := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+caddytest.Trusting+"affects /dav /dav/**", f)
-			for range 2 { // each script was sent once
+			for range 2 { // until the server has each script
 				caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
 			}
 			tag := caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200).Tag(t)
 			before := caddytest.ScriptCalls(t, server.Client())
 			caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
 			if got := caddytest.ScriptCalls(t, server.Client()) - before; got > 1+32 {
-				t.Errorf("a read took %d calls", got)
+				t.Errorf("a read took %d calls of the store", got)
 			}
 			caddytest.Send(t, "DELETE", url+path(tt.deleted), "").Expect(t, 200)
 			f.asked()
 			caddytest.Send(t, "PUT", url+path(tt.depth), "x", "If-Match", tag)
 			if counts := f.asked() == 0; counts != tt.counts {
-				t.Errorf("what was known counts: %v", counts)
+				t.Errorf("the stored tag is trusted: %v", counts)
 			}
 		})
 	}
 }
 
-// TestTreesDestinations: in whatever way a destination on this host is written, it
-// is known what is changed there.
+// However a destination on this host is written, the handler knows what changes
+// there.
 func TestTreesDestinations(t *testing.T) {
 	for _, destination := range []string{
 		"http://{host}:{port}/dav/a", "https://{host}:{port}/dav/a/", "HTTP://{host}.:{port}/DAV/%61?x#y",
 		"http://{host}/dav/a", "http://{host}:80/dav/a", "http://ann@{host}:{port}/dav/a", // nginx takes any port
 		"/dav/a", "//dav/a", "dav/a",
-		"http://{host}:{port}/files/dav/a", "/files/dav/a", // as the client knows it
+		"http://{host}:{port}/files/dav/a", "/files/dav/a", // as the client sees it
 		"https://dav.example/files/dav/a",
 	} {
 		t.Run(destination, func(t *testing.T) {
@@ -223,14 +222,13 @@ func TestTreesDestinations(t *testing.T) {
 			f.asked()
 			caddytest.Send(t, "PUT", url+"/files/dav/a/1", "x", "If-Match", tag)
 			if f.asked() == 0 {
-				t.Error("what was known counts")
+				t.Error("the stored tag is still trusted")
 			}
 		})
 	}
 }
 
-// TestTreesOverrides: of several fields that override the method, any may be the
-// one that the backend goes by.
+// If several fields override the method, the backend may go by any of them.
 func TestTreesOverrides(t *testing.T) {
 	for _, fields := range [][]string{
 		{"X-Method-Override", "delete"},
@@ -246,13 +244,13 @@ func TestTreesOverrides(t *testing.T) {
 		f.asked()
 		caddytest.Send(t, "PUT", url+"/a/1", "x", "If-Match", tag)
 		if f.asked() == 0 {
-			t.Errorf("what was known counts after %v", fields)
+			t.Errorf("the stored tag is still trusted after %v", fields)
 		}
 	}
 }
 
-// TestTreesKnownAgain: what is read after a change of the whole counts, what was
-// read while it was in flight doesn't.
+// What is read after a change of a tree is trusted; what was read while the
+// change was in flight isn't.
 func TestTreesKnownAgain(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -273,13 +271,13 @@ func TestTreesKnownAgain(t *testing.T) {
 		caddytest.Send(t, "DELETE", n.Other()+"/a/c", "").Expect(t, 200)
 		caddytest.Send(t, "PUT", n.Other()+"/a/b/1", "y", "If-Match", tag).Expect(t, 200)
 		if got := f.asked(); got != 0 {
-			t.Errorf("%d reads of what is known", got)
+			t.Errorf("the origin was asked %d times, want 0", got)
 		}
 	})
 }
 
-// TestTreesWhileInFlight: no condition on what is below is found true while a
-// change of the whole is in flight, and the other way round. Others don't wait.
+// While a change of a tree is in flight, a conditional write below waits, and
+// the other way round. Other writes don't wait.
 func TestTreesWhileInFlight(t *testing.T) {
 	t.Parallel()
 	change := []string{"DELETE", "/dav/a", ""}
@@ -293,7 +291,7 @@ func TestTreesWhileInFlight(t *testing.T) {
 		{change, edit("/dav/a"), true},
 		{change, edit("/dav/c/3"), false},
 		{change, edit("/dav"), false},
-		{change, []string{"PUT", "/dav/a/1", ""}, false}, // nobody was promised anything
+		{change, []string{"PUT", "/dav/a/1", ""}, false}, // it has no condition that could be broken
 		{change, []string{"DELETE", "/dav/a/b", ""}, false},
 		{change, []string{"DELETE", "/dav/a/b", "*"}, true},
 		{change, []string{"DELETE", "/dav/c", "*"}, false},
@@ -302,8 +300,8 @@ func TestTreesWhileInFlight(t *testing.T) {
 		{edit("/dav/a"), change, true},
 		{edit("/dav/c/3"), change, false},
 		{[]string{"PUT", "/dav/a/1", ""}, change, false},
-		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true},        // its condition is about /dav/a/1
-		{[]string{"POST", "/dav/import", "*"}, edit("/dav/c/3"), true}, // it is below what it changes
+		{[]string{"POST", "/dav/guard/a/1", "*"}, change, true},        // its condition applies to /dav/a/1
+		{[]string{"POST", "/dav/import", "*"}, edit("/dav/c/3"), true}, // it is in the tree that it changes
 		{edit("/dav/c/3"), []string{"POST", "/dav/import", "*"}, true},
 	} {
 		t.Run(strings.Join(tt.held, " ")+", "+strings.Join(tt.other, " "), func(t *testing.T) {
@@ -324,8 +322,8 @@ func TestTreesWhileInFlight(t *testing.T) {
 			} else {
 				select {
 				case r := <-second:
-					t.Fatalf("it did not wait: %v %v", r.Response, r.Err)
-				case <-time.After(100 * time.Millisecond): // as good as ever
+					t.Fatalf("the second write did not wait: %v %v", r.Response, r.Err)
+				case <-time.After(100 * time.Millisecond): // long enough to call it waiting
 				}
 			}
 			g.Open()
@@ -339,14 +337,14 @@ func TestTreesWhileInFlight(t *testing.T) {
 	}
 }
 
-// TestTreesForwarded: a change of the whole that waits for nobody, or of which the
-// store hears only when it is back, is one of all that is below.
+// A change of a tree invalidates everything below even if it waits for nobody,
+// or if the store learns of it only once it is back.
 func TestTreesForwarded(t *testing.T) {
 	for _, options := range []string{"unconditional forward\n", ""} {
 		m := miniredis.RunT(t)
 		f := newFolders("/dav/a/1", "/dav/c/3")
 		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\n", m.Addr())+caddytest.Trusting+options+"affects /dav /dav/**", f)
-		caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // once the grace is over
+		caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // returns once the grace period is over
 		below, beside := caddytest.Send(t, "GET", url+"/dav/a/1", "").Tag(t), caddytest.Send(t, "GET", url+"/dav/c/3", "").Tag(t)
 		back := func() {}
 		if options == "" {
@@ -358,16 +356,16 @@ func TestTreesForwarded(t *testing.T) {
 		f.asked()
 		caddytest.Send(t, "PUT", url+"/dav/c/3", "x", "If-Match", beside).Expect(t, 200)
 		if f.asked() != 0 {
-			t.Errorf("with %q, what was known of what is beside it doesn't count", options)
+			t.Errorf("with %q, the stored tag of a resource outside the tree isn't trusted", options)
 		}
 	}
 }
 
-// TestTreesWhileForwarded: while a write is in flight of which the store hears only
-// when it is back, its node knows what it keeps out, and what not.
+// While a write is in flight that the store will learn of only once it is back,
+// the write's own node knows which other writes it keeps out.
 func TestTreesWhileForwarded(t *testing.T) {
 	for _, tt := range []struct {
-		method, path, tag string // of what was forwarded
+		method, path, tag string // of the forwarded write
 		other             string
 		status            int
 	}{
@@ -382,7 +380,7 @@ func TestTreesWhileForwarded(t *testing.T) {
 			f.before = func(r *http.Request) { g.Pass(r) }
 			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nwait 1s\n"+
 				"store_down {\nconditional forward\n}\n", m.Addr())+caddytest.Trusting+"affects /dav /dav/**", f)
-			caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // once the grace is over
+			caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // returns once the grace period is over
 			var fields []string
 			if tt.tag != "" {
 				fields = []string{"If-Match", tt.tag}
@@ -397,8 +395,8 @@ func TestTreesWhileForwarded(t *testing.T) {
 	}
 }
 
-// TestTreesContest: of edits, and of moves of the whole to and fro, none undoes
-// another: whoever was told that its edit was made has made it where it was.
+// Of concurrent edits and moves of a tree to and fro, none undoes another: an
+// edit that was reported as successful was applied at the path it named.
 func TestTreesContest(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
@@ -408,7 +406,7 @@ func TestTreesContest(t *testing.T) {
 		done := make(chan struct{})
 		var made [2]int
 		for i, doc := range []string{"/1", "/b/2"} {
-			for _, root := range []string{"/a", "/z"} { // where it is, and where it is not, by turns
+			for _, root := range []string{"/a", "/z"} { // the document is alternately at one and at the other
 				caddytest.Send(t, "GET", n.Random()+root+doc, "")
 			}
 			wg.Go(func() {
@@ -445,14 +443,14 @@ func TestTreesContest(t *testing.T) {
 		wg.Wait()
 		for i, doc := range []string{"/1", "/b/2"} {
 			if got, want := f.docs["/a"+doc], "of /a"+doc+strings.Repeat(".", made[i]); got != want || len(f.docs) != 2 {
-				t.Errorf("of %d edits of %s there are %d; the documents are %v", made[i], doc, strings.Count(got, "."), slices.Sorted(maps.Keys(f.docs)))
+				t.Errorf("of %d successful edits of %s, %d are left; the documents are %v", made[i], doc, strings.Count(got, "."), slices.Sorted(maps.Keys(f.docs)))
 			}
 		}
 	})
 }
 
-// TestTreesWithVersion: the version of what is below moves with the whole, also for
-// those who read it before they write.
+// The versions of resources in a tree change with the tree, even for clients
+// that read again before they write.
 func TestTreesWithVersion(t *testing.T) {
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		n := deploy(t, "etag version\naffects / /**", newFolders("/a/1", "/b/1"))
@@ -461,7 +459,7 @@ func TestTreesWithVersion(t *testing.T) {
 		for range 3 {
 			tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
 			if seen[tag] {
-				t.Errorf("the version is %s again", tag)
+				t.Errorf("the version %s was seen before", tag)
 			}
 			seen[tag] = true
 			caddytest.Send(t, "COPY", n.Other()+"/a", "", "Destination", n.Other()+"/b").Expect(t, 200)
@@ -471,14 +469,14 @@ func TestTreesWithVersion(t *testing.T) {
 	})
 }
 
-// TestRoundTripsOfTrees: trees cost nothing outside of them, and inside for each
-// path that is above.
+// Trees cost no store calls outside of them. Inside, they cost calls for each
+// path above the resource.
 func TestRoundTripsOfTrees(t *testing.T) {
 	server := redistest.Start(t)
 	db := server.Client()
 	f := newFolders("/else/1", "/dav/1", "/dav/a/b/2")
 	base := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+caddytest.Trusting+"affects /dav /dav/**", f)
-	for range 2 { // each script was sent once
+	for range 2 { // until the server has each script
 		caddytest.Send(t, "DELETE", base+"/dav/x", "").Expect(t, 200)
 		caddytest.Send(t, "PUT", base+"/dav/a/b/2", "x", "If-Match", caddytest.Send(t, "GET", base+"/dav/a/b/2", "").Tag(t)).Expect(t, 200)
 	}
@@ -491,10 +489,10 @@ func TestRoundTripsOfTrees(t *testing.T) {
 		{"PUT", "/else/1", true, 2},
 		{"GET", "/dav/1", false, 1 + 1},
 		{"GET", "/dav/a/b/2", false, 1 + 3},
-		{"PUT", "/dav/1", true, 2 + 2*1 + 2*1}, // ages before and under the claim; locks taken and given back
+		{"PUT", "/dav/1", true, 2 + 2*1 + 2*1}, // epochs before and under the claim; locks taken and released
 		{"PUT", "/dav/a/b/2", true, 2 + 2*3 + 2*3},
 		{"PUT", "/dav/a/b/2", false, 2},
-		{"DELETE", "/dav/a", false, 2 + 2 + 3}, // its age; its lock is read, too
+		{"DELETE", "/dav/a", false, 2 + 2 + 3}, // its epoch; its lock is read, too
 	} {
 		tag := caddytest.Send(t, "GET", base+tt.path, "").Header.Get("ETag")
 		caddytest.Send(t, "GET", base+tt.path, "")
@@ -510,8 +508,9 @@ func TestRoundTripsOfTrees(t *testing.T) {
 	}
 }
 
-// TestTreesAround: a write that changes all that is below what it is below itself
-// passes for what is known, of which alone a version and a signed request can tell.
+// A write that affects the tree around its own target still passes on the strength
+// of what is stored. Only versions and signed requests depend on stored state
+// alone, so only they can show it.
 func TestTreesAround(t *testing.T) {
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		for _, tt := range []struct{ options, authorization string }{

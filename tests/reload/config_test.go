@@ -8,8 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// validateJSON loads and provisions a handler with the given JSON members, and
-// starts nothing.
+// validateJSON loads and provisions a handler with the given JSON members without
+// starting anything.
 func validateJSON(t testing.TB, members string) error {
 	t.Helper()
 	if members != "" {
@@ -72,7 +72,7 @@ func TestJSONIsAccepted(t *testing.T) {
 	}
 }
 
-// What JSON says wrong is refused with the name of the option.
+// An error in the JSON config is refused with a message that names the option.
 func TestJSONIsRefused(t *testing.T) {
 	tests := []struct{ members, want string }{
 		{`"etag": []`, "etag: at least one source is needed"},

@@ -27,19 +27,18 @@ func reloads() int {
 	return 50
 }
 
-// user is a client that reads and edits documents while the config is changed.
-// Caddy closes the old config's connections, also in the moment in which a
-// request comes, and resets those that wait at its listener, so that a request
-// may end without an answer.
+// user is a client that reads and edits documents while the config is changed. A
+// request may end without an answer: Caddy closes the old config's connections, even
+// if a request is just arriving, and resets those that wait at its listener.
 type user struct {
 	name  string
-	paths []string // which others edit, too; or nil, for documents of its own
+	paths []string // shared with other users; nil if each user edits its own documents
 
-	answered                     atomic.Int64 // writes, whatever the answer
+	answered                     atomic.Int64 // writes that got an answer, whichever it is
 	own                          int
 	edits, written, failed, read int
 	broken                       int      // requests without an answer
-	unknown                      []string // digests of what was sent in those that were writes
+	unknown                      []string // digests of the contents of the broken writes
 }
 
 // path returns a document to work on.
@@ -50,7 +49,7 @@ func (u *user) path() string {
 	return u.paths[rand.IntN(len(u.paths))]
 }
 
-// work makes one change. Whatever Caddy answers must not be of its own trouble.
+// work makes one change. It returns an error if an answer shows trouble inside Caddy.
 func (u *user) work(base string) error {
 	path := u.path()
 	read, err := caddytest.Try(context.Background(), "GET", base+path, "")
@@ -74,7 +73,7 @@ func (u *user) work(base string) error {
 	case err != nil:
 		u.broken++
 		u.unknown = append(u.unknown, legacydocs.Digest([]byte(content)))
-		u.own++ // whatever became of it, it doesn't meet the next one
+		u.own++ // the next write goes to a different document, whatever became of this one
 	case a.StatusCode == 204, a.StatusCode == 201:
 		u.written++
 		u.answered.Add(1)
@@ -87,7 +86,7 @@ func (u *user) work(base string) error {
 	return nil
 }
 
-// connectionsOf counts the connections at a Redis, without the one that asks.
+// connectionsOf counts the connections of a Redis server except the one of c.
 func connectionsOf(t testing.TB, c *redis.Client) int {
 	t.Helper()
 	list, err := c.ClientList(t.Context()).Result()
@@ -97,15 +96,14 @@ func connectionsOf(t testing.TB, c *redis.Client) int {
 	return strings.Count(list, "\n") - 1
 }
 
-// TestReloadsUnderLoad: whoever reads and writes while the config is reloaded
-// over and over again, at the same address, doesn't notice; no update is lost,
-// and nothing is left of the old configs.
+// Clients that read and write at one address notice nothing of repeated reloads. No
+// update is lost, and nothing of the old configs remains.
 func TestReloadsUnderLoad(t *testing.T) {
 	server := redistest.Start(t)
 	count := server.Client()
-	// Each test has prefixes of its own: what was known of a resource some stores
-	// ago is of no use. A prefix that was never used is like a store that has lost
-	// its data, so that a write has to wait for the grace.
+	// Each test has its own prefixes: entries that an earlier store left behind would be
+	// stale. An unused prefix is like a store that has lost its data, so a write has to
+	// wait for the grace period.
 	at := func(test string, i int) string {
 		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
 	}
@@ -120,18 +118,18 @@ func TestReloadsUnderLoad(t *testing.T) {
 		{"the same memory, and reloads that fail", func(int) string { return "verify never" }, true, true},
 		{"the same redis", func(int) string { return at("same", 0) }, false, true},
 		{"the same redis, and reloads that fail", func(int) string { return at("failing", 0) + "\nverify never" }, true, true},
-		// Writes that began before the store was changed don't know of those that
-		// began after it, which the README says.
-		{"another redis each time", func(i int) string { return at("other", i) }, false, false},
-		{"another redis each time, and reloads that fail", func(i int) string { return at("another", i) }, true, false},
-		// The store that is used again knows tags that have ceased to be current.
-		{"redis and memory in turns", func(i int) string { return []string{"", at("turns", 0)}[i%2] + "\nverify all" }, false, false},
+		// Writes that began before a change of store don't see those that began after
+		// it. The README says so.
+		{"a different redis each time", func(i int) string { return at("other", i) }, false, false},
+		{"a different redis each time, and reloads that fail", func(i int) string { return at("another", i) }, true, false},
+		// A store that is used again has tags that are no longer current.
+		{"redis and memory in turn", func(i int) string { return []string{"", at("turns", 0)}[i%2] + "\nverify all" }, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{Delay: 2 * time.Millisecond, MaxDocuments: 100_000})
 			backend, address := caddytest.Serve(t, docs), caddytest.Address(t)
 			base := "http://" + address
-			// The proxy of an old config would keep its connections for a while.
+			// The proxy of an old config would keep its connections open for a while.
 			site := func(i int) string {
 				return fmt.Sprintf("http://%s {\n%s\n}\n", address,
 					caddytest.Guarded(tt.options(i), backend+" {\ntransport http {\nkeepalive off\n}\n}"))
@@ -171,7 +169,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 				config := site(i + 1)
 				if tt.fails && i%2 == 0 {
 					if err := caddytest.Reload(t, config+broken); err == nil {
-						t.Error("a reload that should fail doesn't")
+						t.Error("a reload that should fail succeeds")
 					}
 				} else if err := caddytest.Reload(t, config); err != nil {
 					t.Error(err)
@@ -210,10 +208,10 @@ func TestReloadsUnderLoad(t *testing.T) {
 				}
 			}
 			if len(record) != sum.written+landed {
-				t.Errorf("the backend applied %d writes, and %d were told so; of %d without an answer", len(record), sum.written, landed)
+				t.Errorf("the backend applied %d writes: %d were confirmed to a client, and %d got no answer", len(record), sum.written, landed)
 			}
 			if sum.written < 2*reloads() {
-				t.Errorf("only %d writes", sum.written)
+				t.Errorf("only %d writes were made", sum.written)
 			}
 			if sum.broken > 6*reloads() {
 				t.Errorf("%d requests got no answer", sum.broken)
@@ -235,9 +233,8 @@ func TestReloadsUnderLoad(t *testing.T) {
 	caddytest.Eventually(t, "no connection is left", func() bool { return connectionsOf(t, count) <= 0 })
 }
 
-// TestWriteAcrossReloads: a write that the backend works on while the config is
-// changed several times is settled in the store in which it began, and its
-// client is told.
+// If the config changes several times while the backend performs a write, the write
+// is settled in the store in which it began, and its client gets the answer.
 func TestWriteAcrossReloads(t *testing.T) {
 	server := redistest.Start(t)
 	c := server.Client()
@@ -266,8 +263,8 @@ func TestWriteAcrossReloads(t *testing.T) {
 			}
 			t.Logf("five reloads took %v", time.Since(begun))
 
-			// In the config that has the first store again, it is still in the way,
-			// for longer than its lease.
+			// The last config uses the first store again. There the write still blocks
+			// others, for longer than its lease.
 			competitor := caddytest.Go(context.Background(), "PUT", r.URL+path, "lost", "If-Match", tag)
 			for begun := time.Now(); time.Since(begun) < 3*time.Second/2; {
 				caddytest.Send(t, "GET", r.URL+path, "").Expect(t, 200)
@@ -288,7 +285,7 @@ func TestWriteAcrossReloads(t *testing.T) {
 				t.Errorf("the document is %q", a.Content)
 			}
 			caddytest.Send(t, "PUT", r.URL+path, "next", "If-Match", a.Tag(t)).Expect(t, 204)
-			// Nobody holds a claim or pass any more, in any store.
+			// In the end, no store has a claim or pass left.
 			caddytest.Eventually(t, "nothing is held", func() bool {
 				keys, err := c.Keys(t.Context(), "*").Result()
 				if err != nil {

@@ -1,5 +1,6 @@
-// Package reload tests what a config may say, and what becomes of state and requests when
-// it is reloaded. Its tests replace the config of the process, so none is parallel.
+// Package reload tests which configs are valid, and what happens to state and requests
+// when the config is reloaded. Its tests replace the config of the process, so none is
+// parallel.
 package reload
 
 import (

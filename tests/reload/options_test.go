@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// Another secret has nothing in common with what was stored.
+// Tags that were made with one secret don't count after a reload with a different one.
 func TestReloadWithAnotherSecret(t *testing.T) {
 	r := loadReloadable(t, "verify never\nsecret one", caddytest.Serve(t, caddytest.Page("content")))
 	tag := caddytest.Send(t, "GET", r.URL, "").Tag(t)
@@ -20,7 +20,8 @@ func TestReloadWithAnotherSecret(t *testing.T) {
 	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", tag).Expect(t, 204)
 }
 
-// Tags that were stored before vary named a field don't count for any value of the field.
+// Once the option vary names a field, tags stored before don't count for any value of
+// that field.
 func TestReloadWithAnotherVary(t *testing.T) {
 	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != "GET" && r.Method != "HEAD" {

@@ -35,9 +35,9 @@ func loadReloadable(t testing.TB, options, backend string) *reloadable {
 	return r
 }
 
-// with is the site with other options. Its address is another one, too: at the
-// same one, the old config's listener may still take connections for a moment,
-// only to drop them. The keys of resources are the same at any port.
+// with returns the site with different options and at a new address. At the same
+// address, the old config's listener could still accept connections for a moment and
+// then drop them. The keys of resources don't depend on the port.
 func (r *reloadable) with(t testing.TB, options string) string {
 	t.Helper()
 	address := caddytest.Address(t)
@@ -52,8 +52,8 @@ func (r *reloadable) reload(t testing.TB, options string) {
 	}
 }
 
-// What is known, and who is writing, outlives a reload, whatever options but
-// those of the store are changed.
+// Stored tags and running writes survive a reload that changes any options except those
+// that select the store.
 func TestReloadKeepsState(t *testing.T) {
 	m := miniredis.RunT(t)
 	redis := "grace 1ms\nstore redis redis://" + m.Addr() + "\n"
@@ -61,9 +61,9 @@ func TestReloadKeepsState(t *testing.T) {
 		{"the same config", "verify never\nwrite_etag off", "verify never\nwrite_etag off"},
 		{"other options", "verify never\nwrite_etag off", "verify never\nwrite_etag off\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
 		{"the default store, by name", "verify never\nwrite_etag off", "store memory\nverify never\nwrite_etag off"},
-		{"another bound of the memory store", "verify never\nwrite_etag off", "store memory {\nmax_entries 10\n}\nverify never\nwrite_etag off"},
+		{"a different bound of the memory store", "verify never\nwrite_etag off", "store memory {\nmax_entries 10\n}\nverify never\nwrite_etag off"},
 		{"redis", redis + "verify never\nwrite_etag off", redis + "verify never\nwrite_etag off\nwait 1s"},
-		{"another module's store", "store test kept\nverify never\nwrite_etag off", "store test kept\nverify never\nwrite_etag off"},
+		{"a store from a different module", "store test kept\nverify never\nwrite_etag off", "store test kept\nverify never\nwrite_etag off"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			docs, seen := caddytest.Watched(legacydocs.Options{})
@@ -83,7 +83,7 @@ func TestReloadKeepsState(t *testing.T) {
 	}
 }
 
-// The bound of the memory store is that of the last config.
+// The memory store has the bound that the last config sets.
 func TestReloadWithAnotherBound(t *testing.T) {
 	backend := caddytest.Page("content")
 	bound := func(n int) string {
@@ -104,7 +104,7 @@ func TestReloadWithAnotherBound(t *testing.T) {
 	}
 }
 
-// Another source of tags has nothing in common with what was stored.
+// Tags from one source don't count after a reload with a different one.
 func TestReloadWithOtherTags(t *testing.T) {
 	backend := caddytest.Page("content", "ETag", `"own"`)
 	r := loadReloadable(t, "verify never\netag upstream", caddytest.Serve(t, backend))
@@ -117,7 +117,7 @@ func TestReloadWithOtherTags(t *testing.T) {
 	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", `"own"`).Expect(t, 204)
 }
 
-// A config that can't be loaded leaves the old one serving, with its state.
+// If a config can't be loaded, the old one continues to serve with its state.
 func TestFailedReload(t *testing.T) {
 	occupied := caddytest.Listen(t)
 	defer occupied.Close()
@@ -156,7 +156,8 @@ func TestFailedReload(t *testing.T) {
 	if got := seen.Asks(func() { caddytest.Send(t, "PUT", url, "b", "If-Match", tag).Expect(t, 204) }); got != 0 {
 		t.Error("what was known is forgotten")
 	}
-	// One share was taken and not given back: the last config closes the store.
+	// The failed reloads hold no reference to the store: it closes once the last config
+	// that uses it is replaced.
 	if err := caddytest.Reload(t, with("")); err != nil {
 		t.Fatal(err)
 	}
@@ -165,14 +166,14 @@ func TestFailedReload(t *testing.T) {
 	}
 }
 
-// A write that is being made across a reload keeps its claim.
+// A write that is in flight during a reload keeps its claim.
 func TestReloadDuringWrite(t *testing.T) {
 	for _, tt := range []struct {
 		name, wait string
 		status     int // of the competitor
 	}{
 		{"a competitor waits in vain", "1ms", 503},
-		{"a competitor waits for its end", "1m", 412},
+		{"a competitor waits for the write to end", "1m", 412},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := caddytest.NewGate()
@@ -199,13 +200,13 @@ func TestReloadDuringWrite(t *testing.T) {
 				t.Errorf("got %q", a.Content)
 			}
 			caddytest.Send(t, "PUT", url, "d", "If-Match", tag).Expect(t, 412)
-			caddytest.Send(t, "PUT", url, "d", "If-Match", a.Tag(t)).Expect(t, 204) // nobody is in the way
+			caddytest.Send(t, "PUT", url, "d", "If-Match", a.Tag(t)).Expect(t, 204) // no claim is left
 		})
 	}
 }
 
-// A store that the new config doesn't use stays open for the requests of the
-// old one.
+// A store that the new config doesn't use stays open until the old config's requests
+// have ended.
 func TestReloadToAnotherStore(t *testing.T) {
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
@@ -233,7 +234,7 @@ func TestReloadToAnotherStore(t *testing.T) {
 	}
 }
 
-// The same with Redis, whose prefix is part of what makes it another store.
+// The same holds for Redis, where a different prefix makes a different store.
 func TestReloadToAnotherPrefix(t *testing.T) {
 	m := miniredis.RunT(t)
 	g := caddytest.NewGate()
@@ -256,13 +257,13 @@ func TestReloadToAnotherPrefix(t *testing.T) {
 	caddytest.Send(t, "PUT", url, "c", "If-Match", caddytest.Send(t, "GET", url, "").Tag(t)).Expect(t, 204)
 	for _, prefix := range []string{"one:", "two:"} {
 		if !strings.Contains(m.Dump(), "- "+prefix) {
-			t.Errorf("there is nothing with the prefix %s", prefix)
+			t.Errorf("no entry has the prefix %s", prefix)
 		}
 	}
 }
 
-// A request that is on its way to a handler, such as at an authentication that takes
-// its time, goes on when the last handler of its store is cleaned up. It opens the
+// A slow handler in front, such as one that authenticates, can hold a request until the
+// last handler of its store is cleaned up. The request still succeeds: it opens the
 // store again.
 func TestReloadBeforeEntry(t *testing.T) {
 	for _, conditional := range []bool{true, false} {
@@ -295,8 +296,8 @@ func TestReloadBeforeEntry(t *testing.T) {
 	}
 }
 
-// What was written while the store was out of reach is marked as changed before it
-// is trusted again, also where a reload has it used in another way by then.
+// Resources written while the store was unreachable are invalidated before the store
+// is trusted again, even if a reload has changed the store's settings by then.
 func TestReloadWhileStoreIsAway(t *testing.T) {
 	server := redistest.Start(t)
 	db := server.Client()
@@ -321,8 +322,8 @@ func TestReloadWhileStoreIsAway(t *testing.T) {
 	caddytest.Send(t, "PUT", r.URL+"/docs/a", "c", "If-Match", tag).Expect(t, 412)
 }
 
-// What a node has written while the store was out of its reach, others get to know
-// soon after it is back, though nobody asks that node for anything.
+// If a node writes while it can't reach the store, the other nodes learn of the writes
+// soon after the store is back, even if that node gets no further request.
 func TestOthersAreTold(t *testing.T) {
 	server := redistest.Start(t)
 	db := server.Client()
@@ -365,20 +366,20 @@ func TestOthersAreTold(t *testing.T) {
 	caddytest.Send(t, "PUT", two+"/docs/a", "c", "If-Match", tag).Expect(t, 412)
 }
 
-// Reloads leave no goroutine and no connection behind.
+// Reloads leak no goroutines or connections.
 func TestReloadsLeakNothing(t *testing.T) {
 	m := miniredis.RunT(t)
 	for name, options := range map[string]func(i int) string{
 		"memory": func(int) string { return "verify never" },
 		"redis":  func(int) string { return "grace 1ms\nstore redis redis://" + m.Addr() },
-		"another redis each time": func(i int) string {
+		"a different redis each time": func(i int) string {
 			return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			site := func(i int) (sites, url string) {
 				address := caddytest.Address(t)
-				// No proxy: Caddy's own keep connections.
+				// No proxy, as Caddy's proxies keep connections open.
 				return fmt.Sprintf("http://%s {\npreconditions {\n%s\nlag 0s\n}\nrespond content\n}\n", address, options(i)), "http://" + address
 			}
 			use := func(i int) {
@@ -405,7 +406,7 @@ func TestReloadsLeakNothing(t *testing.T) {
 	}
 }
 
-// Several handlers and configs count together.
+// The metrics count all handlers and configs together.
 func TestMetricsOutliveReloads(t *testing.T) {
 	backend := caddytest.Page("content")
 	directives := caddytest.Guarded("", caddytest.Serve(t, backend))
@@ -426,7 +427,7 @@ func TestMetricsOutliveReloads(t *testing.T) {
 	}
 }
 
-// Two handlers of one config are one, as far as their stores are.
+// Two handlers of one config share what they know if they use the same store.
 func TestTwoHandlers(t *testing.T) {
 	docs, seen := caddytest.Watched(legacydocs.Options{})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
@@ -464,7 +465,7 @@ func TestTwoHandlers(t *testing.T) {
 	}
 }
 
-// Nothing waits for Redis but requests.
+// Only requests wait for Redis. Validating and loading a config don't.
 func TestRedisAwayAtStart(t *testing.T) {
 	silent, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -496,7 +497,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 		}
 	})
 
-	t.Run("caddy validate tells file and line", func(t *testing.T) {
+	t.Run("caddy validate reports file and line", func(t *testing.T) {
 		out, err := runValidate(t, ":80\npreconditions {\n\tverify sometimes\n}\n")
 		if err == nil || !bytes.Contains(out, []byte(`verify: must be`)) || !bytes.Contains(out, []byte("Caddyfile:3")) {
 			t.Errorf("%v:\n%s", err, out)
@@ -512,7 +513,7 @@ func TestRedisAwayAtStart(t *testing.T) {
 	})
 }
 
-// expectNobody fails the test if somebody connects.
+// expectNobody fails the test if a client connects.
 func expectNobody(t testing.TB, l *net.TCPListener) {
 	t.Helper()
 	if err := l.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
@@ -521,7 +522,7 @@ func expectNobody(t testing.TB, l *net.TCPListener) {
 	c, err := l.Accept()
 	if err == nil {
 		c.Close()
-		t.Error("somebody connects to the store")
+		t.Error("a client connected to the store")
 	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
