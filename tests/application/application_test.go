@@ -11,31 +11,31 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// A reference application, of which hardly anything is changed through its own
-// URL only: there are actions, lists with pages and filters, a search, products
-// with two names, a price list that products show, folders that are moved as a
-// whole, and a job that changes the stock behind everybody's back. See backend_test.go.
+// These tests run a reference application in which most resources also change
+// through URLs other than their own. It has actions, lists with pages and filters,
+// a search, products with two names, a price list that products show, folders that
+// are moved as a whole, and a job that changes the stock without going through
+// the handler. See backend_test.go.
 //
 // Customers change all of it at the same time, through two nodes that share a
-// Redis. Afterwards, by the record of the application,
+// Redis. Afterwards, these rules must hold by the application's own record:
 //
-//   - every conditional write that was applied has replaced the very state that its
-//     client had seen, whatever it is about: a thing, an order that is acted on, a
-//     page of a list;
-//   - what was confirmed was applied, and what was refused wasn't;
-//   - nothing was refused for no reason, least of all to those who are alone on
-//     what they change: they never see a 412 or a 5xx, and what they read again is
-//     304, whatever goes on beside them.
+//   - every conditional write that was applied replaced exactly the state that its
+//     client had seen, whether its condition is about a thing, an order that it
+//     acts on or a page of a list;
+//   - every confirmed write was applied, and no refused write was;
+//   - no request was refused without a reason. A customer who is alone on a resource
+//     never gets a 412 or a 5xx, and a revalidating read gets 304, no matter what
+//     other customers do elsewhere.
 //
-// Two limits are documented, see judgeLoss and justified: only these are excepted.
-// There is more to find in more time:
+// The only exceptions are two documented limits, see judgeLoss and justified.
+// Longer runs can find more:
 //
 //	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestApplication -v ./tests/application
 //
-// The customers are in client_test.go, and judge_test.go
-// judges.
+// The customers are in client_test.go, the checks in judge_test.go.
 
-// applicationConfig is what whoever runs the application would write.
+// applicationConfig is the config that an operator of the application would write.
 const applicationConfig = `
 	rewrite /products/blue-mug /products/17
 	rewrite /products/red-mug  /products/18
@@ -65,8 +65,9 @@ const applicationConfig = `
 	reverse_proxy {backend}
 `
 
-// playApplication has customers work with an application behind a config, for a
-// while and, if it is to be complete, until something was shown of all their works.
+// playApplication runs customers against an application behind the config for the
+// given duration. If complete is set, it continues until every work has proved
+// something (see unfinished).
 func playApplication(t *testing.T, config, store string, duration time.Duration, complete bool) *verdict {
 	t.Helper()
 	own := slices.Concat(sharedOrders, products, jobStock, sharedFolders, sharedDocuments, []string{fleetingOrder, "/prices"})
@@ -82,30 +83,31 @@ func playApplication(t *testing.T, config, store string, duration time.Duration,
 	}
 	b.run(duration, complete)
 	if works := b.unfinished(); complete && works != nil {
-		t.Errorf("nothing was shown of: %q", works)
+		t.Errorf("these works proved nothing: %q", works)
 	}
 	v := judge(a, b.attempts)
 	t.Log(v.figures(b.attempts))
 	return v
 }
 
-// sharedRedis is the store of all nodes. A busy machine must not decide the test.
+// sharedRedis returns the store options for all nodes. The timeouts are long, so
+// that a busy machine doesn't fail the test.
 func sharedRedis(t *testing.T) string {
 	t.Helper()
 	return fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nwait 1m\n", caddytest.UsedRedis(t).Addr)
 }
 
-// TestApplication: no update is lost, and nobody is refused for no reason, though
-// writes change more than their own URL.
+// No update is lost and no request is refused without a reason, although writes
+// change more than their own URL.
 func TestApplication(t *testing.T) {
 	t.Parallel()
 	duration := caddytest.DurationFromEnv(t, "PRECONDITIONS_FAULT_SECONDS", time.Second, 5*time.Second)
 	playApplication(t, applicationConfig, sharedRedis(t), duration, true).expectSound(t)
 }
 
-// TestApplicationCanFail: without what the config of TestApplication says, updates
-// are lost, or people refused for no reason, and found to be: those who needed it,
-// and nobody else.
+// Each declaration in the config of TestApplication is needed. Without it, updates
+// are lost or requests are refused without a reason, and the checks find that.
+// Only the works that depend on the declaration suffer.
 func TestApplicationCanFail(t *testing.T) {
 	without := func(directive string) string {
 		lines := slices.Collect(strings.Lines(applicationConfig))
@@ -117,8 +119,8 @@ func TestApplicationCanFail(t *testing.T) {
 		name    string
 		config  string
 		store   func(t *testing.T) string
-		works   string // that suffer
-		refused bool   // rather than that they lose updates
+		works   string // those that suffer
+		refused bool   // they are refused, rather than losing updates
 	}{
 		{"a store for each node", applicationConfig, func(*testing.T) string { return "store memory\n" }, ".", false},
 		{"without affects", without("affects /orders"), sharedRedis, "^(name|edit an order|ship an order)", false},
@@ -135,12 +137,12 @@ func TestApplicationCanFail(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			suffers := regexp.MustCompile(tt.works)
-			for range 10 { // as it takes some luck
+			for range 10 { // the failure depends on timing
 				v := playApplication(t, tt.config, tt.store(t), 2*time.Second, false)
 				for _, found := range []map[string][]string{v.lost, v.needless} {
 					for work, what := range found {
 						if !suffers.MatchString(work) {
-							t.Errorf("not for that reason: %s", what[0])
+							t.Errorf("this work should not suffer: %s", what[0])
 						}
 					}
 				}
@@ -148,7 +150,7 @@ func TestApplicationCanFail(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("nothing was found of %q", tt.works)
+			t.Errorf("no failure was found in the works %q", tt.works)
 		})
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
-// application is a legacy backend in which hardly anything is changed through its
-// own URL only. It knows no preconditions, and performs whatever it is told:
+// application is a legacy backend in which most resources also change through
+// URLs other than their own. It ignores preconditions and performs every request:
 //
 //	/orders/{id}           GET, PUT, PATCH, DELETE
 //	/orders/{id}/{action}  POST changes the state of the order
@@ -26,29 +26,29 @@ import (
 //	/products/{id}         GET, PUT; also by the name of the product
 //	/prices                GET, PUT; products show the price list that is in force
 //	/stock/{id}            GET, PUT
-//	/folders/{id}          GET lists what is in it; PUT; DELETE and MOVE take that along
+//	/folders/{id}          GET lists what is in it; PUT; DELETE and MOVE include its content
 //	/folders/{id}/{id}     GET, PUT, DELETE
 //
-// Whatever it shows has the revisions of all that it is made of, so that nothing
-// that was changed shows as it was before. Its record tells of each write what its client had seen
-// (X-Seen), and what it replaced.
+// Every representation contains the revisions of all its parts, so a changed
+// resource never looks as it did before. For each write, the record holds the
+// state that its client had seen (X-Seen) and the state that it replaced.
 type application struct {
 	stopwatch
 	mu       sync.Mutex
 	things   map[string]*thing // by path
-	revision int               // of what was changed last
+	revision int               // of the latest change
 	created  int
 	record   map[string]change        // by the name of the write (X-Write)
-	asked    map[string]time.Duration // when the origin was last asked before a write
-	states   map[string][]state       // of the targets that are contested
+	asked    map[string]time.Duration // when the handler last asked the origin before a write
+	states   map[string][]state       // of the contested targets
 }
 
-// stopwatch tells how long ago it was started.
+// stopwatch measures the time since it was started.
 type stopwatch struct{ begun time.Time }
 
 func (s stopwatch) now() time.Duration { return time.Since(s.begun) }
 
-// thing is what has a state of its own.
+// thing is a resource with a state of its own.
 type thing struct {
 	text, status string
 	revision     int
@@ -57,13 +57,13 @@ type thing struct {
 // change is a write that was applied.
 type change struct {
 	subject  string        // the target that its condition is about
-	seen     string        // the state of it that the client had seen; "" if it didn't say
+	seen     string        // the state that the client had seen; "" if it didn't say
 	replaced string        // the state that was there
-	asked    time.Duration // when the origin was asked before, if it was
+	asked    time.Duration // when the handler asked the origin before, if it did
 	at       time.Duration
 }
 
-// state is what a target showed from some moment on.
+// state is what a target showed from a given time on.
 type state struct {
 	digest string
 	from   time.Duration
@@ -71,16 +71,16 @@ type state struct {
 }
 
 const (
-	applicationLatency = 5 * time.Millisecond // at most, before a request is performed, and after it
-	absent             = "absent"             // the state of what isn't there
-	pageSize           = 2                    // so that the second page has orders that everybody changes
+	applicationLatency = 5 * time.Millisecond // the maximum, both before and after performing a request
+	absent             = "absent"             // the state of a missing resource
+	pageSize           = 2                    // small enough to put contested orders on the second page
 )
 
 // productNames are other names of products.
 var productNames = map[string]string{"/products/blue-mug": "/products/17", "/products/red-mug": "/products/18"}
 
-// newApplication returns an application with some things in it; the states of the
-// contested targets are recorded.
+// newApplication returns an application that contains some things. It records the
+// states of the contested targets.
 func newApplication(things, contested []string) *application {
 	a := &application{
 		stopwatch: stopwatch{time.Now()},
@@ -110,7 +110,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, answer)
 }
 
-// perform does what a request asks for, all at once.
+// perform performs a request atomically.
 func (a *application) perform(header http.Header, r *http.Request, content string) (status int, answer string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -172,7 +172,7 @@ func (a *application) change(header http.Header, r *http.Request, content string
 	}
 }
 
-// action splits the path of what is done to an order.
+// action splits the path of an action on an order.
 func action(path string) (order, verb string, ok bool) {
 	if s := strings.Split(path, "/"); len(s) == 4 && s[1] == "orders" {
 		return "/orders/" + s[2], s[3], true
@@ -180,7 +180,7 @@ func action(path string) (order, verb string, ok bool) {
 	return "", "", false
 }
 
-// canonical returns the path that something has besides its name.
+// canonical returns the main path of something that also has a path by name.
 func canonical(path string) string {
 	if id, ok := productNames[path]; ok {
 		return id
@@ -209,8 +209,8 @@ func (a *application) update(path string, change func(t *thing)) (status int) {
 	return http.StatusNoContent
 }
 
-// move moves something, with what is in it, to where nothing else is then. It is
-// gone if that is nowhere.
+// move moves something, with its content, and replaces what is at the destination.
+// Without a destination, it is deleted.
 func (a *application) move(from, to string) (status int) {
 	if _, ok := a.things[from]; !ok {
 		return http.StatusNotFound
@@ -226,7 +226,7 @@ func (a *application) move(from, to string) (status int) {
 	return http.StatusNoContent
 }
 
-// take takes something away, with what is in it.
+// take removes something, with its content.
 func (a *application) take(folder string) (taken map[string]*thing) {
 	taken = make(map[string]*thing)
 	for path, t := range a.things {
@@ -283,7 +283,7 @@ func (a *application) page(status, page string) string {
 	return strings.Join(rows[from:min(from+pageSize, len(rows))], "") + fmt.Sprintf("%d in all\n", len(rows))
 }
 
-// find returns what matches in a folder.
+// find returns the matching things in a folder.
 func (a *application) find(folder string, match func(t *thing) bool) (rows []string) {
 	for _, path := range slices.Sorted(maps.Keys(a.things)) {
 		if t := a.things[path]; strings.HasPrefix(path, folder+"/") && match(t) {
@@ -302,5 +302,5 @@ func (a *application) state(target string) string {
 	return legacydocs.Digest([]byte(content))[:12]
 }
 
-// byJob reports whether a state comes from the job.
+// byJob reports whether the job caused a state.
 func (s state) byJob() bool { return strings.HasPrefix(s.cause, jobName) }

@@ -13,41 +13,41 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// attempt is a request of a customer, and what came of it.
+// attempt is a customer's request and its outcome.
 type attempt struct {
 	work        string // of the customer
-	alone       bool   // whether nobody else touches what it is about
+	alone       bool   // whether no other customer touches its subject
 	name        string // of the write; "" for a read
 	what        string
-	subject     string // what it is about, or its condition
+	subject     string // what the request or its condition is about
 	seen        string // the state that the condition asks for; "" if there is none
 	call, back  time.Duration
 	status      int
 	outcome     string
-	revalidates bool // whether it is a read with the tag of what is there
+	revalidates bool // whether it is a read with the current tag
 	err         error
 }
 
 func (at attempt) succeeded() bool { return at.status/100 == 2 }
 
-// customer is a client of the application. It goes on whatever happens.
+// customer is a client of the application. It continues after every failure.
 type customer struct {
 	*business
 	id   int
 	work work
-	n    int // of its writes
+	n    int // number of its writes so far
 }
 
-// work is what a customer does, over and over.
+// work is the task that a customer repeats.
 type work struct {
 	name  string
-	alone bool // whether nobody else touches what it is about
-	slow  bool // whether much happens between what is read and what is written
+	alone bool // whether no other customer touches its subject
+	slow  bool // whether it waits long between reading and writing
 	many  int  // customers
 	turn  func(c *customer)
 }
 
-// works are what customers do at the same time.
+// works are the tasks that customers perform at the same time.
 var works = []work{
 	{name: "edit an order", many: 3, turn: func(c *customer) {
 		order := pick(sharedOrders)
@@ -140,7 +140,7 @@ var works = []work{
 	}},
 }
 
-// What customers contest for.
+// The resources that customers contend for.
 var (
 	sharedOrders      = []string{"/orders/1", "/orders/2", "/orders/3", "/orders/4"}
 	fleetingOrder     = "/orders/5"
@@ -156,15 +156,15 @@ var (
 func pick(from []string) string { return from[rand.IntN(len(from))] }
 
 const (
-	leisure = 100 * time.Millisecond // how long customers rest at most before they go on
-	thought = 30 * time.Millisecond  // how long they think at most
+	leisure = 100 * time.Millisecond // the longest rest of a customer between two turns
+	thought = 30 * time.Millisecond  // the longest pause between reading and writing
 )
 
-// blind is how many writes of what is contested have no condition.
+// blind is the share of writes to contested resources that have no condition.
 const blind = 0.1
 
-// edit reads something, and changes it as it was seen: by a write of itself, or
-// of what acts on it.
+// edit reads the subject and then changes the state that it saw, by a write to the
+// subject itself or to a target that acts on it.
 func (c *customer) edit(subject, method, target string, fields ...string) {
 	shown := c.read(subject)
 	if shown.StatusCode != http.StatusOK {
@@ -187,17 +187,17 @@ func (c *customer) edit(subject, method, target string, fields ...string) {
 	c.write(method, target, subject, seen, append(fields, "If-Match", tag)...)
 }
 
-// make makes something that isn't there.
+// make creates something that doesn't exist.
 func (c *customer) make(path string) {
 	c.write("PUT", path, path, absent, "If-None-Match", "*")
 }
 
-// read reads something at some node.
+// read reads something through a random node.
 func (c *customer) read(target string) caddytest.Answer {
 	return c.send(attempt{what: "GET " + target, subject: target}, "GET", target, "")
 }
 
-// revalidate reads what can't have changed.
+// revalidate reads something that can't have changed, with its tag.
 func (c *customer) revalidate(target, tag string) {
 	c.send(attempt{what: "GET " + target, revalidates: true}, "GET", target, "", "If-None-Match", tag)
 }
@@ -213,7 +213,7 @@ func (c *customer) write(method, target, subject, seen string, fields ...string)
 	return c.send(at, method, target, content, append(fields, "X-Write", at.name, "X-Seen", seen)...)
 }
 
-// send sends a request to some node, and takes down what came of it.
+// send sends a request to a random node and records the outcome.
 func (c *customer) send(at attempt, method, target, content string, fields ...string) caddytest.Answer {
 	at.work, at.alone, at.call = c.work.name, c.work.alone, c.now()
 	a, err := caddytest.Try(context.Background(), method, c.nodes.Random()+target, content, fields...)
@@ -229,7 +229,7 @@ func (c *customer) send(at attempt, method, target, content string, fields ...st
 	return a
 }
 
-// business is all that goes on.
+// business is everything that the customers and the job share.
 type business struct {
 	stopwatch // of the application
 	nodes     caddytest.Nodes
@@ -239,8 +239,8 @@ type business struct {
 	attempts []attempt
 }
 
-// run has everybody work for a while, and, if it is to be complete, until
-// something was shown of all works.
+// run runs all customers and the job for the given duration. If complete is set,
+// it continues until every work has proved something, for a minute at most.
 func (b *business) run(duration time.Duration, complete bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
@@ -254,7 +254,7 @@ func (b *business) run(duration time.Duration, complete bool) {
 			all.Go(func() {
 				for ctx.Err() == nil {
 					w.turn(c)
-					<-time.After(rand.N(leisure)) // so that others have a chance
+					<-time.After(rand.N(leisure)) // gives other customers a chance
 				}
 			})
 		}
@@ -268,8 +268,8 @@ func (b *business) run(duration time.Duration, complete bool) {
 	}
 }
 
-// unfinished returns the works of which nothing was shown yet: no conditional
-// write has passed, or, of what is contested, none was refused.
+// unfinished returns the works that have proved nothing yet: none of their
+// conditional writes has passed or, if the resource is contested, none was refused.
 func (b *business) unfinished() (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -288,10 +288,10 @@ func (b *business) unfinished() (names []string) {
 	return names
 }
 
-// jobName is what the names of the job's writes begin with.
+// jobName is the prefix of the names of the job's writes.
 const jobName = "job "
 
-// job corrects the stock behind everybody's back.
+// job corrects the stock directly at the application, without the handler.
 func (b *business) job(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -306,10 +306,10 @@ func (b *business) job(ctx context.Context) {
 	}
 }
 
-// undisturbed reports whether somebody who is alone on what an attempt is about has
-// noticed nothing of others: the write passed, without a question to the origin
-// where what it is about is known, and has not to be confirmed; and what was read
-// again is as it was.
+// undisturbed reports whether a customer who is alone on the subject of an attempt
+// noticed nothing of the others. A write must pass, without asking the origin if
+// the subject's state is known and needs no confirmation. A revalidating read must
+// show that nothing changed.
 func (at attempt) undisturbed(c change) bool {
 	switch {
 	case at.revalidates:

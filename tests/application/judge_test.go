@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// verdict is what the record of the application says about what its customers
-// were told.
+// verdict is the result of comparing the application's record with the answers
+// that its customers got.
 type verdict struct {
 	application *application
 	writes      map[string]attempt // by name
 
-	lost     map[string][]string // what replaced a state that its client hadn't seen, by work
-	needless map[string][]string // what was refused for no reason, likewise
-	wrong    []string            // what was told otherwise than it is
-	excepted map[string]int      // what would be lost, but for a known limit
+	lost     map[string][]string // writes that replaced a state that their client hadn't seen, by work
+	needless map[string][]string // requests refused without a reason, by work
+	wrong    []string            // answers that contradict the record
+	excepted map[string]int      // losses that a documented limit explains
 }
 
-// judge compares the record of the application with what its customers were told.
-// All have come to an end.
+// judge compares the application's record with the answers that its customers got.
+// All requests must have ended.
 func judge(a *application, attempts []attempt) *verdict {
 	v := &verdict{
 		application: a, writes: make(map[string]attempt),
@@ -49,14 +49,14 @@ func judge(a *application, attempts []attempt) *verdict {
 	return v
 }
 
-// judgeLoss judges a conditional write that replaced another state than the one
-// that its client had seen. Two limits are documented, and excepted here where it
-// can be proved that nothing else was changed in between:
+// judgeLoss judges a conditional write that replaced a state other than the one
+// that its client had seen. It excepts two documented limits, if it can prove that
+// nothing else changed in between:
 //
-//   - what the job wrote after the origin was asked, and before the write;
-//   - a change of the price list, which the products only hear of from its answer,
-//     and which had none yet when the write was sent. The edit of a product doesn't
-//     undo it.
+//   - The job wrote after the handler asked the origin, and before the write.
+//   - The price list changed, and that change had no answer yet when the write was
+//     sent. The handler learns only from the answer that products have changed, too.
+//     The edit of a product doesn't undo the change of the price list.
 func (v *verdict) judgeLoss(at attempt, c change) {
 	since := v.since(c)
 	all := func(holds func(s state) bool) bool {
@@ -74,14 +74,14 @@ func (v *verdict) judgeLoss(at attempt, c change) {
 	}
 }
 
-// unannounced reports whether a state comes from a change of the price list that had
-// no answer yet when an attempt was made.
+// unannounced reports whether a state comes from a change of the price list that
+// was still unanswered when the attempt was made.
 func (v *verdict) unannounced(s state, at attempt) bool {
 	return v.application.record[s.cause].subject == "/prices" && v.writes[s.cause].back > at.call
 }
 
-// since returns the states that the subject of a change had after the one that its
-// client had seen, and before the change.
+// since returns the states of a change's subject between the state that the client
+// had seen and the change.
 func (v *verdict) since(c change) []state {
 	states := v.application.states[c.subject]
 	before := slices.IndexFunc(states, func(s state) bool { return s.from >= c.at })
@@ -96,11 +96,11 @@ func (v *verdict) since(c change) []state {
 	return nil
 }
 
-// justified reports whether there was a reason to refuse what is contested: at some
-// time while it was under way, nothing was there or, if it is the condition that was
-// found false, another state than it asks for. Or the store couldn't know of that
-// state yet: it comes from the job, or from a change of the price list that wasn't
-// answered.
+// justified reports whether there was a reason to refuse an attempt on a contested
+// resource. A 404 is justified if the resource was absent at some time during the
+// attempt, a failed condition if the resource was in a different state. A failed
+// condition is also justified if the store couldn't know yet about the state that
+// it asks for: a state from the job, or from an unanswered change of the price list.
 func (v *verdict) justified(at attempt) bool {
 	failed := at.status == http.StatusPreconditionFailed && at.seen != ""
 	if !failed && at.status != http.StatusNotFound {
@@ -120,14 +120,14 @@ func (v *verdict) justified(at attempt) bool {
 	return false
 }
 
-// expectSound fails the test where something was lost, refused for no reason or
-// wrongly told.
+// expectSound fails the test if an update was lost, a request was refused without a
+// reason, or an answer contradicts the record.
 func (v *verdict) expectSound(t *testing.T) {
 	t.Helper()
 	all := func(byWork map[string][]string) []string {
 		return slices.Concat(slices.Collect(maps.Values(byWork))...)
 	}
-	for what, found := range map[string][]string{"lost": all(v.lost), "disturbed": all(v.needless), "wrongly told": v.wrong} {
+	for what, found := range map[string][]string{"lost": all(v.lost), "disturbed": all(v.needless), "wrong answer": v.wrong} {
 		for i, f := range found {
 			if i == 5 {
 				t.Errorf("%s: %d more", what, len(found)-i)
@@ -138,7 +138,7 @@ func (v *verdict) expectSound(t *testing.T) {
 	}
 }
 
-// figures sums up.
+// figures summarizes the verdict.
 func (v *verdict) figures(attempts []attempt) string {
 	told, slowest := make(map[string]map[string]int), make(map[string]time.Duration)
 	for _, at := range attempts {

@@ -1,5 +1,5 @@
-// Package application tests the handler in front of an application of which hardly
-// anything is changed through its own URL only.
+// Package application tests the handler in front of an application in which most
+// resources also change through URLs other than their own.
 package application
 
 import (

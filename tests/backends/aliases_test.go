@@ -10,16 +10,16 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// alias is one resource of a real backend by two names, with somebody in between
-// who holds requests.
+// alias is a resource of a real backend that has two names. A gate in front of the
+// backend can hold requests.
 type alias struct {
 	stand
 	gate *caddytest.Gate
-	site string // by any host name
+	site string // reachable under any host name
 }
 
-// aliasBefore stands in front of a backend, whatever the Host, and skips the test
-// where something is missing for that.
+// aliasBefore puts the handler in front of a backend, for every Host. It skips the
+// test if the machine lacks something that this needs.
 func aliasBefore(t testing.TB, b caddytest.Backend, options string) alias {
 	t.Helper()
 	b.OrSkip(t)
@@ -36,8 +36,8 @@ func aliasBefore(t testing.TB, b caddytest.Backend, options string) alias {
 	return alias{stand{Backend: &b, direct: "http://" + at, url: url}, g, url}
 }
 
-// contest has one writer at each name, with the tag of what the first name shows:
-// the second has to wait for the first, and then has lost.
+// contest sends one write to each name, both with the tag that the first name
+// shows. The second write must wait for the first and then fail.
 func (a alias) contest(t *testing.T, method1, path1, method2, path2 string, fields2 ...string) {
 	t.Helper()
 	tag := caddytest.Send(t, "GET", a.site+path1, "").Expect(t, 200).Tag(t)
@@ -55,7 +55,7 @@ func (a alias) contest(t *testing.T, method1, path1, method2, path2 string, fiel
 	}
 }
 
-// spellings are of one path, for some backends.
+// spellings returns spellings that some backends treat as the same path.
 func spellings(p string) []string {
 	dir, name := path.Split(p)
 	return []string{
@@ -101,13 +101,13 @@ func spellings(p string) []string {
 	}
 }
 
-// TestAliasesShareAClaim: where two spellings of a path or of a host reach one
-// document, a writer at the one waits for a writer at the other, and has lost then.
+// If two spellings of a path or a host reach the same document, a write through
+// one waits for a write through the other, and then fails.
 func TestAliasesShareAClaim(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
-		reach int // how many spellings do, at least
+		reach int // how many spellings reach the document, at least
 	}{
 		{"nginx", 12},
 		{"Apache httpd", 12},
@@ -145,15 +145,15 @@ func TestAliasesShareAClaim(t *testing.T) {
 				d.bypass(t)
 				resource := caddytest.Send(t, "GET", a.site+d.path, "", "Host", host).Header.Get("X-Resource")
 				if want := "example.com" + d.path; resource != want {
-					t.Errorf("with the Host %s, it is %s, want %s", host, resource, want)
+					t.Errorf("with the Host %s, the resource is %s, want %s", host, resource, want)
 				}
 			}
 		})
 	}
 }
 
-// passesAtBoth: a tag that one spelling showed is good for a write at the other,
-// for which the origin is asked, and the other way round.
+// passesAtBoth checks that a tag read through one spelling is valid for a write
+// through the other, after the handler has asked the origin, and vice versa.
 func (a alias) passesAtBoth(t *testing.T, d document, spelling string) {
 	t.Helper()
 	tag := caddytest.Send(t, "GET", a.site+d.path, "").Expect(t, 200).Tag(t)
@@ -161,7 +161,7 @@ func (a alias) passesAtBoth(t *testing.T, d document, spelling string) {
 	written := caddytest.Send(t, "PUT", a.site+spelling, content, "If-Match", tag, "Content-Type", "application/json")
 	if written.StatusCode/100 != 2 {
 		if refused := caddytest.Send(t, "PUT", a.direct+spelling, content, "Content-Type", "application/json"); refused.StatusCode != written.StatusCode {
-			t.Errorf("PUT %s: %s, and at the backend itself %s", spelling, written.Status, refused.Status)
+			t.Errorf("PUT %s: %s, but the backend itself answers %s", spelling, written.Status, refused.Status)
 		}
 		return
 	}
@@ -172,8 +172,7 @@ func (a alias) passesAtBoth(t *testing.T, d document, spelling string) {
 	d.expectStored(t, mark)
 }
 
-// TestAliasesOfADirectory: a directory shows its index, and is written by the
-// name of the index.
+// A directory shows its index, which is written under the index's own name.
 func TestAliasesOfADirectory(t *testing.T) {
 	apache := *caddytest.BackendNamed(t, "Apache httpd")
 	apache.Name += " with indexes"

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// The tests of this file stand in front of programs that people really have.
-// Which configuration is right for which is in the table of backends.
+// The tests in this file put the handler in front of programs that people use in
+// practice. The table caddytest.Backends lists the right configurations for each.
 
 // TestBackendsAlone shows what the backends do without any help, which is why
 // they are configured as they are.
@@ -29,8 +29,8 @@ func TestBackendsAlone(t *testing.T) {
 	}
 }
 
-// contentFor returns a new content for methods that have one. A DELETE with
-// content is none to nginx.
+// contentFor returns new content for methods that have content. nginx rejects a
+// DELETE with content.
 func contentFor(method string) string {
 	content, _ := draft()
 	if method == "DELETE" {
@@ -39,8 +39,7 @@ func contentFor(method string) string {
 	return content
 }
 
-// TestBackends: whatever the backend, no update is lost, with each of its
-// configurations.
+// No update is lost, with any backend in any of its configurations.
 func TestBackends(t *testing.T) {
 	options := func(b *caddytest.Backend) []string { return b.Options }
 	for _, s := range standsBefore(t, caddytest.StartBackends(t, caddytest.Backends...), options) {
@@ -75,8 +74,8 @@ func TestBackends(t *testing.T) {
 
 var lockToken = regexp.MustCompile(`<D:locktoken>\s*<D:href>([^<]*)</D:href>`)
 
-// TestBackendsSpellings: the spellings of a path by which a backend knows a
-// document are those of one resource, or else its writers don't see each other.
+// All spellings of a path under which a backend finds a document must name the
+// same resource. Otherwise its writers don't see each other.
 func TestBackendsSpellings(t *testing.T) {
 	t.Parallel()
 	options := func(*caddytest.Backend) []string { return []string{""} }
@@ -92,15 +91,15 @@ func TestBackendsSpellings(t *testing.T) {
 					continue
 				}
 				if got := a.Header.Get("X-Resource"); got != want {
-					t.Errorf("%s is the resource %s, and %s is %s", d.path, want, spelling, got)
+					t.Errorf("%s is the resource %s, but %s is %s", d.path, want, spelling, got)
 				}
 			}
 		})
 	}
 }
 
-// TestBackendsNginxTag: nginx gives two contents of one size and second one
-// strong tag (8.8.1). Whoever believes it loses updates.
+// nginx gives two contents the same strong tag if they have the same size and were
+// written in the same second (8.8.1). A site that trusts this tag loses updates.
 func TestBackendsNginxTag(t *testing.T) {
 	for _, test := range []struct {
 		options string
@@ -134,15 +133,14 @@ func TestBackendsNginxTag(t *testing.T) {
 	}
 }
 
-// TestBackendsNginxDate: nginx makes a Date that comes with a PUT the date of
-// the file, so that its Last-Modified and tag are the client's to choose. They
-// aren't if the field is taken off.
+// nginx takes the Date of a PUT as the date of the file, which lets the client
+// choose the Last-Modified and the tag. Removing the field prevents that.
 func TestBackendsNginxDate(t *testing.T) {
 	b := caddytest.BackendNamed(t, "nginx")
 	b.OrSkip(t)
 	address := caddytest.StartBackends(t, *b)[b.Name]
 	for _, takenOff := range []bool{false, true} {
-		t.Run(fmt.Sprintf("taken off is %v", takenOff), func(t *testing.T) {
+		t.Run(fmt.Sprintf("Date removed %v", takenOff), func(t *testing.T) {
 			to := address
 			if takenOff {
 				to += " {\nheader_up -Date\n}"
@@ -158,7 +156,7 @@ func TestBackendsNginxDate(t *testing.T) {
 					t.Errorf("PUT %d: Last-Modified %s", i, shown)
 				}
 			}
-			// The date is as old as it can be, and nothing proves less.
+			// The date is as old as it can be, and still proves nothing.
 			a, mark := d.put(t, "If-Unmodified-Since", caddytest.LegacyDate)
 			want := 204
 			if takenOff {
@@ -172,13 +170,12 @@ func TestBackendsNginxDate(t *testing.T) {
 	}
 }
 
-// TestBackendsFileDates: files are dated by a clock that lags behind the one of
-// Date, so that a change that follows the end of a second may have the date of
-// the one before (8.8.2.2).
+// The clock that dates files lags behind the clock of the Date field. A change
+// right after the end of a second may get the date of the second before (8.8.2.2).
 func TestBackendsFileDates(t *testing.T) {
 	t.Parallel()
 	s := standBefore(t, "nginx", "")
-	for range 5 { // which not all systems show
+	for range 5 { // not all systems show the lag
 		d := s.document(t)
 		d.read(t)
 		var held string // by a client that read before the change
@@ -191,7 +188,7 @@ func TestBackendsFileDates(t *testing.T) {
 		mark := d.bypass(t)
 		if d.send(t, d.direct, "HEAD", "").Header.Get("Last-Modified") == held {
 			if before == held {
-				t.Errorf("two contents of %s", held)
+				t.Errorf("two contents have the date %s", held)
 			}
 			a, _ := d.put(t, "If-Unmodified-Since", held)
 			a.Expect(t, 412)
@@ -202,8 +199,8 @@ func TestBackendsFileDates(t *testing.T) {
 	t.Log("no file was dated too early")
 }
 
-// TestBackendsModified: a tag that is made of the date is there once no other
-// change can have the date (8.8.2.2), and is as good as any other then.
+// A tag made from the date appears once no other change can get the same date
+// (8.8.2.2). From then on it is as reliable as any other tag.
 func TestBackendsModified(t *testing.T) {
 	t.Parallel()
 	options := func(b *caddytest.Backend) []string {
@@ -232,8 +229,7 @@ func TestBackendsModified(t *testing.T) {
 
 			a, mark := d.put(t, "If-Match", tag)
 			a.ExpectSuccess(t)
-			// Ann's tag is of no use any more, and there is none for what Bob
-			// has written.
+			// Ann's tag is no longer valid, and Bob's content has no tag yet.
 			for _, condition := range []string{tag, "*, " + tag, `"x"`} {
 				a, _ := d.put(t, "If-Match", condition)
 				a.Expect(t, 412)
@@ -246,9 +242,9 @@ func TestBackendsModified(t *testing.T) {
 	}
 }
 
-// TestBackendsApacheDate: on a PUT, Apache takes now for the date of the file,
-// and so refuses every If-Unmodified-Since that has come true, unless the field
-// is taken off once it was compared.
+// On a PUT, Apache takes the current time as the date of the file. It therefore
+// refuses every If-Unmodified-Since that is true, unless the handler removes the
+// field after comparing it.
 func TestBackendsApacheDate(t *testing.T) {
 	t.Parallel()
 	d := standBefore(t, "Apache httpd", "").document(t)
@@ -263,9 +259,9 @@ func TestBackendsApacheDate(t *testing.T) {
 	d.expectStored(t, mark)
 }
 
-// TestBackendsApacheTag: Apache's tag is weak until its second is over, and
-// strong from then on. It may be believed, but not mixed with another source: a
-// tag must not change while the content doesn't.
+// Apache's tag is weak until its second is over, and strong from then on. A site
+// may trust it, but not mix it with a different source of tags: a tag must not
+// change while the content stays the same.
 func TestBackendsApacheTag(t *testing.T) {
 	t.Parallel()
 	strong := func(d document) func() bool {
@@ -288,7 +284,7 @@ func TestBackendsApacheTag(t *testing.T) {
 			}
 			caddytest.Eventually(t, "the tag is strong", strong(d))
 			if got := d.read(t); got != tag {
-				t.Errorf("ETag %s, as weak tag %s", got, tag)
+				t.Errorf("ETag %s, but the weak tag was %s", got, tag)
 			}
 			a, mark := d.put(t, "If-Match", tag)
 			a.ExpectSuccess(t)
@@ -317,8 +313,8 @@ func TestBackendsApacheTag(t *testing.T) {
 	}
 }
 
-// TestBackendsLargeDocument: the tag of a document that is larger than the
-// buffer is the backend's, if it is to have one.
+// A document that is larger than the buffer has the backend's tag, if the options
+// allow it, and otherwise none.
 func TestBackendsLargeDocument(t *testing.T) {
 	t.Parallel()
 	large := `"` + strings.Repeat("x", 2<<20) + `"`
@@ -340,8 +336,8 @@ func TestBackendsLargeDocument(t *testing.T) {
 	}
 }
 
-// TestBackendsOverriddenMethods: json-server takes a POST for what
-// X-HTTP-Method-Override says.
+// json-server treats a POST as the method that X-HTTP-Method-Override names, and so
+// must the handler.
 func TestBackendsOverriddenMethods(t *testing.T) {
 	t.Parallel()
 	s := standBefore(t, "json-server", "")
@@ -363,8 +359,7 @@ func TestBackendsOverriddenMethods(t *testing.T) {
 	}
 }
 
-// TestBackendsLists: json-server's list changes with its items, though nobody
-// has written to it.
+// json-server's list changes with its items, without any write to the list itself.
 func TestBackendsLists(t *testing.T) {
 	t.Parallel()
 	s := standBefore(t, "json-server", "")
@@ -381,27 +376,27 @@ func TestBackendsLists(t *testing.T) {
 	a.Expect(t, 200)
 	changed := list("If-None-Match", tag).Expect(t, 200)
 	if changed.Tag(t) == tag || !strings.Contains(changed.Content, mark) {
-		t.Errorf("ETag %s, before the change of an item %s\n%s", changed.Tag(t), tag, changed.Content)
+		t.Errorf("the list has ETag %s, and had %s before an item changed\n%s", changed.Tag(t), tag, changed.Content)
 	}
 
-	// An item is added to the list as it was seen, or not at all.
+	// An item is added only if the list is still as the client saw it.
 	add("If-Match", tag).Expect(t, 412)
 	add("If-Match", changed.Tag(t)).Expect(t, 201)
 	add("If-Match", changed.Tag(t)).Expect(t, 412)
-	// A page is no other resource, but another representation.
+	// A page is a different representation of the same resource.
 	first := caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "").Expect(t, 200)
 	if first.Tag(t) == list().Tag(t) {
 		t.Error("a page has the tag of the list")
 	}
 	caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "", "If-None-Match", list().Tag(t)).Expect(t, 200)
 	caddytest.Send(t, "GET", s.url+"/docs?_page=1&_limit=1", "", "If-None-Match", first.Tag(t)).Expect(t, 304)
-	// The same id can't be taken twice, which is the backend's to say.
+	// It is up to the backend to refuse an id that is already taken.
 	content, _ := draft()
 	d.post(t, s.url, content).Expect(t, 500)
 }
 
-// TestBackendsTagsOfAnswersToWrites: the tag of an answer to a write is that of
-// what the document is now, or there is none (9.3.4, 15.3.2, 15.3.5).
+// The answer to a write has the tag of the document's new state, or no tag (9.3.4,
+// 15.3.2, 15.3.5).
 func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
 	t.Parallel()
 	options := func(b *caddytest.Backend) []string { return b.Options }
@@ -414,7 +409,7 @@ func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
 				content, _ := draft()
 				a := d.send(t, d.url, method, content, "If-Match", d.read(t))
 				if got := a.Header.Get("ETag"); got != "" && got != d.read(t) {
-					t.Errorf("%s: ETag %s, of the next GET %s", method, got, d.read(t))
+					t.Errorf("%s: ETag %s, but the next GET has %s", method, got, d.read(t))
 				}
 			}
 			for _, status := range []int{s.Alone.Deletes, 404} {
@@ -431,7 +426,7 @@ func TestBackendsTagsOfAnswersToWrites(t *testing.T) {
 	}
 }
 
-// TestItemsOfBackends: what the README says about backends and lists.
+// The README is right about which backends' lists can show the tags of their items.
 func TestItemsOfBackends(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -440,7 +435,7 @@ func TestItemsOfBackends(t *testing.T) {
 	}{
 		{"json-server", "etag json /version\netag body\n", true},
 		{"json-server", "etag json \"\"\n", true},
-		{"json-server", "", false}, // which indents its lists by more
+		{"json-server", "", false}, // it indents items more in a list
 	} {
 		t.Run(test.name+" "+caddytest.Title(test.options), func(t *testing.T) {
 			s := standBefore(t, test.name, test.options+"items \"\" /docs/{id}\n")

@@ -17,19 +17,19 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// These tests put a proxy with several upstreams behind the handler, which may
-// send one write more than once. The upstreams share their documents.
+// In these tests, the handler stands in front of a proxy with several upstreams.
+// The proxy may send one write more than once. The upstreams share their documents.
 
-// attempts is a backend that treats each attempt at a write as the write's
-// X-Attempts says: as a list of what to do, separated by commas.
+// attempts is a backend that treats each attempt at a write according to the
+// write's X-Attempts, a comma-separated list with one action for each attempt:
 //
-//	apply    apply it and answer truly
+//	apply    apply it and answer truthfully
 //	apply-N  apply it, but answer with status N
 //	apply-0  apply it, and close the connection
 //	N        answer with status N
 //	0        close the connection
 //	103-0    answer with 103, and close the connection
-//	late     apply it when the proxy has given up
+//	late     apply it after the proxy has given up
 type attempts struct {
 	docs *legacydocs.Service
 
@@ -81,14 +81,14 @@ func (b *attempts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 }
 
-// times returns how often the backend was sent the write.
+// times returns how often the backend received the write.
 func (b *attempts) times(write string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.seen[write]
 }
 
-// retrying are the directives of a site whose proxy tries the second upstream
+// retrying returns the directives of a site whose proxy tries the second upstream
 // if the first fails in any way.
 func retrying(options string, upstreams ...string) string {
 	return caddytest.Guarded(options, strings.Join(upstreams, " ")+` {
@@ -104,9 +104,9 @@ func retrying(options string, upstreams ...string) string {
 	}`)
 }
 
-// TestRetriedWrite: a write that was sent twice may have been made by the one
-// upstream though the other refused it. What is known of the resource isn't
-// trusted afterwards, and nobody is told that nothing was changed.
+// If a write was sent twice, one upstream may have performed it although the other
+// refused it. Afterwards the handler doesn't trust what it knew about the resource,
+// and doesn't tell the client that nothing was changed.
 func TestRetriedWrite(t *testing.T) {
 	t.Parallel()
 	const lease = time.Second
@@ -115,7 +115,7 @@ func TestRetriedWrite(t *testing.T) {
 	for _, tt := range []struct {
 		attempts string
 		status   int  // of the write
-		held     bool // whether others must wait, as the write may still land
+		held     bool // whether other writes must wait because this one may still land
 	}{
 		{"apply-503,409", 409, false},
 		{"apply-503,412", 412, false},
@@ -176,8 +176,8 @@ func TestRetriedWrite(t *testing.T) {
 	}
 }
 
-// TestRetriedInVain: if neither upstream made the write, its author may send it
-// again with the old tag, for which the origin is asked.
+// If neither upstream performed the write, its author can send it again with the
+// old tag. The handler then asks the origin.
 func TestRetriedInVain(t *testing.T) {
 	backend := newAttempts()
 	to := caddytest.OneNodeAt(t, retrying("verify never\nlease 30s\nwait 300ms", caddytest.Serve(t, backend), caddytest.Serve(t, backend))).First() + "/docs/plan"
@@ -196,7 +196,7 @@ func TestRetriedInVain(t *testing.T) {
 	}
 }
 
-// TestRetriedAndMade: the answer of the upstream that made the write counts.
+// The answer of the upstream that performed the write counts.
 func TestRetriedAndMade(t *testing.T) {
 	backend := newAttempts()
 	to := caddytest.OneNodeAt(t, retrying("lease 30s\nwait 300ms", caddytest.Serve(t, backend), caddytest.Serve(t, backend))).First() + "/docs/plan"
@@ -212,8 +212,8 @@ func TestRetriedAndMade(t *testing.T) {
 	}
 }
 
-// TestRetriedUnanswered: where one attempt got no answer, the client is told what
-// the other came to, but the first may still land: others must wait.
+// If one attempt got no answer, the client gets the answer to the other. The
+// unanswered attempt may still land, so other writes must wait.
 func TestRetriedUnanswered(t *testing.T) {
 	t.Parallel()
 	const lease = time.Second
@@ -224,7 +224,7 @@ func TestRetriedUnanswered(t *testing.T) {
 	for _, tt := range []struct {
 		attempts string
 		status   int // of the write
-		next     int // of the one that is based on the same
+		next     int // of the next write, which is based on the same state
 	}{
 		{"0,apply", 204, 412},
 		{"apply-0,apply", 204, 412},
@@ -251,9 +251,9 @@ func TestRetriedUnanswered(t *testing.T) {
 	}
 }
 
-// TestRetriedByTransport: net/http itself repeats a request without content that
-// has an Idempotency-Key, if a connection that it used before breaks off. The
-// second DELETE finds nothing, which doesn't mean that nothing was changed.
+// net/http itself repeats a request without content that has an Idempotency-Key,
+// if a reused connection breaks. The second DELETE finds nothing to delete, which
+// doesn't mean that nothing was changed.
 func TestRetriedByTransport(t *testing.T) {
 	t.Parallel()
 	backend := newAttempts()
@@ -268,7 +268,7 @@ func TestRetriedByTransport(t *testing.T) {
 	caddytest.Send(t, "PUT", to, "created", "If-None-Match", "*").Expect(t, 201)
 }
 
-// TestRetriedFastCGI: the same with upstreams that don't speak HTTP.
+// The handler also notices retries if the upstreams don't speak HTTP.
 func TestRetriedFastCGI(t *testing.T) {
 	backend := newAttempts()
 	address := func() string {
@@ -294,8 +294,8 @@ func TestRetriedFastCGI(t *testing.T) {
 	}
 }
 
-// TestRetriedDial: an upstream that nobody could connect to has not been sent
-// the write.
+// If the proxy couldn't connect to an upstream, that upstream hasn't received the
+// write.
 func TestRetriedDial(t *testing.T) {
 	t.Parallel()
 	backend := newAttempts()
@@ -317,7 +317,7 @@ func TestRetriedDial(t *testing.T) {
 	}
 
 	t.Run("after it was made", func(t *testing.T) {
-		// The upstream that made it, and then refuses connections.
+		// This upstream performs the write and then refuses connections.
 		alone := newAttempts()
 		address := caddytest.Address(t)
 		var s *httptest.Server
@@ -340,8 +340,8 @@ func TestRetriedDial(t *testing.T) {
 	})
 }
 
-// TestNoUpstreamDialed: what could be sent to no upstream at all holds nobody up,
-// however often it was tried.
+// A write that couldn't be sent to any upstream doesn't hold up other writes, no
+// matter how often the proxy tried.
 func TestNoUpstreamDialed(t *testing.T) {
 	backend := newAttempts()
 	one, two := caddytest.Address(t), caddytest.Address(t)
@@ -380,8 +380,8 @@ func TestNoUpstreamDialed(t *testing.T) {
 	}
 }
 
-// TestNoUpstreamAvailable: the 503 of a proxy that has no upstream left, because
-// they failed before, holds nobody up.
+// If a proxy answers 503 because all its upstreams failed before, the write doesn't
+// hold up other writes.
 func TestNoUpstreamAvailable(t *testing.T) {
 	t.Parallel()
 	backend := newAttempts()

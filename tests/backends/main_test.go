@@ -1,5 +1,5 @@
-// Package backends tests the handler in front of real programs, and of proxies with several
-// upstreams.
+// Package backends tests the handler in front of real programs, and in front of
+// proxies with several upstreams.
 package backends
 
 import (

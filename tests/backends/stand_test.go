@@ -56,7 +56,8 @@ func (s stand) showsItsHabits(t *testing.T) {
 	status("DELETE", want.Deletes)
 }
 
-// takesStaleWrites: what the handler is there for.
+// takesStaleWrites checks whether the backend alone performs stale writes, as the
+// table says. The handler exists to prevent them.
 func (s stand) takesStaleWrites(t *testing.T) {
 	for _, method := range []string{"PUT", "DELETE"} {
 		d := s.document(t)
@@ -73,8 +74,8 @@ func (s stand) takesStaleWrites(t *testing.T) {
 	}
 }
 
-// tagsFiveContents counts the tags that five contents of one size get within a
-// second.
+// tagsFiveContents counts the tags that five contents of the same size get within
+// one second.
 func (s stand) tagsFiveContents(t *testing.T) {
 	d := s.document(t)
 	caddytest.Eventually(t, "five contents are written within a second", func() bool {
@@ -94,7 +95,7 @@ func (s stand) tagsFiveContents(t *testing.T) {
 			return false
 		}
 		if want := s.Alone.Tags; len(tags) != want && (want != caddytest.Some || len(tags) == 0) {
-			t.Errorf("%d tags: %v, want %d", len(tags), tags, s.Alone.Tags)
+			t.Errorf("got %d tags %v, want %d", len(tags), tags, s.Alone.Tags)
 		}
 		return true
 	})
@@ -111,7 +112,7 @@ func (s stand) hasOneStrongTag(t *testing.T) {
 			for _, method := range []string{"HEAD", "GET"} {
 				a := d.send(t, d.url, method, "", fields...).Expect(t, 200)
 				if a.Tag(t) != get.Tag(t) {
-					t.Errorf("%s %v: ETag %s, of GET %s", method, fields, a.Tag(t), get.Tag(t))
+					t.Errorf("%s %v: ETag %s, but GET has %s", method, fields, a.Tag(t), get.Tag(t))
 				}
 				if method == "GET" && a.Content != get.Content {
 					t.Errorf("%s %v: content %q", method, fields, a.Content)
@@ -174,12 +175,12 @@ func (s stand) answersParts(t *testing.T) {
 		if a.Content != want {
 			t.Errorf("%v: %s with %q", fields, a.Status, a.Content)
 		}
-		// The backend's tag is none by which the client may write.
+		// The client must not get a backend's tag that it can't use for writes.
 		if got := a.Header.Get("ETag"); got != whole.Tag(t) && (got != "" || a.StatusCode == 200) {
-			t.Errorf("%v: %s with ETag %s, the whole has %s", fields, a.Status, got, whole.Tag(t))
+			t.Errorf("%v: %s with ETag %s, but the whole document has %s", fields, a.Status, got, whole.Tag(t))
 		}
 		if len(fields) > 0 && fields[1] == `"x"` && a.StatusCode == 206 {
-			t.Error("a part for a tag that isn't current")
+			t.Error("got a part for a tag that isn't current")
 		}
 	}
 	if a := d.send(t, d.url, "GET", "", "Range", "bytes=0-3"); (a.StatusCode == 206) != s.Alone.Parts {
@@ -187,7 +188,7 @@ func (s stand) answersParts(t *testing.T) {
 	}
 }
 
-// writeMethods are those by which a document of the backend can be changed.
+// writeMethods returns the methods that can change a document of the backend.
 func (s stand) writeMethods() []string {
 	if s.Alone.Patches/100 == 2 {
 		return []string{"PUT", "DELETE", "PATCH"}
@@ -238,7 +239,7 @@ func (s stand) makesCurrentWrites(t *testing.T) {
 	tag := d.read(t)
 	for _, method := range []string{"PUT", "PATCH", "PUT"} {
 		if method == "PATCH" && s.Alone.Patches/100 != 2 {
-			// Whatever the backend refuses leaves the tag as it is.
+			// A request that the backend refuses doesn't change the tag.
 			d.send(t, d.url, method, "{}", "If-Match", tag).Expect(t, s.Alone.Patches)
 			if got := d.read(t); got != tag {
 				t.Errorf("ETag %s after a PATCH that the backend refused, %s before", got, tag)
@@ -250,24 +251,25 @@ func (s stand) makesCurrentWrites(t *testing.T) {
 		d.send(t, d.url, method, content, "If-Match", `"x", `+tag).Expect(t, s.Alone.Replace)
 		d.expectStored(t, mark)
 		if tag = d.read(t); seen[tag] {
-			t.Errorf("%s: ETag %s was another content's", method, tag)
+			t.Errorf("%s: ETag %s already belonged to a different content", method, tag)
 		}
 	}
 	d.send(t, d.url, "DELETE", "", "If-Match", tag).Expect(t, s.Alone.Deletes)
 	if got := d.stored(t); got != "" {
-		t.Errorf("there is still %q", got)
+		t.Errorf("the document still exists, with %q", got)
 	}
 	d.send(t, d.url, "GET", "").Expect(t, 404)
 	d.send(t, d.url, "DELETE", "", "If-Match", tag).Expect(t, 404)
 	a, _ := d.put(t, "If-Match", tag)
 	a.Expect(t, 412)
 	if got := d.stored(t); got != "" {
-		t.Errorf("there is %q again", got)
+		t.Errorf("the document exists again, with %q", got)
 	}
 }
 
-// tellsWritesOfOneSecondApart: Ann and Bob have read the same content; Bob saves
-// another one of the same size within the second, and then Ann does.
+// tellsWritesOfOneSecondApart checks that two writes within one second are told
+// apart. Ann and Bob read the same content. Bob saves a different content of the
+// same size within the second, and then Ann tries to.
 func (s stand) tellsWritesOfOneSecondApart(t *testing.T) {
 	caddytest.Eventually(t, "the backend's own validators don't tell", func() bool {
 		d := s.document(t)
@@ -302,7 +304,7 @@ func (s stand) createsOnce(t *testing.T) {
 	second.Expect(t, 412)
 	d.expectStored(t, mark)
 
-	// Nor with the tag of one that was deleted.
+	// The tag of a deleted document doesn't allow a write either.
 	tag := d.read(t)
 	d.send(t, d.url, "DELETE", "", "If-Match", tag).ExpectSuccess(t)
 	again, _ := d.put(t, "If-None-Match", "*")
@@ -328,8 +330,8 @@ func (s stand) comparesDates(t *testing.T) {
 	began := time.Now()
 	a, mark := d.put(t, "If-Unmodified-Since", modified)
 	a.ExpectSuccess(t)
-	// Neither by the date that it had, nor by the one that it has now: another
-	// change could have the same.
+	// Neither the previous date nor the current one allows a write now: a different
+	// change could have the same date.
 	for _, date := range []string{modified, d.send(t, d.direct, "HEAD", "").Header.Get("Last-Modified")} {
 		a, _ := d.put(t, "If-Unmodified-Since", date)
 		if time.Since(began) < time.Second {
@@ -348,8 +350,8 @@ func (s stand) requiresConditions(t *testing.T) {
 	}
 }
 
-// holdsContests: of 16 writers with one tag, or that all want to create,
-// exactly one is let through.
+// holdsContests checks that exactly one of 16 writers wins, if all have the same
+// tag or all want to create the document.
 func (s stand) holdsContests(t *testing.T) {
 	const writers = 16
 	contest := func(d document, method, field, value string, loser int) {
@@ -401,7 +403,8 @@ func (s stand) holdsContests(t *testing.T) {
 	}
 }
 
-// keepsCollections: methods that say more than a document's new content.
+// keepsCollections checks the methods that do more than replace a document's
+// content.
 func (s stand) keepsCollections(t *testing.T) {
 	c := s.absent().name
 	caddytest.Send(t, "MKCOL", s.url+"/"+c+"/", "").Expect(t, 201)
@@ -410,7 +413,7 @@ func (s stand) keepsCollections(t *testing.T) {
 	a, mark := d.put(t, "If-None-Match", "*")
 	a.Expect(t, s.Alone.Creates)
 
-	// The client may have come by TLS.
+	// The client may have connected with TLS.
 	to := func(path string) []string {
 		return []string{"Destination", "https://" + strings.TrimPrefix(d.url, "http://") + path, "Overwrite", "T"}
 	}
@@ -419,7 +422,7 @@ func (s stand) keepsCollections(t *testing.T) {
 	d.send(t, d.url, "COPY", "", to(copied.path)...).ExpectSuccess(t)
 	copied.expectStored(t, mark)
 
-	// A condition is about what is moved, and not about where to.
+	// A condition applies to the source of a move, not to the destination.
 	older, tag := d.read(t), copied.read(t)
 	a, mark = d.put(t, "If-Match", older)
 	a.ExpectSuccess(t)
@@ -428,10 +431,10 @@ func (s stand) keepsCollections(t *testing.T) {
 	d.send(t, d.url, "MOVE", "", append(to(copied.path), "If-Match", d.read(t))...).ExpectSuccess(t)
 	copied.expectStored(t, mark)
 	if got := d.stored(t); got != "" {
-		t.Errorf("%s is still there after it was moved", d.path)
+		t.Errorf("%s still exists after it was moved", d.path)
 	}
 
-	// What was there before has been replaced.
+	// The move has replaced the document at the destination.
 	a, _ = copied.put(t, "If-Match", tag)
 	a.Expect(t, 412)
 	copied.expectStored(t, mark)
@@ -467,7 +470,7 @@ func (s stand) keepsLocks(t *testing.T) {
 		t.Errorf("ETag %s after a LOCK, %s before (8.6)", tag, stale)
 	}
 
-	// The lock and the tag are conditions both, of the backend and of ours.
+	// Both must hold: the backend checks the lock, the handler checks the tag.
 	a, _ := d.put(t, "If-Match", tag)
 	a.Expect(t, 423)
 	d.expectStored(t, mark)
@@ -483,7 +486,7 @@ func (s stand) keepsLocks(t *testing.T) {
 	d.expectStored(t, mark)
 }
 
-// stand is a site of this process's Caddy in front of one of the backends.
+// stand is a site of this process's Caddy, in front of one of the backends.
 type stand struct {
 	*caddytest.Backend
 	options string
@@ -491,14 +494,14 @@ type stand struct {
 	direct  string // of the backend itself
 }
 
-// versioned reports whether tags are the store's own version, so that a change
-// around the handler isn't noticed.
+// versioned reports whether tags are the store's own versions. The handler then
+// doesn't notice a change that bypasses it.
 func (s stand) versioned() bool { return strings.Contains(s.options, "etag version") }
 
-// standsBefore has this process's Caddy stand in front of the backends at the
-// given addresses, with each of the options that are returned for them. Writes
-// must be conditional. A stand before a backend that has no address is good for
-// nothing but to skip a test.
+// standsBefore configures this process's Caddy in front of the backends at the
+// given addresses. It makes one stand for each of the options that the function
+// returns for a backend. Writes must be conditional. If a backend has no address,
+// its stand can only be used to skip a test.
 func standsBefore(t testing.TB, addresses map[string]string, options func(*caddytest.Backend) []string) []stand {
 	t.Helper()
 	var stands []stand
@@ -513,7 +516,7 @@ func standsBefore(t testing.TB, addresses map[string]string, options func(*caddy
 		s := &stands[i]
 		s.url = "http://" + caddytest.Address(t)
 		if address := addresses[s.Name]; address != "" {
-			// All sites are of one host and share a store.
+			// All sites have the same host name and share a store.
 			all := "key {http.request.hostport}{http.request.uri.path}\nrequire\n" + s.options
 			fmt.Fprintf(&sites, "%s {\nheader >X-Resource {http.preconditions.resource}\n%s\n}\n",
 				s.url, caddytest.Guarded(all, address+" {\n"+s.Proxy+"}"))
@@ -523,8 +526,8 @@ func standsBefore(t testing.TB, addresses map[string]string, options func(*caddy
 	return stands
 }
 
-// standBefore stands in front of one backend, and skips the test where
-// something is missing for that.
+// standBefore puts the handler in front of one backend. It skips the test if the
+// machine lacks something that this needs.
 func standBefore(t testing.TB, name, options string) stand {
 	t.Helper()
 	b := caddytest.BackendNamed(t, name)
@@ -543,11 +546,11 @@ type document struct {
 	name, path string
 }
 
-// drafts counts the contents that were written, and the documents.
+// drafts counts the contents and documents that were created.
 var drafts atomic.Int64
 
-// draft returns a content, all of which are of one size, and what tells it from
-// others.
+// draft returns a new content and the mark that tells it from others. All contents
+// have the same size.
 func draft() (content, mark string) {
 	n := 100_000 + drafts.Add(1)
 	mark = fmt.Sprintf("draft %d", n)
@@ -560,7 +563,7 @@ func (s stand) absent() document {
 	return document{s, name, fmt.Sprintf(s.Path, name)}
 }
 
-// document returns one that exists.
+// document returns a document that exists.
 func (s stand) document(t testing.TB) document {
 	t.Helper()
 	d := s.absent()
@@ -568,12 +571,12 @@ func (s stand) document(t testing.TB) document {
 	return d
 }
 
-// bypass has the backend store a new content, around the handler.
+// bypass stores a new content at the backend directly, bypassing the handler.
 func (d document) bypass(t testing.TB) (mark string) {
 	t.Helper()
 	content, mark := draft()
 	a := d.send(t, d.direct, "PUT", content)
-	if a.StatusCode == 404 { // it creates by POST only
+	if a.StatusCode == 404 { // this backend creates only by POST
 		a = d.post(t, d.direct, content)
 	}
 	if a.StatusCode/100 != 2 {
@@ -605,15 +608,15 @@ func (d document) read(t testing.TB) (tag string) {
 	return d.send(t, d.url, "GET", "").Expect(t, 200).Tag(t)
 }
 
-// put sends a new content through the handler.
+// put sends new content through the handler.
 func (d document) put(t testing.TB, fields ...string) (a caddytest.Answer, mark string) {
 	t.Helper()
 	content, mark := draft()
 	return d.send(t, d.url, "PUT", content, fields...), mark
 }
 
-// respelled returns another spelling of the document's path, if the backend
-// knows one.
+// respelled returns a different spelling of the document's path, if the backend
+// accepts one.
 func (d document) respelled() string {
 	dir, name := path.Split(d.path)
 	if d.Alone.Folds {
@@ -640,7 +643,7 @@ func (d document) expectStored(t testing.TB, mark string) {
 	}
 }
 
-// kindOf returns what kind of tag an answer has.
+// kindOf returns the kind of tag that an answer has.
 func kindOf(a caddytest.Answer) caddytest.TagKind {
 	switch tag := a.Header.Get("ETag"); {
 	case tag == "":

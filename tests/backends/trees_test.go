@@ -14,15 +14,14 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// davSite is a server of collections that people really have, behind nodes.
+// davSite is a WebDAV server that people use in practice, behind some nodes.
 type davSite struct {
 	caddytest.Nodes
 	direct string        // of the server itself
-	reads  *atomic.Int64 // that it was asked for by the nodes
+	reads  *atomic.Int64 // how many reads the nodes sent to it
 }
 
-// onEveryDAV runs a test in front of every server of collections, with every
-// store.
+// onEveryDAV runs a test in front of every WebDAV server, with every store.
 func onEveryDAV(t *testing.T, test func(t *testing.T, s davSite)) {
 	t.Helper()
 	for _, name := range []string{"nginx", "Apache httpd", "rclone"} {
@@ -46,7 +45,7 @@ func onEveryDAV(t *testing.T, test func(t *testing.T, s davSite)) {
 	}
 }
 
-// create makes a collection with two documents, one of them further below.
+// create makes a collection with two documents, one of them in a subcollection.
 func (s davSite) create(t *testing.T, name string) {
 	t.Helper()
 	for _, path := range []string{"/", "/sub/"} {
@@ -59,7 +58,7 @@ func (s davSite) create(t *testing.T, name string) {
 
 var members = []string{"/1.json", "/sub/2.json"}
 
-// stored returns what the server itself has, or "".
+// stored returns the content that the server itself has, or "".
 func (s davSite) stored(t *testing.T, path string) string {
 	t.Helper()
 	if a := caddytest.Send(t, "GET", s.direct+path, ""); a.StatusCode != 404 {
@@ -68,15 +67,15 @@ func (s davSite) stored(t *testing.T, path string) string {
 	return ""
 }
 
-// TestTreesBackends: when a collection is deleted, moved or copied, it is known of
-// its members, and of those of what it replaces, and of nothing else.
+// When a collection is deleted, moved or copied, the handler knows which documents
+// that changes: members that are gone, new or replaced, and nothing else.
 func TestTreesBackends(t *testing.T) {
 	t.Parallel()
 	onEveryDAV(t, func(t *testing.T, s davSite) {
 		for _, tt := range []struct {
 			method      string
-			destination bool // whether there is one
-			replaces    bool // whether there is something already
+			destination bool // whether the request has one
+			replaces    bool // whether something exists there already
 		}{
 			{"DELETE", false, false},
 			{"MOVE", true, false},
@@ -117,7 +116,7 @@ func TestTreesBackends(t *testing.T) {
 					before := s.reads.Load()
 					put(path, "new", fields...).ExpectSuccess(t)
 					if n := s.reads.Load() - before; n != 0 {
-						t.Errorf("%d reads of %s, of which enough is known", n, path)
+						t.Errorf("%d reads of %s, want none: its state is known", n, path)
 					}
 				}
 				for _, member := range members {
@@ -136,7 +135,7 @@ func TestTreesBackends(t *testing.T) {
 					} else {
 						put(from+member, "stale", "If-Match", tags[from+member]).Expect(t, 412)
 						if got := s.stored(t, from+member); got != "" {
-							t.Errorf("%s is there, with %q", from+member, got)
+							t.Errorf("%s still exists, with %q", from+member, got)
 						}
 					}
 					believed(else_+member, "If-Match", tags[else_+member])
@@ -147,8 +146,7 @@ func TestTreesBackends(t *testing.T) {
 	})
 }
 
-// TestTreesBackendsContest: no edit that was confirmed is undone, while the
-// collection is moved to and fro.
+// No confirmed edit is undone while the collection is moved back and forth.
 func TestTreesBackendsContest(t *testing.T) {
 	t.Parallel()
 	const edits = 10
@@ -166,7 +164,7 @@ func TestTreesBackendsContest(t *testing.T) {
 		ways, moves := [][2]string{{"/a", "/z"}, {"/z", "/a"}}, 0
 		for editing := true; editing; {
 			select {
-			case <-read: // so that the edit and the move meet
+			case <-read: // makes the edit and the move overlap
 				node, way := s.Random(), ways[moves%2]
 				caddytest.Send(t, "MOVE", node+way[0]+"/", "", "Destination", node+way[1]+"/").ExpectSuccess(t)
 				moves++
@@ -179,14 +177,15 @@ func TestTreesBackendsContest(t *testing.T) {
 		}
 		for _, member := range members {
 			if got, want := s.stored(t, ways[moves%2][0]+member), "of /a"+strings.Repeat(".", edits); got != want {
-				t.Errorf("of %d edits of %s there are %d", edits, member, strings.Count(got, "."))
+				t.Errorf("of %d confirmed edits of %s, %d are left", edits, member, strings.Count(got, "."))
 			}
 		}
 	})
 }
 
-// edit adds to a document, wherever it is found, until it was told so often that
-// this was made. It tells when it has read the document, if anybody cares.
+// edit appends to a document, wherever it finds it, until the given number of edits
+// was confirmed. It signals on read whenever it has read the document, if anybody
+// is listening.
 func (s davSite) edit(t *testing.T, member string, edits int, read chan<- struct{}) {
 	for made := 0; made < edits; {
 		for _, dir := range []string{"/a", "/z"} {

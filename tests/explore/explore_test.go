@@ -21,45 +21,45 @@ import (
 	"go.uber.org/zap"
 )
 
-// The tests of this file run the handler under every schedule that a few
-// requests can have: every order of what they do to the store and the origin,
-// with an accident at every point where one can happen. explore_run_test.go runs
-// a schedule, explore_search_test.go enumerates them.
+// The tests in this file run the handler under every possible schedule of a few
+// requests: every order of their calls to the store and the origin, with an
+// accident at every point where one can happen. run_test.go runs one schedule,
+// search_test.go enumerates the schedules.
 //
-// With the race detector, which takes ten times as long, only one setting is
-// explored. All are in two minutes by
+// Under the race detector, which makes the tests ten times slower, only one
+// setting is explored. This explores all of them in two minutes:
 //
-//	go test -run TestEverySchedule .
+//	go test -run TestEverySchedule ./tests/explore
 
-// scenario is what is explored.
+// scenario describes the requests to explore and what may go wrong.
 type scenario struct {
 	name      string
 	content   string // of the resource at first; none if it is absent
 	parts     []part
-	accidents int     // how many happen at most
-	promise   promise // the only one that is looked at, if given
-	winners   int     // how many writers succeed if none happens; zero if it depends
-	replies   bool    // the replies of the store take their time, too
+	accidents int     // the maximum number of accidents
+	promise   promise // the only one to check, if set
+	winners   int     // how many writers succeed without an accident; zero if it varies
+	replies   bool    // the store's replies are delayed, too
 	tree      bool    // the resource is in a tree
 	replica   bool    // the origin may show the past
-	floor     int     // how many schedules there are at least, with all settings
+	floor     int     // the minimum number of schedules over all settings
 
 	setting
-	mutate    func(etagcache.Store) etagcache.Store // makes a store that is wrong
-	unreduced bool                                  // whether all schedules are run, also equivalent ones
+	mutate    func(etagcache.Store) etagcache.Store // makes the store break a rule
+	unreduced bool                                  // run equivalent schedules, too
 
-	gateway gateway.Gateway   // of which each node has a copy
-	tags    map[string]string // of every content
+	gateway gateway.Gateway   // each node gets a copy
+	tags    map[string]string // by content
 }
 
-// setting is what every scenario is explored with.
+// setting is one configuration under which every scenario is explored.
 type setting struct {
 	verify string
-	known  bool // the resource, to the store and the nodes
-	after  bool // whether the origin is asked once more after a write
+	known  bool // the store and the nodes know the resource from the start
+	after  bool // the handler asks the origin again after a write
 }
 
-// The values of verify that are explored.
+// The values of verify to explore.
 const (
 	passing = "passing"
 	never   = "never"
@@ -74,7 +74,7 @@ var settings = []setting{
 	{passing, false, true},
 }
 
-// someSettings are those that there is time for.
+// someSettings returns the settings that the available time allows.
 func someSettings() []setting {
 	if testing.Short() || raced {
 		return settings[3:4]
@@ -82,7 +82,7 @@ func someSettings() []setting {
 	return settings
 }
 
-// raced tells that the race detector is on.
+// raced reports whether the race detector is on.
 var raced = func() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
@@ -99,19 +99,19 @@ func (s setting) String() string {
 	return text
 }
 
-// part is what an actor does.
+// part is the role of one actor in a scenario.
 type part struct {
 	name     string
 	node     int
 	requests []request
-	faults   []fault // what may happen to it, of which one does
+	faults   []fault // what may happen to it; at most one does
 }
 
 type request struct {
 	method        string
 	content       string // a different one in every request
 	unconditional bool
-	whole         bool // whether it is about the tree that the resource is in
+	whole         bool // it targets the tree that contains the resource
 }
 
 // fault is something that goes wrong.
@@ -120,7 +120,7 @@ type fault string
 const (
 	goesAway       fault = "goes away"         // the client
 	crashes        fault = "crashes"           // the node
-	losesStore     fault = "is cut off"        // the node, from the store, for ever
+	losesStore     fault = "is cut off"        // the node, from the store, for good
 	requestLost    fault = "its request lost"  // of a call of the store
 	replyLost      fault = "its reply lost"    // of a call of the store
 	refuses        fault = "answers 400"       // the backend
@@ -132,12 +132,12 @@ const (
 	showsPast      fault = "shows the past" // the origin, before the last write
 )
 
-// writer has read the resource before anything else happens.
+// writer read the resource before the schedule begins.
 func writer(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "PUT", content: name + "'s"}}, faults}
 }
 
-// editor reads the resource, and writes it.
+// editor reads the resource and then writes it.
 func editor(name string, node int) part {
 	return part{name: name, node: node, requests: []request{{method: "GET"}, {method: "PUT", content: name + "'s"}}}
 }
@@ -146,12 +146,12 @@ func reader(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "GET"}}, faults}
 }
 
-// blindWriter has no condition.
+// blindWriter writes without a condition.
 func blindWriter(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "PUT", content: name + "'s", unconditional: true}}, faults}
 }
 
-// remover deletes the tree that the resource is in.
+// remover deletes the tree that contains the resource.
 func remover(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "DELETE", unconditional: true, whole: true}}, faults}
 }
@@ -164,7 +164,7 @@ func (sc *scenario) nodes() (n int) {
 	return n
 }
 
-// contentOf returns the content that a tag is of.
+// contentOf returns the content that a tag belongs to.
 func (sc *scenario) contentOf(tag string) string {
 	for content, known := range sc.tags {
 		if known == tag {
@@ -306,8 +306,8 @@ var scenarios = []scenario{
 	},
 }
 
-// lag is how long the origin may show the past. Scenarios without a replica have
-// none: their writers know that what they see is the present.
+// lag is how long the origin may show the past. It is zero in scenarios without
+// a replica, where a read always shows the present.
 const lag = lease
 
 func TestEverySchedule(t *testing.T) {
@@ -321,18 +321,18 @@ func TestEverySchedule(t *testing.T) {
 				t.Logf("%s, %s: %d schedules of up to %d moves, %d outcomes, in %s", sc.name,
 					sc.setting, found.schedules, found.longest, len(found.outcomes), time.Since(begun).Round(time.Millisecond))
 				if found.violation != nil {
-					t.Errorf("broken with %s: %s\n%s", sc.setting, found.promise, found.violation)
+					t.Errorf("setting %s breaks the promise %s:\n%s", sc.setting, found.promise, found.violation)
 				}
 				total += found.schedules
 			}
 			if total < sc.floor && len(someSettings()) == len(settings) {
-				t.Errorf("only %d schedules, not %d", total, sc.floor)
+				t.Errorf("ran only %d schedules, want at least %d", total, sc.floor)
 			}
 		})
 	}
 }
 
-// What is left out as equivalent leads nowhere else.
+// Leaving out equivalent schedules loses no outcome.
 func TestReducedExplorationLosesNothing(t *testing.T) {
 	for _, sc := range []scenario{
 		scenarioNamed("two writers"),
@@ -354,7 +354,7 @@ func TestReducedExplorationLosesNothing(t *testing.T) {
 				full := sc.explore(t)
 				t.Logf("%s: %d of %d schedules, %d outcomes", sc.setting, reduced.schedules, full.schedules, len(full.outcomes))
 				if !maps.Equal(reduced.outcomes, full.outcomes) {
-					t.Errorf("with %s, %v\nis not\n%v", sc.setting, reduced.outcomes, full.outcomes)
+					t.Errorf("setting %s: reduced search reaches %v,\nfull search reaches %v", sc.setting, reduced.outcomes, full.outcomes)
 				}
 			}
 		})
@@ -365,20 +365,20 @@ func scenarioNamed(name string) scenario {
 	return scenarios[slices.IndexFunc(scenarios, func(sc scenario) bool { return sc.name == name })]
 }
 
-// exploration is what came of one.
+// exploration is the result of exploring one scenario.
 type exploration struct {
 	schedules int // run to the end
-	cut       int // left because what follows was known
+	cut       int // abandoned because the rest was already explored
 	longest   int
 	outcomes  map[string]bool // what the clients and the origin ended with
 
-	// the violation that is the easiest to follow
+	// the violation that is easiest to follow
 	*violation
 	switches int
 }
 
-// simplify is how many schedules are run after one that breaks a promise, for
-// one that does so in fewer steps.
+// simplify is how many more schedules to run after one that breaks a promise, in
+// search of one that breaks it in fewer steps.
 const simplify = 2000
 
 // explore runs all schedules of a scenario.
@@ -414,10 +414,10 @@ func (sc scenario) explore(t *testing.T) (found exploration) {
 	return found
 }
 
-// lease is that of all writes.
+// lease is the lease of every write.
 const lease = 30 * time.Second
 
-// provision makes the gateway, and finds out the tags of all contents.
+// provision builds the gateway and computes the tags of all contents.
 func (sc *scenario) provision(t *testing.T) {
 	t.Helper()
 	namer := &resource.Namer{Template: "{http.request.host}{http.request.uri.path}"}
@@ -476,8 +476,8 @@ func (sc *scenario) provision(t *testing.T) {
 	}
 }
 
-// mutants are stores that break one rule each, with a scenario in which that
-// shows. They prove that an exploration can find what it looks for.
+// mutants are stores that break one rule each, with a scenario that exposes it.
+// They prove that an exploration can find the bugs it looks for.
 var mutants = []struct {
 	name     string
 	mutate   func(etagcache.Store) etagcache.Store
@@ -512,8 +512,8 @@ func TestExplorationFindsLostUpdates(t *testing.T) {
 	}
 }
 
-// TestExplorationFindsWrongBeliefs: what the store says is looked at by itself, and
-// not only what comes of it.
+// The exploration also checks what the store believes, not only the answers that
+// result from it.
 func TestExplorationFindsWrongBeliefs(t *testing.T) {
 	t.Parallel()
 	sc := scenarioNamed("two writers and a reader")
@@ -524,7 +524,7 @@ func TestExplorationFindsWrongBeliefs(t *testing.T) {
 	}
 }
 
-// anyEpoch claims whatever the epoch.
+// anyEpoch grants claims without checking the epoch.
 type anyEpoch struct{ etagcache.Store }
 
 func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
@@ -535,7 +535,7 @@ func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms) (
 	return s.Store.Claim(ctx, key, e.Epoch, t)
 }
 
-// anyTime stores an observation whenever it was made.
+// anyTime stores an observation no matter when it was made.
 type anyTime struct{ etagcache.Store }
 
 func (s anyTime) Observe(ctx context.Context, key string, _ etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
@@ -546,7 +546,7 @@ func (s anyTime) Observe(ctx context.Context, key string, _ etagcache.Entry, o e
 	return s.Store.Observe(ctx, key, e, o, t)
 }
 
-// keeping takes every write for one that changed nothing.
+// keeping treats every write as one that changed nothing.
 type keeping struct{ etagcache.Store }
 
 func (s keeping) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
@@ -554,7 +554,7 @@ func (s keeping) Settle(ctx context.Context, g etagcache.Grant, settlement etagc
 	return s.Store.Settle(ctx, g, settlement, t)
 }
 
-// sharing gives a claim to everybody.
+// sharing grants a claim to everyone who asks.
 type sharing struct{ etagcache.Store }
 
 func (s sharing) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
@@ -565,17 +565,17 @@ func (s sharing) Claim(ctx context.Context, key, epoch string, t etagcache.Terms
 	return g, e, err
 }
 
-// impatient ends a claim where it is to be kept for a write that may still land.
+// impatient ends a claim that must be kept because its write may still land.
 type impatient struct{ etagcache.Store }
 
 func (s impatient) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Terms) error {
-	if ctx.Value(actorKey{}) != nil { // rather than a lease's timer
+	if ctx.Value(actorKey{}) != nil { // called for an actor, not by a lease's timer
 		return s.Settle(ctx, g, etagcache.Settlement{}, t)
 	}
 	return s.Store.Renew(ctx, g, t)
 }
 
-// careless gives passes that nobody minds.
+// careless grants passes that claims don't respect.
 type careless struct{ etagcache.Store }
 
 func (s careless) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
@@ -593,7 +593,7 @@ func (s careless) Settle(ctx context.Context, g etagcache.Grant, settlement etag
 	return s.Store.Settle(ctx, g, settlement, t)
 }
 
-// without has passes on some keys mean nothing.
+// without ignores passes on some keys.
 type without struct {
 	etagcache.Store
 	prefix string
@@ -626,7 +626,7 @@ func (s brief) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Terms) 
 	return s.Store.Renew(ctx, g, t)
 }
 
-// forgetful doesn't remember what writes have replaced.
+// forgetful doesn't remember the content that writes have replaced.
 type forgetful struct{ etagcache.Store }
 
 func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
@@ -648,7 +648,7 @@ func (s forgetful) Settle(ctx context.Context, g etagcache.Grant, settlement eta
 	return s.Store.Settle(ctx, g, settlement, t)
 }
 
-// idle only says that it renews.
+// idle reports leases as renewed, but doesn't renew them.
 type idle struct{ etagcache.Store }
 
 func (s idle) Renew(context.Context, etagcache.Grant, etagcache.Terms) error { return nil }

@@ -25,27 +25,27 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// run is one schedule of a scenario, in a bubble of its own. Actors are clients
-// whose requests the real handler serves. A request stops wherever it meets the
-// outside world, which is the store and the origin, and goes on when it is
-// picked: one move is made at a time, when all else has come to rest. Time
-// passes by moves only.
+// run executes one schedule of a scenario, in its own synctest bubble. Actors
+// are clients whose requests the real handler serves. A request stops wherever
+// it meets the outside world (the store or the origin) and continues when it is
+// picked. Only one move is made at a time, once everything else has come to
+// rest. Time passes only through moves.
 type run struct {
 	scenario *scenario
 	memory   *etagcache.Memory
 	nodes    []*node
 	actors   []*actor
-	stirred  chan struct{} // holds one when an actor has stopped or ended
+	stirred  chan struct{} // signals that an actor has stopped or ended
 	faults   int           // how many may still happen
-	delays   int           // how often a backend may still take its time
+	delays   int           // how often a backend may still be slow
 
 	mu       sync.Mutex
 	content  string // of the resource; none if it is absent
-	past     string // what the last write replaced
+	past     string // the content that the last write replaced
 	changed  time.Time
 	pending  []*put
-	holders  map[string]*actor // by the token of the claim or pass
-	belief   *knowledge.Reader // of the store, for the checks
+	holders  map[string]*actor // by token of claim or pass
+	belief   *knowledge.Reader // reads the store's belief for the checks
 	trace    []string
 	violated *violation
 }
@@ -72,14 +72,14 @@ const (
 	everybodyEnds promise = "every request ends"
 )
 
-// node is a gateway.
+// node is one gateway.
 type node struct {
 	run     *run
 	index   int
 	share   *storeshare.Share
 	gateway gateway.Gateway
 	dead    bool // it crashed
-	cut     bool // it can't reach the store, for ever
+	cut     bool // it can't reach the store any more
 }
 
 // actor is a client that makes requests, one after the other.
@@ -90,17 +90,17 @@ type actor struct {
 	node   *node
 	ctx    context.Context
 	cancel context.CancelFunc
-	picked chan string // what becomes of the stop
+	picked chan string // receives the outcome of the stop
 
-	stop    *stop // where the request is, unless it runs or waits
-	begun   bool  // with the first request
+	stop    *stop // where the request has stopped; nil if it runs or waits
+	begun   bool  // the first request was sent
 	ended   bool
 	dead    bool // its requests have no effect any more
 	faulted bool
 
-	tag   string    // what it has read last
+	tag   string    // of its last read
 	put   *put      // of the current request, if it reached the origin
-	lease time.Time // when the store takes its write to be dead
+	lease time.Time // when the store considers its write dead
 	since time.Time // the beginning of the current request
 	last  int       // the status of its answer
 	won   bool      // a write was answered with success
@@ -112,22 +112,22 @@ type stop struct {
 	object      object
 	writes      bool
 	faults      []fault
-	interrupted bool // by the end of the request's context
+	interrupted bool // the request's context ended
 }
 
-// What may become of a stop, besides a fault.
+// The outcomes of a stop that aren't faults.
 const (
 	proceed  fault = ""
-	vanished fault = "vanished" // the request is no more, or its context has ended
+	vanished fault = "vanished" // the request or its context has ended
 )
 
 // put is a write at the origin.
 type put struct {
 	by          *actor
 	content     string
-	based       string // the content that the condition was about
+	based       string // the content that the condition asks for
 	conditional bool
-	orphan      bool // nobody waits for the answer
+	orphan      bool // nobody waits for the answer any more
 	applied     bool
 }
 
@@ -136,7 +136,7 @@ type actorKey struct{}
 // Enter implements gateway.Store.
 func (n *node) Enter() (*storeshare.Share, func(), error) { return n.share, func() {}, nil }
 
-// newRun must be called in the bubble, which its channels belong to.
+// newRun must be called inside the bubble, because its channels belong to it.
 func newRun(sc *scenario) *run {
 	r := &run{
 		scenario: sc,
@@ -151,7 +151,7 @@ func newRun(sc *scenario) *run {
 	if sc.mutate != nil {
 		store = sc.mutate(store)
 	}
-	for i := range sc.nodes() + 1 { // the last one is for afterwards
+	for i := range sc.nodes() + 1 { // the last one serves the final checks
 		n := &node{run: r, index: i, gateway: sc.gateway}
 		n.share = storeshare.New(&nodeStore{store, n}, zap.NewNop())
 		n.gateway.Store = n
@@ -178,8 +178,8 @@ func (r *run) newActor(p *part, index int) *actor {
 	return a
 }
 
-// play makes the moves that the search chooses, to the end, and reports whether
-// it came there.
+// play makes the moves that the search chooses, and reports whether it reached
+// the end of the schedule.
 func (r *run) play(s *search) bool {
 	if r.scenario.known {
 		for _, n := range r.nodes[:r.scenario.nodes()] {
@@ -255,7 +255,7 @@ func (r *run) moves() (moves []move) {
 	return moves
 }
 
-// movesOf lists what may become of a's stop.
+// movesOf lists the possible outcomes of a's stop.
 func (r *run) movesOf(a *actor) []move {
 	m := move{
 		name: a.name + ": " + a.stop.name, actor: a.index, node: a.node.index,
@@ -279,11 +279,11 @@ func (r *run) movesOf(a *actor) []move {
 	return moves
 }
 
-// patience is longer than anybody waits for anything.
+// patience is longer than any wait in the handler.
 const patience = 5 * time.Minute
 
-// passTime lets time pass until an actor does something, or a write that nobody
-// waits for has its last chance to land.
+// passTime lets time pass until an actor does something, or until the last moment
+// at which a write that nobody waits for can land.
 func (r *run) passTime(atRest bool) {
 	if !atRest {
 		r.delays--
@@ -301,7 +301,7 @@ func (r *run) passTime(atRest bool) {
 			}
 		}
 	}
-	r.tell("time passes …") // and what was read above is released to others
+	r.tell("time passes …") // this also releases what was read above to others
 	timer := time.NewTimer(time.Until(limit))
 	select {
 	case <-r.stirred:
@@ -318,7 +318,7 @@ func (r *run) passTime(atRest bool) {
 	}
 }
 
-// unwind ends what is left of a run.
+// unwind ends everything that still runs.
 func (r *run) unwind() {
 	for _, a := range r.actors {
 		a.die()
@@ -330,8 +330,8 @@ func (r *run) unwind() {
 	}
 }
 
-// accident returns what happens to a at any time, and nil for what happens at a
-// stop.
+// accident returns the effect of a fault that can hit a at any time, and nil for
+// a fault that happens at a stop.
 func (a *actor) accident(f fault) func() {
 	switch f {
 	case goesAway:
@@ -350,7 +350,7 @@ func (a *actor) accident(f fault) func() {
 	}
 }
 
-// die ends a's requests without a further effect.
+// die ends a's requests without any further effect.
 func (a *actor) die() {
 	a.dead = true
 	a.cancel()
@@ -362,7 +362,7 @@ func (a *actor) die() {
 }
 
 // await stops the request that ctx belongs to until it is picked, and returns
-// what becomes of it.
+// the outcome of the stop.
 func await(ctx context.Context, s stop) fault {
 	a, _ := ctx.Value(actorKey{}).(*actor)
 	switch {
@@ -386,7 +386,8 @@ func await(ctx context.Context, s stop) fault {
 	}
 }
 
-// setStop locks, as time that passes isn't an order that the race detector knows.
+// setStop takes the lock because the race detector doesn't see the order that
+// the passing of time imposes.
 func (a *actor) setStop(s *stop) {
 	a.run.mu.Lock()
 	defer a.run.mu.Unlock()
@@ -424,7 +425,7 @@ func (a *actor) act() {
 	}
 }
 
-// reply is what a client gets.
+// reply is the answer that a client gets.
 type reply struct {
 	status  int
 	reason  string
@@ -432,10 +433,10 @@ type reply struct {
 	tag     string
 }
 
-// none is the tag of what is absent.
+// none stands for the tag of an absent resource.
 const none = "*"
 
-// send has the node's handler serve a request.
+// send passes a request to the node's handler.
 func (n *node) send(ctx context.Context, q request, tag string) reply {
 	w := httptest.NewRecorder()
 	r := n.run.scenario.request(q, tag).WithContext(ctx)
@@ -454,7 +455,7 @@ func (n *node) send(ctx context.Context, q request, tag string) reply {
 	return got
 }
 
-// request makes a request of somebody who has read what the tag is of.
+// request builds the request of a client that has read the content with the tag.
 func (sc *scenario) request(q request, tag string) *http.Request {
 	var body io.Reader
 	if q.content != "" {
@@ -475,7 +476,7 @@ func (sc *scenario) request(q request, tag string) *http.Request {
 	return r
 }
 
-// origin is the backend. It knows no conditions.
+// origin is the backend. It ignores preconditions.
 func (r *run) origin(w http.ResponseWriter, q *http.Request) error {
 	if q.Method == "GET" {
 		return r.originGet(w, q)
@@ -561,7 +562,7 @@ func (r *run) originPut(w http.ResponseWriter, q *http.Request) error {
 	return nil
 }
 
-// noAnswer is what the proxy makes of a lost connection.
+// noAnswer is the proxy's reaction to a lost connection.
 func (r *run) noAnswer(w http.ResponseWriter, a *actor, f fault) error {
 	if f == vanished {
 		r.tell("%s: the connection to the origin is cut", a.name)
@@ -603,7 +604,7 @@ func (r *run) violate(p promise, format string, args ...any) {
 	}
 }
 
-// checkRead checks what a read was answered.
+// checkRead checks the answer to a read.
 func (r *run) checkRead(a *actor, got reply) {
 	switch {
 	case a.faulted:
@@ -613,7 +614,7 @@ func (r *run) checkRead(a *actor, got reply) {
 	}
 }
 
-// checkWrite checks what a write was answered.
+// checkWrite checks the answer to a write.
 func (r *run) checkWrite(a *actor, q request, got reply) {
 	r.mu.Lock()
 	now, p := r.content, a.put
@@ -647,8 +648,8 @@ func (r *run) checkWrite(a *actor, q request, got reply) {
 	}
 }
 
-// checkBelief compares what the store says about the present, if it says
-// anything, with what the origin has.
+// checkBelief compares the current state according to the store, if the store
+// knows one, with the origin's content.
 func (r *run) checkBelief() {
 	if r.memory.Len() == 0 {
 		return
@@ -667,8 +668,8 @@ func (r *run) checkBelief() {
 	}
 }
 
-// checkEnd checks what is left when everybody has ended: that the resource can
-// be read and written by somebody who is alone, in particular.
+// checkEnd checks the state after all actors have ended. In particular, a client
+// that is alone must be able to read and write the resource.
 func (r *run) checkEnd() {
 	winners := 0
 	for _, a := range r.actors {
@@ -691,7 +692,7 @@ func (r *run) checkEnd() {
 	r.checkBelief()
 }
 
-// outcome is what the clients and the origin ended with.
+// outcome describes the final state of the clients and the origin.
 func (r *run) outcome() string {
 	text := fmt.Sprintf("%q", r.content)
 	for _, a := range r.actors {
@@ -715,8 +716,8 @@ func (n *node) connected() bool {
 
 var errCut = fmt.Errorf("%w: cut off", etagcache.ErrUnavailable)
 
-// call makes a call when it is picked. A lease is renewed on nobody's behalf,
-// and at once.
+// call makes a call to the store when it is picked. The renewal of a lease belongs
+// to no actor and happens at once.
 func (s *nodeStore) call(ctx context.Context, op, key string, writes bool, f func() (string, error)) error {
 	a, _ := ctx.Value(actorKey{}).(*actor)
 	what := await(ctx, stop{name: op, object: object(key), writes: writes, faults: []fault{requestLost, replyLost}})
@@ -816,7 +817,7 @@ func (s *nodeStore) Invalidate(ctx context.Context, key string, t etagcache.Term
 }
 
 func (s *nodeStore) Wait(ctx context.Context, key string, seen etagcache.Entry) error {
-	// Only its beginning is a stop: whoever waits is not to be picked.
+	// Only the beginning is a stop, because a waiting request must not be picked.
 	what := await(ctx, stop{name: "Wait", object: object(key), writes: true})
 	if what == vanished || !s.node.connected() {
 		return errCut
@@ -824,7 +825,7 @@ func (s *nodeStore) Wait(ctx context.Context, key string, seen etagcache.Entry) 
 	return s.Store.Wait(ctx, key, seen)
 }
 
-// describe tells what an entry says.
+// describe returns an entry in words.
 func (sc *scenario) describe(e etagcache.Entry) string {
 	switch {
 	case e.Busy > 0:
@@ -840,7 +841,7 @@ func (sc *scenario) describe(e etagcache.Entry) string {
 	return "knows " + strings.Join(known, " and ")
 }
 
-// knows is how describe tells that the content is known.
+// knows is the word with which describe says that the content is known.
 func (sc *scenario) knows(content string) string {
 	if content == "" {
 		return "knows nothing there"

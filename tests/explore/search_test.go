@@ -8,7 +8,7 @@ import (
 // move is something that may happen next.
 type move struct {
 	name   string // unique among the moves that are possible at the same time
-	actor  int    // whose move it is, or nobody
+	actor  int    // who makes the move, or nobody
 	node   int    // where the actor's request is served, or nobody
 	object object // what it touches outside its node
 	writes bool   // whether it may change that
@@ -16,11 +16,11 @@ type move struct {
 	do     func()
 }
 
-// nobody stands for an actor or a node where there is none.
+// nobody stands for a missing actor or node.
 const nobody = -1
 
-// object is what a move touches outside its node: the origin, or an entry of the
-// store, by its key.
+// object is what a move touches outside its node: the origin, or a store entry
+// (named by its key).
 type object string
 
 const (
@@ -30,7 +30,7 @@ const (
 )
 
 // independent reports whether two moves lead to the same state in either order.
-// Requests on one node share what the node keeps beside the store.
+// Requests on one node share the state that the node keeps outside the store.
 func independent(a, b move) bool {
 	switch {
 	case a.object == everything, b.object == everything, a.fault && b.fault:
@@ -42,11 +42,11 @@ func independent(a, b move) bool {
 	}
 }
 
-// search enumerates schedules, depth first. It keeps no states: every schedule is
-// run from the start. Of schedules that differ only in the order of independent
-// moves it runs one, by sleep sets (Godefroid, Partial-Order Methods for the
-// Verification of Concurrent Systems, 1996, chapter 5), which still reach every
-// state that can be reached.
+// search enumerates schedules, depth first. It stores no states: every schedule
+// runs from the start. If schedules differ only in the order of independent
+// moves, it runs only one of them. It uses sleep sets (Godefroid, Partial-Order
+// Methods for the Verification of Concurrent Systems, 1996, chapter 5), which
+// still reach every reachable state.
 type search struct {
 	path      []branch
 	depth     int
@@ -55,16 +55,16 @@ type search struct {
 
 // branch is a state on the current schedule.
 type branch struct {
-	moves []move // those possible
-	awake []int  // indexes of those to be explored
-	at    int    // which of the awake ones is being explored
-	sleep []move // those whose exploration here would show nothing new
+	moves []move // the possible moves
+	awake []int  // indexes of the moves to explore
+	at    int    // index in awake of the move being explored
+	sleep []move // moves that would show nothing new here
 }
 
 func (b *branch) taken() move { return b.moves[b.awake[b.at]] }
 
-// choose returns the move to make, and false if what follows is known from other
-// schedules.
+// choose returns the next move, or false if other schedules already cover
+// everything that follows.
 func (s *search) choose(moves []move) (move, bool) {
 	if s.depth == len(s.path) {
 		s.path = append(s.path, s.branch(moves))
@@ -112,7 +112,7 @@ func (s *search) next() bool {
 }
 
 // switches counts how often the current schedule changes from one actor to
-// another. The fewer there are, the easier it is to follow.
+// a different one. A schedule with fewer switches is easier to follow.
 func (s *search) switches() (n int) {
 	for i := 1; i < s.depth; i++ {
 		if s.path[i].taken().actor != s.path[i-1].taken().actor {

@@ -15,7 +15,7 @@ import (
 // mood is how a backend treats a request.
 type mood struct {
 	name  string
-	treat func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) // apply has it performed
+	treat func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) // apply performs the request
 }
 
 var (
@@ -31,7 +31,7 @@ var (
 		w.WriteHeader(500)
 	}}
 	failsAfter = answers(500)
-	// When the proxy has given up on it, but before the lease is over.
+	// After the proxy has given up on it, but before the lease expires.
 	appliesLate = mood{"hangs and applies late", func(_ http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
 		<-time.After(600*time.Millisecond + rand.N(faultLease*3/4))
 		apply()
@@ -52,8 +52,8 @@ var (
 	}}
 )
 
-// answers is the mood in which a request is performed and then answered with a
-// status that doesn't say so.
+// answers returns a mood that performs a request and then answers with a status
+// that doesn't confirm it.
 func answers(status int) mood {
 	return mood{"applies and answers " + http.StatusText(status), func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
 		apply()
@@ -61,19 +61,19 @@ func answers(status int) mood {
 	}}
 }
 
-// saving is what the URL of an action ends in, that of a document before: what is
-// sent there becomes the content of the document.
+// saving is the suffix that turns the URL of a document into the URL of an action.
+// The content sent to the action becomes the content of the document.
 const saving = "/save"
 
-// moody is a backend whose moods change.
+// moody is a backend that treats requests according to its current mood.
 type moody struct {
 	mu      sync.Mutex
 	idle    sync.Cond
 	busy    int
-	method  string // of which half of the requests have the mood to bear
+	method  string // half of the requests with this method get the mood
 	mood    mood
 	docs    http.Handler
-	delay   time.Duration // of each request, at most
+	delay   time.Duration // maximum for each request
 	history *history
 	applied map[string]time.Duration // by content
 }
@@ -85,15 +85,15 @@ func newMoody(docs http.Handler) *moody {
 	return m
 }
 
-// begin has docs hold the documents from now on, and forgets what was applied. A
-// request is held up for the given time at most.
+// begin starts a new round: docs holds the documents from now on, and the record
+// of applied writes is cleared. A request is delayed by at most the given time.
 func (m *moody) begin(docs http.Handler, h *history, delay time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.docs, m.history, m.applied, m.delay = docs, h, make(map[string]time.Duration), delay
 }
 
-// hurry has requests be held up no longer than usual.
+// hurry limits the delay of requests to the usual one.
 func (m *moody) hurry() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,8 +106,8 @@ func (m *moody) change(method string, to mood) {
 	m.method, m.mood = method, to
 }
 
-// end returns when no request is being treated, and tells when each content was
-// applied at the latest.
+// end waits until no request is in progress, and returns for each content the
+// latest time at which it was applied.
 func (m *moody) end() map[string]time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,10 +16,10 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// tally counts what the clients were told.
+// tally counts the answers that the clients got.
 type tally struct {
 	mu         sync.Mutex
-	told       map[string]int // but success
+	told       map[string]int // except success
 	successes  []time.Duration
 	slowest    time.Duration
 	complaints []string
@@ -38,7 +38,7 @@ func (c *tally) String() string {
 	return b.String()
 }
 
-// errors is how many requests were answered with 5xx.
+// errors returns how many requests got a 5xx answer.
 func (c *tally) errors() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +50,7 @@ func (c *tally) errors() (n int) {
 	return n
 }
 
-// take takes in what a client was told, unless it left before.
+// take counts the answer to a client, unless the client left before it came.
 func (c *tally) take(told string, took time.Duration, left bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *tally) take(told string, took time.Duration, left bool) {
 	}
 }
 
-// told sums up an answer.
+// told summarizes an answer.
 func told(a caddytest.Answer, err error) string {
 	if err == nil {
 		return strings.TrimSpace(fmt.Sprint(a.StatusCode, " ", a.Header.Get("X-Outcome")))
@@ -84,7 +84,7 @@ func (c *tally) complain(format string, args ...any) {
 }
 
 // author is a client that reads a document, changes it and writes it back. It
-// goes on whatever happens.
+// continues after every failure.
 type author struct {
 	*stage
 	id    int
@@ -108,7 +108,7 @@ func (c *author) edit() {
 	if tag == "" {
 		c.tally.complain("%s was shown without a tag", path)
 	}
-	if !c.over.Load() && rand.IntN(8) == 0 { // some take their time, and come back at the worst moment
+	if !c.over.Load() && rand.IntN(8) == 0 { // some clients are slow and write at the worst moment
 		select {
 		case <-time.After(rand.N(2 * time.Second)):
 		case <-*c.bell.Load():
@@ -162,7 +162,7 @@ func (c *author) send(method, path, content string, limit time.Duration, fields 
 	return a, d, err
 }
 
-// came tells what the answer to a write says about it.
+// came returns what the answer to a write says about the write's outcome.
 func came(a caddytest.Answer, err error) end {
 	outcome := ""
 	if err == nil {
@@ -184,8 +184,8 @@ func came(a caddytest.Answer, err error) end {
 	}
 }
 
-// pause is for as long as the client is asked to wait, but not for long, so that
-// those who try again are always many.
+// pause waits as long as the answer asks the client to, up to a low limit. The
+// limit ensures that many clients are always retrying.
 func (c *author) pause(a caddytest.Answer, err error) {
 	most := time.Duration(0)
 	switch {

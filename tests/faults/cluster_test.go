@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// The tests of this file hold the contests, and let things fail, where the store
-// is more than one Redis: a cluster, or one behind a Sentinel.
+// The tests in this file run the contests and the faults with a store that is
+// more than one Redis: a cluster, or a master and a replica behind a Sentinel.
 
 // cluster is a store of three masters.
 type cluster struct {
@@ -35,7 +35,7 @@ func (c *cluster) start(s *stage, timeout time.Duration) string {
 // any returns one of the masters.
 func (c *cluster) any() *redistest.Server { return c.servers[rand.IntN(len(c.servers))] }
 
-// flush has all lose their data.
+// flush deletes the data of all masters.
 func (c *cluster) flush(s *stage) {
 	for _, server := range c.servers {
 		if err := server.Client().FlushAll(s.Context()).Err(); err != nil {
@@ -51,7 +51,7 @@ func (c *cluster) freezeOne(s *stage) {
 	s.pass(time.Second + rand.N(time.Second))
 }
 
-// loseOne kills one, which has no data when it comes back.
+// loseOne kills one master, which comes back without its data.
 func (c *cluster) loseOne(s *stage) {
 	server := c.any()
 	server.Kill()
@@ -65,9 +65,9 @@ func (c *cluster) loseOne(s *stage) {
 
 const masterName = "documents"
 
-// sentinel is a store that has a replica, and a Sentinel that promotes it.
+// sentinel is a Redis with a replica, and a Sentinel that promotes the replica.
 type sentinel struct {
-	replicas int // as the option
+	replicas int // value of the option
 	watcher  *redis.SentinelClient
 	servers  []*redistest.Server
 }
@@ -93,7 +93,7 @@ func (c *sentinel) awaitReplica(s *stage) {
 	})
 }
 
-// roles returns who is the master, and who isn't.
+// roles returns the current master and the current replica.
 func (c *sentinel) roles(s *stage) (master, other *redistest.Server) {
 	s.Helper()
 	address, err := c.watcher.GetMasterAddrByName(s.Context(), masterName).Result()
@@ -107,8 +107,8 @@ func (c *sentinel) roles(s *stage) (master, other *redistest.Server) {
 	return master, other
 }
 
-// handOver has the Sentinel promote the replica, though nothing is wrong with the
-// master.
+// handOver tells the Sentinel to promote the replica although the master is
+// healthy.
 func (c *sentinel) handOver(s *stage) {
 	old, promoted := c.roles(s)
 	if err := c.watcher.Failover(s.Context(), masterName).Err(); err != nil {
@@ -117,8 +117,8 @@ func (c *sentinel) handOver(s *stage) {
 	c.follow(s, old, promoted)
 }
 
-// killMaster has it promote the replica, because the master is dead. Before that,
-// a replica that lags behind may have missed the last writes.
+// killMaster kills the master, which makes the Sentinel promote the replica. A
+// replica that lagged behind may have missed the last writes.
 func (c *sentinel) killMaster(s *stage) {
 	old, promoted := c.roles(s)
 	old.Kill()
@@ -137,14 +137,14 @@ func (c *sentinel) awaitPromotion(s *stage, promoted *redistest.Server) {
 	})
 }
 
-// follow has the old master become a replica of the new one, as the Sentinel
-// would, only later.
+// follow makes the old master a replica of the new one. The Sentinel would do the
+// same, but later.
 func (c *sentinel) follow(s *stage, old, promoted *redistest.Server) {
 	s.Helper()
 	c.awaitPromotion(s, promoted)
 	host, port, _ := net.SplitHostPort(promoted.Addr)
 	db := old.Client()
-	// The Sentinel may take a while to see it so, and change it meanwhile.
+	// The Sentinel may take a while to notice, and may revert it in the meantime.
 	caddytest.Eventually(s, "the old master follows the new one", func() bool {
 		info := db.Info(s.Context(), "replication").Val()
 		if !strings.Contains(info, "master_port:"+port) {
@@ -156,8 +156,8 @@ func (c *sentinel) follow(s *stage, old, promoted *redistest.Server) {
 	c.awaitReplica(s)
 }
 
-// TestFaultsOfCluster: on a cluster, one of 32 writers wins; and no update is
-// lost, though a part of what is known is.
+// With a cluster as the store, exactly one of 32 concurrent writers wins. No
+// update is lost even if the store loses part of its data.
 func TestFaultsOfCluster(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
@@ -178,7 +178,7 @@ func TestFaultsOfCluster(t *testing.T) {
 	}
 }
 
-// TestFaultsOfSentinel: the same where a replica takes over.
+// The rules of TestFaultsOfCluster also hold when a replica takes over.
 func TestFaultsOfSentinel(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()

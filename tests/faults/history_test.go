@@ -11,34 +11,34 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A history is what clients did to some documents, and what they were told. It
-// is linearizable if there is an order of all that was done, in which everything
-// lies between its request and its answer, and in which every answer is true of
-// a document that is read and written by one at a time.
+// A history records what clients did to some documents, and the answers they got.
+// It is linearizable if all operations can be put in one order such that each
+// takes effect between its request and its answer, and every answer is correct
+// for a document that is read and written by one client at a time.
 
-// deed is one thing that a client did.
+// deed is one operation of a client.
 type deed struct {
 	client  int
 	path    string
-	content string // what was read, or was to be written
-	basedOn string // the content that the write was to replace; "" if any
+	content string // the content read, or sent to be written
+	basedOn string // the content that the write may replace; "" for any
 	came    end
 	call    time.Duration // since the history began
 	back    time.Duration
 
-	node string // for those who look into what went wrong, as is
+	node string // for debugging, as is
 	told string
 }
 
-// end is what came of a deed, as far as its client knows.
+// end is the outcome of a deed, as far as its client knows.
 type end string
 
 const (
 	read    end = "read"    // the document has this content
-	written end = "written" // it had the one that the write is based on, and has this now
-	refused end = "refused" // it has another one than that
-	nothing end = "nothing" // it was not written
-	unknown end = "unknown" // it may have been
+	written end = "written" // it had the content that the write is based on, and now has this one
+	refused end = "refused" // it has a content that the write isn't based on
+	nothing end = "nothing" // the document was not written
+	unknown end = "unknown" // the document may have been written
 )
 
 // history collects deeds.
@@ -53,7 +53,7 @@ func newHistory() *history { return &history{begun: time.Now()} }
 
 func (h *history) now() time.Duration { return time.Since(h.begun) }
 
-// add adds a deed that has just come to its end.
+// add records a deed that has just ended.
 func (h *history) add(d deed) {
 	d.back = h.now()
 	h.mu.Lock()
@@ -61,8 +61,8 @@ func (h *history) add(d deed) {
 	h.deeds = append(h.deeds, d)
 }
 
-// operations returns what was done to one document. Where the client doesn't
-// know, the backend does: applied tells when it had applied a content.
+// operations returns the operations on one document. If the client doesn't know
+// the outcome, the backend does: applied says when it had applied each content.
 func (h *history) operations(path string, applied map[string]time.Duration) (ops []porcupine.Operation) {
 	for _, d := range h.deeds {
 		if d.path != path || d.came == nothing {
@@ -82,7 +82,7 @@ func (h *history) operations(path string, applied map[string]time.Duration) (ops
 	return ops
 }
 
-// documentModel is one document that has a content at first.
+// documentModel models one document with an initial content.
 func documentModel(content string) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return content },
@@ -104,8 +104,8 @@ func documentModel(content string) porcupine.Model {
 	}
 }
 
-// expectLinearizable fails the test unless the history is, for each of the
-// documents, which had these contents at first.
+// expectLinearizable fails the test unless the history of every document is
+// linearizable, starting with the given contents.
 func (h *history) expectLinearizable(t *testing.T, contents map[string]string, applied map[string]time.Duration) {
 	t.Helper()
 	for path, content := range contents {
@@ -113,20 +113,20 @@ func (h *history) expectLinearizable(t *testing.T, contents map[string]string, a
 		switch result, info := porcupine.CheckOperationsVerbose(model, h.operations(path, applied), time.Minute); result {
 		case porcupine.Ok:
 		case porcupine.Unknown:
-			t.Errorf("%s: its history is too long to tell whether it is linearizable", path)
+			t.Errorf("%s: the history is too long to check whether it is linearizable", path)
 		default:
 			file := filepath.Join(t.ArtifactDir(), filepath.Base(path)+".html")
 			t.Errorf("%s: the history isn't linearizable, see %s (kept with -artifacts): %v", path, file,
 				porcupine.VisualizePath(model, info, file))
 			for _, d := range h.unfounded(path, applied) {
-				t.Errorf("perhaps because this was refused: %+v", d)
+				t.Errorf("a possible cause is this refusal: %+v", d)
 			}
 		}
 	}
 }
 
-// unfounded returns what was refused though, by the backend's clock, nothing
-// came between what it is based on and its end.
+// unfounded returns the deeds that were refused without cause: by the backend's
+// clock, no write came between the content that they are based on and their end.
 func (h *history) unfounded(path string, applied map[string]time.Duration) (deeds []deed) {
 	for _, d := range h.deeds {
 		if d.path != path || d.came != refused || applied[d.basedOn] > d.call {
@@ -143,7 +143,7 @@ func (h *history) unfounded(path string, applied map[string]time.Duration) (deed
 	return deeds
 }
 
-// linearizable tells whether the history of each document is.
+// linearizable reports whether the history of every document is linearizable.
 func (h *history) linearizable(contents map[string]string, applied map[string]time.Duration) bool {
 	for path, content := range contents {
 		if porcupine.CheckOperationsTimeout(documentModel(content), h.operations(path, applied), time.Minute) != porcupine.Ok {
@@ -153,7 +153,7 @@ func (h *history) linearizable(contents map[string]string, applied map[string]ti
 	return true
 }
 
-// TestHistory: the model knows what is linearizable.
+// The model tells linearizable histories from others.
 func TestHistory(t *testing.T) {
 	const path = "/docs/a"
 	at := func(client int, came end, content, basedOn string, call, back time.Duration) deed {

@@ -11,81 +11,82 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// The tests of this file have clients edit documents while everything fails
-// that can: nodes, Redis, the backend, the clients themselves. Afterwards,
+// In the tests of this file, clients edit documents while everything that can
+// fail does: nodes, Redis, the backend and the clients themselves. Afterwards,
+// these rules must hold:
 //
-//   - no write has replaced another content than the one that it is based on, by
-//     the backend's own record;
+//   - by the backend's own record, every write replaced the content that it is
+//     based on;
 //   - the history of each document, as the clients saw it, is linearizable;
-//   - what was refused was not written, and what was confirmed was;
-//   - every client gets a write through before long.
+//   - every confirmed write was applied, and no refused write was;
+//   - every client soon gets a write through again.
 //
-// Each scenario takes some seconds. There is more to find in more time:
+// Each scenario takes a few seconds. Longer runs can find more:
 //
 //	PRECONDITIONS_FAULT_SECONDS=30 go test -race -run TestFaults -timeout 60m -v ./tests/faults
 //
-// The last one, in which everything fails by turns, can go on for as long as one
-// likes, and then prints each minute what its nodes use:
+// The last scenario, in which everything fails in turn, can run for any length of
+// time. It then prints the resource usage of its nodes every minute:
 //
 //	PRECONDITIONS_SOAK_MINUTES=60 go test -race -run TestFaults/everything -timeout 2h -v ./tests/faults
 //
-// The scenarios are in this file; stage_test.go plays and judges them. The
-// clients, the backend and the nodes have files of their own.
+// The scenarios are in this file; stage_test.go runs them and checks the results.
+// The clients, the backend and the nodes are in separate files.
 
 const (
 	faultClients  = 8
 	faultLease    = 3 * time.Second
 	faultWait     = 5 * time.Second
-	faultRecovery = 12 * time.Second // in which every client gets a write through
+	faultRecovery = 12 * time.Second // by then every client must get a write through
 )
 
 var (
-	// There is time for a write to wait until a lease has run out.
+	// A write can wait long enough for a lease to expire.
 	faultTerms = fmt.Sprintf("lease %s\nwait %s\n", faultLease, faultWait)
 	fullGrace  = fmt.Sprintf("grace %s\n", faultLease)
 )
 
-// faultTime is how long faults are injected.
+// faultTime returns how long faults are injected.
 func faultTime(t *testing.T) time.Duration {
 	t.Helper()
 	return caddytest.DurationFromEnv(t, "PRECONDITIONS_FAULT_SECONDS", time.Second, 3*time.Second)
 }
 
-// soakTime is the same for the last scenario, if it is to be longer.
+// soakTime returns how long the last scenario runs, if longer than the others.
 func soakTime(t *testing.T) time.Duration {
 	t.Helper()
 	return caddytest.DurationFromEnv(t, "PRECONDITIONS_SOAK_MINUTES", time.Minute, 0)
 }
 
-// faultScenario is what fails, and in front of what.
+// faultScenario describes a setup and the faults to inject into it.
 type faultScenario struct {
 	name      string
-	options   string  // of the handler
-	proxy     string  // of reverse_proxy
+	options   string  // options of the handler
+	proxy     string  // options of reverse_proxy
 	upstreams int     // addresses of the backend, if there is more than one
-	faults    []fault // of which one at a time happens
-	calm      bool    // whether nobody may notice
-	store     opening // which is one Redis, if none is given
-	inProcess bool    // whether one node is this process
-	alone     bool    // whether that is the only one
-	soak      bool    // whether it may go on for longer
+	faults    []fault // injected one at a time
+	calm      bool    // no client may notice anything
+	store     opening // a single Redis by default
+	inProcess bool    // one node is this process
+	alone     bool    // that is the only node
+	soak      bool    // it may run for longer
 
-	delay  time.Duration // of the backend at most, if it is a slow one
-	leaves float64       // how many of the conditional writes their clients don't wait for
-	blind  float64       // how many writes have no condition
+	delay  time.Duration // the maximum of a slow backend
+	leaves float64       // the share of conditional writes whose clients leave early
+	blind  float64       // the share of writes without a condition
 
-	// How many writes of a document go to another URL, that of an action.
+	// The share of a document's writes that go to the URL of an action instead.
 	actions float64
 
-	// Whether writes without a condition are forwarded while the store is out of
-	// reach. Other nodes don't know of them at first: a conditional write may
-	// overwrite one, or be refused though its condition holds.
+	// Whether writes without a condition are forwarded while the store is
+	// unreachable. Other nodes don't know about these writes at first. A conditional
+	// write may overwrite one, or be refused although its condition holds.
 	forwards bool
 }
 
 const (
 	quickly       = 20 * time.Millisecond
-	slowly        = 300 * time.Millisecond // so that there are always writes in flight
+	slowly        = 300 * time.Millisecond // keeps some writes in flight at all times
 	refuseAll     = "store_down {\nunconditional refuse\n}\n"
 	headerTimeout = "transport http {\nresponse_header_timeout 500ms\n}\n"
 	affectsDoc    = "affects /docs/*" + saving + " /docs/*\n"
@@ -145,7 +146,7 @@ var faultScenarios = []faultScenario{
 		faults: []fault{soon(writes(appliesLate), killNode, flushRedis)},
 	},
 	{
-		// A node and the store may be lost within one lease: hence the grace.
+		// The grace is needed because a node and the store may be lost within one lease.
 		name: "everything", options: refuseAll + fullGrace, proxy: headerTimeout, leaves: 0.05, blind: 0.05, soak: true,
 		faults: []fault{
 			killNode, freezeRedis, loseRedis, flushRedis, rollBackRedis, reads(failsBefore), writes(failsBefore),
@@ -155,8 +156,8 @@ var faultScenarios = []faultScenario{
 	},
 }
 
-// TestFaults: whatever fails, no update is lost, nobody is told what isn't true,
-// and it goes on when it is over.
+// Whatever fails, no update is lost, no client gets a false answer, and writes
+// succeed again once the fault is over.
 func TestFaults(t *testing.T) {
 	for _, sc := range faultScenarios {
 		t.Run(sc.name, func(t *testing.T) {
@@ -169,9 +170,9 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsCanBeFound: two nodes that know nothing of each other lose updates,
-// though both ask the origin; and so do two that know nothing of what an action
-// changes. The checks tell.
+// The checks detect lost updates. Two nodes that don't share a store lose updates
+// although both ask the origin, and so do two nodes that aren't told what an
+// action changes.
 func TestFaultsCanBeFound(t *testing.T) {
 	for _, sc := range []faultScenario{
 		{name: "two stores", store: ownMemory},
@@ -184,10 +185,10 @@ func TestFaultsCanBeFound(t *testing.T) {
 				lost := s.lost()
 				t.Logf("%d updates were lost", len(lost))
 				if len(lost) == 0 {
-					t.Error("no update was lost")
+					t.Error("no update was lost, though the setup is wrong")
 				}
 				if s.history.linearizable(s.contents, s.applied) {
-					t.Error("all histories are linearizable")
+					t.Error("all histories are linearizable, though the setup is wrong")
 				}
 			})
 		})
@@ -201,7 +202,7 @@ type fault struct {
 }
 
 var (
-	// The last node is killed, so that the first one grows old.
+	// Only the last node is killed: the first one keeps running for the whole test.
 	killNode = fault{"node killed", func(s *stage) {
 		m := s.mortals[len(s.mortals)-1]
 		m.Kill()
@@ -224,7 +225,7 @@ var (
 			s.Fatal(err)
 		}
 	}}
-	// Redis comes back with the data of a second ago.
+	// Redis comes back with data that is one second old.
 	rollBackRedis = fault{"redis restarted with old data", func(s *stage) {
 		if err := s.db.Save(s.Context()).Err(); err != nil {
 			s.Fatal(err)
@@ -243,8 +244,8 @@ var (
 	}}
 )
 
-// soon has one fault after the other happen, without a pause in which all could
-// come to an end.
+// soon injects one fault right after the other, without a pause in which requests
+// in progress could finish.
 func soon(faults ...fault) fault {
 	var names []string
 	for _, f := range faults {
@@ -260,7 +261,8 @@ func soon(faults ...fault) fault {
 	}}
 }
 
-// writes has the backend treat half of its writes in a special way for a while.
+// writes is a fault: for a while, the backend treats half of its writes according
+// to the mood.
 func writes(m mood) fault { return misbehave("PUT", m) }
 
 // reads does the same for reads.

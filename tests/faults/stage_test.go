@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// holdContests is TestAtomicContest on a stage.
+// holdContests runs the contests of TestAtomicContest on a stage.
 func (s *stage) holdContests() {
 	s.Helper()
 	for _, c := range caddytest.Contests {
@@ -32,7 +32,7 @@ func (s *stage) holdContests() {
 	}
 }
 
-// stage is where a scenario is played.
+// stage is the running setup of a scenario.
 type stage struct {
 	*testing.T
 	faultScenario
@@ -44,19 +44,19 @@ type stage struct {
 	mortals []*caddytest.Node
 	config  string // of the node that is this process
 
-	round int // how often it was played
+	round int // number of rounds so far
 
 	// Of one round:
 	history  *history
-	contents map[string]string        // of the documents, at first
-	applied  map[string]time.Duration // when the backend had applied a content
-	happened []string                 // the faults
+	contents map[string]string        // initial, of the documents
+	applied  map[string]time.Duration // when the backend had applied each content
+	happened []string                 // the injected faults
 	tally    *tally
 	bell     atomic.Pointer[chan struct{}] // closed when a fault is over
 	over     atomic.Bool                   // no more faults will be injected
-	fine     atomic.Int32                  // clients that got a write through since
+	fine     atomic.Int32                  // clients that got a write through since then
 	allFine  chan struct{}
-	overtime time.Duration // from the last fault until then
+	overtime time.Duration // from the last fault until all clients got one through
 }
 
 // opening starts a store for a stage, and returns its directive.
@@ -73,7 +73,7 @@ func oneRedis(s *stage, timeout time.Duration) string {
 // ownMemory is a store that the nodes don't share.
 func ownMemory(*stage, time.Duration) string { return "store memory\n" }
 
-// newStage starts everything.
+// newStage starts the store, the backend and the nodes.
 func newStage(t *testing.T, sc faultScenario) *stage {
 	t.Helper()
 	s := &stage{T: t, faultScenario: sc}
@@ -83,7 +83,7 @@ func newStage(t *testing.T, sc faultScenario) *stage {
 	for range max(1, sc.upstreams) {
 		upstreams = append(upstreams, caddytest.Serve(t, s.backend))
 	}
-	// Where nothing may be noticed, a busy machine must not be, either.
+	// If clients may notice nothing, a busy machine must not disturb them either.
 	timeout := 500 * time.Millisecond
 	if sc.calm {
 		timeout = 5 * time.Second
@@ -117,7 +117,7 @@ func (s *stage) start(directives string) {
 	}
 }
 
-// run plays the scenario, in rounds of up to a minute; check is called after each.
+// run plays the scenario in rounds of up to a minute, and calls check after each.
 func (s *stage) run(check func()) {
 	s.Helper()
 	duration := faultTime(s.T)
@@ -138,8 +138,8 @@ func (s *stage) run(check func()) {
 	}
 }
 
-// play has the clients work while faults are injected, and until all have got a
-// write through after the last one.
+// play runs the clients while faults are injected, and until every client has got
+// a write through after the last fault.
 func (s *stage) play(duration time.Duration) {
 	s.Helper()
 	s.prepare()
@@ -186,10 +186,10 @@ func (s *stage) prepare() {
 	s.allFine = make(chan struct{})
 }
 
-// inject has faults happen, one at a time.
+// inject injects the faults, one at a time.
 func (s *stage) inject(duration time.Duration) {
 	s.Helper()
-	pause := 3 * time.Second // in which clients get something done
+	pause := 3 * time.Second // lets clients make progress
 	if duration < 20*time.Second || s.calm {
 		pause = 500 * time.Millisecond
 	}
@@ -208,14 +208,14 @@ func (s *stage) inject(duration time.Duration) {
 	}
 }
 
-// pass lets time pass.
+// pass waits for the given time.
 func (s *stage) pass(d time.Duration) { <-time.After(d) }
 
-// record returns the writes that the backend has applied in this round.
+// record returns the writes that the backend applied in this round.
 func (s *stage) record() []legacydocs.Write { return s.docs.Writes()[len(caddytest.SharedDocs):] }
 
-// lost returns those that replaced another content than the one that they are
-// based on. One that was applied twice, as it was retried, may replace itself.
+// lost returns the writes that replaced a content other than the one they are
+// based on. A write that was retried and applied twice may replace itself.
 func (s *stage) lost() (lost []legacydocs.Write) {
 	for _, w := range s.record() {
 		if w.Lost() && w.Previous != w.Body {
@@ -225,7 +225,7 @@ func (s *stage) lost() (lost []legacydocs.Write) {
 	return lost
 }
 
-// find returns the write of a content.
+// find returns the deed that wrote a content.
 func (s *stage) find(digest string) (deed, bool) {
 	for _, d := range s.history.deeds {
 		if d.came != read && legacydocs.Digest([]byte(d.content)) == digest {
@@ -235,7 +235,7 @@ func (s *stage) find(digest string) (deed, bool) {
 	return deed{}, false
 }
 
-// story tells what is known of it.
+// story describes what is known about the write of a content.
 func (s *stage) story(digest string) string {
 	d, ok := s.find(digest)
 	if !ok {
@@ -244,7 +244,7 @@ func (s *stage) story(digest string) string {
 	return fmt.Sprintf("%+v, applied at %v", d, s.applied[d.content])
 }
 
-// expectSound fails the test where something was lost or wrongly told.
+// expectSound fails the test if an update was lost or a client got a false answer.
 func (s *stage) expectSound() {
 	s.Helper()
 	for _, w := range s.lost() {
@@ -267,18 +267,18 @@ func (s *stage) expectSound() {
 		_, applied := s.applied[d.content]
 		switch {
 		case d.came == written && !applied:
-			s.Errorf("was confirmed, but not written: %+v", d)
+			s.Errorf("a write was confirmed, but not applied: %+v", d)
 		case (d.came == refused || d.came == nothing) && applied:
-			s.Errorf("was refused, but written: %+v", d)
+			s.Errorf("a write was refused, but applied: %+v", d)
 		case d.came == unknown && applied && s.calm:
-			s.Errorf("was written, but not confirmed: %+v", d)
+			s.Errorf("a write was applied, but not confirmed: %+v", d)
 		}
 	}
 	for _, complaint := range s.tally.complaints {
 		s.Error(complaint)
 	}
 	if s.calm && s.tally.errors() > 0 {
-		s.Errorf("though nothing failed, there were %s", s.tally)
+		s.Errorf("clients got error answers although nothing failed: %s", s.tally)
 	}
 	if len(s.faults) > 0 && len(s.happened) == 0 {
 		s.Error("no fault was injected")
@@ -288,7 +288,7 @@ func (s *stage) expectSound() {
 	}
 }
 
-// figures sums up a round.
+// figures summarizes a round.
 func (s *stage) figures() string {
 	gap := time.Duration(0)
 	slices.Sort(s.tally.successes)
@@ -302,7 +302,7 @@ func (s *stage) figures() string {
 		gap.Round(time.Millisecond), s.tally.slowest.Round(time.Millisecond), s.overtime.Round(time.Millisecond))
 }
 
-// usage tells what the nodes use.
+// usage returns the resource usage of the nodes.
 func (s *stage) usage() string {
 	var b strings.Builder
 	for i, m := range s.mortals {
