@@ -1,0 +1,104 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+)
+
+// A purge that doesn't say clearly what was changed marks nothing, and its sender
+// is told why.
+func TestReadPurge(t *testing.T) {
+	for _, tt := range []struct {
+		name, content string
+		status        int // zero if it is accepted
+		message       string
+	}{
+		{"a URL", `{"urls":["http://example.com/a"]}`, 0, ""},
+		{"everything", `{"all":true}`, 0, ""},
+		{"a group", `{"groups":[{"origin":"http://example.com","names":["cars"]}]}`, 0, ""},
+		{"white space at the end", "{\"all\":true}\n ", 0, ""},
+		{"nothing", `{}`, 400, "give urls, keys, groups, or all"},
+		{"not everything", `{"all":false}`, 400, "give urls, keys, groups, or all"},
+		{"no content", ``, 400, "reading the content"},
+		{"no JSON", `all`, 400, "reading the content"},
+		{"a misspelt member", `{"url":["http://example.com/a"]}`, 400, `unknown field "url"`},
+		{"a member of a different type", `{"urls":"http://example.com/a"}`, 400, "reading the content"},
+		{"more than one object", `{"all":true}{}`, 400, "one JSON object"},
+		{"an empty key", `{"keys":["a",""]}`, 400, "a key is empty"},
+		{"a group without a name", `{"groups":[{"origin":"http://example.com"}]}`, 400, `give the names of the groups of "http://example.com"`},
+		{"an empty name", `{"groups":[{"origin":"o","names":["a",""]}]}`, 400, "the name of a group is empty"},
+		{"a name with a control character", `{"groups":[{"origin":"o","names":["a\u0007"]}]}`, 400, "must be printable ASCII"},
+		{"a name with the last of these", `{"groups":[{"origin":"o","names":["a\u007f"]}]}`, 400, "must be printable ASCII"},
+		{"a name that isn't ASCII", `{"groups":[{"origin":"o","names":["ä"]}]}`, 400, "must be printable ASCII"},
+		{"all printable characters", `{"groups":[{"origin":"o","names":[" ~*"]}]}`, 0, ""},
+		{"the longest name", `{"groups":[{"origin":"o","names":["` + strings.Repeat("a", resource.MaxGroupName) + `"]}]}`, 0, ""},
+		{"a longer name", `{"groups":[{"origin":"o","names":["` + strings.Repeat("a", resource.MaxGroupName+1) + `"]}]}`, 400, "has 257 bytes"},
+		{"too much content", `{"keys":["` + strings.Repeat("a", maxPurge) + `"]}`, 413, "reading the content"},
+	} {
+		r := httptest.NewRequest("POST", purgePath, strings.NewReader(tt.content))
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
+		_, err := readPurge(httptest.NewRecorder(), r)
+		expectAPIError(t, tt.name, err, tt.status, tt.message)
+	}
+}
+
+// A page in a browser can't send application/json to this API without asking.
+func TestMediaType(t *testing.T) {
+	for _, mediaType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
+		r := httptest.NewRequest("POST", purgePath, strings.NewReader(`{"all":true}`))
+		r.Header.Set("Content-Type", mediaType)
+		_, err := readPurge(httptest.NewRecorder(), r)
+		expectAPIError(t, mediaType, err, 415, "the content must be application/json")
+	}
+}
+
+// Each endpoint has one method, and says which.
+func TestMethods(t *testing.T) {
+	for _, route := range (api{}).Routes() {
+		allowed := map[string]string{purgePath: http.MethodPost, resourcePath: http.MethodGet}[route.Pattern]
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "HEAD"} {
+			if method == allowed {
+				continue
+			}
+			w := httptest.NewRecorder()
+			err := route.Handler.ServeHTTP(w, httptest.NewRequest(method, route.Pattern, nil))
+			expectAPIError(t, method+" "+route.Pattern, err, 405, "the method must be "+allowed)
+			if got := w.Header().Get("Allow"); got != allowed {
+				t.Errorf("%s %s: Allow: %s", method, route.Pattern, got)
+			}
+		}
+	}
+}
+
+// Without a store there is nothing to mark or show. What is asked must be asked
+// clearly.
+func TestNoStores(t *testing.T) {
+	r := httptest.NewRequest("POST", purgePath, strings.NewReader(`{"all":true}`))
+	r.Header.Set("Content-Type", "application/json")
+	expectAPIError(t, "purge", servePurge(httptest.NewRecorder(), r), 404, "no handler of the running config has a store")
+	for query, status := range map[string]int{"": 400, "?url=http://x/&key=x": 400, "?url=": 400, "?key=x": 404, "?url=http://x/": 404} {
+		err := serveResource(httptest.NewRecorder(), httptest.NewRequest("GET", resourcePath+query, nil))
+		expectAPIError(t, "resource "+query, err, status, "")
+	}
+}
+
+func expectAPIError(t *testing.T, name string, err error, status int, message string) {
+	t.Helper()
+	if status == 0 {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return
+	}
+	failed, ok := errors.AsType[caddy.APIError](err)
+	if !ok || failed.HTTPStatus != status || !strings.Contains(failed.Err.Error(), message) {
+		t.Errorf("%s: got %v, want %d: %s", name, err, status, message)
+	}
+}
