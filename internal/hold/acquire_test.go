@@ -166,13 +166,13 @@ func TestUnwantedClaim(t *testing.T) {
 		"can't be checked": {check: func(*etagcache.Entry) (string, bool, error) { return "", true, broken }, err: broken},
 		"can't be had": {
 			check: func(e *etagcache.Entry) (string, bool, error) { return e.Epoch, true, nil },
-			fail:  failing("claim m", etagcache.ErrUnavailable), err: etagcache.ErrUnavailable,
+			fail:  calls("claim m", etagcache.ErrUnavailable), err: etagcache.ErrUnavailable,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newSpy()
 			n := newNode(store)
-			store.fail = tt.fail
+			store.setFail(tt.fail)
 			h := n.write(t)
 			claimed, err := h.AcquireClaim(t.Context(), planFor("m", changed("a"), changed("z")), n.entry(t, "m"), tt.check)
 			if claimed || !errors.Is(err, tt.err) || h.Claimed() {
@@ -185,7 +185,7 @@ func TestUnwantedClaim(t *testing.T) {
 			if n.busy(t, "a") {
 				t.Error("what was taken first is still held")
 			}
-			store.fail = nil
+			store.setFail(nil)
 			n.claim(t, planFor("m", changed("a"))).Release(nil)
 		})
 	}
@@ -198,7 +198,7 @@ func TestFailureHalfway(t *testing.T) {
 	for _, call := range []string{"pass a", "pass m", "pass z", "pass age"} {
 		store := newSpy()
 		n := newNode(store)
-		store.fail = failing(call, etagcache.ErrUnavailable)
+		store.setFail(calls(call, etagcache.ErrUnavailable))
 		h := n.write(t)
 		if err := h.AcquirePass(t.Context(), plan); !errors.Is(err, etagcache.ErrUnavailable) {
 			t.Errorf("%s: %v", call, err)

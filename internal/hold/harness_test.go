@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/validator"
-	"go.uber.org/zap"
 )
 
 const lease = 6 * time.Second // renewed every second, lost after five without a success
@@ -24,12 +25,12 @@ type spy struct {
 	etagcache.Store
 
 	// granted, if not nil, runs before the caller learns what Claim or Pass
-	// returned, and fail makes a call fail without reaching the store.
+	// returned.
 	granted func(call string)
-	fail    func(call string) error
 
 	mu    sync.Mutex
 	calls []string
+	fail  func(call string) error // makes a call fail without reaching the store
 }
 
 func newSpy() *spy { return &spy{Store: etagcache.NewMemory(0)} }
@@ -103,8 +104,15 @@ func (s *spy) expect(t *testing.T, want ...string) {
 	}
 }
 
-// failing makes calls of one kind fail, such as "renew" or "settle a".
-func failing(call string, err error) func(string) error {
+// setFail sets what makes calls fail from now on, or lets all succeed if it is nil.
+func (s *spy) setFail(fail func(call string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = fail
+}
+
+// calls makes calls of one kind fail, such as "renew" or "settle a".
+func calls(call string, err error) func(string) error {
 	return func(got string) error {
 		if got == call || len(got) > len(call) && got[:len(call)+1] == call+" " {
 			return err

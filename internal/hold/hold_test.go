@@ -7,12 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-preconditions/preconditions/etagcache"
-	"github.com/caddy-preconditions/preconditions/internal/storeshare"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Whatever is called, and however often, each grant ends once.
@@ -190,12 +191,12 @@ func TestLostClaim(t *testing.T) {
 					store := newSpy()
 					n := newNode(store)
 					h := n.claim(t, planFor("m", changed("a")))
-					store.fail = failing("renew", etagcache.ErrUnavailable)
+					store.setFail(calls("renew", etagcache.ErrUnavailable))
 					time.Sleep(2 * lease)
 					if !h.Lost() {
 						t.Fatal("not lost")
 					}
-					store.fail = nil
+					store.setFail(nil)
 					n.see(t, key, "seen by others")
 					h.Settle(tt.fate, etagcache.Settlement{Unchanged: true, Observation: observation("mine")})
 					if got := n.knownTag(t, key); got != tt.want {
@@ -215,7 +216,7 @@ func TestFailedSettlement(t *testing.T) {
 		n := newNode(store)
 		h := n.claim(t, planFor("a"))
 		epoch := n.entry(t, "a").Epoch
-		store.fail = failing("settle", etagcache.ErrUnavailable)
+		store.setFail(calls("settle", etagcache.ErrUnavailable))
 		h.Settle(proxyhooks.Applied, etagcache.Settlement{})
 		if got := n.entry(t, "a"); got.Epoch != epoch || got.Busy == 0 {
 			t.Errorf("the epoch moved: %v, busy %s", got.Epoch != epoch, got.Busy)
@@ -242,12 +243,12 @@ func TestLost(t *testing.T) {
 			if _, err := h.AcquireClaim(t.Context(), planFor("m", changed("a")), n.entry(t, "m"), unwanted); err != nil {
 				t.Fatal(err)
 			}
-			store.fail = failing("renew", tt.err)
+			store.setFail(calls("renew", tt.err))
 			time.Sleep(2 * time.Second)
 			if h.Lost() != tt.want {
 				t.Errorf("%v: lost: %v", tt.err, h.Lost())
 			}
-			store.fail = nil
+			store.setFail(nil)
 			time.Sleep(lease)
 			if h.Lost() != tt.want {
 				t.Errorf("%v: lost later: %v", tt.err, h.Lost())
@@ -273,12 +274,12 @@ func TestLoggedEnds(t *testing.T) {
 		{"settle", proxyhooks.Refused, []string{"b", "a"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			store.fail = nil
+			store.setFail(nil)
 			h := New(t.Context(), share, terms, zap.New(core))
 			if err := h.AcquirePass(t.Context(), planFor("a", changed("b"))); err != nil {
 				t.Fatal(err)
 			}
-			store.fail = failing(tt.call, etagcache.ErrUnavailable)
+			store.setFail(calls(tt.call, etagcache.ErrUnavailable))
 			h.Settle(tt.fate, etagcache.Settlement{})
 			var got []string
 			for _, line := range logs.TakeAll() {
@@ -312,7 +313,7 @@ func TestOnLost(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newSpy()
 			h := newNode(store).claim(t, planFor("m", changed("a"), shared("z")))
-			store.fail = failing(tt.lost, etagcache.ErrLost)
+			store.setFail(calls(tt.lost, etagcache.ErrLost))
 			calls := make(chan struct{}, 10)
 			stop := h.OnLost(func() { calls <- struct{}{} })
 			if tt.stopped {
@@ -332,7 +333,7 @@ func TestOnLost(t *testing.T) {
 				tt.subjectLost && !errors.Is(context.Cause(got), proxyhooks.ErrLeaseLost) {
 				t.Errorf("%s: the subject: %v", tt.lost, context.Cause(got))
 			}
-			store.fail = nil
+			store.setFail(nil)
 			h.Release(nil)
 		})
 	}
