@@ -59,6 +59,7 @@ func TestRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	response := w.Result()
+	defer response.Body.Close()
 	content, _ := io.ReadAll(response.Body)
 	for name, want := range map[string]string{
 		"Content-Type": "application/problem+json", "Cache-Control": "no-store", "ETag": `"current"`,

@@ -307,6 +307,10 @@ func TestRequestDigest(t *testing.T) {
 			t.Errorf("%q counts", fields)
 		}
 	}
+	r := requestOf(t.Context(), "PUT /api/m", `If-Match: "a"`)
+	r.URL.Path = "/m"
+	x, _ := newSite().exchangeOf(r)
+	rewritten := requestDigest(x)
 	seen := map[string]string{original: "the original"}
 	for name, other := range map[string]string{
 		"method":              digest("PATCH /m", `If-Match: "a"`),
@@ -327,6 +331,9 @@ func TestRequestDigest(t *testing.T) {
 		"Depth":               digest("PUT /m", `If-Match: "a"`, "Depth: x"),
 		"Destination":         digest("PUT /m", `If-Match: "a"`, "Destination: x"),
 		"Overwrite":           digest("PUT /m", `If-Match: "a"`, "Overwrite: x"),
+		"an empty Cookie":     digest("PUT /m", `If-Match: "a"`, "Cookie:"),
+		"an empty Depth":      digest("PUT /m", `If-Match: "a"`, "Depth:"),
+		"the client's target": rewritten,
 	} {
 		if same, ok := seen[other]; ok {
 			t.Errorf("%s is like %s", name, same)

@@ -386,6 +386,32 @@ func TestLostWhileForwarded(t *testing.T) {
 	})
 }
 
+// If the backend answers although the claim was lost, the client gets its answer.
+// Nothing is known of the resource then.
+func TestAnsweredThoughLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite()
+		known := s.tagOf(t, "/m")
+		s.store.fail = func(call string) error {
+			if call == "renew /m" {
+				return etagcache.ErrUnavailable
+			}
+			return nil
+		}
+		s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+			time.Sleep(2 * s.Terms.Lease)
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		r := requestOf(t.Context(), "PUT /m", "If-Match: "+known)
+		w, err := s.serve(r)
+		if err != nil || w.Code != 204 || outcome(r) != string(answer.Passed) {
+			t.Errorf("%v, status %d, outcome %s", err, w.Code, outcome(r))
+		}
+		expectEvents(t, s.take(), []string{"claim /m", "PUT /m", "settle /m", "invalidate /m", "answer 204"})
+	})
+}
+
 // What the origin shows under the claim is stored, also if the write isn't
 // forwarded.
 func TestRefusalStoresWhatWasSeen(t *testing.T) {
