@@ -82,6 +82,11 @@ func someSettings() []setting {
 	return settings
 }
 
+// largeFloor is the floor above which a scenario is explored only without the race
+// detector, as .ci/run does after the other tests: with it, the large ones take most of
+// the time.
+const largeFloor = 5000
+
 // raced reports whether the race detector is on.
 var raced = func() bool {
 	info, ok := debug.ReadBuildInfo()
@@ -312,6 +317,9 @@ const lag = lease
 
 func TestEverySchedule(t *testing.T) {
 	for _, sc := range scenarios {
+		if raced && sc.floor > largeFloor {
+			continue
+		}
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			total := 0
