@@ -150,7 +150,7 @@ func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
 	return nil
 }
 
-// checkRetention refuses to forget a resource while it may be written.
+// checkLag refuses to forget what a write replaced while an origin may still show it.
 func checkLag(retention, lag caddy.Duration) error {
 	if retention < lag {
 		return fmt.Errorf("must not be shorter than the lag, %s", time.Duration(lag))
@@ -158,6 +158,7 @@ func checkLag(retention, lag caddy.Duration) error {
 	return nil
 }
 
+// checkRetention refuses to forget a resource while it may be written.
 func checkRetention(retention, lease caddy.Duration) error {
 	if retention <= lease {
 		return fmt.Errorf("must be longer than the lease, %s", time.Duration(lease))
