@@ -13,15 +13,7 @@ func FuzzPack(f *testing.F) {
 	f.Add(byte(2), true, true, int64(1763769600), true, `a "b" W/`, true, true)
 	f.Add(byte(2), true, false, int64(-62135596800), true, "\x80\xff\n", false, true)
 	f.Fuzz(func(t *testing.T, state byte, own, weakDate bool, date int64, dated bool, opaque string, weak, tagged bool) {
-		o := validator.Observed{Own: own}
-		o.State = validator.State(state % 3)
-		o.WeakDate = weakDate
-		if dated {
-			o.LastModified = time.Unix(date, 0)
-		}
-		if tagged {
-			o.ETag = validator.ETag{Opaque: opaque, Weak: weak, Valid: true}
-		}
+		o := fuzzedObserved(state, own, weakDate, date, dated, opaque, weak, tagged)
 		packed := pack(o)
 		got, err := unpack(packed)
 		if err != nil {
@@ -34,6 +26,20 @@ func FuzzPack(f *testing.F) {
 			t.Fatalf("%q is %q the second time", packed, again)
 		}
 	})
+}
+
+// fuzzedObserved returns the observation that a fuzzer's arguments describe.
+func fuzzedObserved(state byte, own, weakDate bool, date int64, dated bool, opaque string, weak, tagged bool) validator.Observed {
+	o := validator.Observed{Own: own}
+	o.State = validator.State(state % 3)
+	o.WeakDate = weakDate
+	if dated {
+		o.LastModified = time.Unix(date, 0)
+	}
+	if tagged {
+		o.ETag = validator.ETag{Opaque: opaque, Weak: weak, Valid: true}
+	}
+	return o
 }
 
 func FuzzUnpack(f *testing.F) {

@@ -3,12 +3,10 @@ package etagcache
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // The scripts identify what is stored for a variant as the gateways identify what
@@ -27,15 +25,7 @@ func FuzzIdentity(f *testing.F) {
 	f.Add(byte(2), true, false, int64(0), false, "", true, true)
 	f.Add(byte(1), true, false, int64(1), true, "x", true, true)
 	f.Fuzz(func(t *testing.T, state byte, own, weakDate bool, date int64, dated bool, opaque string, weak, tagged bool) {
-		o := validator.Observed{Own: own}
-		o.State = validator.State(state % 3)
-		o.WeakDate = weakDate
-		if dated {
-			o.LastModified = time.Unix(date, 0)
-		}
-		if tagged {
-			o.ETag = validator.ETag{Opaque: opaque, Weak: weak, Valid: true}
-		}
+		o := fuzzedObserved(state, own, weakDate, date, dated, opaque, weak, tagged)
 		got, err := identity.Run(context.Background(), c, []string{"k", "m"},
 			"fresh", 0, "", "channel", 0, 0, "1763769600000 0 "+pack(o)).Text()
 		if want := o.Identity(); err != nil || got != want {
