@@ -179,7 +179,7 @@ end
 local lapsed = false
 do
   local last, caller = 0, lag
-  lag = lease_lag() -- that of the holders counts
+  lag = lease_lag() -- the holders' lag applies, not the caller's
   for name, ends in pairs(leases) do
     if ends <= now then
       release(name)
