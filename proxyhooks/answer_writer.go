@@ -40,7 +40,7 @@ func (w *answerWriter) settle(whole bool) {
 		return
 	}
 	w.settled = true
-	w.mode = ended // should Settle panic, nothing must be sent
+	w.unhold() // should Settle panic, nothing must be sent
 	if w.attempts.maybeUnanswered() {
 		w.fate = Unanswered
 	}

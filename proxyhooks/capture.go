@@ -235,7 +235,7 @@ func (c *Capture) shown(known bool) Shown {
 
 // label lets the Reading label the response, then sends what there is of it, or drops it.
 func (c *Capture) label(s Shown) error {
-	c.mode = ended // should Label panic, it must not be called again
+	c.unhold() // should Label panic, it must not be called again
 	header := c.client.Header()
 	if c.reading.Label(c.status, header, s) {
 		c.mode = passing

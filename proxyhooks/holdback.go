@@ -114,6 +114,15 @@ func (h *holdback) hold(patience time.Duration, release func()) {
 	})
 }
 
+// unhold ends the holding back and stops its timer. A timer that fired would block on the
+// lock for as long as the caller holds it, which may be for a call of the store.
+func (h *holdback) unhold() {
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	h.mode = ended
+}
+
 // keep appends p to the content that is held back, if no more than limit bytes result.
 func (h *holdback) keep(p []byte, limit int64) bool {
 	if int64(h.buffered.Len()+len(p)) > limit {
@@ -152,11 +161,8 @@ func (h *holdback) current() holdMode {
 func (h *holdback) conclude(p any, err error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.timer != nil {
-		h.timer.Stop() // if it is too late for that, the timer finds the mode changed
-	}
 	last := h.mode
-	h.mode = ended
+	h.unhold() // if the timer has fired, it finds the mode changed
 	if last == waiting {
 		h.commitHeader() // whoever answers instead goes on with these fields
 	}

@@ -435,6 +435,48 @@ func TestCapturePatienceRaces(t *testing.T) {
 	}
 }
 
+// sleepy takes a minute to label a response or to settle a write.
+type sleepy struct{ *recorder }
+
+func (s sleepy) Label(status int, h http.Header, shown Shown) bool {
+	time.Sleep(time.Minute)
+	return s.recorder.Label(status, h, shown)
+}
+
+func (s sleepy) Settle(a Answer, f Fate) bool {
+	time.Sleep(time.Minute)
+	return s.recorder.Settle(a, f)
+}
+
+// TestPatienceStopsInTime: once the response is complete, the timer is off. Label and
+// Settle may call a store that takes longer than the patience, and a timer that fired
+// would block on the lock. (A blocked lock would also stop the time of this test.)
+func TestPatienceStopsInTime(t *testing.T) {
+	atOnce := handler(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "content") })
+	for name, serve := range map[string]func(rec *recorder, slow sleepy) error{
+		"read": func(rec *recorder, slow sleepy) error {
+			return NewCapture(rec, both, slow).Serve(atOnce, newRequest("GET", nil))
+		},
+		"write": func(rec *recorder, slow sleepy) error {
+			rec.bufferLimit = 1000
+			return Forward(context.Background(), atOnce, rec, newRequest("PUT", nil), linger, slow)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := newRecorder()
+				begun := time.Now()
+				if err := serve(rec, sleepy{rec}); err != nil {
+					t.Error(err)
+				}
+				if rec.content.String() != "content" || time.Since(begun) != time.Minute {
+					t.Errorf("sent %q after %s", rec.content.String(), time.Since(begun))
+				}
+			})
+		})
+	}
+}
+
 // TestForwardLosesPatience: an answer that takes longer than the patience isn't held back any
 // longer. The write is settled before any of it is sent, as for an answer that is too large.
 func TestForwardLosesPatience(t *testing.T) {
