@@ -82,6 +82,8 @@ func (c *comparison) observation() etagcache.Observation {
 		o.ETag = validator.ETag{}
 	case 3:
 		o.ETag.Weak = true
+	case 4, 5, 6:
+		o.Own, o.Backend = false, validator.ETag{Opaque: fmt.Sprint(c.IntN(2)), Weak: true, Valid: true}
 	}
 	return o
 }

@@ -151,12 +151,12 @@ func (e *entry) expired(now time.Time) bool { return e.idle(now) && !e.until.Aft
 func (e *entry) observe(before Entry, o Observation, now time.Time) error {
 	known, wasKnown := before.Variants[o.Variant]
 	stored := e.variant(o.Variant)
-	if stored != nil && !stored.Observed.Equal(o.Observed) && !(wasKnown && stored.Observed.Equal(known.Observed)) {
+	if stored != nil && !stored.SameState(o.Observed) && !(wasKnown && stored.SameState(known.Observed)) {
 		e.drop()
 		e.move(NewToken())
 		return ErrStale
 	}
-	changed := stored == nil && wasKnown && !known.Observed.Equal(o.Observed)
+	changed := stored == nil && wasKnown && !known.SameState(o.Observed)
 	if changed {
 		e.drop()
 	}
@@ -202,7 +202,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 // doesn't tell what replaced what, and a different Vary tells nothing about states.
 func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
-	changed = old != nil && !old.Observed.Equal(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
+	changed = old != nil && !old.SameState(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
 
 	since := now
 	var kept []variant

@@ -136,7 +136,7 @@ func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observa
 		known = pack(v.Observed)
 	}
 	_, err := r.run(ctx, observeScript, r.prefix.entry(key), t,
-		before.Epoch, o.Variant, known, pack(o.Observed), o.Vary, o.Identity())
+		before.Epoch, o.Variant, known, pack(o.Observed), o.Vary, o.Identity(), packTag(o.Backend))
 	return err
 }
 
@@ -187,11 +187,11 @@ func (r *Redis) Renew(ctx context.Context, g Grant, t Terms) error {
 
 // Settle implements Store.
 func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) error {
-	var variant, value, vary, identity string
+	var variant, value, vary, identity, backend string
 	if o := s.Observation; o != nil {
-		variant, value, vary, identity = o.Variant, pack(o.Observed), o.Vary, o.Identity()
+		variant, value, vary, identity, backend = o.Variant, pack(o.Observed), o.Vary, o.Identity(), packTag(o.Backend)
 	}
-	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt}
+	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt, backend}
 	for _, replaced := range s.Replaced {
 		args = append(args, replaced)
 	}

@@ -13,8 +13,9 @@ import (
 const states = "uap"
 
 // pack returns o as text for Redis: its flags, the modification date in Unix
-// seconds or "-", and the entity tag or nothing. Equal representations have the
-// same text, so the scripts compare them as strings.
+// seconds or "-", and the entity tag or nothing. Observations of the same state have
+// the same text, so the scripts compare them as strings. The backend's own tag is
+// stored beside it (see packTag).
 //
 //	po 1763769600 W/"33a64df5"
 func pack(o validator.Observed) string {
@@ -33,6 +34,14 @@ func pack(o validator.Observed) string {
 		b = strconv.AppendInt(b, o.LastModified.Unix(), 10)
 	}
 	return string(o.ETag.AppendTo(append(b, ' ')))
+}
+
+// packTag returns a tag as text for Redis, which is empty if it isn't valid.
+func packTag(tag validator.ETag) string {
+	if !tag.Valid {
+		return ""
+	}
+	return tag.String()
 }
 
 var errPacked = errors.New("not a packed representation")
@@ -68,13 +77,21 @@ func unpack(s string) (validator.Observed, error) {
 		o.LastModified = time.Unix(seconds, 0).UTC()
 	}
 
-	if tag != "" {
-		o.ETag.Valid = true
-		tag, o.ETag.Weak = strings.CutPrefix(tag, "W/")
-		if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
-			return validator.Observed{}, errPacked
-		}
-		o.ETag.Opaque = tag[1 : len(tag)-1]
+	if o.ETag, ok = unpackTag(tag); !ok {
+		return validator.Observed{}, errPacked
 	}
 	return o, nil
+}
+
+// unpackTag is the inverse of packTag. It reports false if the text isn't a tag.
+func unpackTag(s string) (tag validator.ETag, ok bool) {
+	if s == "" {
+		return validator.ETag{}, true
+	}
+	s, tag.Weak = strings.CutPrefix(s, "W/")
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return validator.ETag{}, false
+	}
+	tag.Opaque, tag.Valid = s[1:len(s)-1], true
+	return tag, true
 }

@@ -42,6 +42,21 @@ func fuzzedObserved(state byte, own, weakDate bool, date int64, dated bool, opaq
 	return o
 }
 
+func FuzzPackTag(f *testing.F) {
+	f.Add("", false, false)
+	f.Add("", true, true)
+	f.Add(`a "b" W/`, true, true)
+	f.Fuzz(func(t *testing.T, opaque string, weak, valid bool) {
+		var tag validator.ETag
+		if valid {
+			tag = validator.ETag{Opaque: opaque, Weak: weak, Valid: true}
+		}
+		if got, ok := unpackTag(packTag(tag)); !ok || got != tag {
+			t.Errorf("%q: got %+v, %v", packTag(tag), got, ok)
+		}
+	})
+}
+
 func FuzzUnpack(f *testing.F) {
 	for _, s := range []string{
 		"", "u", "u - ", "p 0 ", `po 1763769600 "a"`, `pow 1 W/""`, `p - W/"`, `p - "`,

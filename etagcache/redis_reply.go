@@ -56,8 +56,7 @@ func (r reply) entry() (Entry, error) {
 			e.Spent[name] = time.Duration(left) * time.Millisecond
 			continue
 		}
-		value, _ := r.text(i + 1)
-		s, err := stored(value, now)
+		s, err := r.variant(i+1, now)
 		if err != nil {
 			return Entry{}, r.malformed()
 		}
@@ -69,6 +68,32 @@ func (r reply) entry() (Entry, error) {
 		e.Spent = nil
 	}
 	return e, nil
+}
+
+// variant returns the variant that a value describes: a string or, if the backend has a
+// tag of its own, that string and the tag.
+func (r reply) variant(i int, now int64) (Stored, error) {
+	value, _ := r.text(i)
+	if i < len(r) {
+		if both, ok := r[i].([]any); ok {
+			return variantWithTag(both, now)
+		}
+	}
+	return stored(value, now)
+}
+
+func variantWithTag(both reply, now int64) (Stored, error) {
+	value, _ := both.text(0)
+	tag, _ := both.text(1)
+	s, err := stored(value, now)
+	if err != nil {
+		return s, err
+	}
+	var ok bool
+	if s.Backend, ok = unpackTag(tag); !ok {
+		return s, errPacked
+	}
+	return s, nil
 }
 
 // stored parses what the scripts store for a variant.

@@ -16,6 +16,9 @@ func TestReplyMalformed(t *testing.T) {
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 x p - "},
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", "1 0 x - "},
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", nil, nil},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", []any{}},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", []any{"1 0 x - ", `"1"`}},
+		{"OK", "e", int64(0), int64(0), "", int64(0), "", "v", []any{"1 0 p - ", "1"}},
 		{"OK", "e", int64(0), int64(0), "", int64(0), "", "t1", nil},
 	} {
 		if e, err := r.entry(); err == nil {

@@ -98,7 +98,10 @@ func TestRedisMemoryPerResource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Observe(t.Context(), key, e, observation(""), day); err != nil {
+	o := observation("m2h9YEIzeGO4wsEc1wMHlQ")
+	o.ETag.Opaque = "p3Dk9vXxQv8AIqz1DFmuBA" // as long as those of the handler
+	o.Own, o.Backend = false, validator.ETag{Opaque: "1f-aBcDeFgHiJkLmNoPqRsTuVwXyZ0", Weak: true, Valid: true}
+	if err := store.Observe(t.Context(), key, e, o, day); err != nil {
 		t.Fatal(err)
 	}
 	c := s.Client()

@@ -60,6 +60,28 @@ func TestCaptureBuffersContent(t *testing.T) {
 	}
 }
 
+// TestBackendTagIsShown: Label, Late and a probe all get the backend's own tag beside the
+// one that is made from the content.
+func TestBackendTagIsShown(t *testing.T) {
+	weak := validator.ETag{Opaque: "1", Weak: true, Valid: true}
+	for name, content := range map[string]string{"in time": "012345", "late": strings.Repeat("x", testLimit+1)} {
+		next := responding(200, content, "ETag", weak.String())
+		rec := newRecorder()
+		if err := capture(t, rec, "GET", next); err != nil {
+			t.Error(err)
+		}
+		probed := Probe(t.Context(), next, newRequest("GET", nil), both, 0).Observed
+		for _, o := range append(rec.late, rec.shown[0].Observed, probed) {
+			if o.Backend != weak {
+				t.Errorf("%s: %+v", name, o)
+			}
+		}
+		if name == "late" && len(rec.late) != 1 {
+			t.Errorf("%d late", len(rec.late))
+		}
+	}
+}
+
 // TestCaptureLimit: content up to the limit is tagged before it is sent, longer content
 // after, no matter how the handler writes it.
 func TestCaptureLimit(t *testing.T) {

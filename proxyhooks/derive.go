@@ -97,6 +97,7 @@ func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (derivatio
 		return derivation, false
 	}
 	derivation.State = validator.Present
+	derivation.Backend = backendTag(h)
 	derivation.fallback = derivation.Observed
 	for _, s := range d.Sources {
 		if d.try(&derivation, s, h) {
@@ -131,7 +132,9 @@ func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bo
 	fallback := &derivation.fallback
 	switch s.Kind {
 	case SourceUpstream:
-		fallback.ETag, fallback.Own = ownTag(h)
+		if fallback.ETag, fallback.Own = ownTag(h); fallback.Own {
+			fallback.Backend = validator.ETag{}
+		}
 	case SourceHeader:
 		fallback.ETag = d.tagOfField(s, h)
 	case SourceJSON:

@@ -52,6 +52,51 @@ func TestFromHeader(t *testing.T) {
 	}
 }
 
+// TestBackendTag: the backend's own tag is remembered beside a tag of the handler's, if
+// it is valid and describes the representation.
+func TestBackendTag(t *testing.T) {
+	body, version := deriver(SourceBody), deriver(SourceVersion)
+	long := `"` + strings.Repeat("x", maxTagLength) + `"`
+	for name, tt := range map[string]struct {
+		deriver Deriver
+		status  int
+		tags    []string
+		own     bool
+		backend string
+	}{
+		"weak":                                    {both, 200, []string{`W/"1"`}, false, `W/"1"`},
+		"weak, of 204":                            {both, 204, []string{`W/"1"`}, false, `W/"1"`},
+		"strong and used":                         {both, 200, []string{`"1"`}, true, ""},
+		"strong, but no source uses it":           {body, 200, []string{`"1"`}, false, `"1"`},
+		"strong, but the version is the tag":      {version, 200, []string{`"1"`}, false, `"1"`},
+		"strong, but a different source is first": {deriver(SourceBody, SourceUpstream), 200, []string{`"1"`}, false, `"1"`},
+		"weak and nothing else":                   {deriver(SourceUpstream), 200, []string{`W/"1"`}, false, `W/"1"`},
+		"none":                                    {both, 200, nil, false, ""},
+		"two":                                     {both, 200, []string{`W/"1"`, `W/"2"`}, false, ""},
+		"a list":                                  {both, 200, []string{`W/"1", W/"2"`}, false, ""},
+		"malformed":                               {both, 200, []string{`w/"1"`}, false, ""},
+		"too long":                                {both, 200, []string{long}, false, ""},
+		"of a part":                               {both, 206, []string{`W/"1"`}, false, ""},
+		"of a redirect":                           {both, 302, []string{`W/"1"`}, false, ""},
+		"of a 304":                                {both, 304, []string{`W/"1"`}, false, ""},
+		"of a 404":                                {both, 404, []string{`W/"1"`}, false, ""},
+		"of an error":                             {both, 500, []string{`W/"1"`}, false, ""},
+	} {
+		h := http.Header{"Etag": tt.tags}
+		o, _ := tt.deriver.FromHeader(tt.status, h, time.Now())
+		o.write([]byte("content"))
+		o.finish([]byte("content"))
+		if o.Own != tt.own || o.Backend.String() != tt.backend || o.Backend.Valid != (tt.backend != "") {
+			t.Errorf("%s: %s, own: %v, want %s", name, o.Backend, o.Own, tt.backend)
+		}
+		if tt.status == 200 {
+			if o := tt.deriver.FromContent(h, []byte("content"), time.Now()); o.Backend.String() != tt.backend {
+				t.Errorf("%s, with content: %s, want %s", name, o.Backend, tt.backend)
+			}
+		}
+	}
+}
+
 // TestScheme pins down a name that stores keep.
 func TestScheme(t *testing.T) {
 	if got := both.Scheme(); got != "upstream,body" {

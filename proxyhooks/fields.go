@@ -16,18 +16,24 @@ import (
 // storing.
 const maxTagLength = 512
 
+// backendTag returns the backend's own entity tag, weak or strong. It isn't valid
+// unless the response has exactly one.
+func backendTag(h http.Header) validator.ETag {
+	lines := h["Etag"]
+	if len(lines) != 1 || len(lines[0]) > maxTagLength {
+		return validator.ETag{}
+	}
+	tag, _ := validator.ParseETag(lines[0])
+	return tag
+}
+
 // ownTag returns the backend's own entity tag, if the response has exactly one and it
 // is strong.
 func ownTag(h http.Header) (validator.ETag, bool) {
-	lines := h["Etag"]
-	if len(lines) != 1 || len(lines[0]) > maxTagLength {
-		return validator.ETag{}, false
+	if tag := backendTag(h); tag.Valid && !tag.Weak {
+		return tag, true
 	}
-	tag, ok := validator.ParseETag(lines[0])
-	if !ok || tag.Weak {
-		return validator.ETag{}, false
-	}
-	return tag, true
+	return validator.ETag{}, false
 }
 
 // lastModified returns the modification date of a response, and whether it is weak:

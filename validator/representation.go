@@ -64,18 +64,32 @@ type Observed struct {
 	// Own means that the backend itself sent the entity tag, rather than a gateway
 	// deriving it on the backend's behalf.
 	Own bool
+
+	// Backend is the entity tag that the backend itself sent for this
+	// representation, if that isn't ETag. It may be weak. It is not valid if the
+	// backend sent none, or if Own.
+	//
+	// It is what the backend compares conditions with. It takes no part in the
+	// conditions of clients, who have never seen it, nor in what a state is.
+	Backend ETag
 }
 
 // Equal reports whether a and b are the same in every respect.
 func (a Observed) Equal(b Observed) bool {
+	return a.Backend == b.Backend && a.SameState(b)
+}
+
+// SameState reports whether a and b are equal except for Backend. Servers that share
+// their content may each have a tag of their own for it.
+func (a Observed) SameState(b Observed) bool {
 	return a.Own == b.Own && a.Representation.Equal(b.Representation)
 }
 
-// SameValidators reports whether a and b are equal except for WeakDate: a date that
-// has become strong is still the same date.
+// SameValidators reports whether a and b have the same state, except for WeakDate: a
+// date that has become strong is still the same date.
 func (a Observed) SameValidators(b Observed) bool {
 	a.WeakDate, b.WeakDate = false, false
-	return a.Equal(b)
+	return a.SameState(b)
 }
 
 // Identity returns a short text that identifies the observed state, whichever

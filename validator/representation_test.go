@@ -21,6 +21,32 @@ func TestRepresentationEqual(t *testing.T) {
 	}
 }
 
+// The backend's own tag takes no part in what a state is: servers that share their
+// content may each have a tag of their own for it.
+func TestObservedEqual(t *testing.T) {
+	a := Observed{Representation: representations["strong"]}
+	for name, tt := range map[string]struct {
+		differ                 func(*Observed)
+		equal, state, validate bool
+	}{
+		"nothing":         {func(*Observed) {}, true, true, true},
+		"backend's tag":   {func(o *Observed) { o.Backend = ETag{Opaque: "b", Weak: true, Valid: true} }, false, true, true},
+		"weakness":        {func(o *Observed) { o.WeakDate = !o.WeakDate }, false, false, true},
+		"whose tag it is": {func(o *Observed) { o.Own = true }, false, false, false},
+		"tag":             {func(o *Observed) { o.ETag.Opaque += "x" }, false, false, false},
+		"state":           {func(o *Observed) { o.State = Absent }, false, false, false},
+	} {
+		b := a
+		tt.differ(&b)
+		if a.Equal(b) != tt.equal || a.SameState(b) != tt.state || a.SameValidators(b) != tt.validate {
+			t.Errorf("%s: %v, %v, %v", name, a.Equal(b), a.SameState(b), a.SameValidators(b))
+		}
+		if same := a.Identity() == b.Identity(); name == "backend's tag" && !same {
+			t.Errorf("%s: a different identity", name)
+		}
+	}
+}
+
 func TestStateString(t *testing.T) {
 	for s, want := range map[State]string{Unknown: "unknown", Absent: "absent", Present: "present", Present + 1: "unknown"} {
 		if got := s.String(); got != want {

@@ -96,10 +96,25 @@ local function drop(ends)
   for name in pairs(variants) do
     redis.call('HDEL', key, name)
   end
-  variants = {}
+  for name in pairs(backend_tags) do
+    redis.call('HDEL', key, name)
+  end
+  variants, backend_tags = {}, {}
   if entry.r then
     entry.r = nil
     redis.call('HDEL', key, 'r')
+  end
+end
+
+-- set_backend_tag stores the backend's own tag of a variant, or '' for none.
+local function set_backend_tag(variant, tag)
+  local name = 'b:' .. variant
+  if tag ~= '' then
+    backend_tags[name] = tag
+    redis.call('HSET', key, name, tag)
+  elseif backend_tags[name] then
+    backend_tags[name] = nil
+    redis.call('HDEL', key, name)
   end
 end
 
@@ -124,14 +139,15 @@ local function displace()
   if count >= max_variants then
     variants[oldest] = nil
     redis.call('HDEL', key, oldest)
+    set_backend_tag(string.sub(oldest, 3), '')
   end
 end
 
 -- store stores an observation. If it contradicts what is stored, store drops that
 -- first and returns true. What it drops isn't spent: a state that is seen at the
 -- origin doesn't tell what replaced what, and a different Vary tells nothing about
--- states.
-local function store(variant, value, vary)
+-- states. The backend's own tag is stored beside the value, and isn't compared.
+local function store(variant, value, vary, backend_tag)
   local old, since = observed(variant)
   local changed = (old and old ~= value) or (vary ~= (entry.y or '') and next(variants) ~= nil)
   if changed then
@@ -146,16 +162,20 @@ local function store(variant, value, vary)
   variants[name] = text(now) .. ' ' .. text(math.max(0, now - since)) .. ' ' .. value
   entry.y = vary
   redis.call('HSET', key, name, variants[name], 'y', vary)
+  set_backend_tag(variant, backend_tag)
   return changed
 end
 
 -- answer returns the status and the entry in the form that the client reads: the
--- variants, each with a string, and the spent states, each with the ms left.
+-- variants, each with a string or, if the backend has a tag of its own, with that and
+-- the tag; and the spent states, each with the ms left.
 local function answer(status)
   local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '' }
   for name, value in pairs(variants) do
-    table.insert(reply, string.sub(name, 3))
-    table.insert(reply, value)
+    local variant = string.sub(name, 3)
+    local tag = backend_tags['b:' .. variant]
+    table.insert(reply, variant)
+    table.insert(reply, tag and { value, tag } or value)
   end
   if watching() then
     local s, doubt = spending(), spending().doubt()

@@ -21,13 +21,15 @@
 --   v:<variant>  three values separated by spaces: the ms at which the variant was
 --                stored, for how many ms it had been known in this form by then,
 --                and what was observed
+--   b:<variant>  the tag that the backend itself sent for the variant. Absent if that is
+--                the tag in v:<variant>, or if it sent none
 --   s:<identity> the ms until which the state is spent, followed by + if it is spent
 --                while a write is in flight, and for the lag after it. The identity
 --                is * for a doubt about all states. Absent if nothing is spent
 
 local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
 
-local entry, leases, variants, spent = {}, {}, {}, {}
+local entry, leases, variants, backend_tags, spent = {}, {}, {}, {}, {}
 
 local fields = redis.call('HGETALL', key)
 for i = 1, #fields, 2 do
@@ -37,6 +39,8 @@ for i = 1, #fields, 2 do
     leases[name] = tonumber(value)
   elseif kind == 'v:' then
     variants[name] = value
+  elseif kind == 'b:' then
+    backend_tags[name] = value
   elseif kind == 's:' then
     local ends, held = string.match(value, '^(%d+)(%+?)$')
     spent[string.sub(name, 3)] = { ends = tonumber(ends), held = held == '+' }

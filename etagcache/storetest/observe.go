@@ -123,6 +123,72 @@ var observeRules = []rule{
 		}
 	}},
 
+	{"the backend's own tag is kept beside the representation", func(g *gateways) {
+		for _, backend := range []validator.ETag{{}, {Opaque: "1", Valid: true}, {Opaque: `a "b`, Weak: true, Valid: true}, {Valid: true}, {}} {
+			o := tagged("v", "1")
+			o.Own, o.Backend = false, backend
+			g.seen(o)
+			g.knows(g.read(), o)
+			grant, _ := g.claim(long)
+			g.settle(grant, etagcache.Settlement{Unchanged: true}, nil)
+			g.knows(g.read(), o)
+			grant, _ = g.claim(long)
+			g.settle(grant, etagcache.Settlement{Observation: &o}, nil)
+			g.knows(g.read(), o)
+		}
+	}},
+
+	{"a different tag of the backend's own is no change", func(g *gateways) {
+		with := func(backend string) etagcache.Observation {
+			o := tagged("v", "1")
+			o.Own, o.Backend = false, validator.ETag{Opaque: backend, Weak: true, Valid: true}
+			return o
+		}
+		g.seen(tagged("w", "2"))
+		g.seen(with("1"))
+		before := g.read()
+		g.tick(before.Now)
+		g.observe(before, with("2"), nil)
+		g.observe(before, with("3"), nil) // of a read that began before
+		after := g.read()
+		g.unmoved(before, after)
+		g.knows(after, tagged("w", "2"), with("3"))
+		if since := after.Variants["v"].Since; !since.Equal(before.Variants["v"].Since) {
+			g.Fatalf("unchanged since %v, want %v", since, before.Variants["v"].Since)
+		}
+	}},
+
+	{"a tag of the backend's own goes with its variant", func(g *gateways) {
+		with := func(variant, tag string) etagcache.Observation {
+			o := tagged(variant, tag)
+			o.Own, o.Backend = false, validator.ETag{Opaque: variant, Weak: true, Valid: true}
+			return o
+		}
+		without := tagged("v", "1")
+		without.Own = false
+		forgotten := map[string]func(){
+			"invalidated": g.invalidate,
+			"written":     func() { g.write("") },
+			"displaced": func() {
+				time.Sleep(2 * time.Millisecond)
+				for i := range etagcache.MaxVariants {
+					g.seen(with(fmt.Sprint(i), "1"))
+				}
+				g.seen(without)
+			},
+			"replaced": func() { g.seen(with("w", "1")); g.seen(with("w", "2")) },
+		}
+		for name, forget := range forgotten {
+			g.invalidate()
+			g.seen(with("v", "1"))
+			forget()
+			g.seen(without)
+			if got := g.read().Variants["v"].Backend; got.Valid {
+				g.Fatalf("%s: the tag is %s", name, got)
+			}
+		}
+	}},
+
 	{"two reads that disagree leave nothing known", func(g *gateways) {
 		g.seen(tagged("w", "1"))
 		before := g.read()

@@ -233,7 +233,7 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	if ok && o.ETag.Valid && !o.Own && rd.view.Past(o) == knowledge.NotPast {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
-	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && !rd.Verify.stale(known.Age) {
+	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && known.Backend == o.Backend && !rd.Verify.stale(known.Age) {
 		return true
 	}
 	err := rd.view.Store(observation)

@@ -285,6 +285,32 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// A tag of the backend's own is known with the one that the client gets, and is stored
+// again once it has changed.
+func TestReadRemembersBackendTag(t *testing.T) {
+	s := newSite()
+	var sent string
+	s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Etag", sent)
+		_, err := w.Write([]byte("content"))
+		return err
+	}
+	var first string
+	for i, want := range []string{"a", "a", "b"} {
+		sent = `W/"` + want + `"`
+		if got := s.tagOf(t, "/m"); i > 0 && got != first {
+			t.Errorf("the client got %s, want %s", got, first)
+		} else {
+			first = got
+		}
+		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", "If-Match: "+first))
+		view, err := x.reader.Read()
+		if stored := view.Stored(); err != nil || stored.Backend != weak(want) || stored.Own || stored.ETag.String() != first {
+			t.Errorf("%v, %+v, want %s", err, stored, want)
+		}
+	}
+}
+
 // What a read saw isn't stored if it may be over: while a write is in flight, or
 // once the epoch has moved.
 func TestReadDuringWrite(t *testing.T) {
