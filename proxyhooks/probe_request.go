@@ -12,30 +12,47 @@ import (
 
 // probeRequest makes the GET that stands for r.
 func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
-	outer, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-
 	probe := r.Clone(ctx)
 	probe.Method = http.MethodGet
 	probe.Header = probeHeader(r.Header)
 	probe.Body, probe.GetBody, probe.ContentLength = http.NoBody, nil, 0
 	probe.TransferEncoding, probe.Trailer = nil, nil
+	return isolate(probe, originalOf(r), w)
+}
+
+// originalOf returns r as the client sent it, or the zero value if that isn't known.
+func originalOf(r *http.Request) http.Request {
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return original
+}
+
+// Isolate returns a copy of r that has its own copy of everything that handlers keep on a
+// request: replacer, variables, route groups and log fields. What handles it leaves r as it
+// is, so r can be handled again. The copy reads the same content as r.
+func Isolate(r *http.Request, w http.ResponseWriter) *http.Request {
+	return isolate(r.Clone(r.Context()), originalOf(r), w)
+}
+
+// isolate does the same without copying the fields of r.
+func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *http.Request {
+	ctx := r.Context()
+	outer, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 
 	// PrepareRequest takes the placeholders of the original target (http.request.orig_*)
 	// from the request, so it must see the original target.
-	current, requestURI := probe.URL, probe.RequestURI
+	current, requestURI := r.URL, r.RequestURI
 	if original.URL != nil {
-		probe.URL, probe.RequestURI = new(*original.URL), original.RequestURI
+		r.URL, r.RequestURI = new(*original.URL), original.RequestURI
 	}
 	repl := caddy.NewReplacer()
-	probe = caddyhttp.PrepareRequest(probe, repl, w, server)
-	probe.URL, probe.RequestURI = current, requestURI
-	maps.Copy(probe.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
+	r = caddyhttp.PrepareRequest(r, repl, w, server)
+	r.URL, r.RequestURI = current, requestURI
+	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), vars)
 	if outer != nil {
-		// What outer handlers found out holds for the probe too: the user, say, or what
-		// a matcher captured. What belongs to the client's request doesn't.
+		// What outer handlers found out holds here too: the user, say, or what a matcher
+		// captured. What belongs to the client's request doesn't.
 		repl.Map(func(key string) (any, bool) {
 			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") {
 				return nil, false
@@ -43,7 +60,7 @@ func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *
 			return outer.Get(key)
 		})
 	}
-	return probe
+	return r
 }
 
 // probeHeader returns the fields of h that select a representation or authorize the
@@ -59,7 +76,7 @@ func probeHeader(h http.Header) http.Header {
 	}
 	for _, name := range [...]string{
 		"Transfer-Encoding", "Trailer", "Expect", "Range", "Upgrade", "Connection",
-		"Http2-Settings", "Te", "Prefer", "Idempotency-Key", "Want-Content-Digest", "Want-Repr-Digest",
+		"Http2-Settings", "Te", "If", "Prefer", "Idempotency-Key", "Want-Content-Digest", "Want-Repr-Digest",
 		"X-Http-Method-Override", "X-Method-Override", "X-Http-Method",
 	} {
 		delete(out, name)

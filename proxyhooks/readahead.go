@@ -35,19 +35,24 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 	if err != nil {
 		return done, err
 	}
-	body := aheadBody{Reader: &head, Closer: r.Body, complete: true}
+	body := aheadBody{Closer: r.Body, content: bytes.NewReader(head.Bytes())}
 	if n > limit {
-		body.Reader, body.complete = io.MultiReader(&head, r.Body), false
+		all := io.MultiReader(&head, r.Body)
+		body.Reader, body.content = all, nil
 		if spool {
 			var file *os.File
-			if file, n, err = spoolContent(body.Reader); err != nil {
+			if file, n, err = spoolContent(all); err != nil {
 				return done, err
 			}
-			body.Reader, body.complete = file, true
+			body.content = file
 			done = func() { _ = file.Close(); _ = os.Remove(file.Name()) }
 		}
 	}
-	if body.complete && r.ContentLength < 0 && len(r.Trailer) == 0 {
+	if body.content != nil {
+		body.size = n
+		body.Reader = body.reader()
+	}
+	if body.content != nil && r.ContentLength < 0 && len(r.Trailer) == 0 {
 		r.ContentLength = n
 		r.TransferEncoding = nil
 	}
@@ -56,7 +61,7 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 }
 
 // ContentDigest returns the SHA-256 of the request content. It reports false if ReadAhead
-// hasn't read all of it. Call it before any of the content is consumed.
+// hasn't read all of it.
 func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	if !hasContent(r) {
 		return sha256.Sum256(nil), true
@@ -64,25 +69,34 @@ func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	if ContentPending(r) {
 		return sum, false
 	}
-	switch content := r.Body.(aheadBody).Reader.(type) {
-	case *bytes.Buffer:
-		return sha256.Sum256(content.Bytes()), true
-	case *os.File:
-		h := sha256.New()
-		_, err := io.Copy(h, content)
-		if _, seekErr := content.Seek(0, io.SeekStart); err != nil || seekErr != nil {
-			return sum, false // reading the content to forward it will return the error
-		}
-		return [sha256.Size]byte(h.Sum(nil)), true
+	h := sha256.New()
+	if _, err := io.Copy(h, r.Body.(aheadBody).reader()); err != nil {
+		return sum, false // reading the content to forward it will return the error
 	}
-	return sum, false
+	return [sha256.Size]byte(h.Sum(nil)), true
 }
 
 // ContentPending reports whether content may still come from the client: the request has
 // content, and ReadAhead hasn't read all of it.
 func ContentPending(r *http.Request) bool {
 	body, _ := r.Body.(aheadBody)
-	return hasContent(r) && !body.complete
+	return hasContent(r) && body.content == nil
+}
+
+// Reopen replaces r.Body with the whole content again, so that the request can be forwarded
+// once more. Whoever still reads the earlier body isn't disturbed. It reports false if
+// ReadAhead hasn't read all of the content.
+func Reopen(r *http.Request) bool {
+	if !hasContent(r) {
+		return true
+	}
+	body, ok := r.Body.(aheadBody)
+	if !ok || body.content == nil {
+		return false
+	}
+	body.Reader, body.Closer = body.reader(), io.NopCloser(nil)
+	r.Body = body
+	return true
 }
 
 func hasContent(r *http.Request) bool {
@@ -93,5 +107,9 @@ func hasContent(r *http.Request) bool {
 type aheadBody struct {
 	io.Reader
 	io.Closer
-	complete bool // whether nothing is left to read from the client
+	content io.ReaderAt // nil if some content is still to be read from the client
+	size    int64       // of content
 }
+
+// reader returns a reader of the whole content that is independent of all others.
+func (b aheadBody) reader() io.Reader { return io.NewSectionReader(b.content, 0, b.size) }

@@ -70,6 +70,13 @@ func AddVary(vary string, h http.Header) {
 	}
 }
 
+// Varies reports whether a response says that it depends on a request field (RFC 9110,
+// section 12.5.5).
+func Varies(h http.Header, field string) bool {
+	names := varyNames(h["Vary"])
+	return slices.Contains(names, "*") || slices.Contains(names, strings.ToLower(field))
+}
+
 // varyNames returns the members of a Vary field in lower case, including empty ones. A
 // parser for structured fields (RFC 9651) would refuse some valid field names, such as
 // those that begin with a digit.
