@@ -207,6 +207,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		},
 		Verify:               verify,
 		WriteETag:            gateway.WriteETag(h.WriteETag),
+		Learned:              gateway.NewLearned(time.Duration(*h.Lag)),
 		Require:              h.Require,
 		Replay:               h.Replay,
 		ForwardUnconditional: h.Unconditional == unconditionalForward,

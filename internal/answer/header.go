@@ -2,6 +2,7 @@ package answer
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,17 @@ func RemoveContentMetadata(h http.Header) {
 	for _, name := range [...]string{"Content-Length", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"} {
 		delete(h, name)
 	}
+}
+
+// RetryAfter returns how long a response asks its client to wait (RFC 9110, section
+// 10.2.3). It reports false if the response doesn't say so.
+func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	at, ok := validator.ParseDate(value, now)
+	return max(0, at.Sub(now)), ok
 }
 
 // SetDate adds the modification date that the handler made to a response without a

@@ -12,7 +12,7 @@ const (
 	Failed        Outcome = "failed"        // 412: the condition is false
 	Required      Outcome = "required"      // 428
 	Conflict      Outcome = "conflict"      // 503: waited in vain for another write
-	Unverifiable  Outcome = "unverifiable"  // 412: the condition can't be decided
+	Unverifiable  Outcome = "unverifiable"  // the condition can't be decided
 	Unavailable   Outcome = "unavailable"   // 503: the store or the origin can't be asked
 	Unconditional Outcome = "unconditional" // write without a condition, forwarded
 )

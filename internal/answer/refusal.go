@@ -125,16 +125,12 @@ func (a *Responder) OriginLags() Refusal {
 	return refusal
 }
 
-// NotVerifiable refuses a write whose condition can't be decided because of what
-// the origin answered.
-func NotVerifiable(field validator.Field, why string) Refusal {
-	return Refusal{
-		Status:    http.StatusPreconditionFailed,
-		Outcome:   Unverifiable,
-		Reason:    why,
-		Detail:    "The condition can't be verified: " + why + ".",
-		Condition: field,
-	}
+// NotVerifiable refuses a write because nobody can tell whether the condition in a field
+// holds, and says why.
+func (a *Responder) NotVerifiable(field validator.Field, why string) Refusal {
+	refusal := a.CannotTell(why)
+	refusal.Outcome, refusal.Condition = Unverifiable, field
+	return refusal
 }
 
 // failureDetail says which condition failed, and what to do next.

@@ -138,7 +138,7 @@ func TestRefusals(t *testing.T) {
 		"write in flight":                          {WriteInFlight(), 503, Conflict, time.Second},
 		"cannot tell":                              {a.CannotTell("the store is out of reach"), 503, Unavailable, a.RetryAfter},
 		"lease lost":                               {a.LeaseLost(), 503, Unavailable, a.RetryAfter},
-		"not verifiable":                           {NotVerifiable(validator.IfMatch, "the origin answered Teapot"), 412, Unverifiable, 0},
+		"not verifiable":                           {a.NotVerifiable(validator.IfMatch, "the origin answered Teapot"), 503, Unverifiable, a.RetryAfter},
 	} {
 		f := tt.refusal
 		if f.Status != tt.status || f.Outcome != tt.outcome || f.RetryAfter != tt.retry {
@@ -157,11 +157,25 @@ func TestRefusals(t *testing.T) {
 	if got := a.LeaseLost().Detail; strings.Contains(got, "Nothing was changed") {
 		t.Errorf("a write that was forwarded may have been performed: %q", got)
 	}
-	if got := NotVerifiable(validator.IfMatch, "why").Condition; got != validator.IfMatch {
-		t.Errorf("the condition is %s", got)
-	}
 	if got := TooLarge().Detail; !strings.Contains(got, fmt.Sprint(validator.MaxTags)) || !strings.Contains(got, fmt.Sprint(validator.MaxBytes)) {
 		t.Errorf("the limits aren't named: %q", got)
+	}
+}
+
+// A response says when to come again in seconds or with a date (RFC 9110, section 10.2.3).
+func TestParseRetryAfter(t *testing.T) {
+	now := time.Date(2025, 11, 3, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "0": 0, "Mon, 03 Nov 2025 12:01:00 GMT": time.Minute, "Mon, 03 Nov 2025 11:00:00 GMT": 0,
+		"": -1, "-7": -1, "soon": -1, "7, 8": -1, "99999999999999999999": -1,
+	} {
+		got, ok := RetryAfter(http.Header{"Retry-After": {value}}, now)
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
 	}
 }
 

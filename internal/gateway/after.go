@@ -8,15 +8,32 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
+// aftermath finds out what a write has led to.
+type aftermath struct {
+	*writing
+
+	// For a probe after the write:
+	base    *http.Request      // the request before next changed it; nil for no probe
+	content *[sha256.Size]byte // digest of the content, if all of it was at hand
+	size    int64              // of the content
+	digest  string             // of the rest of the request
+
+	// What it has found out:
+	after   *etagcache.Observation // what the origin shows
+	receipt string                 // of the write, if it succeeded and may be replayed
+	proven  bool                   // the write's own content proves that after is the present
+}
+
 // prepareProbe prepares for a probe of the origin after the write, if its result
 // is needed. Only the holder of a claim can be sure that what the probe shows is
 // the result of its own write.
-func (w *writing) prepareProbe() {
+func (w *aftermath) prepareProbe() {
 	verbatim, always := w.mayBeVerbatim(), w.WriteETag == WriteETagAlways && !w.plan.Guarded
 	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
 		return
@@ -34,20 +51,20 @@ func (w *writing) prepareProbe() {
 // mayBeVerbatim reports whether the client gets the new tag if the backend has
 // stored the content exactly as it was sent. Only a PUT of a whole representation
 // asks for that (RFC 9110, sections 9.3.4 and 14.5).
-func (w *writing) mayBeVerbatim() bool {
+func (w *aftermath) mayBeVerbatim() bool {
 	return w.WriteETag == WriteETagVerbatim && w.putsWhole()
 }
 
 // putsWhole reports whether the content is meant to become the representation of
 // the subject, as a whole.
-func (w *writing) putsWhole() bool {
+func (w *aftermath) putsWhole() bool {
 	return !w.plan.Guarded && w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
 		w.r.Header["Content-Range"] == nil && w.r.Header["Content-Encoding"] == nil
 }
 
-// observeResult finds out what the write has led to, if it can: from the answer, or
+// observe finds out what the write has led to, if it can: from the answer, or
 // with a probe. It removes validators from the answer that may be wrong.
-func (w *writing) observeResult(a proxyhooks.Answer, fate proxyhooks.Fate) {
+func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	if !w.enforces() || w.request.Signed || a.Status == 0 {
 		return
 	}
@@ -81,7 +98,7 @@ func hasDeleted(x *exchange, a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 // represents reports whether the content of an answer is the new representation
 // of the target (RFC 9110, section 8.7), without a content coding that a read
 // wouldn't have.
-func (w *writing) represents(status int, h http.Header) bool {
+func (w *aftermath) represents(status int, h http.Header) bool {
 	location := h["Content-Location"]
 	return !w.plan.Guarded && (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
 		w.request.IsOwnTarget(location[0]) && h["Content-Encoding"] == nil && w.WriteETag != WriteETagOff
@@ -90,7 +107,7 @@ func (w *writing) represents(status int, h http.Header) bool {
 // probeAfter asks the origin, under the claim, what the write has led to. It
 // records that for the settlement, and puts the tag on the answer if the option
 // write_etag allows it.
-func (w *writing) probeAfter(a proxyhooks.Answer) {
+func (w *aftermath) probeAfter(a proxyhooks.Answer) {
 	view, err := w.view.Confirm() // the write itself may have invalidated a group
 	if err != nil {
 		return
@@ -100,7 +117,7 @@ func (w *writing) probeAfter(a proxyhooks.Answer) {
 	defer cancel()
 	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
 	sent := &comparison{Hash: sha256.New(), size: w.size, readOn: w.Replay || !w.mayBeVerbatim()}
-	p := proxyhooks.ProbeContent(ctx, w.next, w.base, w.Deriver, sent)
+	p := w.origin.probeAfter(ctx, w.base, sent)
 	if !p.Known || p.Cached || w.holds.SubjectLost().Err() != nil {
 		return
 	}
@@ -131,7 +148,7 @@ func mayBePast(view knowledge.View, before, after validator.Observed) bool {
 
 // recordResult records what the write has led to, for its settlement. A response
 // with this header showed it. Status is the status of the answer to the write.
-func (w *writing) recordResult(after validator.Observed, header http.Header, status int) {
+func (w *aftermath) recordResult(after validator.Observed, header http.Header, status int) {
 	if !w.holds.Claimed() {
 		return
 	}
@@ -184,7 +201,7 @@ func (c *comparison) equals(digest *[sha256.Size]byte) bool {
 // write: they may describe the content of the answer, or nothing. A tag on the
 // answer to a write that created a different resource is about that resource (RFC
 // 9110, section 15.3.2). It stays, unless reads may show a different one.
-func (w *writing) removeValidators(a proxyhooks.Answer) {
+func (w *aftermath) removeValidators(a proxyhooks.Answer) {
 	if !w.createdElsewhere(a) || w.Deriver.MayReplaceTag(a.Header) {
 		delete(a.Header, "Etag")
 	}
@@ -193,7 +210,7 @@ func (w *writing) removeValidators(a proxyhooks.Answer) {
 
 // createdElsewhere reports whether the write created a resource other than its
 // target.
-func (w *writing) createdElsewhere(a proxyhooks.Answer) bool {
+func (w *aftermath) createdElsewhere(a proxyhooks.Answer) bool {
 	location := a.Header.Get("Location")
 	return a.Status == http.StatusCreated && location != "" && !w.request.IsOwnTarget(location)
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -17,7 +16,7 @@ import (
 func (d decision) conclude(x *exchange) error {
 	switch d.kind {
 	case refuse:
-		return x.responder.Refuse(d.refusal)
+		return x.refuse(d.refusal)
 	case refuted:
 		return d.answerRefuted(x)
 	case relay:
@@ -34,6 +33,8 @@ func (d decision) relay(x *exchange) error {
 	p := d.probed
 	x.responder.Report(answer.Unverifiable, "the origin answered "+http.StatusText(p.Status))
 	header := x.rw.Header()
+	x.origin.session.answered(p.Header)
+	x.origin.session.tell(header)
 	for name, lines := range p.Header {
 		switch name {
 		case "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Etag", "Last-Modified":
@@ -41,7 +42,25 @@ func (d decision) relay(x *exchange) error {
 			header[name] = append(header[name], lines...)
 		}
 	}
-	return x.responder.Send(p.Status, p.Body)
+	status := p.Status
+	if x.request.Meaning == http.MethodPost || x.r.Method == http.MethodPost {
+		status = withSameMethod(status)
+	}
+	return x.responder.Send(status, p.Body)
+}
+
+// withSameMethod returns the redirection that keeps the method. Clients make a GET of a
+// POST that is redirected otherwise (RFC 9110, sections 15.4.2 and 15.4.3), and would
+// take the answer to that for a success of the POST.
+func withSameMethod(status int) int {
+	switch status {
+	case http.StatusMovedPermanently:
+		return http.StatusPermanentRedirect
+	case http.StatusFound:
+		return http.StatusTemporaryRedirect
+	default:
+		return status
+	}
 }
 
 // answerRefuted answers a conditional write whose condition is false, or can't be
@@ -59,6 +78,7 @@ func (d decision) answerRefuted(x *exchange) error {
 	x.responder.Report(answer.Passed, "sent again")
 	x.responder.ReportCondition(d.result.Field, d.current.ETag)
 	header := x.rw.Header()
+	x.origin.session.tell(header)
 	setETag(header, d.current.ETag)
 	if status != http.StatusNoContent {
 		header["Content-Length"] = []string{"0"}
@@ -72,12 +92,12 @@ func (d decision) answerRefuted(x *exchange) error {
 func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) error {
 	if refusal.Status != http.StatusPreconditionFailed || x.Answers.ErrorRoutes || !x.Answers.Disclose ||
 		x.request.Signed || !answer.PrefersRepresentation(x.request.Fields) {
-		return x.responder.Refuse(refusal)
+		return x.refuse(refusal)
 	}
 	content := &boundedBuffer{left: x.Buffer}
-	p := proxyhooks.ProbeContent(x.r.Context(), x.next, x.plan.Subject.Request(x.r), x.Deriver, content)
+	p := x.origin.probeContent(x.r.Context(), content)
 	if !p.Known || p.Status != http.StatusOK || content.left < 0 {
-		return x.responder.Refuse(refusal)
+		return x.refuse(refusal)
 	}
 	x.responder.Report(refusal.Outcome, refusal.Reason)
 	current := p.Observed.ETag
@@ -86,6 +106,7 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 	}
 	x.responder.ReportCondition(refusal.Condition, current)
 	header := x.rw.Header()
+	x.origin.session.tell(header)
 	answer.RemoveRepresentationMetadata(header)
 	for name, lines := range p.Header {
 		if strings.HasPrefix(name, "Content-") && name != "Content-Length" && name != "Content-Location" || name == "Vary" {

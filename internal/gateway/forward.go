@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
+	"maps"
 	"math"
 	"net/http"
 	"time"
@@ -16,7 +16,6 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // writing is a write that may reach the backend, with what it holds.
@@ -25,27 +24,24 @@ type writing struct {
 	holds *hold.Holds
 	view  knowledge.View // for which the claim was taken
 
-	// What the origin showed under the claim: before the write, and after it.
-	before, after *etagcache.Observation
-	receipt       string // of the write, if it succeeded and may be replayed
-	proven        bool   // the write's own content proves that after is the present
+	before *etagcache.Observation // what the origin showed under the claim
+	result aftermath
 
 	decision        decision // to forward it
-	invalidateAfter bool     // whether to invalidate at the end what it changes
+	sent            condition
+	invalidateAfter bool // whether to invalidate at the end what it changes
 
-	// lost answers the client in place of the backend, if a claim or pass was lost
-	// and nobody knows what became of the write.
-	lost *answer.Refusal
-
-	// For a probe after the write:
-	base    *http.Request      // the request before next changed it; nil for no probe
-	content *[sha256.Size]byte // digest of the content, if all of it was at hand
-	size    int64              // of the content
-	digest  string             // of the rest of the request
+	// What to do in place of the backend's answer: lost answers the client, if a claim or
+	// pass was lost and nobody knows what became of the write; refusedAs is the status
+	// with which the backend refused a condition that may only have been put badly.
+	lost      *answer.Refusal
+	refusedAs int
 }
 
 func (x *exchange) newWriting() *writing {
-	return &writing{exchange: x, holds: hold.New(x.r.Context(), x.share, x.Terms, x.Logger)}
+	w := &writing{exchange: x, holds: hold.New(x.r.Context(), x.share, x.Terms, x.Logger)}
+	w.result.writing = w
+	return w
 }
 
 // release gives back what the write holds, unless it was forwarded and settled.
@@ -55,49 +51,45 @@ func (w *writing) release() { w.holds.Release(w.before) }
 // status of the answer.
 func (w *writing) forward(d decision) error {
 	w.decision = d
-	if w.request.Conditional {
-		defer proxyhooks.EditHeader(w.r.Header, w.forwardedConditions(d.current))()
-	}
-	if answer.ExpectsContinue(w.r) && !w.request.Signed {
-		// The content is already here.
-		defer proxyhooks.EditHeader(w.r.Header, map[string][]string{"Expect": nil})()
-	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	defer w.holds.OnLost(func() { cancel(proxyhooks.ErrLeaseLost) })()
 
-	w.prepareProbe()
-	err := proxyhooks.Forward(ctx, w.next, w.rw, w.r, w.Terms.Lease, w)
+	w.result.prepareProbe()
+	w.sent = w.condition(d)
+	var again *http.Request
+	if w.sent.negotiable {
+		again = w.r.Clone(w.r.Context()) // before next changes it
+	}
+	header := w.rw.Header().Clone()
+	err := w.send(ctx, w.r)
+	if w.refusedAs != 0 {
+		return w.forwardAgain(ctx, again, header)
+	}
+	return w.concludeForward(err)
+}
+
+// send sends the write to the backend as r.
+func (w *writing) send(ctx context.Context, r *http.Request) error {
+	changes := w.origin.session.renewals()
+	if changes == nil {
+		changes = make(map[string][]string)
+	}
+	maps.Copy(changes, w.sent.fields)
+	if answer.ExpectsContinue(r) && !w.request.Signed {
+		changes["Expect"] = nil // the content is already here
+	}
+	defer proxyhooks.EditHeader(r.Header, changes)()
+	return proxyhooks.Forward(ctx, w.next, w.rw, r, w.Terms.Lease, w)
+}
+
+// concludeForward ends a write that was forwarded.
+func (w *writing) concludeForward(err error) error {
 	if w.lost != nil {
+		w.origin.session.tell(w.rw.Header())
 		return w.responder.SendRefusal(*w.lost)
 	}
 	return err
-}
-
-// forwardedConditions returns the fields to change in a forwarded write, whose
-// conditions were found true for the current representation. The backend doesn't
-// get conditions on a tag that the handler made. It does get its own tag, in its
-// own spelling, so that its own check still counts.
-func (x *exchange) forwardedConditions(current validator.Observed) map[string][]string {
-	c := x.request.Conditions
-	tagged := c.IfMatch != nil || c.IfNoneMatch != nil
-	switch {
-	case x.request.Signed:
-		return nil
-	case !x.plan.Guarded && !tagged && !current.LastModified.IsZero():
-		return nil // the date is the backend's own
-	case x.plan.Guarded, !tagged, !current.Own:
-		return map[string][]string{
-			validator.IfMatch.String():           nil,
-			validator.IfNoneMatch.String():       nil,
-			validator.IfUnmodifiedSince.String(): nil,
-		}
-	case c.IfMatch != nil:
-		if res := x.request.Evaluate(current.Representation); res.Matched.Valid && res.Field == validator.IfMatch {
-			return map[string][]string{validator.IfMatch.String(): {current.ETag.String()}}
-		}
-	}
-	return nil
 }
 
 // BufferLimit implements proxyhooks.Writing. Forward waits for the whole answer if
@@ -106,7 +98,7 @@ func (x *exchange) forwardedConditions(current validator.Observed) map[string][]
 // takes, because a backend may still be working on the write.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
-	if succeeded && (w.base != nil || w.represents(status, header)) {
+	if succeeded && (w.result.base != nil || w.result.represents(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
 	return -1, 0
@@ -114,9 +106,17 @@ func (w *writing) BufferLimit(status int, header http.Header) (limit int64, pati
 
 // Settle implements proxyhooks.Writing.
 func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
-	w.invalidateNamed(a)
-	w.observeResult(a, fate)
 	lost := w.holds.Lost()
+	if !lost && fate == proxyhooks.Refused && w.sent.mayBeAtFault(a.Status) && !w.request.Gone() {
+		w.refusedAs = a.Status
+		return false // the claim stays
+	}
+	w.Learned.learnClock(a.Header, time.Now())
+	w.origin.session.answered(a.Header)
+	w.invalidateNamed(a)
+	w.result.observe(a, fate)
+	w.origin.session.tell(a.Header)
+	lost = w.holds.Lost()
 	if w.invalidateAfter {
 		w.invalidate(w.plan.ChangedKeys())
 	}
@@ -138,7 +138,7 @@ func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 	if fate == proxyhooks.Refused {
 		return etagcache.Settlement{Unchanged: true, Observation: w.before}
 	}
-	s := etagcache.Settlement{Observation: w.after, Receipt: w.receipt, Proven: w.proven}
+	s := etagcache.Settlement{Observation: w.result.after, Receipt: w.result.receipt, Proven: w.result.proven}
 	if id := w.decision.current.Identity(); id != "" {
 		s.Replaced = []string{id}
 	}

@@ -18,13 +18,16 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// The backend gets a condition only if it can evaluate it: one on its own date as
-// it is, one on its own tag in its own spelling, and none that is about a tag of
-// the handler or a guarded resource.
+// The backend gets a condition that it can evaluate: the client's, if that is about a
+// date or a tag of the backend, or about nothing but existence. Otherwise it gets its own
+// tag, weak or strong, if the write can be sent again should it refuse that.
 func TestForwardedConditions(t *testing.T) {
-	all := map[string][]string{"If-Match": nil, "If-None-Match": nil, "If-Unmodified-Since": nil}
 	own := func(o validator.Observed) validator.Observed {
 		o.Own = true
+		return o
+	}
+	beside := func(o validator.Observed, tag string) validator.Observed {
+		o.Backend, _ = validator.ParseETag(tag)
 		return o
 	}
 	dated := func(o validator.Observed) validator.Observed {
@@ -32,37 +35,53 @@ func TestForwardedConditions(t *testing.T) {
 		return o
 	}
 	const date = "If-Unmodified-Since: Mon, 03 Nov 2025 12:00:00 GMT"
+	absent := validator.Observed{Representation: validator.Representation{State: validator.Absent}}
 	for _, tt := range []struct {
 		name    string
 		guarded bool
 		fields  []string
 		current validator.Observed
-		want    map[string][]string
+		want    string
 	}{
-		{"a tag of the handler", false, []string{`If-Match: "a"`}, present("a"), all},
-		{"a tag of the backend", false, []string{`If-Match: "a"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
-		{"one of several tags of the backend", false, []string{`If-Match: "b", "a"`, `If-Match: "c"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
-		{"a tag with a mark", false, []string{`If-Match: "a-gzip"`}, own(present("a")), map[string][]string{"If-Match": {`"a"`}}},
-		{"any tag", false, []string{"If-Match: *"}, own(present("a")), nil},
-		{"any tag, made by the handler", false, []string{"If-Match: *"}, present("a"), all},
-		{"If-None-Match with a tag of the backend", false, []string{`If-None-Match: "b"`}, own(present("a")), nil},
-		{"If-None-Match with a tag of the handler", false, []string{`If-None-Match: "b"`}, present("a"), all},
-		{"If-None-Match, and nothing is there", false, []string{"If-None-Match: *"}, validator.Observed{Representation: validator.Representation{State: validator.Absent}}, all},
-		{"a date of the backend", false, []string{date}, dated(present("a")), nil},
-		{"a date of the handler", false, []string{date}, present("a"), all},
-		{"a date of the handler, with a tag of the backend", false, []string{date}, own(present("a")), map[string][]string{"If-Match": nil, "If-None-Match": nil, "If-Unmodified-Since": nil}},
-		{"a tag of the handler, and a date of the backend", false, []string{`If-Match: "a"`, date}, dated(present("a")), all},
-		{"a guarded resource", true, []string{`If-Match: "a"`}, own(dated(present("a"))), all},
-		{"the date of a guarded resource", true, []string{date}, own(dated(present("a"))), all},
-		{"a signed request", false, []string{`If-Match: "a"`, "Signature-Input: x"}, present("a"), nil},
+		{"a tag of the handler", false, []string{`If-Match: "a"`}, present("a"), ""},
+		{"a tag of the handler, and a weak one of the backend", false, []string{`If-Match: "a"`}, beside(present("a"), `W/"1"`), `If-Match: W/"1" (negotiable)`},
+		{"a tag of the handler, and a strong one of the backend", false, []string{`If-Match: "a"`}, beside(present("a"), `"1"`), `If-Match: "1" (negotiable)`},
+		{"a tag of the backend", false, []string{`If-Match: "a"`}, own(present("a")), `If-Match: "a"`},
+		{"one of several tags of the backend", false, []string{`If-Match: "b", "a"`, `If-Match: "c"`}, own(present("a")), `If-Match: "a"`},
+		{"a tag with a mark", false, []string{`If-Match: "a-gzip"`}, own(present("a")), `If-Match: "a"`},
+		{"any tag", false, []string{"If-Match: *"}, own(present("a")), "If-Match: *"},
+		{"any tag, made by the handler", false, []string{"If-Match: *"}, present("a"), "If-Match: *"},
+		{"any tag, and the backend's is weak", false, []string{"If-Match: *"}, beside(present("a"), `W/"1"`), "If-Match: *"},
+		{"If-None-Match with a tag of the backend", false, []string{`If-None-Match: "b"`}, own(present("a")), `If-None-Match: "b"`},
+		{"If-None-Match with a tag of the handler", false, []string{`If-None-Match: "b"`}, present("a"), ""},
+		{"If-None-Match, and nothing is there", false, []string{"If-None-Match: *"}, absent, "If-None-Match: *"},
+		{"a date of the backend", false, []string{date}, dated(present("a")), date},
+		{"a date of the handler", false, []string{date}, present("a"), ""},
+		{"a date of the handler, and a tag of the backend", false, []string{date}, own(present("a")), `If-Match: "a" (negotiable)`},
+		{"a tag of the handler, and a date of the backend", false, []string{`If-Match: "a"`, date}, dated(present("a")), ""},
+		{"a guarded resource", true, []string{`If-Match: "a"`}, own(dated(present("a"))), ""},
+		{"the date of a guarded resource", true, []string{date}, own(dated(present("a"))), ""},
+		{"a signed request", false, []string{`If-Match: "a"`, "Signature-Input: x"}, present("a"), `If-Match: "a"`},
 	} {
 		s := newSite()
 		if tt.guarded {
 			s.guards(t, "/m", "/other")
 		}
-		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", tt.fields...))
-		if got := x.forwardedConditions(tt.current); !maps.EqualFunc(got, tt.want, slices.Equal) {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		r := requestOf(t.Context(), "PUT /m", tt.fields...)
+		x, _ := s.exchangeOf(r)
+		c := x.conditionFor(decision{outcome: answer.Passed, current: tt.current}, !tt.guarded)
+		proxyhooks.EditHeader(r.Header, c.fields)
+		got := ""
+		for _, field := range conditionFields {
+			for _, line := range r.Header[field.String()] {
+				got += field.String() + ": " + line
+			}
+		}
+		if c.tag.Valid {
+			got += " (negotiable)"
+		}
+		if got != tt.want || c.none != (got == "") {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -117,7 +136,7 @@ func TestBufferLimit(t *testing.T) {
 	} {
 		w := x.newWriting()
 		if tt.probes {
-			w.base = x.r
+			w.result.base = x.r
 		}
 		if got, _ := w.BufferLimit(tt.status, tt.header); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
@@ -158,12 +177,12 @@ func TestRepresents(t *testing.T) {
 		if tt.lines == nil {
 			h = nil
 		}
-		if got := x.newWriting().represents(tt.status, h); got != tt.want {
+		if got := x.newWriting().result.represents(tt.status, h); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 		if h != nil {
 			h["Content-Encoding"] = []string{"gzip"}
-			if x.newWriting().represents(tt.status, h) {
+			if x.newWriting().result.represents(tt.status, h) {
 				t.Errorf("%s, with a content coding: true", tt.name)
 			}
 		}
@@ -193,7 +212,7 @@ func TestMayBeVerbatim(t *testing.T) {
 		s.WriteETag = tt.writeETag
 		s.guards(t, "/guarded", "/other")
 		x, _ := s.exchangeOf(requestOf(t.Context(), tt.line, append(tt.fields, "If-Match: *")...))
-		if got := x.newWriting().mayBeVerbatim(); got != tt.want {
+		if got := x.newWriting().result.mayBeVerbatim(); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
@@ -223,7 +242,7 @@ func TestRemoveValidators(t *testing.T) {
 		s.Deriver.Sources = tt.sources
 		x, _ := s.exchangeOf(requestOf(t.Context(), "POST /items", "If-Match: *"))
 		h := http.Header{"Etag": {`"x"`}, "Last-Modified": {"Mon, 03 Nov 2025 12:00:00 GMT"}, "Location": {tt.location}}
-		x.newWriting().removeValidators(proxyhooks.Answer{Status: tt.status, Header: h})
+		x.newWriting().result.removeValidators(proxyhooks.Answer{Status: tt.status, Header: h})
 		if got := h["Etag"] != nil; got != tt.stays || h["Last-Modified"] != nil {
 			t.Errorf("%s: %v", tt.name, h)
 		}
@@ -441,7 +460,7 @@ func TestInvalidate(t *testing.T) {
 // to.
 func TestSettlement(t *testing.T) {
 	before, after := &etagcache.Observation{Variant: "before"}, &etagcache.Observation{Variant: "after"}
-	w := &writing{before: before, after: after, receipt: "receipt"}
+	w := &writing{before: before, result: aftermath{after: after, receipt: "receipt"}}
 	for fate, want := range map[proxyhooks.Fate]etagcache.Settlement{
 		proxyhooks.Refused:    {Unchanged: true, Observation: before},
 		proxyhooks.Applied:    {Observation: after, Receipt: "receipt"},

@@ -48,6 +48,9 @@ type Gateway struct {
 
 	StoreDown StoreDown
 	Logger    *zap.Logger
+
+	// Learned may be nil.
+	Learned *Learned
 }
 
 // Store gives a request access to the store. For a handler it is a
@@ -186,6 +189,7 @@ type exchange struct {
 	next      caddyhttp.Handler
 	plan      relation.Plan
 	reader    *knowledge.Reader
+	origin    *prober
 	responder *answer.Responder
 }
 
@@ -204,12 +208,19 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		next:      next,
 		plan:      plan,
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
+		origin:    &prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.URL.Path, r.Fields)},
 		responder: g.newResponder(w, r, plan.Subject),
 	}
 }
 
 // mustBeConditional reports whether the request's method needs a condition.
 func (x *exchange) mustBeConditional() bool { return x.request.Does(x.Require...) }
+
+// refuse sends a refusal to a client whose request isn't forwarded.
+func (x *exchange) refuse(refusal answer.Refusal) error {
+	x.origin.session.tell(x.rw.Header())
+	return x.responder.Refuse(refusal)
+}
 
 // waiting returns the context that bounds how long a write waits for others.
 func (x *exchange) waiting() (context.Context, context.CancelFunc) {

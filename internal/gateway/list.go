@@ -235,6 +235,7 @@ func (l *list) probeItems(items []*item) {
 func (l *list) probeItem(i *item, base *http.Request) {
 	r := i.reader.Subject.Request(base)
 	p := proxyhooks.Probe(r.Context(), l.next, r, l.Deriver, l.Buffer)
+	l.warnOfSession(p.Header)
 	if !p.Observed.ETag.Valid || p.Cached {
 		return
 	}

@@ -26,6 +26,7 @@ type reading struct {
 	// from it.
 	base *http.Request
 
+	begun  time.Time
 	header http.Header // of the response, once it is there
 	reply  reply       // what is sent in place of the response
 }
@@ -34,7 +35,7 @@ type reading struct {
 // evaluates the conditions against them.
 func (x *exchange) read() error {
 	view, err := x.reader.Read()
-	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy()}
+	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy(), begun: time.Now()}
 	if rd.mayProbe() || rd.lists() {
 		rd.base = x.r.Clone(x.r.Context())
 	}
@@ -103,6 +104,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if s.Untagged && rd.mayProbe() {
 		s, from = rd.shownByGet(s, header)
 	}
+	s.Cached = s.Cached || rd.Learned.tooOld(from, rd.begun)
 	o := s.Observed
 	if s.Versioned {
 		o = rd.version(o, from)
@@ -211,6 +213,7 @@ func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhook
 		return s, header
 	}
 	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.Deriver, rd.Buffer)
+	rd.warnOfSession(p.Header)
 	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid && !p.Versioned {
 		return s, header
 	}

@@ -48,11 +48,13 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	current := known.Observed
 	res := view.Evaluate(current, known)
 	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
-		p := x.probe(x.r.Context())
-		if !p.Known {
+		p := x.origin.probe(x.r.Context())
+		if !p.Known && !x.origin.trustsStore(p, res) {
 			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
 		}
-		current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
+		if p.Known {
+			current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
+		}
 	}
 	switch res.Verdict {
 	case validator.True:

@@ -11,25 +11,25 @@ func (x *exchange) writeWithoutStore() error {
 	down := x.responder.CannotTell("the store is out of reach")
 	if !x.request.Conditional {
 		if !x.StoreDown.ForwardUnconditional {
-			return x.responder.Refuse(down)
+			return x.refuse(down)
 		}
 		return x.forwardJournaled(decision{outcome: answer.Unconditional})
 	}
 	if !x.StoreDown.ForwardConditional || x.request.Signed {
-		return x.responder.Refuse(down)
+		return x.refuse(down)
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.
-	p := x.probe(x.r.Context())
+	p := x.origin.probe(x.r.Context())
 	if !p.Known {
 		return x.notProbed(p, validator.None).conclude(x)
 	}
 	res := x.request.Evaluate(p.Observed.Representation)
 	switch {
 	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable:
-		return x.responder.Refuse(x.responder.ConditionFailed(res, p.Observed.Representation))
+		return x.refuse(x.responder.ConditionFailed(res, p.Observed.Representation))
 	case res.Verdict == validator.Unconditional && x.mustBeConditional():
-		return x.responder.Refuse(answer.ConditionRequired())
+		return x.refuse(answer.ConditionRequired())
 	}
 	return x.forwardJournaled(decision{outcome: answer.Passed, current: p.Observed})
 }

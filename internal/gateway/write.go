@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
@@ -190,10 +189,13 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	switch {
 	case w.request.Signed:
 		if res.Verdict != validator.True {
-			return refuseWith(answer.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
+			return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
 		}
 	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
-		p := w.probe(w.r.Context())
+		p := w.origin.probe(w.r.Context())
+		if w.origin.trustsStore(p, res) {
+			break
+		}
 		if !p.Known {
 			return w.notProbed(p, res.Field)
 		}
@@ -281,27 +283,6 @@ func (x *exchange) decideOnError(err error) decision {
 	default:
 		return decision{kind: withoutStore}
 	}
-}
-
-// notProbed decides about a write whose condition the origin left undecided.
-func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decision {
-	switch {
-	case x.request.Gone():
-		return decision{kind: clientGone}
-	case p.Err != nil || p.Status >= 500:
-		x.Logger.Warn("the origin could not be asked",
-			zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status), zap.Error(p.Err))
-		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
-	case p.Status == http.StatusUnauthorized, p.Status == http.StatusForbidden, p.Status == http.StatusProxyAuthRequired:
-		return decision{kind: relay, probed: p}
-	default:
-		return refuseWith(answer.NotVerifiable(field, "the origin answered "+http.StatusText(p.Status)+" to a GET"))
-	}
-}
-
-// probe asks the origin for the current state of the subject.
-func (x *exchange) probe(ctx context.Context) proxyhooks.Probed {
-	return proxyhooks.Probe(ctx, x.next, x.plan.Subject.Request(x.r), x.Deriver, 0)
 }
 
 // errGone ends the request of a client that went away before anything was

@@ -19,7 +19,6 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 func unavailable(call string) func(string) error {
@@ -71,12 +70,12 @@ func TestDecisions(t *testing.T) {
 		// Refuse.
 		{"a condition is required", func(_ *testing.T, s *site) { s.Require = []string{"PUT"} }, nil, []string{"answer 428"}, 428, answer.Required},
 		{"the origin can't be asked", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(502) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
-		{"the origin's answer doesn't tell", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(406) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 412"}, 412, answer.Unverifiable},
+		{"the origin's answer doesn't tell", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(406) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 406"}, 406, answer.Unverifiable},
 		{"a signed request can't be verified", func(t *testing.T, s *site) {
 			if err := s.share.InvalidateAll(t.Context(), s.Terms); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 412"}, 412, answer.Unverifiable},
+		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 503"}, 503, answer.Unverifiable},
 		{"the pass is lost before the write is forwarded", func(t *testing.T, s *site) {
 			s.affects(t, "/m", "/z")
 			s.Wait = time.Minute
@@ -498,36 +497,6 @@ func TestNotAcquired(t *testing.T) {
 		x, _ = s.exchangeOf(requestOf(ctx, "PUT /m"))
 		if d := x.decideOnError(tt.err); d.kind != clientGone {
 			t.Errorf("%v, and the client is gone: %d", tt.err, d.kind)
-		}
-	}
-}
-
-// What a probe leaves undecided: the origin can't be asked, wants to know who asks,
-// or doesn't show the resource.
-func TestNotProbed(t *testing.T) {
-	s := newSite()
-	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
-	for _, tt := range []struct {
-		probed  proxyhooks.Probed
-		kind    kind
-		outcome answer.Outcome
-	}{
-		{proxyhooks.Probed{Err: io.ErrUnexpectedEOF}, refuse, answer.Unavailable},
-		{proxyhooks.Probed{Status: 500}, refuse, answer.Unavailable},
-		{proxyhooks.Probed{Status: 599}, refuse, answer.Unavailable},
-		{proxyhooks.Probed{Status: 401}, relay, ""},
-		{proxyhooks.Probed{Status: 403}, relay, ""},
-		{proxyhooks.Probed{Status: 407}, relay, ""},
-		{proxyhooks.Probed{Status: 400}, refuse, answer.Unverifiable},
-		{proxyhooks.Probed{Status: 302}, refuse, answer.Unverifiable},
-		{proxyhooks.Probed{Status: 206}, refuse, answer.Unverifiable},
-	} {
-		d := x.notProbed(tt.probed, validator.IfMatch)
-		if d.kind != tt.kind || d.refusal.Outcome != tt.outcome {
-			t.Errorf("%+v: %d, %s", tt.probed, d.kind, d.refusal.Outcome)
-		}
-		if tt.outcome == answer.Unverifiable && d.refusal.Condition != validator.IfMatch {
-			t.Errorf("%+v: the condition is %s", tt.probed, d.refusal.Condition)
 		}
 	}
 }

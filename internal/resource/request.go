@@ -34,8 +34,10 @@ type Request struct {
 	// 9110, section 13.1) can't.
 	Conditional bool
 
-	// Signed means that the request must be forwarded as it is (signature.go).
-	Signed bool
+	// Signed means that the request must be forwarded as it is. OneTime names the fields
+	// with credentials that are good for this one request only (credentials.go).
+	Signed  bool
+	OneTime []string
 
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
 	// what they are after earlier handlers have rewritten them.
@@ -54,6 +56,9 @@ func NewRequest(r *http.Request) *Request {
 		Conditions:    validator.ConditionsFrom(r.Header),
 		Signed:        signed(r),
 		CurrentTarget: r.URL.RequestURI(),
+	}
+	if !req.Signed {
+		req.OneTime = oneTime(r)
 	}
 	req.OriginalTarget = req.CurrentTarget
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {

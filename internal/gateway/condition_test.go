@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+)
+
+// strict is an origin that has a tag of its own and wants to see it.
+type strict struct {
+	content  string
+	tag      string
+	refuses  func(ifMatch []string) (status int) // zero for a write that passes
+	onPut    func()                              // runs before the condition is checked
+	accepted []string                            // the contents that were written
+	got      []string                            // the If-Match of each write
+}
+
+func (s *strict) serve(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("ETag", s.tag)
+	if r.Method == http.MethodGet {
+		_, err := io.WriteString(w, s.content)
+		return err
+	}
+	if s.onPut != nil {
+		s.onPut()
+	}
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	s.got = append(s.got, strings.Join(r.Header["If-Match"], "|"))
+	if status := s.refuses(r.Header["If-Match"]); status != 0 {
+		w.Header().Set("X-Refused", "by the backend")
+		w.WriteHeader(status)
+		return nil
+	}
+	s.accepted = append(s.accepted, string(sent))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// The backend's own condition goes along. A backend that refuses it although it still holds
+// gets the write once more, whole, in the form that it wants; its last word goes to the
+// client.
+func TestBackendsOwnCondition(t *testing.T) {
+	wants := func(tags ...string) func([]string) int {
+		return func(lines []string) int {
+			switch {
+			case lines == nil:
+				return http.StatusPreconditionRequired
+			case len(lines) == 1 && slices.Contains(tags, lines[0]):
+				return 0
+			default:
+				return http.StatusPreconditionFailed
+			}
+		}
+	}
+	strongly := func(lines []string) int { // RFC 9110, section 13.1.1
+		if lines == nil || lines[0] == "*" {
+			return 0
+		}
+		return http.StatusPreconditionFailed
+	}
+	for _, tt := range []struct {
+		name    string
+		tag     string // of the backend
+		refuses func([]string) int
+		field   string // of the client; empty for its tag in If-Match
+		got     []string
+		status  int
+	}{
+		{"a weak tag that is wanted", `W/"1"`, wants(`W/"1"`), "", []string{`W/"1"`}, 204},
+		{"any tag", `W/"1"`, wants("*", `W/"1"`), "If-Match: *", []string{"*"}, 204},
+		{"a weak tag that never matches", `W/"1"`, strongly, "", []string{`W/"1"`, ""}, 204},
+		{"a weak tag that nobody looks at", `W/"1"`, func([]string) int { return 0 }, "", []string{`W/"1"`}, 204},
+		{"no tag, and a condition is wanted", "", wants("*"), "", []string{"", "*"}, 204},
+		{"no tag, and no condition will do", "", wants(), "", []string{"", "*"}, 412},
+		{"a strong tag that has changed", `"1"`, wants(`"2"`), "", []string{`"1"`}, 412},
+		{"any tag, and there is none", `W/"1"`, wants(), "If-Match: *", []string{"*"}, 412},
+		{"refused for another reason", `W/"1"`, func([]string) int { return 422 }, "", []string{`W/"1"`}, 422},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			origin := &strict{content: "content", tag: tt.tag, refuses: tt.refuses}
+			s := newSite()
+			s.origin = origin.serve
+			s.Verify.Passing = true
+			tag := s.tagOf(t, "/m")
+			field := tt.field
+			if field == "" {
+				field = "If-Match: " + tag
+			}
+			w, err := s.serve(putOf(t.Context(), "new content", field))
+			if err != nil || w.Code != tt.status || !slices.Equal(origin.got, tt.got) {
+				t.Errorf("status %d, %v; the backend got %q, want %q", w.Code, err, origin.got, tt.got)
+			}
+			if passed := tt.status == 204; passed != slices.Equal(origin.accepted, []string{"new content"}) || passed == (w.Header().Get("X-Refused") != "") {
+				t.Errorf("accepted %q, header %v", origin.accepted, w.Header())
+			}
+		})
+	}
+}
+
+// If the state has changed between the probe and the write, the backend's own check finds
+// out, and the client is told what there is now.
+func TestBackendClosesTheGap(t *testing.T) {
+	origin := &strict{content: "content", tag: `W/"1"`}
+	origin.refuses = func(lines []string) int {
+		if len(lines) == 1 && lines[0] == origin.tag {
+			return 0
+		}
+		return http.StatusPreconditionFailed
+	}
+	origin.onPut = func() { origin.content, origin.tag = "changed elsewhere", `W/"2"` }
+	s := newSite()
+	s.origin = origin.serve
+	s.Verify.Passing = true
+	tag := s.tagOf(t, "/m")
+	r := putOf(t.Context(), "new content", "If-Match: "+tag)
+	w, err := s.serve(r)
+	if err != nil || w.Code != 412 || len(origin.accepted) > 0 || outcome(r) != string(answer.Failed) {
+		t.Errorf("status %d, %v, outcome %s, accepted %q", w.Code, err, outcome(r), origin.accepted)
+	}
+	if current := s.tagOf(t, "/m"); w.Header().Get("ETag") != current || current == tag {
+		t.Errorf("the client was told %s, current is %s", w.Header().Get("ETag"), current)
+	}
+}
+
+// The version may have moved although what it shows is the same. The condition still holds
+// for what the client has seen, so the write goes along with the new version.
+func TestBackendsVersionMoves(t *testing.T) {
+	origin := &strict{content: "content", tag: `W/"1"`}
+	origin.refuses = func(lines []string) int {
+		if fmt.Sprint(lines) == "["+origin.tag+"]" {
+			return 0
+		}
+		return http.StatusPreconditionFailed
+	}
+	moved := false
+	origin.onPut = func() {
+		if !moved {
+			origin.tag, moved = `W/"2"`, true
+		}
+	}
+	s := newSite()
+	s.origin = origin.serve
+	s.Verify.Passing = true
+	w, err := s.serve(putOf(t.Context(), "new content", "If-Match: "+s.tagOf(t, "/m")))
+	if err != nil || w.Code != 204 || !slices.Equal(origin.got, []string{`W/"1"`, `W/"2"`}) {
+		t.Errorf("status %d, %v; the backend got %q", w.Code, err, origin.got)
+	}
+}
+
+// putOf makes a PUT with content.
+func putOf(ctx context.Context, content string, fields ...string) *http.Request {
+	r := requestOf(ctx, "PUT /m", fields...)
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(content)), int64(len(content))
+	return r
+}

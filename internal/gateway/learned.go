@@ -1,0 +1,63 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// Learned is what a handler has learned of its origin since the config was loaded. A nil
+// Learned learns nothing.
+type Learned struct {
+	watch          bool // whether its answers may be too old
+	toldOfSessions atomic.Bool
+
+	mu      sync.Mutex
+	offsets [maxOffsets]time.Duration // of the origin's clock from ours, in the last answers
+	learned int                       // how many there have been
+}
+
+// NewLearned returns a Learned for an origin that may show the past for a while, or for one
+// that always shows the present, which need not be watched, if lag is zero.
+func NewLearned(lag time.Duration) *Learned { return &Learned{watch: lag > 0} }
+
+// maxOffsets is how many answers the offset of the origin's clock is taken from. The
+// backends of a pool have a clock each.
+const maxOffsets = 16
+
+// learnClock learns the time from the answer to a write, which no cache can give.
+func (l *Learned) learnClock(h http.Header, now time.Time) {
+	if l == nil || !l.watch || len(h["Date"]) != 1 {
+		return
+	}
+	date, ok := validator.ParseDate(h["Date"][0], now)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offsets[l.learned%maxOffsets] = date.Sub(now)
+	l.learned++
+}
+
+// tooOld reports whether a response is dated before the time at which it was asked for, by
+// the slowest clock of the origin.
+func (l *Learned) tooOld(h http.Header, asked time.Time) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	known := slices.Clone(l.offsets[:min(l.learned, maxOffsets)])
+	l.mu.Unlock()
+	return len(known) > 0 && proxyhooks.MadeBefore(h, asked.Add(slices.Min(known)))
+}
+
+// tellOfSessions reports, once, that nobody has been told of dropped sessions.
+func (l *Learned) tellOfSessions() bool {
+	return l != nil && l.toldOfSessions.CompareAndSwap(false, true)
+}

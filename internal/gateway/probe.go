@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// prober asks the origin about the subject of a request, in the client's name.
+type prober struct {
+	*Gateway
+	next    caddyhttp.Handler
+	request *resource.Request
+	subject resource.Subject
+	session *session
+}
+
+// probe asks for the current state of the subject.
+func (p *prober) probe(ctx context.Context) proxyhooks.Probed {
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.base(), p.Deriver, 0))
+}
+
+// probeContent asks for the current representation and writes its content to content.
+func (p *prober) probeContent(ctx context.Context, content io.Writer) proxyhooks.Probed {
+	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.base(), p.Deriver, content))
+}
+
+// probeAfter is probeContent after a write. Base is the request before next changed it.
+func (p *prober) probeAfter(ctx context.Context, base *http.Request, content io.Writer) proxyhooks.Probed {
+	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(base), p.Deriver, content))
+}
+
+// base returns the request that the probe is derived from.
+func (p *prober) base() *http.Request {
+	return p.inClientsName(p.subject.Request(p.request.Request))
+}
+
+// inClientsName returns r as the client would send it now, without the credentials that
+// are good for one request only: the origin would refuse them on a GET, and might count
+// that as an attempt to guess a password.
+func (p *prober) inClientsName(r *http.Request) *http.Request {
+	renewals := p.session.renewals()
+	if p.request.OneTime == nil && renewals == nil {
+		return r
+	}
+	r = r.Clone(r.Context())
+	proxyhooks.EditHeader(r.Header, renewals)
+	for _, name := range p.request.OneTime {
+		delete(r.Header, name)
+	}
+	return r
+}
+
+// finish looks at the answer to a probe that began at some time. An answer to a GET
+// without the client's credentials shows less than the client may see: that something
+// is absent, or that the rest depends on who asks, says nothing about what the client
+// would get.
+func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Probed {
+	if p.request.OneTime != nil {
+		if probed.Status != http.StatusOK && probed.Status != http.StatusNoContent || dependsOnCredentials(probed.Header) {
+			probed.Known = false
+		}
+		return probed
+	}
+	p.session.absorb(probed.Header)
+	if !probed.Cached && p.Learned.tooOld(probed.Header, begun) {
+		probed.Cached = true
+		p.Logger.Warn("the origin's answer is dated before it was asked for, so a cache seems to have given it",
+			zap.String("resource", p.subject.Key), zap.Strings("date", probed.Header["Date"]))
+	}
+	return probed
+}
+
+// dependsOnCredentials reports whether a response says that it would differ for a
+// client that says who it is.
+func dependsOnCredentials(h http.Header) bool {
+	return proxyhooks.Varies(h, "Authorization") || len(h["Www-Authenticate"]) > 0
+}
+
+// trustsStore reports whether a write goes by what is stored, which makes its condition
+// true, although the origin had to be asked: the origin has refused to show the resource
+// to a GET without the client's credentials, and with them the handler can't ask. The
+// backend checks the credentials of the write itself.
+func (p *prober) trustsStore(probed proxyhooks.Probed, stored validator.Result) bool {
+	return p.request.OneTime != nil && stored.Verdict == validator.True &&
+		probed.Err == nil && !probed.Known && probed.Status < 500 && !passes(probed.Status)
+}
+
+// passes reports whether the origin says that the same request may succeed later.
+func passes(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == http.StatusTooManyRequests
+}
+
+// notProbed decides about a write to which the answer to a probe leaves open what the
+// current representation is. A 412 would tell the client that its condition is false,
+// which nobody knows.
+func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decision {
+	switch {
+	case x.request.Gone():
+		return decision{kind: clientGone}
+	case p.Err != nil:
+		x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Error(p.Err))
+		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
+	case x.request.OneTime == nil && concernsClient(p.Status):
+		return decision{kind: relay, probed: p}
+	}
+	x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status))
+	why := "the origin answered " + statusText(p.Status) + " to a GET"
+	if x.request.OneTime != nil {
+		why += " without your credentials, which are good for one request only. Read the resource first"
+	}
+	refusal := x.responder.NotVerifiable(field, why)
+	if p.Status >= 500 || passes(p.Status) {
+		refusal.Outcome = answer.Unavailable
+	}
+	if after, ok := answer.RetryAfter(p.Header, time.Now()); ok {
+		refusal.RetryAfter = after
+	}
+	return refuseWith(refusal)
+}
+
+// concernsClient reports whether the client can do something about the status that the
+// origin gave to a probe. The client would get such a status to its write, too, without
+// the condition, and then conditions don't count (RFC 9110, section 13.2.1).
+func concernsClient(status int) bool {
+	switch status {
+	case http.StatusSeeOther, http.StatusNotModified, http.StatusUseProxy, 306:
+		// To a write, 303 says that it was performed. The others answer no plain GET.
+		return false
+	case http.StatusRequestTimeout, http.StatusLengthRequired, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed,
+		http.StatusUnprocessableEntity, http.StatusPreconditionRequired, proxyhooks.StatusClientClosedRequest:
+		// These are about content, conditions and connections that only the probe lacks.
+		return false
+	}
+	return status/100 == 3 || status/100 == 4
+}
+
+// statusText returns a status and its name, if it has one.
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return text
+	}
+	return "with an unknown status"
+}

@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// A 412 means that a condition was false, and nothing else does. Whatever the origin
+// answers to a probe, what the client can do something about is relayed, and the rest is a
+// 503 that says when to come again (RFC 9110, section 13.2.1).
+func TestNotProbed(t *testing.T) {
+	s := newSite()
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
+	if d := x.notProbed(proxyhooks.Probed{Err: io.ErrUnexpectedEOF}, validator.IfMatch); d.kind != refuse || d.refusal.Outcome != answer.Unavailable {
+		t.Errorf("no answer: %+v", d)
+	}
+	relayed := []int{
+		300, 301, 302, 307, 308,
+		400, 401, 402, 403, 405, 406, 407, 409, 414, 421, 423, 424, 425, 426, 429, 431, 451, 418, 498,
+	}
+	for status := 200; status < 600; status++ {
+		if status == 404 || status == 410 || status == 200 || status == 204 {
+			continue // these show the state
+		}
+		named := http.StatusText(status) != "" || slices.Contains(relayed, status)
+		d := x.notProbed(proxyhooks.Probed{Status: status, Header: http.Header{"Retry-After": {"7"}}}, validator.IfMatch)
+		switch wanted := slices.Contains(relayed, status); {
+		case d.kind != relay && d.kind != refuse:
+			t.Errorf("%d: %+v", status, d)
+		case named && (d.kind == relay) != wanted:
+			t.Errorf("%d: relayed: %v", status, d.kind == relay)
+		case d.kind == refuse && (d.refusal.Status != 503 || d.refusal.RetryAfter != 7*time.Second):
+			t.Errorf("%d: %+v", status, d.refusal)
+		case d.kind == refuse && (status >= 500 || status == 408) != (d.refusal.Outcome == answer.Unavailable):
+			t.Errorf("%d: %s", status, d.refusal.Outcome)
+		}
+	}
+}
+
+// A redirection that clients answer with a GET would turn a POST into a success that
+// never was (RFC 9110, section 15.4.3).
+func TestRelayedRedirection(t *testing.T) {
+	for method, want := range map[string]map[int]int{
+		"PUT":  {301: 301, 302: 302, 307: 307, 308: 308},
+		"POST": {301: 308, 302: 307, 307: 307, 308: 308},
+	} {
+		for status, want := range want {
+			s := newSite()
+			s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(status)
+				return nil
+			}
+			w, err := s.serve(requestOf(t.Context(), method+" /m", "If-Match: *"))
+			if err != nil || w.Code != want || w.Header().Get("Location") != "/elsewhere" {
+				t.Errorf("%s: %d is relayed as %d, %v", method, status, w.Code, err)
+			}
+		}
+	}
+}
+
+// Credentials that are good for the write only aren't sent with a GET. What that GET shows
+// counts, unless the origin refuses to show the resource without them: then what is stored
+// decides, and the backend checks the credentials of the write.
+func TestOneTimeCredentials(t *testing.T) {
+	for _, fields := range [][]string{
+		{`Authorization: Digest username="ann", response="x"`},
+		{"Authorization: OAuth oauth_signature=x"},
+		{`Authorization: Hawk id="a", mac="b"`},
+		{"Authorization: DPoP x", "DPoP: proof"},
+		{"Authorization: Negotiate x"},
+		{"Authorization: Bearer x", "X-Hub-Signature-256: sha256=x"},
+		{"Authorization: Basic x", "X-GitHub-OTP: 123456"},
+	} {
+		for _, tt := range []struct {
+			anonymous int // what the origin answers without credentials
+			stored    bool
+			want      int
+		}{
+			{200, false, 204},
+			{200, true, 204},
+			{401, true, 204},
+			{403, true, 204},
+			{404, true, 204}, // hidden
+			{302, true, 204}, // to a page for logging in
+			{401, false, 503},
+			{404, false, 503},
+			{500, true, 503},
+			{429, true, 503},
+		} {
+			t.Run(fmt.Sprint(fields[0], tt), func(t *testing.T) {
+				s := newSite()
+				s.Verify.Passing = true
+				tag := s.tagOf(t, "/m")
+				if !tt.stored {
+					s = newSite()
+				}
+				inner, probes := s.origin, 0
+				s.origin = func(w http.ResponseWriter, r *http.Request) error {
+					if r.Method == http.MethodGet {
+						probes++
+						for _, name := range []string{"Authorization", "Dpop", "X-Hub-Signature-256", "X-Github-Otp"} {
+							if r.Header[name] != nil {
+								t.Errorf("the probe has %s", name)
+							}
+						}
+						if tt.anonymous != 200 {
+							w.WriteHeader(tt.anonymous)
+							return nil
+						}
+					} else if r.Header["Authorization"] == nil {
+						t.Error("the write lacks its credentials")
+					}
+					return inner(w, r)
+				}
+				w, err := s.serve(requestOf(t.Context(), "PUT /m", append(fields, "If-Match: "+tag)...))
+				if err != nil || w.Code != tt.want || probes == 0 {
+					t.Errorf("status %d after %d probes, %v", w.Code, probes, err)
+				}
+			})
+		}
+	}
+}
+
+// Absence that an origin shows to a stranger isn't absence: the resource may be hidden.
+func TestHiddenResource(t *testing.T) {
+	s := newSite()
+	s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusNotFound)
+		return nil
+	}
+	w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-None-Match: *", `Authorization: Digest username="ann"`))
+	if err != nil || w.Code != 503 {
+		t.Errorf("status %d, %v", w.Code, err)
+	}
+}

@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+)
+
+// headerOf makes a header of lines such as "Name: value".
+func headerOf(lines ...string) http.Header {
+	h := make(http.Header)
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h
+}
+
+// After a probe, a write carries what a browser would send that had seen the probe's
+// answer.
+func TestSessionRenewals(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		sent, answer []string
+		want         []string // the fields that change, as they then are
+	}{
+		{"nothing new", []string{"Cookie: a=1", "X-CSRF-Token: t"}, []string{"Content-Type: text/html"}, nil},
+		{"the same cookie", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=1; Path=/; Max-Age=60"}, nil},
+		{"the same cookie in quotes", []string{`Cookie: a="1"`}, []string{"Set-Cookie: a=1"}, nil},
+		{"a new value", []string{"Cookie: a=1; b=2"}, []string{"Set-Cookie: a=3; HttpOnly"}, []string{"Cookie: a=3; b=2"}},
+		{"in two lines", []string{"Cookie: a=1", "Cookie: b=2"}, []string{"Set-Cookie: b=3"}, []string{"Cookie: a=1; b=3"}},
+		{"a cookie that the client doesn't have", []string{"Cookie: a=1"}, []string{"Set-Cookie: c=3"}, nil},
+		{"a deleted cookie", []string{"Cookie: a=1; b=2"}, []string{"Set-Cookie: a=; Max-Age=0"}, []string{"Cookie: b=2"}},
+		{"an expired cookie", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"}, []string{"Cookie: "}},
+		{"a cookie for a different path", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=2; Path=/other"}, nil},
+		{"a cookie for a path above", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=2; Path=/docs"}, []string{"Cookie: a=2"}},
+		{"a cookie that a script repeats", []string{"Cookie: XSRF-TOKEN=a%3D", "X-XSRF-TOKEN: a="}, []string{"Set-Cookie: XSRF-TOKEN=b%3D"}, []string{"Cookie: XSRF-TOKEN=b%3D", "X-XSRF-TOKEN: b="}},
+		{"a token", []string{"X-CSRF-Token: 1"}, []string{"X-CSRF-Token: 2"}, []string{"X-CSRF-Token: 2"}},
+		{"a token of a REST API", []string{"access-token: 1", "client: c"}, []string{"access-token: 2", "client: c"}, []string{"Access-Token: 2"}},
+		{"a bearer token", []string{"Authorization: Bearer 1"}, []string{"Authorization: Bearer 2"}, []string{"Authorization: Bearer 2"}},
+		{"a token that the client doesn't send", nil, []string{"X-CSRF-Token: 2"}, nil},
+		{"a token that isn't renewed", []string{"access-token: 1"}, []string{"access-token: "}, nil},
+		{"a version is a condition, not a session", []string{"X-Version: 1", "Lock-Token: 1", "X-Concurrency-Token: 1", "X-Revision: 1"},
+			[]string{"X-Version: 2", "Lock-Token: 2", "X-Concurrency-Token: 2", "X-Revision: 2"}, nil},
+	} {
+		s := newSession("/docs/plan", headerOf(tt.sent...))
+		s.absorb(headerOf(tt.answer...))
+		h := headerOf(tt.sent...)
+		before := h.Clone()
+		proxyhooks.EditHeader(h, s.renewals())
+		var got []string
+		for _, name := range []string{"Cookie", "X-Csrf-Token", "X-Xsrf-Token", "Access-Token", "Authorization", "Client", "X-Version", "Lock-Token", "X-Concurrency-Token", "X-Revision"} {
+			if !slices.Equal(h[name], before[name]) {
+				got = append(got, name+": "+strings.Join(h[name], "|"))
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(canonical(tt.want)) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// canonical spells field names as a header does.
+func canonical(lines []string) (all []string) {
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ": ")
+		all = append(all, http.CanonicalHeaderKey(name)+": "+value)
+	}
+	return all
+}
+
+// The client gets what probes were told, unless the answer to its write says something
+// newer.
+func TestSessionTellsTheClient(t *testing.T) {
+	s := newSession("/m", headerOf("Cookie: a=1; b=1", "X-CSRF-Token: 1"))
+	s.absorb(headerOf("Set-Cookie: a=2; Secure", "Set-Cookie: b=2", "Set-Cookie: flash=; Max-Age=0", "X-CSRF-Token: 2", "Authorization: Bearer 2"))
+	answer := headerOf("Set-Cookie: b=3", "X-CSRF-Token: 3")
+	s.answered(answer)
+	if got := s.renewals(); got["Cookie"][0] != "a=2; b=3" || got["X-Csrf-Token"][0] != "3" {
+		t.Errorf("the next probe changes %q", got)
+	}
+	s.absorb(headerOf("Set-Cookie: a=4")) // of the probe after the write
+	s.tell(answer)
+	if got, want := answer["Set-Cookie"], []string{"b=3", "flash=; Max-Age=0", "a=4"}; !slices.Equal(got, want) {
+		t.Errorf("cookies %q, want %q", got, want)
+	}
+	if answer.Get("X-CSRF-Token") != "3" || answer.Get("Authorization") != "Bearer 2" {
+		t.Errorf("tokens %v", answer)
+	}
+	again := make(http.Header)
+	if s.tell(again); len(again) > 0 {
+		t.Errorf("told twice: %v", again)
+	}
+}
+
+// An application that gives out a new token on every response sees a client that always
+// has the last one, however many probes there are, and whatever becomes of the write.
+func TestRenewedTokens(t *testing.T) {
+	for _, writeETag := range []WriteETag{WriteETagOff, WriteETagVerbatim, WriteETagAlways} {
+		for _, tt := range []struct {
+			name   string
+			field  string
+			prefer string
+			status int
+		}{
+			{"forwarded", "", "X: y", 204},
+			{"refused", `If-Match: "stale"`, "X: y", 412},
+			{"refused with the representation", `If-Match: "stale"`, "Prefer: return=representation", 412},
+		} {
+			t.Run(fmt.Sprint(tt.name, " ", writeETag), func(t *testing.T) {
+				token, content := 0, "content"
+				s := newSite()
+				s.Verify = Verification{Passing: true, Refused: true}
+				s.WriteETag = writeETag
+				s.origin = func(w http.ResponseWriter, r *http.Request) error {
+					if r.Method == http.MethodPut && (r.Header.Get("X-CSRF-Token") != fmt.Sprint(token) || r.Header.Get("Cookie") != fmt.Sprintf("sid=%d", token)) {
+						w.WriteHeader(http.StatusForbidden)
+						return nil
+					}
+					token++
+					w.Header().Set("X-CSRF-Token", fmt.Sprint(token))
+					w.Header().Set("Set-Cookie", fmt.Sprintf("sid=%d; Path=/", token))
+					if r.Method == http.MethodPut {
+						content = "new content"
+						w.WriteHeader(http.StatusNoContent)
+						return nil
+					}
+					_, err := w.Write([]byte(content))
+					return err
+				}
+				field := "If-Match: " + s.tagOf(t, "/m")
+				if tt.field != "" {
+					field = tt.field
+				}
+				w, err := s.serve(putOf(t.Context(), "new content", field, tt.prefer,
+					fmt.Sprintf("X-CSRF-Token: %d", token), fmt.Sprintf("Cookie: sid=%d", token)))
+				if err != nil || w.Code != tt.status {
+					t.Fatalf("status %d, %v", w.Code, err)
+				}
+				cookies := w.Header()["Set-Cookie"]
+				if w.Header().Get("X-CSRF-Token") != fmt.Sprint(token) || len(cookies) == 0 ||
+					cookies[len(cookies)-1] != fmt.Sprintf("sid=%d; Path=/", token) {
+					t.Errorf("the client has %v, current is %d", w.Header(), token)
+				}
+			})
+		}
+	}
+}
