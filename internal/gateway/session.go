@@ -58,11 +58,12 @@ func (s *session) answered(h http.Header) {
 }
 
 // learn calls cookie and token for what a response sets, and remembers what the client
-// would send from now on.
+// would send from now on. A client that sends no cookies has no session that a cookie
+// could change, and a token that it doesn't send isn't renewed.
 func (s *session) learn(h http.Header, cookie func(*http.Cookie), token func(name string, lines []string)) {
 	for _, line := range h["Set-Cookie"] {
 		c, err := http.ParseSetCookie(line)
-		if err != nil {
+		if err != nil || s.fields["Cookie"] == nil {
 			continue
 		}
 		cookie(c)
@@ -74,16 +75,14 @@ func (s *session) learn(h http.Header, cookie func(*http.Cookie), token func(nam
 		}
 	}
 	for name, lines := range h {
-		if len(lines) != 1 || lines[0] == "" || !tokenFields.MatchString(name) {
+		if len(lines) != 1 || lines[0] == "" || s.fields[name] == nil || !tokenFields.MatchString(name) {
 			continue
 		}
 		token(name, lines)
-		if s.fields[name] != nil {
-			if s.tokens == nil {
-				s.tokens = make(map[string][]string)
-			}
-			s.tokens[name] = lines
+		if s.tokens == nil {
+			s.tokens = make(map[string][]string)
 		}
+		s.tokens[name] = lines
 	}
 }
 

@@ -88,12 +88,22 @@ func TestSessionTellsTheClient(t *testing.T) {
 	if got, want := answer["Set-Cookie"], []string{"b=3", "flash=; Max-Age=0", "a=4"}; !slices.Equal(got, want) {
 		t.Errorf("cookies %q, want %q", got, want)
 	}
-	if answer.Get("X-CSRF-Token") != "3" || answer.Get("Authorization") != "Bearer 2" {
+	if answer.Get("X-CSRF-Token") != "3" || answer.Get("Authorization") != "" {
 		t.Errorf("tokens %v", answer)
 	}
 	again := make(http.Header)
 	if s.tell(again); len(again) > 0 {
 		t.Errorf("told twice: %v", again)
+	}
+}
+
+// A client without cookies and tokens gets none from a probe.
+func TestNoSession(t *testing.T) {
+	s := newSession("/m", headerOf("Accept: */*"))
+	s.absorb(headerOf("Set-Cookie: a=2", "X-CSRF-Token: 2"))
+	h := make(http.Header)
+	if s.tell(h); len(h) > 0 || s.renewals() != nil {
+		t.Errorf("told %v, sends %v", h, s.renewals())
 	}
 }
 
