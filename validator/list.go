@@ -1,6 +1,9 @@
 package validator
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // A list iterates over the members of a list-based field (RFC 9110, section 5.6.1)
 // without joining its lines. The standard library has no parser for such lists.
@@ -37,6 +40,23 @@ func (l *list) next() (member string, offset int, ok bool) {
 func (l *list) nextLine() {
 	l.before += len(l.lines[0]) + len(", ")
 	l.lines, l.pos = l.lines[1:], 0
+}
+
+// Tags yields the entity tags that a list-based field contains, such as If-Match. It leaves
+// out members that are not entity tags, which never match.
+func Tags(lines []string) iter.Seq[ETag] {
+	return func(yield func(ETag) bool) {
+		l := list{lines: lines}
+		for {
+			member, _, ok := l.next()
+			if !ok {
+				return
+			}
+			if tag, valid := ParseETag(member); valid && !yield(tag) {
+				return
+			}
+		}
+	}
 }
 
 // isWildcard reports whether the field's value is "*". The grammar allows the

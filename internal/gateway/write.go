@@ -189,12 +189,18 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	switch {
 	case w.request.Signed:
 		if res.Verdict != validator.True {
+			if w.namesReplaced(view) {
+				return refuseWith(w.responder.Replaced(res.Field))
+			}
 			return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
 		}
 	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
 		p := w.origin.probe(w.r.Context())
 		if w.origin.trustsStore(p, res) {
 			break
+		}
+		if !p.Known && w.request.OneTime != nil && w.namesReplaced(view) {
+			return refuseWith(w.responder.Replaced(res.Field))
 		}
 		if !p.Known {
 			return w.notProbed(p, res.Field)
@@ -221,6 +227,20 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		return refutedBy(view, res, current)
 	}
 	return w.decideFinally(d)
+}
+
+// namesReplaced reports whether If-Match lists tags, and writes have replaced the states of
+// all of them. It is then false, whatever is there now, and the origin need not be asked.
+func (w *writing) namesReplaced(view knowledge.View) bool {
+	named := false
+	for tag := range validator.Tags(w.request.Conditions.IfMatch) {
+		state := validator.Representation{State: validator.Present, ETag: tag}
+		if view.Past(validator.Observed{Representation: state}) != knowledge.Replaced {
+			return false
+		}
+		named = true
+	}
+	return named && !w.Verify.Refused
 }
 
 // decidePast decides about a write to which the origin has shown the past, or may

@@ -76,6 +76,18 @@ func TestDecisions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 503"}, 503, answer.Unverifiable},
+		{"a signed request names what was replaced", func(t *testing.T, s *site) {
+			s.Terms.Lag = time.Minute
+			read, err := s.serve(requestOf(t.Context(), "GET /m", "Signature-Input: x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+read.Header().Get("ETag"), "Signature-Input: x"))
+			if err != nil || w.Code != 204 {
+				t.Fatalf("status %d, %v", w.Code, err)
+			}
+			s.take()
+		}, []string{current, "Signature-Input: x"}, []string{"claim /m", "settle /m", "answer 412"}, 412, answer.Failed},
 		{"the pass is lost before the write is forwarded", func(t *testing.T, s *site) {
 			s.affects(t, "/m", "/z")
 			s.Wait = time.Minute

@@ -308,8 +308,8 @@ func TestGroupInvalidatedBeforeClaim(t *testing.T) {
 			{"verify 1h\n", nil, `"cars"`, 200, 1},
 			{"etag version\n", nil, `"cars"`, 412, 1},
 			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"vans"`, 200, 0},
-			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 412, 0},
-			{"verify passing\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 412, 0},
+			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
+			{"verify passing\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
 		} {
 			b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
 			options := caddytest.Trusting
