@@ -54,7 +54,7 @@ func (w *writing) condition(d decision) condition {
 
 // conditionFor does the same, if it is known whether the condition is negotiable.
 func (x *exchange) conditionFor(d decision, negotiable bool) condition {
-	if !x.request.Conditional || x.request.Signed {
+	if !x.request.Conditional || x.request.Signed || !x.enforces() && d.current.Own {
 		return condition{}
 	}
 	c := condition{fields: make(map[string][]string), negotiable: negotiable}

@@ -86,6 +86,21 @@ func TestForwardedConditions(t *testing.T) {
 	}
 }
 
+// In mode report, a backend that has tags of its own checks conditions on its own.
+func TestReportLeavesConditions(t *testing.T) {
+	s := newSite()
+	s.Answers.Mode = answer.ReportOnly
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", `If-Match: "stale"`, "If-Unmodified-Since: yesterday"))
+	current := present("a")
+	if c := x.conditionFor(decision{outcome: answer.Failed, current: current}, false); len(c.fields) != len(conditionFields) {
+		t.Errorf("the backend has never heard of the tag: %v", c.fields)
+	}
+	current.Own = true
+	if c := x.conditionFor(decision{outcome: answer.Failed, current: current}, false); c.fields != nil {
+		t.Errorf("the tag is the backend's own: %v", c.fields)
+	}
+}
+
 // The backend doesn't see what was taken from it, and afterwards the request is as
 // it was: outer handlers share its header.
 func TestForwardRestoresTheRequest(t *testing.T) {
