@@ -13,8 +13,9 @@ import (
 
 // condition is the condition that a write carries when it goes to the backend. The
 // client's own condition was found true here, and may name a tag that the backend has
-// never heard of. Where the backend has a tag of its own, that one goes along: its own
-// check then closes the gap between the probe and the write.
+// never heard of. If a probe has just shown a tag of the backend's own, that one goes
+// along: the backend's check closes the gap between the probe and the write. Without a
+// probe there is no such gap, and the tag goes along only if the backend asks for one.
 type condition struct {
 	fields map[string][]string // to change
 
@@ -61,21 +62,26 @@ func (x *exchange) conditionFor(d decision, negotiable bool) condition {
 	for _, field := range conditionFields {
 		c.fields[field.String()] = nil
 	}
-	own := d.current.Backend
-	if d.current.Own {
-		own = d.current.ETag
-	}
+	own := ownTag(d.current)
 	field, lines := x.keptCondition(d)
 	switch {
 	case field != validator.None:
 		c.fields[field.String()] = lines
-	case own.Valid && negotiable:
+	case own.Valid && negotiable && (d.confirmed || x.Learned.asksForCondition()):
 		c.tag = own
 		c.fields[validator.IfMatch.String()] = []string{own.String()}
 	default:
 		c.none = true
 	}
 	return c
+}
+
+// ownTag returns the tag by which the backend itself knows a representation.
+func ownTag(o validator.Observed) validator.ETag {
+	if o.Own {
+		return o.ETag
+	}
+	return o.Backend
 }
 
 // keptCondition returns the condition of the client that means the same to the backend, or
@@ -122,15 +128,19 @@ func (w *writing) forwardAgain(ctx context.Context, again *http.Request, header 
 }
 
 // reconsider decides about a write that the backend has refused. It changes the condition
-// that goes along. The backend that wants a condition gets one that says no more than that
-// the resource exists. If the backend says that its own tag doesn't match, the origin is
+// that goes along. A backend that asks for a condition gets its own tag, or one that says
+// no more than that the resource exists. If the backend says that its own tag doesn't match, the origin is
 // asked once more: it may have been changed since, by somebody who doesn't come through here.
 func (w *writing) reconsider() decision {
 	name := validator.IfMatch.String()
 	d := w.decision
 	if w.refusedAs == http.StatusPreconditionRequired {
+		w.Learned.backendAsked()
 		w.sent = condition{fields: maps.Clone(w.sent.fields)}
 		w.sent.fields[name] = []string{"*"}
+		if own := ownTag(d.current); own.Valid {
+			w.sent.fields[name] = []string{own.String()}
+		}
 		return d
 	}
 	p := w.origin.probe(w.r.Context())
@@ -150,7 +160,7 @@ func (w *writing) reconsider() decision {
 	refused := w.sent.tag
 	w.sent = condition{fields: maps.Clone(w.sent.fields)}
 	w.sent.fields[name] = nil
-	if tag := current.Backend; tag.Valid && tag != refused {
+	if tag := ownTag(current); tag.Valid && tag != refused {
 		w.sent.fields[name] = []string{tag.String()}
 	}
 	d.current = current

@@ -107,6 +107,29 @@ func TestBackendsOwnCondition(t *testing.T) {
 	}
 }
 
+// Without a probe there is no gap to close, and the backend gets its own tag only if it
+// asks for one. The handler remembers that it did.
+func TestBackendAsksForItsTag(t *testing.T) {
+	origin := &strict{content: "content", tag: `W/"1"`, refuses: func(lines []string) int {
+		if fmt.Sprint(lines) == `[W/"1"]` {
+			return 0
+		}
+		return http.StatusPreconditionRequired
+	}}
+	s := newSite()
+	s.origin = origin.serve
+	s.Learned = NewLearned(0)
+	for range 2 {
+		w, err := s.serve(putOf(t.Context(), "new content", "If-Match: "+s.tagOf(t, "/m")))
+		if err != nil || w.Code != 204 {
+			t.Errorf("status %d, %v", w.Code, err)
+		}
+	}
+	if want := []string{"", `W/"1"`, `W/"1"`}; !slices.Equal(origin.got, want) {
+		t.Errorf("the backend got %q, want %q", origin.got, want)
+	}
+}
+
 // If the state has changed between the probe and the write, the backend's own check finds
 // out, and the client is told what there is now.
 func TestBackendClosesTheGap(t *testing.T) {

@@ -69,7 +69,7 @@ func TestForwardedConditions(t *testing.T) {
 		}
 		r := requestOf(t.Context(), "PUT /m", tt.fields...)
 		x, _ := s.exchangeOf(r)
-		c := x.conditionFor(decision{outcome: answer.Passed, current: tt.current}, !tt.guarded)
+		c := x.conditionFor(decision{outcome: answer.Passed, current: tt.current, confirmed: true}, !tt.guarded)
 		proxyhooks.EditHeader(r.Header, c.fields)
 		got := ""
 		for _, field := range conditionFields {

@@ -16,6 +16,7 @@ import (
 type Learned struct {
 	watch          bool // whether its answers may be too old
 	toldOfSessions atomic.Bool
+	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
 	mu      sync.Mutex
 	offsets [maxOffsets]time.Duration // of the origin's clock from ours, in the last answers
@@ -56,6 +57,16 @@ func (l *Learned) tooOld(h http.Header, asked time.Time) bool {
 	l.mu.Unlock()
 	return len(known) > 0 && proxyhooks.MadeBefore(h, asked.Add(slices.Min(known)))
 }
+
+// backendAsked notes that the backend has refused a write without a condition.
+func (l *Learned) backendAsked() {
+	if l != nil {
+		l.asks.Store(true)
+	}
+}
+
+// asksForCondition reports whether the backend has done so.
+func (l *Learned) asksForCondition() bool { return l != nil && l.asks.Load() }
 
 // tellOfSessions reports, once, that nobody has been told of dropped sessions.
 func (l *Learned) tellOfSessions() bool {

@@ -98,8 +98,10 @@ type decision struct {
 	reason  string
 	field   validator.Field
 
-	// For forward and refuted: what the condition was compared with.
-	current validator.Observed
+	// For forward and refuted: what the condition was compared with, and whether the
+	// origin has just shown it.
+	current   validator.Observed
+	confirmed bool
 
 	// For refuted: how the condition was evaluated.
 	result validator.Result
@@ -185,7 +187,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		stored, res = view.EvaluateStored()
 	}
 	w.view = view
-	current := stored.Observed
+	current, confirmed := stored.Observed, false
 	switch {
 	case w.request.Signed:
 		if res.Verdict != validator.True {
@@ -209,11 +211,12 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		if d, past := decidePast(w.responder, view, p, current, res); past {
 			return d
 		}
+		confirmed = true
 		if o, ok := view.Observation(current, p.Header); ok {
 			w.before = &o
 		}
 	}
-	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current}
+	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current, confirmed: confirmed}
 	switch res.Verdict {
 	case validator.True:
 	case validator.Unconditional:
