@@ -75,7 +75,9 @@ type Handler struct {
 
 	// Request fields that the backend's responses depend on although the backend
 	// doesn't say so. The handler treats every response as if it named them in
-	// Vary, and sends it that way. Default: none.
+	// Vary, and sends it that way. A tag is good only for writes with the same
+	// values, except in fields that negotiate content: those whose names begin with
+	// Accept or end in Version, Format, Language, Lang or Locale. Default: none.
 	Vary []string `json:"vary,omitempty"`
 
 	// How many bytes of content are kept in memory. For a response, this is what

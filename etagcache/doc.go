@@ -29,6 +29,9 @@
 // before the request went to the backend. A slow read therefore can't bring a
 // dead validator back.
 //
+// A tag of the backend's own that isn't the resource's tag (validator.Observed.Backend)
+// is only remembered. A different one is stored in its place, and nothing moves.
+//
 // A claim is the exclusive right to write a resource, and a pass is the shared
 // right. At any time an entry has either one claim, or any number of passes, or
 // neither. Both are leased: a holder that disappears keeps others out until its

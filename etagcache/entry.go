@@ -79,7 +79,8 @@ type Stored struct {
 // Observation is an observed representation and the variant that it belongs to.
 type Observation struct {
 	validator.Observed
-	// Variant is the exact key of the variant, at most 64 bytes.
+	// Variant is the exact key of the variant, at most 320 bytes. It may contain line
+	// feeds.
 	Variant string
 	// Vary is what all variants of the entry depend on: the request fields that
 	// went into Variant, and the groups that the resource was in, each with the

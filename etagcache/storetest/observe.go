@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -224,6 +225,15 @@ var observeRules = []rule{
 		g.observe(before, o, nil)
 		g.moved(before, g.read())
 		g.knows(g.read(), o)
+	}},
+
+	{"the key of a variant is any text", func(g *gateways) {
+		o := tagged("m2h9YEIzeGO4wsEc1wMHlQ\naccept: text/html, */*;q=0.8\naccept-language: \xe4\n", "1")
+		o.Own, o.Backend = false, validator.ETag{Opaque: "1", Weak: true, Valid: true}
+		longest := tagged(strings.Repeat("x", 320), "2")
+		g.seen(o)
+		g.seen(longest)
+		g.knows(g.read(), o, longest)
 	}},
 
 	{"the number of variants is bounded", func(g *gateways) {

@@ -255,8 +255,9 @@ func TestShow(t *testing.T) {
 	shown := show("memory", "key", etagcache.Entry{
 		Epoch: "e", Busy: 2 * time.Second, Vary: "accept",
 		Variants: map[string]etagcache.Stored{
-			"b": stored(func(s *etagcache.Stored) { s.ETag, s.Own = validator.ETag{Opaque: "x", Valid: true}, true }),
-			"a": stored(nil),
+			"b":                                   stored(func(s *etagcache.Stored) { s.ETag, s.Own = validator.ETag{Opaque: "x", Valid: true}, true }),
+			"a":                                   stored(nil),
+			"d\naccept: x\naccept-language: de\n": stored(func(s *etagcache.Stored) { s.Backend = validator.ETag{Opaque: "1", Weak: true, Valid: true} }),
 			"c": stored(func(s *etagcache.Stored) {
 				s.State = validator.Absent
 				s.LastModified = time.Date(2025, 11, 3, 13, 0, 0, 0, time.FixedZone("x", 3600))
@@ -267,6 +268,7 @@ func TestShow(t *testing.T) {
 		{Variant: "a", State: "present", Age: 1.5},
 		{Variant: "b", State: "present", ETag: `"x"`, Own: true, Age: 1.5},
 		{Variant: "c", State: "absent", LastModified: "Mon, 03 Nov 2025 12:00:00 GMT", Age: 1.5},
+		{Variant: "d", State: "present", Age: 1.5, BackendETag: `W/"1"`, Negotiated: "accept: x\naccept-language: de"},
 	}
 	if !slices.Equal(shown.Variants, want) {
 		t.Errorf("got  %+v\nwant %+v", shown.Variants, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
@@ -24,8 +25,10 @@ type shownResource struct {
 
 type shownVariant struct {
 	Variant      string  `json:"variant"`
+	Negotiated   string  `json:"negotiated,omitempty"`
 	State        string  `json:"state"`
 	ETag         string  `json:"etag,omitempty"`
+	BackendETag  string  `json:"backend_etag,omitempty"`
 	LastModified string  `json:"last_modified,omitempty"`
 	Own          bool    `json:"own,omitempty"`
 	Age          float64 `json:"age_seconds"`
@@ -71,7 +74,12 @@ func show(store, key string, e etagcache.Entry) shownResource {
 		Variants: []shownVariant{},
 	}
 	for variant, s := range e.Variants {
-		v := shownVariant{Variant: variant, State: s.State.String(), Own: s.Own, Age: s.Age.Seconds()}
+		hash, lines, _ := strings.Cut(variant, "\n") // see proxyhooks.VariantKey
+		v := shownVariant{Variant: hash, State: s.State.String(), Own: s.Own, Age: s.Age.Seconds()}
+		v.Negotiated = strings.TrimSuffix(lines, "\n")
+		if s.Backend.Valid {
+			v.BackendETag = s.Backend.String()
+		}
 		if s.ETag.Valid {
 			v.ETag = s.ETag.String()
 		}

@@ -38,7 +38,7 @@ func (w *aftermath) prepareProbe() {
 	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
 		return
 	}
-	subject := w.plan.Subject.Request(w.r)
+	subject := w.view.Renegotiated(w.plan.Subject.Request(w.r))
 	w.base = subject.Clone(context.WithoutCancel(subject.Context()))
 	if sum, ok := proxyhooks.ContentDigest(w.r); ok {
 		w.content, w.size = &sum, w.r.ContentLength
@@ -76,11 +76,13 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	w.removeValidators(a)
 	switch {
 	case represents && shown.ETag.Valid:
-		w.proven = true // the backend itself says that this is the result
+		w.proven = true                // the backend itself says that this is the result
+		w.view = knowledge.Own(w.view) // its fields have selected the content of the answer
 		w.recordResult(shown.Observed, a.Header, a.Status)
 		setETag(a.Header, shown.ETag)
 	case hasDeleted(w.exchange, a, fate):
 		w.proven = true
+		w.view = knowledge.Own(w.view)
 		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
 	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
 		w.probeAfter(a)
@@ -159,6 +161,9 @@ func (w *aftermath) recordResult(after validator.Observed, header http.Header, s
 	w.after = &o
 	if w.Replay {
 		w.receipt = newReceipt(w.digest, w.content, status)
+		if w.view.Negotiated() {
+			w.receipt = withVariant(w.receipt, o.Variant)
+		}
 	}
 }
 

@@ -73,7 +73,9 @@ func (d decision) answerRefuted(x *exchange) error {
 	}
 	if status == 0 {
 		current := d.view.Dated(d.current, d.view.Stored())
-		return d.refuseWithRepresentation(x, x.responder.ConditionFailed(d.result, current))
+		refusal := x.responder.ConditionFailed(d.result, current)
+		refusal.Detail += d.negotiationAdvice()
+		return d.refuseWithRepresentation(x, refusal)
 	}
 	x.responder.Report(answer.Passed, "sent again")
 	x.responder.ReportCondition(d.result.Field, d.current.ETag)

@@ -67,6 +67,9 @@ func (x *exchange) conditionFor(d decision, negotiable bool) condition {
 	switch {
 	case field != validator.None:
 		c.fields[field.String()] = lines
+		if field == validator.IfMatch && own.Valid && negotiable && d.view.Negotiated() {
+			c.tag = own // the backend may compare it with what the write's own fields select
+		}
 	case own.Valid && negotiable && (d.confirmed || x.Learned.asksForCondition()):
 		c.tag = own
 		c.fields[validator.IfMatch.String()] = []string{own.String()}
@@ -143,7 +146,7 @@ func (w *writing) reconsider() decision {
 		}
 		return d
 	}
-	p := w.origin.probe(w.r.Context())
+	p := w.origin.probeFor(w.r.Context(), w.view)
 	if !p.Known {
 		return w.notProbed(p, w.decision.field)
 	}

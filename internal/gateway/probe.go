@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -28,6 +29,12 @@ type prober struct {
 // probe asks for the current state of the subject.
 func (p *prober) probe(ctx context.Context) proxyhooks.Probed {
 	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.base(), p.Deriver, 0))
+}
+
+// probeFor asks for the representation that a view of the subject is about.
+func (p *prober) probeFor(ctx context.Context, view knowledge.View) proxyhooks.Probed {
+	r := view.Renegotiated(p.subject.Request(p.request.Request))
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(r), p.Deriver, 0))
 }
 
 // probeContent asks for the current representation and writes its content to content.

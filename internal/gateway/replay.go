@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -18,6 +20,28 @@ func newReceipt(digest string, content *[sha256.Size]byte, status int) string {
 		return ""
 	}
 	return digest + "." + base64.RawURLEncoding.EncodeToString(content[:12]) + "." + strconv.Itoa(status)
+}
+
+// withVariant adds to a receipt that the condition of the write was about a variant that
+// its own fields don't select.
+func withVariant(receipt, variant string) string {
+	if receipt == "" {
+		return ""
+	}
+	hash, _, _ := strings.Cut(variant, "\n")
+	return receipt + "." + hash
+}
+
+// evaluate evaluates the request's conditions against what is stored, as
+// [knowledge.View.EvaluateStored] does. If they don't hold, and this request may be the
+// last write, sent again, they are about the same representation as then.
+func evaluate(x *exchange, view knowledge.View) (selected knowledge.View, stored etagcache.Stored, res validator.Result) {
+	selected, stored, res = view.EvaluateStored()
+	receipt := strings.Split(view.Entry().Receipt, ".")
+	if !x.Replay || res.Verdict == validator.True || len(receipt) < 4 || receipt[0] != requestDigest(x) {
+		return selected, stored, res
+	}
+	return knowledge.Again(view, receipt[3]).EvaluateStored()
 }
 
 // identifyingFields are the fields, besides conditions and overrides, by which two
@@ -61,6 +85,7 @@ func (d decision) replayedStatus(x *exchange) (status int, err error) {
 		return 0, nil
 	}
 	_, answered, _ := strings.Cut(rest, ".")
+	answered, variant, negotiated := strings.Cut(answered, ".")
 	if status, err = strconv.Atoi(answered); err != nil {
 		return 0, nil
 	}
@@ -73,7 +98,11 @@ func (d decision) replayedStatus(x *exchange) (status int, err error) {
 		defer done()
 		content, ok = proxyhooks.ContentDigest(x.r)
 	}
-	if !ok || newReceipt(digest, &content, status) != receipt {
+	again := newReceipt(digest, &content, status)
+	if negotiated {
+		again += "." + variant
+	}
+	if !ok || again != receipt {
 		return 0, nil
 	}
 	return status, nil

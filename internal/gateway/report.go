@@ -4,6 +4,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -44,16 +45,23 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	if err != nil {
 		return x.responder.CannotTell("the store is out of reach"), validator.Observed{}
 	}
-	known := view.Selected()
+	view = view.Selected()
+	known := view.Stored()
 	current := known.Observed
 	res := view.Evaluate(current, known)
 	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
-		p := x.origin.probe(x.r.Context())
-		if !p.Known && !x.origin.trustsStore(p, res) {
-			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
-		}
+		p := x.origin.probeFor(x.r.Context(), view)
+		trusted := x.origin.trustsStore(p, res)
 		if p.Known {
 			current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
+		}
+		if view.Negotiated() && !trusted && !(p.Known && res.Verdict == validator.True) {
+			if p, view = x.origin.probe(x.r.Context()), knowledge.Own(view); p.Known {
+				current, res = view.EvaluateProbed(p, view.Stored(), view.Entry().Epoch)
+			}
+		}
+		if !p.Known && !trusted {
+			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
 		}
 	}
 	switch res.Verdict {

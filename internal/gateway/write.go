@@ -31,8 +31,8 @@ func (x *exchange) writeConditional() error {
 	if err != nil {
 		return x.decideOnError(err).conclude(x)
 	}
-	if stored, res := view.EvaluateStored(); x.refutes(res) {
-		return refutedBy(view, res, stored.Observed).conclude(x)
+	if selected, stored, res := evaluate(x, view); x.refutes(res) {
+		return refutedBy(selected, res, stored.Observed).conclude(x)
 	}
 
 	// A client that sends slowly, or never finishes, must not keep others waiting.
@@ -103,9 +103,10 @@ type decision struct {
 	current   validator.Observed
 	confirmed bool
 
-	// For refuted: how the condition was evaluated.
+	// For refuted: how the condition was evaluated. The view is also set for forward.
 	result validator.Result
 	view   knowledge.View
+	shown  *etagcache.Observation // what the origin has shown, if it was asked
 
 	refusal answer.Refusal    // for refuse
 	probed  proxyhooks.Probed // for relay
@@ -132,7 +133,7 @@ func refutedBy(v knowledge.View, res validator.Result, current validator.Observe
 // then tells whether that is current. Otherwise it reads the store.
 func (x *exchange) lookUp() (knowledge.View, error) {
 	if view, ok := x.reader.Recent(); ok {
-		if _, res := view.EvaluateStored(); res.Verdict == validator.True {
+		if _, _, res := view.EvaluateStored(); res.Verdict == validator.True {
 			return view, nil
 		}
 	}
@@ -150,6 +151,7 @@ func (x *exchange) refutes(res validator.Result) bool {
 func (w *writing) decide(view knowledge.View) decision {
 	waiting, cancel := w.waiting()
 	defer cancel()
+	var selected knowledge.View
 	var stored etagcache.Stored
 	var res validator.Result
 	claimed, err := w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
@@ -162,16 +164,16 @@ func (w *writing) decide(view knowledge.View) decision {
 		if err != nil {
 			return "", false, err
 		}
-		stored, res = view.EvaluateStored()
+		selected, stored, res = evaluate(w.exchange, view)
 		return view.Entry().Epoch, !w.refutes(res), nil
 	})
 	switch {
 	case err != nil:
 		return w.decideOnError(err)
 	case !claimed:
-		return refutedBy(view, res, stored.Observed)
+		return refutedBy(selected, res, stored.Observed)
 	}
-	return w.decideClaimed(view, stored, res)
+	return w.decideClaimed(selected, stored, res)
 }
 
 // decideClaimed decides under the claim. It confirms what is stored, by reading
@@ -184,7 +186,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		if view, err = view.Confirm(); err != nil {
 			return w.decideOnError(err)
 		}
-		stored, res = view.EvaluateStored()
+		view, stored, res = view.EvaluateStored()
 	}
 	w.view = view
 	current, confirmed := stored.Observed, false
@@ -197,26 +199,14 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 			return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
 		}
 	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
-		p := w.origin.probe(w.r.Context())
-		if w.origin.trustsStore(p, res) {
-			break
+		c := confirmer{w}.confirm(view, stored, res)
+		if c.undecided != nil {
+			return *c.undecided
 		}
-		if !p.Known && w.request.OneTime != nil && w.namesReplaced(view) {
-			return refuseWith(w.responder.Replaced(res.Field))
-		}
-		if !p.Known {
-			return w.notProbed(p, res.Field)
-		}
-		current, res = view.EvaluateProbed(p, stored, w.holds.Token())
-		if d, past := decidePast(w.responder, view, p, current, res); past {
-			return d
-		}
-		confirmed = true
-		if o, ok := view.Observation(current, p.Header); ok {
-			w.before = &o
-		}
+		view, current, res, confirmed = c.view, c.current, c.res, c.confirmed
+		w.view = view
 	}
-	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current, confirmed: confirmed}
+	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current, confirmed: confirmed, view: view}
 	switch res.Verdict {
 	case validator.True:
 	case validator.Unconditional:
@@ -227,7 +217,9 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		}
 		d.outcome = answer.Unconditional
 	default:
-		return refutedBy(view, res, current)
+		d = refutedBy(view, res, current)
+		d.shown = w.before
+		return d
 	}
 	return w.decideFinally(d)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// View is what is known about a subject at one moment. It is immutable.
+// View is what is known about a subject at one moment. It is about the representation
+// that the request's own fields select, unless it comes from Selected. It is immutable.
 type View struct {
 	*Reader
 	entry  etagcache.Entry
@@ -21,6 +22,8 @@ type View struct {
 	// outdated means that a group or subtree has changed since the variants were
 	// stored, or couldn't be read.
 	outdated bool
+
+	selection // of the representation that the view is about
 }
 
 // Entry returns the store's entry.
@@ -42,31 +45,18 @@ func (v View) variants() map[string]etagcache.Stored {
 	return v.entry.Variants
 }
 
-// Stored returns what is known of the representation that the request selects.
-func (v View) Stored() etagcache.Stored { return v.variants()[v.variantKey(v.varyFields())] }
+// Stored returns what is known of the representation that the view is about.
+func (v View) Stored() etagcache.Stored {
+	if v.version != "" {
+		return v.variants()[v.version]
+	}
+	return v.variants()[v.variantKey(v.varyFields(), v.selection)]
+}
 
 // Variant returns what is known of the variant with a key.
 func (v View) Variant(key string) (etagcache.Stored, bool) {
 	stored, ok := v.variants()[key]
 	return stored, ok
-}
-
-// Selected returns what is known of the representation that the condition of a
-// write is about, which is the one that the write's own fields select. With the
-// source version, the tag of any representation says that nobody has written the
-// resource since. So if another one satisfies the condition, Selected returns that.
-func (v View) Selected() etagcache.Stored {
-	own := v.Stored()
-	if !v.Deriver.UsesVersion() || v.Request.Conditions.IfMatch == nil ||
-		v.Request.Evaluate(own.Representation).Verdict == validator.True {
-		return own
-	}
-	for _, s := range v.variants() {
-		if v.Request.Evaluate(s.Representation).Verdict == validator.True {
-			return s
-		}
-	}
-	return own
 }
 
 // Evaluate evaluates the request's conditions against o. Known is what was
@@ -76,13 +66,15 @@ func (v View) Evaluate(o validator.Observed, known etagcache.Stored) validator.R
 }
 
 // EvaluateStored evaluates the request's conditions against what is stored of the
-// representation that they are about, and returns both. While a write is in
-// flight, nothing is known of that representation.
-func (v View) EvaluateStored() (stored etagcache.Stored, res validator.Result) {
+// representation that they are about (see Selected). It returns the view of that
+// representation, what is stored, and the result. While a write is in flight, nothing
+// is known of any representation.
+func (v View) EvaluateStored() (selected View, stored etagcache.Stored, res validator.Result) {
 	if !v.Busy() {
-		stored = v.Selected()
+		v = v.Selected()
+		stored = v.Stored()
 	}
-	return stored, v.Evaluate(stored.Observed, stored)
+	return v, stored, v.Evaluate(stored.Observed, stored)
 }
 
 // EvaluateProbed evaluates the request's conditions against what a probe showed,
@@ -132,16 +124,18 @@ func (v View) Past(o validator.Observed) Past {
 	return NotPast
 }
 
-// variantKey returns the key of the representation that the request selects, if
-// responses vary by the given request fields. The original target is part of the
-// key: two backends can share a rewritten path.
-func (r *Reader) variantKey(vary string) string {
+// variantKey returns the key of a representation, if responses vary by the given
+// request fields.
+func (r *Reader) variantKey(vary string, s selection) string {
 	if r.Request.Signed { // it is forwarded with the codings that the client accepts
 		vary = proxyhooks.JoinVary(vary, "accept-encoding")
 	}
-	target := r.Subject.CurrentTarget + " " + r.Subject.OriginalTarget
-	return proxyhooks.VariantKey(r.Scheme, target, vary, r.Request.Fields)
+	return proxyhooks.VariantKey(r.Scheme, r.targets(), vary, s.fields(r.Request))
 }
+
+// targets returns the target that is part of variants' keys. The original target is in
+// it, too: two backends can share a rewritten path.
+func (r *Reader) targets() string { return r.Subject.CurrentTarget + " " + r.Subject.OriginalTarget }
 
 // varyFields returns the request fields that responses are known to vary by.
 func (v View) varyFields() string {
@@ -153,13 +147,13 @@ func (v View) varyFields() string {
 }
 
 // Observation turns o, which a response with the header h showed, into an
-// observation of the variant that the request selects. It reports false if nothing
+// observation of the variant that the view is about. It reports false if nothing
 // can be stored: the response varies by something that the request doesn't tell, or
 // belongs to too many groups.
 func (v View) Observation(o validator.Observed, h http.Header) (etagcache.Observation, bool) {
 	vary, ok := proxyhooks.MergeVary(v.varyFields(), h)
 	groups, fit := v.memberships(h)
-	return etagcache.Observation{Observed: o, Variant: v.variantKey(vary), Vary: vary + groups.String()}, ok && fit
+	return etagcache.Observation{Observed: o, Variant: v.variantKey(vary, v.selection), Vary: vary + groups.String()}, ok && fit
 }
 
 // Store stores an observation that was made under the view's epoch.
@@ -224,7 +218,9 @@ func (v View) Confirm() (View, error) {
 	if v.groups == nil {
 		return v, nil
 	}
-	return v.Reader.View(v.entry)
+	confirmed, err := v.Reader.View(v.entry)
+	confirmed.selection = v.selection
+	return confirmed, err
 }
 
 // Versioned gives o the tag of the resource's version: the known tag, or else a tag

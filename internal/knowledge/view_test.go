@@ -304,39 +304,6 @@ func TestScheme(t *testing.T) {
 	}
 }
 
-// The condition of a write is about the representation that its own fields select.
-// Only the source version says as much about all of them.
-func TestSelected(t *testing.T) {
-	for _, tt := range []struct {
-		name      string
-		versioned bool
-		condition string
-		want      string
-	}{
-		{"its own", true, `If-Match: "plain"`, "plain"},
-		{"that of a different representation, with the source version", true, `If-Match: "html"`, "html"},
-		{"its own if none satisfies the condition", true, `If-Match: "other"`, "plain"},
-		{"its own with If-None-Match", true, `If-None-Match: "plain"`, "plain"},
-		{"its own with other sources", false, `If-Match: "html"`, "plain"},
-	} {
-		s := newSite(t)
-		if tt.versioned {
-			s.versioned()
-		}
-		for _, name := range []string{"plain", "html"} {
-			v := s.read(t, "GET /a", "Accept: text/"+name)
-			o, _ := v.Observation(present(name), header("Vary: Accept"))
-			if err := v.Store(o); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := s.read(t, "PUT /a", "Accept: text/plain", tt.condition).Selected()
-		if !got.Equal(present(tt.want)) {
-			t.Errorf("%s: got %+v", tt.name, got.Observed)
-		}
-	}
-}
-
 // While a write is in flight, the view says so.
 func TestBusy(t *testing.T) {
 	s := newSite(t)
@@ -405,15 +372,15 @@ func TestGroups(t *testing.T) {
 // asked. The request must have a condition.
 func nothingKnown(t *testing.T, name string, v View) {
 	t.Helper()
-	if v.Counts() || v.Stored().State != validator.Unknown || v.Selected().State != validator.Unknown {
-		t.Errorf("%s: counts: %v, %+v, %+v", name, v.Counts(), v.Stored(), v.Selected())
+	if v.Counts() || v.Stored().State != validator.Unknown || v.Selected().Stored().State != validator.Unknown {
+		t.Errorf("%s: counts: %v, %+v, %+v", name, v.Counts(), v.Stored(), v.Selected().Stored())
 	}
 	for variant := range v.Entry().Variants {
 		if _, ok := v.Variant(variant); ok {
 			t.Errorf("%s: the variant %s is known", name, variant)
 		}
 	}
-	if res := v.Evaluate(v.Selected().Observed, v.Selected()); res.Verdict != validator.Unverifiable {
+	if _, _, res := v.EvaluateStored(); res.Verdict != validator.Unverifiable {
 		t.Errorf("%s: the condition is %s", name, res.Verdict)
 	}
 }

@@ -953,12 +953,12 @@ func TestVary(t *testing.T) {
 		t.Errorf("%s, %s and %s", german, english, german2)
 	}
 	heard := len(backend.All())
-	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "de", "If-Match", english).Expect(t, 412)
-	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "en", "If-Match", german).Expect(t, 412)
+	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "de", "If-Match", `"x"`).Expect(t, 412)
+	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "en", "If-None-Match", english).Expect(t, 412)
 	if n := len(backend.All()) - heard; n != 0 {
 		t.Errorf("the backend heard %d requests", n)
 	}
-	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "de", "If-Match", german).Expect(t, 200)
+	caddytest.Send(t, "PUT", base+"/page", "x", "Accept-Language", "de", "If-Match", english).Expect(t, 200)
 	if n := len(backend.All()) - heard; n != 1 {
 		t.Errorf("the backend heard %d requests", n)
 	}

@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"strings"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// confirmation is what the condition of a write was compared with under the claim.
+type confirmation struct {
+	view      knowledge.View // of the representation
+	current   validator.Observed
+	res       validator.Result
+	confirmed bool // the origin has just shown it
+
+	// undecided, if not nil, is what becomes of the write because the origin left the
+	// condition open.
+	undecided *decision
+}
+
+// confirmer asks the origin about the condition of a write.
+type confirmer struct{ *writing }
+
+// confirm asks the origin for the representation that the condition is about. If the
+// write's own fields select a different one, and the origin doesn't confirm the
+// condition for the first, the write is decided by its own representation.
+func (w confirmer) confirm(view knowledge.View, stored etagcache.Stored, res validator.Result) confirmation {
+	first := w.ask(view, stored, res)
+	if !view.Negotiated() || first.decides() {
+		return first
+	}
+	own := knowledge.Own(view)
+	known := own.Stored()
+	second := confirmation{view: own, current: known.Observed, res: own.Evaluate(known.Observed, known)}
+	if !w.refutes(second.res) {
+		second = w.ask(own, known, second.res)
+	}
+	if first.passes() && !second.decides() {
+		return first
+	}
+	return second
+}
+
+// decides reports whether the condition is decided, whatever other representations
+// there are: If-Match holds for this one, or `If-None-Match: *` doesn't.
+func (c confirmation) decides() bool {
+	return c.undecided == nil &&
+		(c.res.Verdict == validator.True || c.res.Verdict == validator.False && c.res.Reason == validator.Exists)
+}
+
+// passes reports whether the origin may confirm the condition if it is asked again.
+func (c confirmation) passes() bool {
+	return c.undecided != nil && c.undecided.refusal.Outcome == answer.Unavailable
+}
+
+// ask asks the origin for the representation that a view is about, and evaluates the
+// condition. It records what the origin showed first, for the settlement.
+func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validator.Result) confirmation {
+	c := confirmation{view: view, current: stored.Observed, res: res}
+	decide := func(d decision) confirmation {
+		c.undecided = &d
+		return c
+	}
+	p := w.origin.probeFor(w.r.Context(), view)
+	switch {
+	case w.origin.trustsStore(p, res):
+		return c
+	case !p.Known && w.request.OneTime != nil && w.namesReplaced(view):
+		return decide(refuseWith(w.responder.Replaced(res.Field)))
+	case !p.Known:
+		return decide(w.notProbed(p, res.Field))
+	}
+	c.current, c.res = view.EvaluateProbed(p, stored, w.holds.Token())
+	if d, past := decidePast(w.responder, view, p, c.current, c.res); past {
+		return decide(d)
+	}
+	c.confirmed = true
+	if o, ok := view.Observation(c.current, p.Header); ok && w.before == nil {
+		w.before = &o
+	}
+	return c
+}
+
+// negotiationAdvice tells a client whose tag doesn't match that it may be the tag of a
+// different representation, which only the client knows how to ask for.
+func (d decision) negotiationAdvice() string {
+	if d.result.Field != validator.IfMatch || d.result.Reason != validator.NoMatch {
+		return ""
+	}
+	names := knowledge.NegotiatedBy(d.view, d.shown)
+	if names == nil {
+		return ""
+	}
+	return " Responses depend on " + strings.Join(names, ", ") + ": send what you sent when you read the resource."
+}
