@@ -42,6 +42,7 @@ type scenario struct {
 	replies   bool    // the store's replies are delayed, too
 	tree      bool    // the resource is in a tree
 	replica   bool    // the origin may show the past
+	varies    bool    // responses vary by Accept, and each write accepts something else
 	floor     int     // the minimum number of schedules over all settings
 
 	setting
@@ -292,6 +293,22 @@ var scenarios = []scenario{
 	{
 		name: "the origin shows that there is nothing yet", floor: 100, accidents: 2, replica: true,
 		parts: []part{writer("Ann", 0, showsPast), writer("Bob", 1, showsPast)},
+	},
+	{
+		name: "two writers who accept different things", content: "old", floor: 20, winners: 1, varies: true,
+		parts: []part{writer("Ann", 0), writer("Bob", 1)},
+	},
+	{
+		name: "two writers and a reader who accept different things", content: "old", floor: 700, winners: 1, varies: true,
+		parts: []part{writer("Ann", 0), writer("Bob", 1), reader("Rob", 2)},
+	},
+	{
+		name: "a write of a different variant goes wrong", content: "old", floor: 1000, accidents: 1, varies: true,
+		parts: []part{writer("Ann", 0, goesAway, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), writer("Bob", 1)},
+	},
+	{
+		name: "the origin shows the past of a different variant", content: "old", floor: 19000, accidents: 1, replica: true, varies: true,
+		parts: []part{writer("Ann", 0), reader("Rob", 2, showsPast), writer("Bob", 1, showsPast)},
 	},
 	{
 		name: "a tree is deleted", content: "old", floor: 100, tree: true,

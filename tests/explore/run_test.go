@@ -466,6 +466,9 @@ func (sc *scenario) request(q request, tag string) *http.Request {
 		target = "http://example.com/tree"
 	}
 	r := httptest.NewRequest(q.method, target, body)
+	if sc.varies && q.method != "GET" {
+		r.Header.Set("Accept", "text/"+q.content)
+	}
 	switch {
 	case q.method == "GET", q.unconditional:
 	case tag == none:
@@ -503,6 +506,9 @@ func (r *run) originGet(w http.ResponseWriter, q *http.Request) error {
 	if content == "" {
 		w.WriteHeader(http.StatusNotFound)
 		return nil
+	}
+	if r.scenario.varies {
+		w.Header().Set("Vary", "Accept")
 	}
 	_, err := io.WriteString(w, content)
 	return err
@@ -838,7 +844,7 @@ func (sc *scenario) describe(e etagcache.Entry) string {
 		known = append(known, sc.show(v.Observed))
 	}
 	slices.Sort(known)
-	return "knows " + strings.Join(known, " and ")
+	return "knows " + strings.Join(slices.Compact(known), " and ")
 }
 
 // knows is the word with which describe says that the content is known.
