@@ -56,6 +56,21 @@ func Evaluate(method string, c Conditions, r Representation, now time.Time) Resu
 	return res
 }
 
+// Undecided reports whether a validator that r lacks could change the result of
+// Evaluate. A response to HEAD may lack validators that a response to GET has (RFC
+// 9110, section 9.3.2).
+func Undecided(method string, c Conditions, r Representation, now time.Time) bool {
+	first := Evaluate(method, Conditions{IfMatch: c.IfMatch, IfUnmodifiedSince: c.IfUnmodifiedSince}, r, now)
+	switch {
+	case first.Verdict == Unverifiable, first.Reason == NoDate:
+		return true
+	case first.Verdict == False:
+		return false
+	}
+	second := Evaluate(method, Conditions{IfNoneMatch: c.IfNoneMatch, IfModifiedSince: c.IfModifiedSince}, r, now)
+	return second.Reason == NotKnown || second.Reason == NoDate
+}
+
 // ifMatch is true if there is a current representation whose tag is listed, in
 // a strong comparison (section 13.1.1).
 func ifMatch(lines []string, r Representation) Result {

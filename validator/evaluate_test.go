@@ -267,3 +267,40 @@ func TestStrippedMark(t *testing.T) {
 		}
 	}
 }
+
+// TestUndecided: whether a validator that isn't known could change the result.
+func TestUndecided(t *testing.T) {
+	date := time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)
+	same, later := FormatDate(date), FormatDate(date.Add(time.Second))
+	bare := Representation{State: Present}
+	dated := Representation{State: Present, LastModified: date}
+	weak := Representation{State: Present, ETag: ETag{Opaque: "a", Weak: true, Valid: true}}
+	for _, tt := range []struct {
+		name string
+		c    Conditions
+		r    Representation
+		want bool
+	}{
+		{"no condition", Conditions{}, bare, false},
+		{"If-Match, no tag", Conditions{IfMatch: []string{`"a"`}}, bare, true},
+		{"If-Match, no tag, but a date", Conditions{IfMatch: []string{`"a"`}, IfUnmodifiedSince: []string{same}}, dated, true},
+		{"If-Match, weak tag", Conditions{IfMatch: []string{`"a"`}}, weak, false},
+		{"If-Match: *", Conditions{IfMatch: []string{"*"}}, bare, false},
+		{"If-Match, empty", Conditions{IfMatch: []string{""}}, bare, false},
+		{"If-Match with weak tags only", Conditions{IfMatch: []string{`W/"a"`}}, bare, false},
+		{"If-None-Match, no tag", Conditions{IfNoneMatch: []string{`"a"`}}, bare, true},
+		{"If-None-Match, weak tag", Conditions{IfNoneMatch: []string{`"a"`}}, weak, false},
+		{"If-None-Match: *", Conditions{IfNoneMatch: []string{"*"}}, bare, false},
+		{"If-None-Match after a true If-Match", Conditions{IfMatch: []string{"*"}, IfNoneMatch: []string{`"a"`}}, bare, true},
+		{"If-None-Match after a false If-Match", Conditions{IfMatch: []string{""}, IfNoneMatch: []string{`"a"`}}, bare, false},
+		{"If-Modified-Since, no date", Conditions{IfModifiedSince: []string{same}}, bare, true},
+		{"If-Modified-Since, date", Conditions{IfModifiedSince: []string{same}}, dated, false},
+		{"If-Modified-Since that isn't a date", Conditions{IfModifiedSince: []string{"x"}}, bare, false},
+		{"If-Unmodified-Since, no date", Conditions{IfUnmodifiedSince: []string{same}}, bare, true},
+		{"If-Unmodified-Since, date", Conditions{IfUnmodifiedSince: []string{later}}, dated, false},
+	} {
+		if got := Undecided("HEAD", tt.c, tt.r, time.Now()); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
