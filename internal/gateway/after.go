@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"hash"
 	"net/http"
 	"time"
@@ -115,10 +114,14 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer) {
 		return
 	}
 	w.view = view
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), w.Terms.Lease)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.r.Context()))
 	defer cancel()
+	defer time.AfterFunc(min(w.Terms.Lease, proxyhooks.DefaultProbeTimeout), cancel).Stop()
 	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
-	sent := &comparison{Hash: sha256.New(), size: w.size, readOn: w.Replay || !w.mayBeVerbatim()}
+	sent := &comparison{Hash: sha256.New(), size: w.size, limit: w.size}
+	if w.Replay || !w.mayBeVerbatim() {
+		sent.limit = max(w.size, w.Buffer, maxResult)
+	}
 	p := w.origin.probeAfter(ctx, w.base, sent)
 	if !p.Known || p.Cached || w.holds.SubjectLost().Err() != nil {
 		return
@@ -178,22 +181,25 @@ func setETag(h http.Header, tag validator.ETag) {
 // client sent.
 type comparison struct {
 	hash.Hash
-	size   int64 // of the sent content; below zero if it isn't known
-	readOn bool  // whether to accept more content than that
-	read   int64
+	size  int64 // of the sent content; below zero if it isn't known
+	limit int64 // how much content to accept
+	read  int64
 }
 
-var errDiffers = errors.New("the content differs")
+// maxResult is how much content is read to learn the tag of what a write has led to,
+// unless the client sent more. Others wait for the claim meanwhile.
+const maxResult = 64 << 20
 
 func (c *comparison) Write(p []byte) (int, error) {
 	c.read += int64(len(p))
-	if c.read <= c.size {
+	switch {
+	case c.read <= c.size:
 		return c.Hash.Write(p)
-	}
-	if c.readOn {
+	case c.read <= c.limit:
 		return len(p), nil
+	default:
+		return 0, errTooMuch
 	}
-	return 0, errDiffers
 }
 
 // equals reports whether the content is the same. Digest is the digest of the sent

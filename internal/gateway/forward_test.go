@@ -273,21 +273,22 @@ func TestComparison(t *testing.T) {
 		content  []string
 		size     int64
 		digest   *[sha256.Size]byte
-		readOn   bool
+		limit    int64
 		want     bool
 		failed   bool
 		consumed int64
 	}{
-		{"the same", []string{"one", "two"}, 6, digest("onetwo"), false, true, false, 6},
-		{"the same, and nothing", nil, 0, digest(""), false, true, false, 0},
-		{"different", []string{"one", "too"}, 6, digest("onetwo"), false, false, false, 6},
-		{"shorter", []string{"one"}, 6, digest("onetwo"), false, false, false, 3},
-		{"longer", []string{"one", "twox"}, 6, digest("onetwo"), false, false, true, 7},
-		{"longer, and read on", []string{"onetwo", "x"}, 6, digest("onetwo"), true, false, false, 7},
-		{"not known", []string{"one"}, 3, nil, true, false, false, 3},
-		{"of a length that isn't known", []string{"one"}, -1, digest("one"), true, false, false, 3},
+		{"the same", []string{"one", "two"}, 6, digest("onetwo"), 6, true, false, 6},
+		{"the same, and nothing", nil, 0, digest(""), 0, true, false, 0},
+		{"different", []string{"one", "too"}, 6, digest("onetwo"), 6, false, false, 6},
+		{"shorter", []string{"one"}, 6, digest("onetwo"), 6, false, false, 3},
+		{"longer", []string{"one", "twox"}, 6, digest("onetwo"), 6, false, true, 7},
+		{"longer, and read on", []string{"onetwo", "x"}, 6, digest("onetwo"), 7, false, false, 7},
+		{"longer, and more than is accepted", []string{"onetwo", "x", "y"}, 6, digest("onetwo"), 7, false, true, 8},
+		{"not known", []string{"one"}, 3, nil, 9, false, false, 3},
+		{"of a length that isn't known", []string{"one"}, -1, digest("one"), 9, false, false, 3},
 	} {
-		c := &comparison{Hash: sha256.New(), size: tt.size, readOn: tt.readOn}
+		c := &comparison{Hash: sha256.New(), size: tt.size, limit: tt.limit}
 		failed := false
 		for _, part := range tt.content {
 			if n, err := io.WriteString(c, part); err != nil || n != len(part) {
@@ -297,6 +298,45 @@ func TestComparison(t *testing.T) {
 		if got := c.equals(tt.digest); got != tt.want || failed != tt.failed || c.read != tt.consumed {
 			t.Errorf("%s: %v, failed: %v, %d bytes", tt.name, got, failed, c.read)
 		}
+	}
+}
+
+// The probe after a write has a limit of time and of content, however long the lease.
+func TestProbeAfterEnds(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"slow content": time.Second, "fast content": time.Microsecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite()
+				s.WriteETag, s.Terms.Lease, s.Terms.Retention = WriteETagAlways, time.Hour, 2*time.Hour
+				known := s.tagOf(t, "/m")
+				var written bool
+				read := 0
+				s.origin = func(w http.ResponseWriter, r *http.Request) error {
+					if r.Method != http.MethodGet {
+						written = true
+						w.WriteHeader(http.StatusNoContent)
+						return nil
+					}
+					if !written {
+						_, err := io.WriteString(w, "content")
+						return err
+					}
+					for piece := make([]byte, 32<<10); r.Context().Err() == nil; read += len(piece) {
+						_, _ = w.Write(piece)
+						time.Sleep(wait)
+					}
+					return r.Context().Err()
+				}
+				begun := time.Now()
+				w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+known))
+				if err != nil || w.Code != http.StatusNoContent || w.Header().Get("Etag") != "" {
+					t.Errorf("%v, status %d, %v", err, w.Code, w.Header())
+				}
+				if took := time.Since(begun); took > 31*time.Second || read > 65<<20 {
+					t.Errorf("the probe took %s and read %d bytes", took, read)
+				}
+			})
+		})
 	}
 }
 
