@@ -83,7 +83,8 @@ type Handler struct {
 	// How many bytes of content are kept in memory. For a response, this is what
 	// the handler holds back to know the tag before it sends anything; one that is
 	// longer, or takes longer than half a second after its header section, streams
-	// through without a tag, unless its header section is enough. For
+	// through without a tag, unless its header section is enough. If a part of it
+	// is asked for under a condition, it goes to a temporary file. For
 	// a request, this is what the handler reads before other writers must wait.
 	// Default: 1 MiB.
 	Buffer int64 `json:"buffer,omitempty"`

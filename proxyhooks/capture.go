@@ -61,8 +61,13 @@ type Shown struct {
 	// Label returns, and after that only if Label returned false.
 	Content []byte
 
+	// Spooled is the whole content, if it was too large for Content and was spooled
+	// because of [Capture.BufferParts]. Otherwise it is nil. It is valid until
+	// [Capture.Close].
+	Spooled *io.SectionReader
+
 	// Exact reports that different content always has a different tag, so the
-	// caller may send parts of Content under the tag.
+	// caller may send parts of the content under the tag.
 	Exact bool
 }
 
@@ -78,7 +83,9 @@ type Capture struct {
 
 	// BufferParts makes the Capture buffer content so that parts of it can be sent,
 	// even if the tag is already known. It has no effect if the tag is the backend's
-	// own, because the backend can send parts of that itself.
+	// own, because the backend can send parts of that itself. If the tag has to be made
+	// from content that is too large to be buffered, the content goes to a temporary
+	// file. That needs room: at most 64 MiB, and 16 such files at once.
 	BufferParts bool
 
 	// BufferItems makes the Capture buffer the content of a response to GET, even if
@@ -93,6 +100,10 @@ type Capture struct {
 	// than that, either.
 	Patience time.Duration
 
+	// SpoolPatience is the same for content that goes to a temporary file. Zero means
+	// ten seconds.
+	SpoolPatience time.Duration
+
 	deriver Deriver
 	reading Reading
 	isHead  bool
@@ -102,7 +113,8 @@ type Capture struct {
 	// While content is buffered, the lock of the holdback protects these. Then only the
 	// handler's goroutine uses them.
 	derivation     Derivation
-	cached         bool // see Shown.Cached
+	cached         bool    // see Shown.Cached
+	window         *window // the part to send, or nil
 	discardedBytes int64
 }
 
@@ -194,6 +206,9 @@ func (c *Capture) begin() {
 		s = c.shown(known)
 	case c.deriver.TooLarge(header):
 		c.derivation.skipJSON()
+		if c.beginSpool() {
+			return
+		}
 		s = c.shown(true)
 	default:
 		c.hold(c.Patience, c.losePatience)
@@ -230,6 +245,7 @@ func (c *Capture) shown(known bool) Shown {
 		Untagged:  c.derivation.Need == NeedContent,
 		Versioned: c.derivation.Need == NeedVersion,
 		Cached:    c.cached,
+		Exact:     c.derivation.exact(),
 	}
 }
 
@@ -239,16 +255,24 @@ func (c *Capture) label(s Shown) error {
 	header := c.client.Header()
 	if c.reading.Label(c.status, header, s) {
 		c.mode = passing
+		if c.window != nil {
+			return c.window.begin(c)
+		}
 		return c.send()
 	}
-	c.mode = discarding
 	c.buffered.Reset()
-	if mustStream(header) {
+	c.discard()
+	return nil
+}
+
+// discard drops the rest of the response.
+func (c *Capture) discard() {
+	c.mode = discarding
+	if mustStream(c.client.Header()) {
 		c.cancel()
 	} else {
 		c.timer = time.AfterFunc(cmp.Or(c.Patience, DefaultPatience), c.cancel)
 	}
-	return nil
 }
 
 // losePatience labels and sends the response when the content takes too long. It runs on
@@ -282,6 +306,9 @@ func (c *Capture) Write(p []byte) (int, error) {
 		return 0, err
 	case mode == passing:
 		c.derivation.write(p)
+		if c.window != nil {
+			return len(p), c.window.pass(c, p)
+		}
 		return c.client.Write(p)
 	case mode != buffering:
 		if c.discardedBytes += int64(len(p)); c.discardedBytes > maxDiscarded {
@@ -299,11 +326,15 @@ func (c *Capture) buffer(p []byte) (holdMode, error) {
 	switch {
 	case c.mode != buffering:
 		return c.mode, c.sendErr
-	case c.keep(p, c.deriver.Limit):
+	case c.spool == nil && c.keep(p, c.deriver.Limit), c.spool != nil && c.spool.write(p):
 		c.derivation.write(p)
 		return buffering, nil
 	default:
 		c.derivation.skipJSON()
+		if c.spool == nil && c.beginSpool() && c.spool.write(p) {
+			c.derivation.write(p)
+			return buffering, nil
+		}
 		err := c.label(c.shown(true))
 		return c.mode, err
 	}
@@ -313,7 +344,7 @@ func (c *Capture) buffer(p []byte) (holdMode, error) {
 // discarded. Otherwise it uses the ReadFrom of the underlying writer.
 func (c *Capture) ReadFrom(r io.Reader) (int64, error) {
 	c.WriteHeader(http.StatusOK)
-	if c.current() == passing && c.derivation.Need != NeedContent {
+	if c.current() == passing && c.derivation.Need != NeedContent && c.window == nil {
 		return c.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{c}, r)
@@ -346,8 +377,14 @@ func (c *Capture) finish() error {
 		return c.sendErr
 	}
 	s := c.shown(true)
-	if s.Exact = c.derivation.exact(); s.Exact || c.buffersForItems() {
+	switch {
+	case c.spool != nil:
+		s.Spooled = c.spool.content()
+	case s.Exact, c.buffersForItems():
 		s.Content = c.buffered.Bytes()
 	}
 	return c.label(s)
 }
+
+// Close ends the use of [Shown.Spooled]. It may only be called after Serve.
+func (c *Capture) Close() { c.spool.close() }

@@ -63,8 +63,24 @@ func (d Deriver) UsesVersion() bool {
 
 // TooLarge reports whether a response announces more content than d.Limit.
 func (d Deriver) TooLarge(h http.Header) bool {
-	n, announced := contentLength(h)
+	n, announced := ContentLength(h)
 	return announced && n > d.Limit
+}
+
+// AllowsParts reports whether parts of a representation whose response has this header can
+// be had under its tag, as far as the header says. If not, Accept-Ranges would promise what
+// a client that compares tags never gets.
+func (d Deriver) AllowsParts(h http.Header, now time.Time) bool {
+	derivation, _ := d.FromHeader(http.StatusOK, h, now)
+	length, announced := ContentLength(h)
+	switch {
+	case derivation.Need == NeedVersion, len(derivation.jsonTags) > 0 && !(announced && length > d.Limit):
+		return false
+	case derivation.Need == NeedContent:
+		return !announced || length <= max(d.Limit, maxSpooled)
+	default:
+		return true
+	}
 }
 
 // MayReplaceTag reports whether the Deriver may give a whole representation a different tag
@@ -138,12 +154,12 @@ func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bo
 	case SourceHeader:
 		fallback.ETag = d.tagOfField(s, h)
 	case SourceJSON:
-		if length, announced := contentLength(h); isJSON(h) && (!announced || length <= d.Limit) {
+		if length, announced := ContentLength(h); isJSON(h) && (!announced || length <= d.Limit) {
 			derivation.jsonTags = append(derivation.jsonTags, jsonTag{d.newContentHash(s, h), s.Pointers})
 		}
 	case SourceModified:
 		fallback.ETag = d.tagOfDate(s, h, derivation.Observed)
-		_, announced := contentLength(h)
+		_, announced := ContentLength(h)
 		derivation.headMayDiffer = !announced
 	case SourceBody:
 		derivation.bodyTag = d.newContentHash(s, h)
@@ -166,7 +182,7 @@ func (d Deriver) tagOfField(s Source, h http.Header) validator.ETag {
 
 // tagOfDate makes a tag from the modification date and the length.
 func (d Deriver) tagOfDate(s Source, h http.Header, o validator.Observed) validator.ETag {
-	length, announced := contentLength(h)
+	length, announced := ContentLength(h)
 	if o.LastModified.IsZero() || o.WeakDate || !announced {
 		return validator.ETag{}
 	}

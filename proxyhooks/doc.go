@@ -51,7 +51,8 @@
 //   - [VariantKey], [MergeVary], [JoinVary] and [AddVary] tell the representations of one
 //     resource apart (RFC 9110, section 12.5.5).
 //   - [ParseRange] and [SendParts] answer a range request from content that was
-//     buffered (RFC 9110, section 14).
+//     buffered, and [Capture.SendPart] from content that streams by (RFC 9110, section 14).
+//   - [Isolate] copies a request, so that it can be handled again.
 //   - [Items], [Insert], [ItemPath] and [Deriver.ItemTags] put the entity tags of
 //     items into a JSON list, without changing any other byte.
 //   - [Links] reads Link fields (RFC 8288), [ParseGroups] reads cache groups

@@ -57,9 +57,9 @@ func lastModified(h http.Header, now time.Time) (at time.Time, weak bool) {
 	return at, date.Sub(at) < 2*time.Second
 }
 
-// contentLength returns the announced length of the content. It reports false if no
+// ContentLength returns the announced length of the content. It reports false if no
 // valid length is announced.
-func contentLength(h http.Header) (int64, bool) {
+func ContentLength(h http.Header) (int64, bool) {
 	lines := h["Content-Length"]
 	if len(lines) != 1 {
 		return 0, false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"net/textproto"
@@ -37,6 +38,7 @@ type holdback struct {
 	status   int         // of the final response; zero until it is there
 	header   http.Header // the handler's, see handlerHeader
 	buffered bytes.Buffer
+	spool    *responseSpool // has the content in place of buffered, if it isn't nil
 	timer    *time.Timer
 	panicked any   // the value of a panic on the timer's goroutine
 	sendErr  error // of what the timer sent
@@ -135,6 +137,11 @@ func (h *holdback) keep(p []byte, limit int64) bool {
 // send sends the header section and the content that was held back.
 func (h *holdback) send() error {
 	h.client.WriteHeader(h.status)
+	if h.spool != nil {
+		defer h.spool.close()
+		_, err := io.Copy(h.client, h.spool.content())
+		return err
+	}
 	_, err := h.buffered.WriteTo(h.client)
 	h.buffered = bytes.Buffer{} // a stream may last long
 	return err

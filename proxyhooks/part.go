@@ -1,8 +1,8 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -86,17 +86,15 @@ func parsePosition(digits string) (int64, bool) {
 	return n, true
 }
 
-// SendParts sends parts of content with status 206 (Partial Content), or 416 (Range Not
+// SendParts sends parts of content, which has size bytes, with status 206 (Partial Content), or 416 (Range Not
 // Satisfiable) if there are no parts (RFC 9110, sections 15.3.7 and 15.5.17). The header
 // of w must be that of the 200 (OK) that would send all of content; SendParts changes it
 // accordingly.
-func SendParts(w http.ResponseWriter, parts []Part, content []byte) {
+func SendParts(w http.ResponseWriter, parts []Part, content io.ReadSeeker, size int64) {
 	h := w.Header()
-	for _, name := range [...]string{"Content-Digest", "Content-Md5"} { // of the whole content
-		delete(h, name)
-	}
+	removeDigests(h)
 	if len(parts) == 0 {
-		sendNotSatisfiable(w, len(content))
+		sendNotSatisfiable(w, size)
 		return
 	}
 	specs := make([]string, len(parts))
@@ -108,12 +106,19 @@ func SendParts(w http.ResponseWriter, parts []Part, content []byte) {
 		Method: http.MethodGet,
 		Header: http.Header{"Range": {"bytes=" + strings.Join(specs, ",")}},
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	http.ServeContent(w, r, "", time.Time{}, content)
+}
+
+// removeDigests removes the digests of the whole content.
+func removeDigests(h http.Header) {
+	for _, name := range [...]string{"Content-Digest", "Content-Md5"} {
+		delete(h, name)
+	}
 }
 
 // sendNotSatisfiable sends a 416 for a representation with size bytes. It keeps the
 // validators, which [http.ServeContent] would remove, and has no content.
-func sendNotSatisfiable(w http.ResponseWriter, size int) {
+func sendNotSatisfiable(w http.ResponseWriter, size int64) {
 	h := w.Header()
 	for _, name := range [...]string{ // these describe the 200
 		"Content-Type", "Content-Encoding", "Content-Language", "Content-Location", "Content-Disposition",

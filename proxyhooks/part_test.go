@@ -100,7 +100,7 @@ func FuzzParseRange(f *testing.F) {
 		}
 		content := make([]byte, size)
 		w := httptest.NewRecorder()
-		SendParts(w, parts, content)
+		SendParts(w, parts, bytes.NewReader(content), size)
 		want := http.StatusPartialContent
 		if len(parts) == 0 {
 			want = http.StatusRequestedRangeNotSatisfiable
@@ -137,7 +137,7 @@ func TestSendParts(t *testing.T) {
 		for name, lines := range h {
 			w.Header()[name] = lines
 		}
-		SendParts(w, parts, []byte(content))
+		SendParts(w, parts, strings.NewReader(content), int64(len(content)))
 		return w
 	}
 	t.Run("one part", func(t *testing.T) {

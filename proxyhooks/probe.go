@@ -38,6 +38,10 @@ type Probed struct {
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
 
+	// Untagged reports that a tag exists but wasn't made, because the probe stopped
+	// before the end of the content.
+	Untagged bool
+
 	// Cached reports that a cache answered in place of the origin, as far as the header
 	// section says: Age, Cache-Status (RFC 9211), X-Cache, X-Cache-Status, X-Proxy-Cache,
 	// CF-Cache-Status or X-Varnish. A cache that ignores no-cache does that. The answer may

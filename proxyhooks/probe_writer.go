@@ -116,6 +116,7 @@ func (w *probeWriter) result() Probed {
 	return Probed{
 		Status: w.status, Header: w.header,
 		Observed: w.derivation.Observed, Known: w.known, Versioned: w.derivation.Need == NeedVersion,
-		Cached: w.cached, Body: w.body.Bytes(),
+		Untagged: w.derivation.Need == NeedContent,
+		Cached:   w.cached, Body: w.body.Bytes(),
 	}
 }

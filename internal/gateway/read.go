@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -20,11 +21,13 @@ type reading struct {
 	view     knowledge.View
 	known    etagcache.Stored // what was known of the variant before
 	storable bool             // whether what the response shows may be stored
-	ranges   []string         // the Range field, if this handler has to obey it
+	rangeUse rangeUse
 
 	// base is the request before next changed it, if other requests may be derived
 	// from it.
 	base *http.Request
+
+	capture *proxyhooks.Capture
 
 	begun  time.Time
 	header http.Header // of the response, once it is there
@@ -35,19 +38,42 @@ type reading struct {
 // evaluates the conditions against them.
 func (x *exchange) read() error {
 	view, err := x.reader.Read()
-	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy(), begun: time.Now()}
-	if rd.mayProbe() || rd.lists() {
+	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy()}
+	rd.rangeUse = chooseRangeUse(x, rd.known)
+	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
 		rd.base = x.r.Clone(x.r.Context())
 	}
-	restore := proxyhooks.EditHeader(x.r.Header, rd.forwardedFields())
-	capture := proxyhooks.NewCapture(x.rw, x.Deriver, rd)
-	capture.BufferParts, capture.BufferItems = rd.ranges != nil, rd.lists()
-	err = capture.Serve(x.next, x.r)
-	restore()
-	if rd.reply.kind != asIs {
-		return rd.send(rd.reply)
+	if rd.rangeUse != forwarded {
+		return rd.forward(x.r)
 	}
-	if rd.header == nil { // there was no response
+	before := x.rw.Header().Clone()
+	err = rd.forward(x.r)
+	if rd.reply.kind != withoutRange {
+		return err
+	}
+	header := x.rw.Header()
+	cookies := header["Set-Cookie"] // the client has yet to get them
+	clear(header)
+	maps.Copy(header, before)
+	proxyhooks.EditHeader(header, map[string][]string{"Set-Cookie": cookies})
+	rd.rangeUse, rd.reply = withheld, reply{}
+	return rd.forward(proxyhooks.Isolate(rd.base, x.rw))
+}
+
+// forward forwards the request, as x.r or as a copy of it, and answers the client.
+func (rd *reading) forward(r *http.Request) error {
+	restore := proxyhooks.EditHeader(r.Header, rd.forwardedFields())
+	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, rd.Deriver, rd)
+	defer rd.capture.Close()
+	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary, rd.lists()
+	err := rd.capture.Serve(rd.next, r)
+	restore()
+	switch {
+	case rd.reply.kind == withoutRange:
+		return nil
+	case rd.reply.kind != asIs:
+		return rd.send(rd.reply)
+	case rd.header == nil: // there was no response
 		rd.responder.Report(answer.Read, "")
 	}
 	return err
@@ -73,44 +99,32 @@ func (rd *reading) forwardedFields() map[string][]string {
 		// backends don't.
 		changes[validator.IfModifiedSince.String()] = nil
 	}
-	switch ifRange := rd.r.Header["If-Range"]; {
-	case rd.r.Method == http.MethodHead:
-		// HEAD has no parts (RFC 9110, section 14.2).
-		changes["Range"], changes["If-Range"] = nil, nil
-	case !c.Empty(), ifRange != nil && !(own && !marked(ifRange, rd.known.ETag)):
-		// A 206 shows no tag to evaluate the conditions against, and a backend that
-		// doesn't know the tag in If-Range must not evaluate it.
-		rd.ranges = rd.r.Header["Range"]
-		changes["Range"], changes["If-Range"] = nil, nil
+	// HEAD has no parts (RFC 9110, section 14.2). If-Range means nothing without Range.
+	if rd.r.Method == http.MethodHead || rd.rangeUse == withheld {
+		changes["Range"] = nil
+	}
+	if rd.rangeUse != forwarded {
+		changes["If-Range"] = nil
 	}
 	return changes
 }
 
-// marked reports whether an If-Range carries the tag with a mark, which was added
-// on the way to the client (such as -gzip). A backend that ignores the mark would
-// send a part of a representation that the client doesn't have.
-func marked(ifRange []string, tag validator.ETag) bool {
-	if len(ifRange) != 1 {
-		return false
-	}
-	sent, _ := validator.ParseETag(ifRange[0])
-	unmarked := sent.Unmarked()
-	return validator.StrongMatch(unmarked[0], tag) || validator.StrongMatch(unmarked[1], tag)
-}
-
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
-	from := header
-	if s.Untagged && rd.mayProbe() {
-		s, from = rd.shownByGet(s, header)
+	from, extra := header, supplement{}
+	if s.State == validator.Present && !s.ETag.Valid && !s.Versioned && rd.maySupplement() {
+		s, from, extra = rd.supplementHead(header, s)
 	}
 	s.Cached = s.Cached || rd.Learned.tooOld(from, rd.begun)
 	o := s.Observed
 	if s.Versioned {
 		o = rd.version(o, from)
 	}
+	if status == http.StatusOK && header["Accept-Ranges"] != nil && !rd.request.Signed && !rd.Deriver.AllowsParts(header, time.Now()) {
+		delete(header, "Accept-Ranges")
+	}
 	rd.setValidators(header, o)
-	if s.Known && !s.Untagged && !s.Versioned && !s.Cached {
+	if s.Known && !s.Untagged && !s.Versioned && !s.Cached && (o.ETag.Valid || !rd.maySupplement()) {
 		rd.observe(o, from)
 	}
 	current := rd.view.Dated(o, rd.known)
@@ -119,18 +133,27 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	}
 	rd.header = header
 
-	var matched validator.ETag
+	var res validator.Result
 	switch {
 	case rd.request.TooManyConditions(): // so the mode is report
 		refusal := answer.TooLarge()
 		rd.responder.Report(refusal.Outcome, refusal.Reason)
+	case rd.rangeUse.isPart(status):
+		rd.reply = rd.judgePart(header, s)
 	case o.State != validator.Present || rd.request.Conditions.Empty():
 		rd.responder.Report(answer.Read, "")
+	case extra.undecided:
+		// RFC 9110 asks for 412 only if the condition is false, and for 304 only if the
+		// client's representation is current.
+		rd.responder.Report(answer.Read, "only a GET can decide the conditions")
 	default:
-		rd.reply, matched = rd.decide(withWeakTag(current, header))
+		rd.reply, res = rd.decide(withWeakTag(current, header))
 	}
 	if rd.reply.kind == asIs {
-		rd.reply = rd.contentReply(status, header, current, matched, s)
+		rd.reply = rd.contentReply(status, header, current, res, s)
+	}
+	if rd.reply.kind == asIs {
+		extra.putOn(header, rd.view)
 	}
 	return rd.reply.kind == asIs
 }
@@ -161,25 +184,25 @@ func withWeakTag(r validator.Representation, header http.Header) validator.Repre
 }
 
 // decide evaluates the conditions against the representation that is about to be
-// sent. It returns what to send in its place, and the listed tag that matched.
-func (rd *reading) decide(current validator.Representation) (reply, validator.ETag) {
+// sent. It returns what to send in its place, and the result.
+func (rd *reading) decide(current validator.Representation) (reply, validator.Result) {
 	res := rd.request.Evaluate(current)
 	switch res.Verdict {
 	case validator.NotModified:
 		rd.responder.Report(answer.Unmodified, "")
 		rd.responder.ReportCondition(res.Field, current.ETag)
-		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res.Matched
+		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res
 	case validator.False, validator.Unverifiable:
 		refusal := rd.responder.ConditionFailed(res, current)
 		rd.responder.Report(refusal.Outcome, refusal.Reason)
 		if !rd.enforces() {
 			rd.responder.ReportCondition(res.Field, current.ETag)
-			return reply{}, validator.ETag{}
+			return reply{}, validator.Result{}
 		}
-		return reply{kind: refused, refusal: refusal}, validator.ETag{}
+		return reply{kind: refused, refusal: refusal}, res
 	default:
 		rd.responder.Report(answer.Read, "")
-		return reply{}, res.Matched
+		return reply{}, res
 	}
 }
 
@@ -200,31 +223,11 @@ func (rd *reading) Late(o validator.Observed) {
 	rd.observe(o, rd.header)
 }
 
-// mayProbe reports whether the handler may send a GET to find out what this
-// request, a HEAD, doesn't show.
-func (rd *reading) mayProbe() bool { return rd.r.Method == http.MethodHead && !rd.request.Signed }
-
-// shownByGet finds out with a GET what a HEAD doesn't show. It also returns the
-// header of the GET, because HEAD may leave out fields that say what the response
-// depends on (RFC 9110, section 9.3.2). If the GET shows no tag either, it returns
-// its arguments.
-func (rd *reading) shownByGet(s proxyhooks.Shown, header http.Header) (proxyhooks.Shown, http.Header) {
-	if rd.Deriver.TooLarge(header) {
-		return s, header
-	}
-	p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.Deriver, rd.Buffer)
-	rd.warnOfSession(p.Header)
-	if p.Err != nil || p.Observed.State != validator.Present || !p.Observed.ETag.Valid && !p.Versioned {
-		return s, header
-	}
-	return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header
-}
-
 // observe stores what a response showed, unless the store already knows it. It
 // reports whether the store knows it afterwards. A 404 to a HEAD isn't stored if
 // the handler can send a GET: it may only mean that the backend has no HEAD.
 func (rd *reading) observe(o validator.Observed, header http.Header) bool {
-	if !rd.storable || o.State == validator.Absent && rd.mayProbe() {
+	if !rd.storable || o.State == validator.Absent && rd.maySupplement() {
 		return false
 	}
 	observation, ok := rd.view.Observation(o, header)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -114,33 +116,41 @@ func TestNested(t *testing.T) {
 }
 
 // A backend that may not know a tag gets no condition on it, and no Range that
-// depends on one. With its own tags it may spare itself the content.
+// depends on one. With its own tags it may spare itself the content, and cuts the parts.
 func TestForwardedFields(t *testing.T) {
-	none := []string(nil)
+	conditions := []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
 	for _, tt := range []struct {
 		name   string
 		line   string
 		fields []string
-		own    bool     // whether the known tag is the backend's
+		known  string   // whose tag is known: "own", "ours" or "none"
 		gone   []string // besides Accept-Encoding, which is always identity
-		ranges bool
+		use    rangeUse
 	}{
-		{"no condition", "GET /m", none, false, nil, false},
-		{"If-Match", "GET /m", []string{`If-Match: "a"`}, true, []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range", "If-Range"}, false},
-		{"If-None-Match with a tag of the handler", "GET /m", []string{`If-None-Match: "a"`}, false, []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range", "If-Range"}, false},
-		{"If-None-Match with a tag of the backend", "GET /m", []string{`If-None-Match: "a"`}, true, []string{"If-Modified-Since", "Range", "If-Range"}, false},
-		{"If-Modified-Since", "GET /m", []string{"If-Modified-Since: x"}, false, []string{"Range", "If-Range"}, false},
-		{"Range", "GET /m", []string{"Range: bytes=0-1"}, false, nil, false},
-		{"Range with a condition", "GET /m", []string{"Range: bytes=0-1", "If-Modified-Since: x"}, false, []string{"Range", "If-Range"}, true},
-		{"If-Range with a tag of the handler", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, false, []string{"Range", "If-Range"}, true},
-		{"If-Range with a tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, true, nil, false},
-		{"If-Range with a marked tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a-gzip"`}, true, []string{"Range", "If-Range"}, true},
-		{"HEAD with a Range", "HEAD /m", []string{"Range: bytes=0-1"}, false, []string{"Range", "If-Range"}, false},
+		{"no condition", "GET /m", nil, "ours", []string{"If-Range"}, ordinary},
+		{"If-Match", "GET /m", []string{`If-Match: "a"`}, "own", append(conditions, "If-Range"), ordinary},
+		{"If-None-Match with a tag of the handler", "GET /m", []string{`If-None-Match: "a"`}, "ours", append(conditions, "If-Range"), ordinary},
+		{"If-None-Match with a tag of the backend", "GET /m", []string{`If-None-Match: "a"`}, "own", []string{"If-Modified-Since", "If-Range"}, ordinary},
+		{"If-Modified-Since", "GET /m", []string{"If-Modified-Since: x"}, "ours", []string{"If-Range"}, ordinary},
+		{"Range", "GET /m", []string{"Range: bytes=0-1"}, "ours", []string{"If-Range"}, ordinary},
+		{"Range with a condition, tag of the handler", "GET /m", []string{"Range: bytes=0-1", "If-Modified-Since: x"}, "ours", []string{"Range", "If-Range"}, withheld},
+		{"Range with a condition, tag of the backend", "GET /m", []string{"Range: bytes=0-1", "If-Modified-Since: x"}, "own", nil, forwarded},
+		{"Range with If-Match, tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Match: "a"`}, "own", conditions, forwarded},
+		{"Range with If-Match, nothing known", "GET /m", []string{"Range: bytes=0-1", `If-Match: "a"`}, "none", conditions, forwarded},
+		{"If-Range with a tag of the handler", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, "ours", []string{"Range", "If-Range"}, withheld},
+		{"If-Range with a tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, "own", nil, forwarded},
+		{"If-Range, nothing known", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a"`}, "none", nil, forwarded},
+		{"If-Range with a marked tag of the backend", "GET /m", []string{"Range: bytes=0-1", `If-Range: "a-gzip"`}, "own", []string{"Range", "If-Range"}, withheld},
+		{"HEAD with a Range", "HEAD /m", []string{"Range: bytes=0-1"}, "ours", []string{"Range", "If-Range"}, ordinary},
 	} {
 		s := newSite()
 		x, _ := s.exchangeOf(requestOf(t.Context(), tt.line, tt.fields...))
-		rd := &reading{exchange: x, known: etagcache.Stored{Observed: present("a")}}
-		rd.known.Own = tt.own
+		rd := &reading{exchange: x}
+		if tt.known != "none" {
+			rd.known = etagcache.Stored{Observed: present("a")}
+			rd.known.Own = tt.known == "own"
+		}
+		rd.rangeUse = chooseRangeUse(x, rd.known)
 		want := map[string][]string{"Accept-Encoding": {"identity"}}
 		for _, name := range tt.gone {
 			want[name] = nil
@@ -148,8 +158,8 @@ func TestForwardedFields(t *testing.T) {
 		if got := rd.forwardedFields(); !maps.EqualFunc(got, want, slices.Equal) {
 			t.Errorf("%s: %v, want %v", tt.name, got, want)
 		}
-		if (rd.ranges != nil) != tt.ranges {
-			t.Errorf("%s: parts %q", tt.name, rd.ranges)
+		if rd.rangeUse != tt.use {
+			t.Errorf("%s: use %d of Range, want %d", tt.name, rd.rangeUse, tt.use)
 		}
 	}
 	s := newSite()
@@ -208,43 +218,58 @@ func TestTagToConfirm(t *testing.T) {
 // combine them under (RFC 9110, sections 13.1.1, 13.2.2 and 14.2).
 func TestCut(t *testing.T) {
 	const content = "0123456789"
+	dated := validator.Representation{State: validator.Present, LastModified: time.Unix(1e9, 0)}
+	date := validator.FormatDate(dated.LastModified)
+	weakly := dated
+	weakly.WeakDate = true
+	matching := func(tag validator.ETag) validator.Result {
+		return validator.Result{Verdict: validator.True, Field: validator.IfMatch, Matched: tag}
+	}
+	unmodified := validator.Result{Verdict: validator.True, Field: validator.IfUnmodifiedSince}
 	for _, tt := range []struct {
 		name    string
 		status  int
-		ranges  []string
+		fields  []string
 		content string
 		r       validator.Representation
-		matched validator.ETag
-		ifRange string
+		res     validator.Result
 		parts   int // below zero if the response stays whole
 	}{
-		{"one part", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", 1},
-		{"two parts", 200, []string{"bytes=0-1,8-"}, content, present("a").Representation, validator.ETag{}, "", 2},
-		{"none that can be satisfied", 200, []string{"bytes=10-"}, content, present("a").Representation, validator.ETag{}, "", 0},
-		{"malformed", 200, []string{"bytes=x"}, content, present("a").Representation, validator.ETag{}, "", -1},
-		{"none asked for", 200, nil, content, present("a").Representation, validator.ETag{}, "", -1},
-		{"not a whole", 206, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", -1},
-		{"an error", 404, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, "", -1},
-		{"the content isn't at hand", 200, []string{"bytes=0-1"}, "", present("a").Representation, validator.ETag{}, "", -1},
-		{"no tag", 200, []string{"bytes=0-1"}, content, validator.Representation{State: validator.Present}, validator.ETag{}, "", -1},
-		{"If-Match with the tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, tag("a"), "", 1},
-		{"If-Match with a marked tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, tag("a-gzip"), "", -1},
-		{"If-Range with the tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, `"a"`, 1},
-		{"If-Range with a different tag", 200, []string{"bytes=0-1"}, content, present("a").Representation, validator.ETag{}, `"b"`, -1},
+		{"one part", 200, []string{"Range: bytes=0-1"}, content, present("a").Representation, matching(tag("a")), 1},
+		{"two parts", 200, []string{"Range: bytes=0-1,8-"}, content, present("a").Representation, matching(tag("a")), 2},
+		{"none that can be satisfied", 200, []string{"Range: bytes=10-"}, content, present("a").Representation, matching(tag("a")), 0},
+		{"malformed", 200, []string{"Range: bytes=x"}, content, present("a").Representation, matching(tag("a")), -1},
+		{"none asked for", 200, nil, content, present("a").Representation, matching(tag("a")), -1},
+		{"not a whole", 206, []string{"Range: bytes=0-1"}, content, present("a").Representation, matching(tag("a")), -1},
+		{"an error", 404, []string{"Range: bytes=0-1"}, content, present("a").Representation, matching(tag("a")), -1},
+		{"the content streams by, without a length", 200, []string{"Range: bytes=0-1"}, "", present("a").Representation, matching(tag("a")), -1},
+		{"no tag", 200, []string{"Range: bytes=0-1", `If-Match: "a"`}, content, validator.Representation{State: validator.Present}, validator.Result{}, -1},
+		{"If-Match with a marked tag", 200, []string{"Range: bytes=0-1"}, content, present("a").Representation, matching(tag("a-gzip")), -1},
+		{"If-Range with the tag", 200, []string{"Range: bytes=0-1", `If-Range: "a"`}, content, present("a").Representation, validator.Result{}, 1},
+		{"If-Range with a different tag", 200, []string{"Range: bytes=0-1", `If-Range: "b"`}, content, present("a").Representation, validator.Result{}, -1},
+		{"If-Range with the date", 200, []string{"Range: bytes=0-1", "If-Range: " + date}, content, dated, validator.Result{}, 1},
+		{"If-Range with a weak date", 200, []string{"Range: bytes=0-1", "If-Range: " + date}, content, weakly, validator.Result{}, -1},
+		{"If-Unmodified-Since", 200, []string{"Range: bytes=0-1", "If-Unmodified-Since: " + date}, content, dated, unmodified, 1},
+		{"If-Unmodified-Since with a weak date", 200, []string{"Range: bytes=0-1", "If-Unmodified-Since: " + date}, content, weakly, unmodified, -1},
 	} {
-		var fields []string
-		if tt.ifRange != "" {
-			fields = append(fields, "If-Range: "+tt.ifRange)
+		fields := tt.fields
+		if len(fields) == 1 {
+			fields = append(fields, `If-Match: "a"`)
 		}
 		x, _ := newSite().exchangeOf(requestOf(t.Context(), "GET /m", fields...))
-		rd := &reading{exchange: x, ranges: tt.ranges}
-		var content []byte
+		rd := &reading{exchange: x, known: etagcache.Stored{Observed: present("a")}}
+		rd.rangeUse = chooseRangeUse(x, rd.known)
+		shown := proxyhooks.Shown{Exact: true}
 		if tt.content != "" {
-			content = []byte(tt.content)
+			shown.Content = []byte(tt.content)
 		}
-		parts, ok := rd.cut(tt.status, tt.r, tt.matched, content)
-		if ok != (tt.parts >= 0) || ok && len(parts) != tt.parts {
-			t.Errorf("%s: %v, %v", tt.name, ok, parts)
+		r := rd.contentReply(tt.status, make(http.Header), tt.r, tt.res, shown)
+		if (r.kind == partial) != (tt.parts >= 0) || r.kind == partial && len(r.parts) != tt.parts {
+			t.Errorf("%s: %v", tt.name, r)
+		}
+		shown.Exact = false
+		if r := rd.contentReply(tt.status, make(http.Header), tt.r, tt.res, shown); r.kind != asIs {
+			t.Errorf("%s: %v, although different bytes may share the tag", tt.name, r)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -15,18 +14,20 @@ type reply struct {
 	tag     validator.ETag    // of a 304
 	refusal answer.Refusal    // for refused
 	status  int               // for changed
-	content []byte            // for changed and parts
-	parts   []proxyhooks.Part // for parts
+	content []byte            // for changed
+	parts   []proxyhooks.Part // for partial
+	source  source            // for partial: what to cut them from
 }
 
 type replyKind uint8
 
 const (
-	asIs        replyKind = iota // nothing: the response itself is sent
-	notModified                  // 304
-	refused                      // a refusal
-	changed                      // the response with different content
-	parts                        // parts of the response
+	asIs         replyKind = iota // nothing: the response itself is sent
+	notModified                   // 304
+	refused                       // a refusal
+	changed                       // the response with different content
+	partial                       // parts of the response
+	withoutRange                  // what the backend answers without Range
 )
 
 // send sends a reply.
@@ -37,8 +38,8 @@ func (rd *reading) send(r reply) error {
 		return nil
 	case refused:
 		return rd.responder.SendRefusal(r.refusal)
-	case parts:
-		proxyhooks.SendParts(rd.rw, r.parts, r.content)
+	case partial:
+		proxyhooks.SendParts(rd.rw, r.parts, r.source, r.source.size)
 		return nil
 	default:
 		rd.rw.WriteHeader(r.status)
@@ -79,29 +80,16 @@ func (rd *reading) sendNotModified(tag validator.ETag) {
 
 // contentReply returns what to send in place of a response whose conditions hold:
 // a list with the tags of its items, or the parts that Range asks for.
-func (rd *reading) contentReply(status int, header http.Header, current validator.Representation, matched validator.ETag, s proxyhooks.Shown) reply {
-	content := s.Content
-	r := reply{}
-	if tagged, ok := rd.tagItems(status, header, &current, content); ok {
-		content = tagged
+func (rd *reading) contentReply(status int, header http.Header, current validator.Representation, res validator.Result, s proxyhooks.Shown) reply {
+	content, r := sourceOf(s), reply{}
+	if tagged, ok := rd.tagItems(status, header, &current, s.Content); ok {
+		content = newSource(tagged)
 		r = reply{kind: changed, status: status, content: tagged}
 	}
-	if found, ok := rd.cut(status, current, matched, content); ok && s.Exact {
-		r = reply{kind: parts, parts: found, content: content}
+	if status == http.StatusOK {
+		if parts, ok := rd.cut(header, current, res, content, s.Exact); ok {
+			r = parts
+		}
 	}
 	return r
-}
-
-// cut returns the parts that Range asks for, if the backend didn't get that field.
-// If-Range counts only now that the conditions hold (RFC 9110, section 13.2.2).
-// With If-Match, Range asks for the rest of the bytes that the tag belongs to
-// (section 13.1.1). A tag that matched only without its mark belongs to different
-// bytes, so nothing is cut.
-func (rd *reading) cut(status int, r validator.Representation, matched validator.ETag, content []byte) ([]proxyhooks.Part, bool) {
-	if status != http.StatusOK || rd.ranges == nil || content == nil || !r.ETag.Valid ||
-		matched.Valid && matched != r.ETag ||
-		!validator.IfRange(rd.request.Fields["If-Range"], r, time.Now()) {
-		return nil, false
-	}
-	return proxyhooks.ParseRange(rd.ranges, int64(len(content)))
 }

@@ -53,6 +53,12 @@ func (v View) Stored() etagcache.Stored {
 	return v.variants()[v.variantKey(v.varyFields(), v.selection)]
 }
 
+// Seen reports whether a response has shown the representation that the request of v
+// selects, however long ago.
+func Seen(v View) bool {
+	return v.entry.Variants[v.variantKey(v.varyFields(), v.selection)].State == validator.Present
+}
+
 // Variant returns what is known of the variant with a key.
 func (v View) Variant(key string) (etagcache.Stored, bool) {
 	stored, ok := v.variants()[key]

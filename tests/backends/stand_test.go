@@ -139,8 +139,10 @@ func (s stand) readsConditionally(t *testing.T) {
 			{"If-Match", `"x"`, 412},
 		} {
 			a := d.send(t, d.url, method, "", test.field, test.value).Expect(t, test.status)
-			if a.Tag(t) != tag {
-				t.Errorf("%s, %s: %s: ETag %s, want %s", method, test.field, test.value, a.Tag(t), tag)
+			// What the HEAD of the backend decides needs no tag, so the tag may be missing.
+			optional := method == "HEAD" && test.value == "*"
+			if got := a.Header.Get("ETag"); got != tag && !(optional && got == "") {
+				t.Errorf("%s, %s: %s: ETag %s, want %s", method, test.field, test.value, got, tag)
 			}
 			if test.status == 304 && a.Content != "" {
 				t.Errorf("%s, %s: %s: content %q", method, test.field, test.value, a.Content)
@@ -185,6 +187,38 @@ func (s stand) answersParts(t *testing.T) {
 	}
 	if a := d.send(t, d.url, "GET", "", "Range", "bytes=0-3"); (a.StatusCode == 206) != s.Alone.Parts {
 		t.Errorf("Range: %s", a.Status)
+	}
+}
+
+// isReadInParts reads a large document like DAVx5: in parts, each with the tag or the date
+// of the document. It is changed in between, and then gives no part of the new content
+// under the old condition.
+func (s stand) isReadInParts(t *testing.T) {
+	const size, part = 5 << 20, 100 << 10
+	large := func(letter string) string { return strings.Repeat(letter, size) }
+	for _, field := range []string{"If-Match", "If-Unmodified-Since"} {
+		d := s.document(t)
+		d.store(t, large("a"))
+		var condition string
+		caddytest.Eventually(t, "the document has a validator", func() bool {
+			a := d.send(t, d.url, "GET", "").Expect(t, 200)
+			condition = a.Header.Get("Last-Modified")
+			if field == "If-Match" {
+				condition = d.send(t, d.url, "HEAD", "").Expect(t, 200).Header.Get("ETag")
+			}
+			return condition != ""
+		})
+		for first := 0; first < size; first += part * 10 {
+			a := d.send(t, d.url, "GET", "", field, condition, "Range", fmt.Sprintf("bytes=%d-%d", first, first+part-1))
+			if want := fmt.Sprintf("bytes %d-%d/%d", first, first+part-1, size); a.StatusCode != 206 ||
+				a.Header.Get("Content-Range") != want || a.Content != large("a")[:part] {
+				t.Fatalf("%s: %s with %d bytes, Content-Range %s, want %s", field, a.Status, len(a.Content), a.Header.Get("Content-Range"), want)
+			}
+		}
+		d.store(t, large("b")+"b")
+		if a := d.send(t, d.url, "GET", "", field, condition, "Range", "bytes=0-99"); a.StatusCode != 412 {
+			t.Errorf("%s: %s with %d bytes of a different version", field, a.Status, len(a.Content))
+		}
 	}
 }
 
@@ -583,6 +617,14 @@ func (d document) bypass(t testing.TB) (mark string) {
 		t.Fatalf("%s %s: %s\n%s", a.Request.Method, a.Request.URL, a.Status, a.Content)
 	}
 	return mark
+}
+
+// store stores content at the backend directly.
+func (d document) store(t testing.TB, content string) {
+	t.Helper()
+	if a := d.send(t, d.direct, "PUT", content); a.StatusCode/100 != 2 {
+		t.Fatalf("%s: %s", d.path, a.Status)
+	}
 }
 
 // post creates the document in its collection.

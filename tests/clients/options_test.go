@@ -496,11 +496,15 @@ func TestOptionStoreDown(t *testing.T) {
 
 			// Reads are still answered, with tags.
 			tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
-			if got := caddytest.Send(t, "HEAD", url, "").Expect(t, 200).Tag(t); got != tag {
-				t.Errorf("HEAD shows the tag %s, GET %s", got, tag)
-			}
 			caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, 304)
 			caddytest.Send(t, "GET", url, "", "If-Match", `"stale"`).Expect(t, 412)
+
+			// Nobody knows whether the content was ever read, so HEAD doesn't read it.
+			for _, fields := range [][]string{nil, {"If-None-Match", tag}, {"If-Match", `"stale"`}} {
+				if got := caddytest.Send(t, "HEAD", url, "", fields...).Expect(t, 200).Header.Get("ETag"); got != "" {
+					t.Errorf("HEAD shows the tag %s", got)
+				}
+			}
 
 			for _, write := range []struct {
 				status int

@@ -61,7 +61,8 @@ func showAll(w http.ResponseWriter, _ *http.Request, revision, reads int) {
 	_, _ = io.WriteString(w, content)
 }
 
-// Each source gives GET and HEAD the same tag until the value that it reads changes.
+// Each source gives GET the same tag until the value that it reads changes. HEAD has that
+// tag, or none as long as nobody has read the content.
 // A write passes only with the current tag (RFC 9110, sections 8.8.1, 9.3.2 and
 // 13.1.1).
 func TestSources(t *testing.T) {
@@ -119,8 +120,11 @@ func TestSources(t *testing.T) {
 				for range 3 {
 					a := caddytest.Send(t, "HEAD", url, "").Expect(t, 200)
 					tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
-					if got := a.Tag(t); got != tag || slices.Contains(tags, tag) || strings.HasPrefix(tag, "W/") {
+					if got := a.Header.Get("ETag"); got != tag && got != "" || slices.Contains(tags, tag) || strings.HasPrefix(tag, "W/") {
 						t.Fatalf("HEAD has the tag %s, GET has %s; earlier tags: %s", got, tag, tags)
+					}
+					if got := caddytest.Send(t, "HEAD", url, "").Tag(t); got != tag {
+						t.Fatalf("HEAD has the tag %s after the GET, which has %s", got, tag)
 					}
 					if got := caddytest.Send(t, "GET", url, "").Tag(t); got != tag {
 						t.Fatalf("the next GET has the tag %s, want %s", got, tag)

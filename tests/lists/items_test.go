@@ -541,11 +541,11 @@ func TestItemsHead(t *testing.T) {
 		b.header.Set("Content-MD5", "x")
 		base := caddytest.Site(t, options+ordersItems, b)
 		for range 2 {
+			get := caddytest.Send(t, "GET", base+"/orders", "", "If-None-Match", `"x"`).Expect(t, 200)
 			h := caddytest.Send(t, "HEAD", base+"/orders", "").Expect(t, 200)
 			if h.Header["Content-Length"] != nil || h.Header["Content-Md5"] != nil {
 				t.Errorf("%v", h.Header)
 			}
-			get := caddytest.Send(t, "GET", base+"/orders", "", "If-None-Match", `"x"`).Expect(t, 200)
 			if !strings.HasPrefix(get.Tag(t), strings.TrimSuffix(h.Tag(t), `"`)) {
 				t.Errorf("HEAD has %s, GET has %s", h.Tag(t), get.Tag(t))
 			}

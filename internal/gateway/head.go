@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// maySupplement reports whether a response to HEAD may be supplemented with what it
+// left out. Signed requests and their answers stay as they are.
+func (rd *reading) maySupplement() bool { return rd.r.Method == http.MethodHead && !rd.request.Signed }
+
+// supplement is how a response to HEAD gets what it left out (RFC 9110, section
+// 9.3.2).
+//
+// A HEAD must not become a GET of what nobody has read before: a GET uses up one-time
+// links and computes exports, and clients send HEAD to avoid that. So a GET follows
+// only if a condition needs it, and only if the representation was read before.
+type supplement struct {
+	// label is a tag from the store, for the response if it is sent as it is. It may be
+	// out of date, which a write would find out. So no condition is decided by it, and
+	// neither a 304 nor a 412 shows it.
+	label etagcache.Stored
+
+	// undecided means that nobody knows whether the conditions hold.
+	undecided bool
+}
+
+// supplementHead finds out what the response to a HEAD left out. If it has sent a GET
+// for that, it returns what the GET showed, with its header.
+func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxyhooks.Shown, http.Header, supplement) {
+	shown := s.Representation
+	if !rd.Deriver.MayReplaceTag(header) {
+		shown = withWeakTag(shown, header)
+	}
+	switch {
+	case rd.request.TooManyConditions():
+		return s, header, supplement{}
+	case !validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now()):
+		return s, header, supplement{label: storedLabel(rd.view, shown)}
+	case knowledge.Seen(rd.view) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
+		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.Deriver, rd.Buffer)
+		rd.warnOfSession(p.Header)
+		if p.Err == nil && !p.Untagged && p.Observed.State == validator.Present {
+			return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header, supplement{}
+		}
+	}
+	return s, header, supplement{undecided: true}
+}
+
+// storedLabel returns what is stored of a representation, if it has a tag and nothing that
+// a HEAD has shown speaks against it.
+func storedLabel(v knowledge.View, shown validator.Representation) etagcache.Stored {
+	known := v.Stored()
+	if v.Busy() || shown.ETag.Valid || known.State != validator.Present || !known.ETag.Valid ||
+		!shown.LastModified.IsZero() && !shown.LastModified.Equal(known.LastModified) {
+		return etagcache.Stored{}
+	}
+	return known
+}
+
+// putOn puts the label on the header of a response that is sent as it is.
+func (s supplement) putOn(header http.Header, v knowledge.View) {
+	if !s.label.ETag.Valid {
+		return
+	}
+	setETag(header, s.label.ETag)
+	if s.label.LastModified.IsZero() {
+		answer.SetDate(header, v.Dated(s.label.Observed, s.label), time.Now())
+	}
+}
