@@ -29,9 +29,10 @@ type reading struct {
 
 	capture *proxyhooks.Capture
 
-	begun  time.Time
-	header http.Header // of the response, once it is there
-	reply  reply       // what is sent in place of the response
+	begun    time.Time
+	untagged bool        // whether the response has a tag that isn't known
+	header   http.Header // of the response, once it is there
+	reply    reply       // what is sent in place of the response
 }
 
 // read forwards a GET or HEAD, labels the response with its validators, and
@@ -65,7 +66,7 @@ func (rd *reading) forward(r *http.Request) error {
 	restore := proxyhooks.EditHeader(r.Header, rd.forwardedFields())
 	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, rd.Deriver, rd)
 	defer rd.capture.Close()
-	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary, rd.lists()
+	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || rd.needsTag(), rd.lists()
 	err := rd.capture.Serve(rd.next, r)
 	restore()
 	switch {
@@ -109,6 +110,11 @@ func (rd *reading) forwardedFields() map[string][]string {
 	return changes
 }
 
+// needsTag reports whether the response can't be sent before its tag is known.
+func (rd *reading) needsTag() bool {
+	return rd.r.Method == http.MethodGet && rd.request.Conditions.IfMatch != nil && !rd.request.Signed
+}
+
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
 	from, extra := header, supplement{}
@@ -131,7 +137,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if status == http.StatusOK {
 		answer.SetDate(header, current, time.Now())
 	}
-	rd.header = header
+	rd.header, rd.untagged = header, s.Untagged
 
 	var res validator.Result
 	switch {
@@ -194,6 +200,9 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res
 	case validator.False, validator.Unverifiable:
 		refusal := rd.responder.ConditionFailed(res, current)
+		if res.Verdict == validator.Unverifiable && rd.untagged {
+			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long, too slow or a stream")
+		}
 		rd.responder.Report(refusal.Outcome, refusal.Reason)
 		if !rd.enforces() {
 			rd.responder.ReportCondition(res.Field, current.ETag)

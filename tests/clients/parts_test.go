@@ -274,3 +274,28 @@ func TestAcceptRanges(t *testing.T) {
 		}
 	}
 }
+
+// A condition on the tag of content over `buffer` is decided before any of it is sent. If
+// that takes too much, nobody can tell, and a 412 would say that the condition is false
+// (RFC 9110, section 13.1.1).
+func TestIfMatchOverBuffer(t *testing.T) {
+	content := strings.Repeat("content ", 1000)
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		_, _ = io.WriteString(w, content)
+	}}
+	base := caddytest.Site(t, "buffer 1KiB", backend)
+	caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
+	tag := caddytest.Send(t, "HEAD", base+"/page", "").Expect(t, 200).Tag(t)
+
+	if a := caddytest.Send(t, "GET", base+"/page", "", "If-Match", tag).Expect(t, 200); a.Content != content || a.Header.Get("ETag") != tag {
+		t.Errorf("%d bytes with the tag %s", len(a.Content), a.Header.Get("ETag"))
+	}
+	caddytest.Send(t, "GET", base+"/page", "", "If-Match", `"stale"`).Expect(t, 412)
+	a := caddytest.Send(t, "GET", base+"/events", "", "If-Match", tag).Expect(t, 503)
+	if a.Header.Get("Retry-After") == "" {
+		t.Errorf("header %v", a.Header)
+	}
+}
