@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,14 @@ type Learned struct {
 	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
 	mu      sync.Mutex
-	offsets [maxOffsets]time.Duration // of the origin's clock from ours, in the last answers
-	learned int                       // how many there have been
+	offsets [maxOffsets]offset // in the last answers
+	learned int                // how many there have been
+}
+
+// offset is how far the origin's clock was from ours at some time.
+type offset struct {
+	time.Duration
+	at time.Time
 }
 
 // NewLearned returns a Learned for an origin that may show the past for a while, or for one
@@ -30,6 +35,10 @@ func NewLearned(lag time.Duration) *Learned { return &Learned{watch: lag > 0} }
 // maxOffsets is how many answers the offset of the origin's clock is taken from. The
 // backends of a pool have a clock each.
 const maxOffsets = 16
+
+// maxOffsetAge is how long an offset counts. If somebody sets the origin's clock back, all
+// its answers look too old, and no write gets there from which its time could be learned.
+const maxOffsetAge = 10 * time.Minute
 
 // learnClock learns the time from the answer to a write, which no cache can give.
 func (l *Learned) learnClock(h http.Header, now time.Time) {
@@ -42,7 +51,7 @@ func (l *Learned) learnClock(h http.Header, now time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.offsets[l.learned%maxOffsets] = date.Sub(now)
+	l.offsets[l.learned%maxOffsets] = offset{date.Sub(now), now}
 	l.learned++
 }
 
@@ -53,9 +62,14 @@ func (l *Learned) tooOld(h http.Header, asked time.Time) bool {
 		return false
 	}
 	l.mu.Lock()
-	known := slices.Clone(l.offsets[:min(l.learned, maxOffsets)])
-	l.mu.Unlock()
-	return len(known) > 0 && proxyhooks.MadeBefore(h, asked.Add(slices.Min(known)))
+	defer l.mu.Unlock()
+	slowest, known := time.Duration(0), false
+	for _, o := range l.offsets[:min(l.learned, maxOffsets)] {
+		if asked.Sub(o.at) <= maxOffsetAge && (!known || o.Duration < slowest) {
+			slowest, known = o.Duration, true
+		}
+	}
+	return known && proxyhooks.MadeBefore(h, asked.Add(slowest))
 }
 
 // backendAsked notes that the backend has refused a write without a condition.

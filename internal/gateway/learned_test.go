@@ -43,6 +43,11 @@ func TestTooOld(t *testing.T) {
 			t.Errorf("%s: a response without a date is too old", tt.name)
 		}
 	}
+	l := NewLearned(time.Minute)
+	l.learnClock(dated(0), now.Add(-maxOffsetAge-time.Second))
+	if l.tooOld(dated(-time.Hour), now) {
+		t.Error("what was learned long ago counts for ever: a clock that was set back since refuses all writes")
+	}
 	var none *Learned
 	none.learnClock(dated(0), now)
 	if none.tooOld(dated(-time.Hour), now) || none.tellOfSessions() {
