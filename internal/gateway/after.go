@@ -85,6 +85,24 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
 	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
 		w.probeAfter(a)
+	case a.Complete && fate == proxyhooks.Refused && w.sent.foundFalse(a.Status):
+		w.probeRefused(a)
+	}
+}
+
+// probeRefused asks the origin what there is in place of what the condition of a refused
+// write was about. Somebody who doesn't come through here has changed it.
+func (w *aftermath) probeRefused(a proxyhooks.Answer) {
+	p := w.origin.probeFor(w.r.Context(), w.view)
+	if !p.Known || p.Cached || w.view.Past(p.Observed) != knowledge.NotPast ||
+		w.request.Evaluate(p.Observed.Representation).Verdict != validator.False {
+		return
+	}
+	if o, ok := w.view.Observation(p.Observed, p.Header); ok {
+		w.writing.before = &o
+	}
+	if w.Answers.Disclose {
+		setETag(a.Header, p.Observed.ETag)
 	}
 }
 

@@ -38,6 +38,8 @@ func (d decision) relay(x *exchange) error {
 	for name, lines := range p.Header {
 		switch name {
 		case "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Etag", "Last-Modified":
+		case "Server", "Date":
+			header[name] = lines // one of a kind, and there may be Caddy's own
 		default:
 			header[name] = append(header[name], lines...)
 		}

@@ -1,9 +1,9 @@
 package gateway
 
 import (
-	"context"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
@@ -23,11 +23,18 @@ type condition struct {
 	// A backend that compares strongly refuses its own weak tag (RFC 9110, section 13.1.1).
 	tag validator.ETag
 
+	// own means that the client's condition names the backend's own tag and goes along.
+	own bool
+
 	// none means that the write goes without a condition, although it had one.
 	none bool
 
 	// negotiable means that the write can be sent again with a different condition.
 	negotiable bool
+
+	// tags is how many tags have gone along so far, and refused the last that was refused.
+	tags    int
+	refused validator.ETag
 }
 
 // mayBeAtFault reports whether a backend that gives this status to the write may have
@@ -43,6 +50,12 @@ func (c condition) mayBeAtFault(status int) bool {
 	}
 }
 
+// foundFalse reports whether a backend that gives this status to the write has found the
+// client's condition false, which was true when the origin was asked.
+func (c condition) foundFalse(status int) bool {
+	return c.negotiable && c.own && status == http.StatusPreconditionFailed
+}
+
 // conditionFields are the fields that a backend may take for a condition on a write.
 var conditionFields = [...]validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfUnmodifiedSince}
 
@@ -55,10 +68,13 @@ func (w *writing) condition(d decision) condition {
 
 // conditionFor does the same, if it is known whether the condition is negotiable.
 func (x *exchange) conditionFor(d decision, negotiable bool) condition {
-	if !x.request.Conditional || x.request.Signed || !x.enforces() && d.current.Own {
+	if !x.request.Conditional || x.request.Signed {
 		return condition{}
 	}
-	c := condition{fields: make(map[string][]string), negotiable: negotiable}
+	if !x.enforces() && !x.plan.Guarded && concernsBackend(x.request.Conditions, d.current) {
+		return condition{} // the backend is still to decide
+	}
+	c := condition{fields: make(map[string][]string)}
 	for _, field := range conditionFields {
 		c.fields[field.String()] = nil
 	}
@@ -67,15 +83,19 @@ func (x *exchange) conditionFor(d decision, negotiable bool) condition {
 	switch {
 	case field != validator.None:
 		c.fields[field.String()] = lines
-		if field == validator.IfMatch && own.Valid && negotiable && d.view.Negotiated() {
-			c.tag = own // the backend may compare it with what the write's own fields select
+		switch {
+		case field != validator.IfMatch || isWildcard(lines):
+		case negotiable && d.view.Negotiated():
+			c.name(own) // the backend may compare it with what the write's own fields select
+		default:
+			c.own = true
 		}
 	case own.Valid && negotiable && (d.confirmed || x.Learned.asksForCondition()):
-		c.tag = own
-		c.fields[validator.IfMatch.String()] = []string{own.String()}
+		c.name(own)
 	default:
 		c.none = true
 	}
+	c.negotiable = negotiable && (c.own || c.none || c.tag.Valid)
 	return c
 }
 
@@ -85,6 +105,15 @@ func ownTag(o validator.Observed) validator.ETag {
 		return o.ETag
 	}
 	return o.Backend
+}
+
+// concernsBackend reports whether conditions, which were compared with the current
+// representation, are about validators that the backend knows.
+func concernsBackend(c validator.Conditions, current validator.Observed) bool {
+	if c.IfMatch != nil || c.IfNoneMatch != nil {
+		return current.Own
+	}
+	return !current.LastModified.IsZero()
 }
 
 // keptCondition returns the condition of the client that means the same to the backend, or
@@ -116,35 +145,28 @@ func isWildcard(lines []string) bool {
 	return len(lines) == 1 && strings.Trim(lines[0], " \t") == "*"
 }
 
-// forwardAgain forwards a write again that the backend has refused, perhaps only because of
-// the form of the condition. Again is the request before the handlers behind this one
-// changed it, and header is what the header of the answer was.
-func (w *writing) forwardAgain(ctx context.Context, again *http.Request, header http.Header) error {
-	clear(w.rw.Header())
-	maps.Copy(w.rw.Header(), header)
-	if d := w.reconsider(); d.kind != forward || !proxyhooks.Reopen(again) {
-		w.release()
-		return d.conclude(w.exchange)
-	}
-	w.refusedAs = 0
-	return w.concludeForward(w.send(ctx, proxyhooks.Isolate(again, w.rw)))
-}
-
-// reconsider decides about a write that the backend has refused. It changes the condition
-// that goes along. A backend that asks for a condition gets its own tag, or one that says
-// no more than that the resource exists. If the backend says that its own tag doesn't match, the origin is
-// asked once more: it may have been changed since, by somebody who doesn't come through here.
+// reconsider decides about a write that the backend has refused, perhaps only because of
+// the form of the condition. It changes the condition that goes along. A backend that asks
+// for a condition gets its own tag, or one that says no more than that the resource exists.
+// If the backend says that its own tag doesn't match, the origin is asked once more: it may
+// have been changed since, by somebody who doesn't come through here.
 func (w *writing) reconsider() decision {
+	status, refused := w.refusedAs, w.sent
+	w.refusedAs = 0
+	clear(w.rw.Header())
+	maps.Copy(w.rw.Header(), w.header.Clone())
+
+	w.sent = condition{fields: maps.Clone(refused.fields), tags: refused.tags, refused: refused.refused}
+	if refused.tag.Valid {
+		w.sent.refused = refused.tag
+	}
 	name := validator.IfMatch.String()
-	d := w.decision
-	if w.refusedAs == http.StatusPreconditionRequired {
+	if status == http.StatusPreconditionRequired {
 		w.Learned.backendAsked()
-		w.sent = condition{fields: maps.Clone(w.sent.fields)}
-		w.sent.fields[name] = []string{"*"}
-		if own := ownTag(d.current); own.Valid {
-			w.sent.fields[name] = []string{own.String()}
+		if !w.sent.name(ownTag(w.decision.current)) {
+			w.sent.fields[name] = []string{"*"}
 		}
-		return d
+		return w.ifHeld(w.decision)
 	}
 	p := w.origin.probeFor(w.r.Context(), w.view)
 	if !p.Known {
@@ -160,13 +182,35 @@ func (w *writing) reconsider() decision {
 	if res.Verdict != validator.True {
 		return refutedBy(w.view, res, current)
 	}
-	refused := w.sent.tag
-	w.sent = condition{fields: maps.Clone(w.sent.fields)}
-	w.sent.fields[name] = nil
-	if tag := ownTag(current); tag.Valid && tag != refused {
-		w.sent.fields[name] = []string{tag.String()}
+	w.decision.current = current
+	if !w.sent.name(ownTag(current)) {
+		w.sent.fields[name] = nil
+		w.sent.none, w.sent.negotiable = true, true
 	}
-	d.current = current
-	w.decision = d
-	return w.decideFinally(d)
+	return w.ifHeld(w.decision)
+}
+
+// name puts a tag into If-Match, unless that makes no sense: it was refused before, or a
+// different one was, after which the backend's tag had changed once already.
+func (c *condition) name(tag validator.ETag) bool {
+	if !tag.Valid || tag == c.refused || c.tags == maxTags {
+		return false
+	}
+	c.fields[validator.IfMatch.String()] = []string{tag.String()}
+	c.tag, c.negotiable = tag, true
+	c.tags++
+	return true
+}
+
+const maxTags = 2
+
+// without returns the fields that a header has beside those of another one.
+func without(h, other http.Header) http.Header {
+	rest := make(http.Header)
+	for name, lines := range h {
+		if known := other[name]; len(known) < len(lines) && slices.Equal(known, lines[:len(known)]) {
+			rest[name] = lines[len(known):]
+		}
+	}
+	return rest
 }

@@ -7,7 +7,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 )
@@ -79,6 +84,7 @@ func TestBackendsOwnCondition(t *testing.T) {
 		{"a weak tag that is wanted", `W/"1"`, wants(`W/"1"`), "", []string{`W/"1"`}, 204},
 		{"any tag", `W/"1"`, wants("*", `W/"1"`), "If-Match: *", []string{"*"}, 204},
 		{"a weak tag that never matches", `W/"1"`, strongly, "", []string{`W/"1"`, ""}, 204},
+		{"a weak tag that never matches, and a condition is wanted", `W/"1"`, wants("*"), "", []string{`W/"1"`, "", "*"}, 204},
 		{"a weak tag that nobody looks at", `W/"1"`, func([]string) int { return 0 }, "", []string{`W/"1"`}, 204},
 		{"no tag, and a condition is wanted", "", wants("*"), "", []string{"", "*"}, 204},
 		{"no tag, and no condition will do", "", wants(), "", []string{"", "*"}, 412},
@@ -177,6 +183,132 @@ func TestBackendsVersionMoves(t *testing.T) {
 	w, err := s.serve(putOf(t.Context(), "new content", "If-Match: "+s.tagOf(t, "/m")))
 	if err != nil || w.Code != 204 || !slices.Equal(origin.got, []string{`W/"1"`, `W/"2"`}) {
 		t.Errorf("status %d, %v; the backend got %q", w.Code, err, origin.got)
+	}
+}
+
+// A weak tag that differs on every response can't be in a condition.
+func TestBackendsVersionNeverMatches(t *testing.T) {
+	n := 0
+	origin := &strict{content: "content"}
+	origin.refuses = func(lines []string) int {
+		if lines != nil {
+			return http.StatusPreconditionFailed
+		}
+		return 0
+	}
+	s := newSite()
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		n++
+		origin.tag = fmt.Sprintf(`W/"%d"`, n)
+		return origin.serve(w, r)
+	}
+	s.Verify.Passing = true
+	w, err := s.serve(putOf(t.Context(), "new content", "If-Match: "+s.tagOf(t, "/m")))
+	if err != nil || w.Code != 204 || len(origin.got) != 3 || len(origin.accepted) != 1 {
+		t.Errorf("status %d, %v; the backend got %q", w.Code, err, origin.got)
+	}
+}
+
+// The second attempt is handled as the first one was, whatever the handlers behind this one
+// have changed in between. It takes nothing a second time.
+func TestSecondAttempt(t *testing.T) {
+	s := newSite()
+	s.Verify.Passing = true
+	s.affects(t, "/a/m", "/b/**")
+	attempts := 0
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+		if r.URL.Path != "/a/m" || vars["seen"] != nil {
+			t.Errorf("%s %s reaches the origin with %v", r.Method, r.URL.Path, vars)
+		}
+		vars["seen"], r.URL.Path = true, "/m"
+		r.Header.Del("X-Needed")
+		w.Header().Set("ETag", `W/"1"`)
+		if r.Method == http.MethodGet {
+			_, err := w.Write([]byte("content"))
+			return err
+		}
+		if attempts++; r.Header.Get("If-Match") != "" {
+			w.WriteHeader(http.StatusPreconditionFailed)
+			return nil
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	tag := s.tagOf(t, "/a/m")
+	w, err := s.serve(requestOf(t.Context(), "PUT /a/m", "If-Match: "+tag, "X-Needed: x"))
+	if err != nil || w.Code != 204 || attempts != 2 {
+		t.Errorf("status %d, %v, %d attempts", w.Code, err, attempts)
+	}
+	list := s.take()
+	releasedBeforeAnswered(t, list)
+	if n := strings.Count(strings.Join(list, "|"), "pass age /b"); n != 1 {
+		t.Errorf("%d passes on the subtree: %q", n, list)
+	}
+}
+
+// A write whose claim is lost while the backend refuses the form of its condition isn't sent
+// again: somebody else may write by now.
+func TestClaimLostBetweenAttempts(t *testing.T) {
+	for _, refusal := range []int{http.StatusPreconditionFailed, http.StatusPreconditionRequired} {
+		synctest.Test(t, func(t *testing.T) {
+			origin := &strict{content: "content", tag: `W/"1"`, refuses: func([]string) int { return refusal }}
+			if refusal == http.StatusPreconditionRequired {
+				origin.tag = ""
+			}
+			s := newSite()
+			s.Verify.Passing = true
+			var away atomic.Bool
+			renewal := unavailable("renew /m")
+			s.store.fail = func(call string) error {
+				if away.Load() {
+					return renewal(call)
+				}
+				return nil
+			}
+			lose := func() {
+				away.Store(true)
+				time.Sleep(2 * s.Terms.Lease)
+			}
+			s.origin = func(w http.ResponseWriter, r *http.Request) error {
+				if refusal == http.StatusPreconditionFailed && r.Method == http.MethodGet && len(origin.got) > 0 {
+					lose() // during the probe between the attempts
+				}
+				return origin.serve(w, r)
+			}
+			tag := s.tagOf(t, "/m")
+			if refusal == http.StatusPreconditionRequired {
+				origin.onPut = lose // during the first attempt
+			}
+			want := http.StatusServiceUnavailable
+			if refusal == http.StatusPreconditionRequired {
+				want = refusal // the backend has answered, after all
+			}
+			w, err := s.serve(putOf(t.Context(), "new content", "If-Match: "+tag))
+			if err != nil || w.Code != want || len(origin.got) != 1 {
+				t.Errorf("%d: status %d, %v; the backend got %q", refusal, w.Code, err, origin.got)
+			}
+		})
+	}
+}
+
+// In mode report the backend decides, so it gets a condition about its own validators even
+// if it would be refused here.
+func TestConditionInModeReport(t *testing.T) {
+	for _, tt := range []struct{ tag, field, want string }{
+		{`"1"`, `If-Match: "stale"`, `"stale"`},
+		{`"1"`, `If-Match: "1"`, `"1"`},
+		{`W/"1"`, `If-Match: "stale"`, ""}, // it was compared with a tag that the backend doesn't know
+	} {
+		origin := &strict{content: "content", tag: tt.tag, refuses: func([]string) int { return 0 }}
+		s := newSite()
+		s.Answers.Mode = answer.ReportOnly
+		s.origin = origin.serve
+		s.tagOf(t, "/m")
+		w, err := s.serve(requestOf(t.Context(), "PUT /m", tt.field))
+		if err != nil || w.Code != 204 || !slices.Equal(origin.got, []string{tt.want}) {
+			t.Errorf("%s, %s: %d %v; the backend got %q", tt.tag, tt.field, w.Code, err, origin.got)
+		}
 	}
 }
 

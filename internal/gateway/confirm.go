@@ -65,9 +65,17 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		return c
 	}
 	p := w.origin.probeFor(w.r.Context(), view)
+	if w.origin.trustsStore(p, c.current, res) {
+		// Make sure that no group of the resource has changed since it was read.
+		view, err := view.Confirm()
+		if err != nil {
+			return decide(w.decideOnError(err))
+		}
+		if view, stored, res = view.EvaluateStored(); res.Verdict == validator.True {
+			return confirmation{view: view, current: stored.Observed, res: res}
+		}
+	}
 	switch {
-	case w.origin.trustsStore(p, res):
-		return c
 	case !p.Known && w.request.OneTime != nil && w.namesReplaced(view):
 		return decide(refuseWith(w.responder.Replaced(res.Field)))
 	case !p.Known:

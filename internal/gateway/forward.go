@@ -29,7 +29,8 @@ type writing struct {
 
 	decision        decision // to forward it
 	sent            condition
-	invalidateAfter bool // whether to invalidate at the end what it changes
+	header          http.Header // of the answer, before the backend heard of the write
+	invalidateAfter bool        // whether to invalidate at the end what it changes
 
 	// What to do in place of the backend's answer: lost answers the client, if a claim or
 	// pass was lost and nobody knows what became of the write; refusedAs is the status
@@ -57,14 +58,19 @@ func (w *writing) forward(d decision) error {
 
 	w.result.prepareProbe()
 	w.sent = w.condition(d)
-	var again *http.Request
+	r := w.r
 	if w.sent.negotiable {
-		again = w.r.Clone(w.r.Context()) // before next changes it
+		w.r = proxyhooks.Isolate(r, w.rw) // before next changes it
+		w.origin.base = w.r
+		w.header = w.rw.Header().Clone()
 	}
-	header := w.rw.Header().Clone()
-	err := w.send(ctx, w.r)
-	if w.refusedAs != 0 {
-		return w.forwardAgain(ctx, again, header)
+	err := w.send(ctx, r)
+	for w.refusedAs != 0 {
+		if d := w.reconsider(); d.kind != forward || !proxyhooks.Reopen(w.r) {
+			w.release()
+			return d.conclude(w.exchange)
+		}
+		err = w.send(ctx, proxyhooks.Isolate(w.r, w.rw))
 	}
 	return w.concludeForward(err)
 }
@@ -101,6 +107,9 @@ func (w *writing) BufferLimit(status int, header http.Header) (limit int64, pati
 	if succeeded && (w.result.base != nil || w.result.represents(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
+	if w.sent.foundFalse(status) {
+		return w.Buffer, 0
+	}
 	return -1, 0
 }
 
@@ -109,6 +118,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	lost := w.holds.Lost()
 	if !lost && fate == proxyhooks.Refused && w.sent.mayBeAtFault(a.Status) && !w.request.Gone() {
 		w.refusedAs = a.Status
+		w.origin.session.absorb(without(a.Header, w.header), w.request.OriginalTarget)
 		return false // the claim stays
 	}
 	w.Learned.learnClock(a.Header, time.Now())

@@ -24,22 +24,25 @@ type prober struct {
 	request *resource.Request
 	subject resource.Subject
 	session *session
+
+	// base is what probes are derived from: the request before next changed it.
+	base *http.Request
 }
 
 // probe asks for the current state of the subject.
 func (p *prober) probe(ctx context.Context) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.base(), p.Deriver, 0))
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.derived(), p.Deriver, 0))
 }
 
 // probeFor asks for the representation that a view of the subject is about.
 func (p *prober) probeFor(ctx context.Context, view knowledge.View) proxyhooks.Probed {
-	r := view.Renegotiated(p.subject.Request(p.request.Request))
+	r := view.Renegotiated(p.subject.Request(p.base))
 	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(r), p.Deriver, 0))
 }
 
 // probeContent asks for the current representation and writes its content to content.
 func (p *prober) probeContent(ctx context.Context, content io.Writer) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.base(), p.Deriver, content))
+	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.derived(), p.Deriver, content))
 }
 
 // probeAfter is probeContent after a write. Base is the request before next changed it.
@@ -47,10 +50,8 @@ func (p *prober) probeAfter(ctx context.Context, base *http.Request, content io.
 	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(base), p.Deriver, content))
 }
 
-// base returns the request that the probe is derived from.
-func (p *prober) base() *http.Request {
-	return p.inClientsName(p.subject.Request(p.request.Request))
-}
+// derived returns the request that the probe is made of.
+func (p *prober) derived() *http.Request { return p.inClientsName(p.subject.Request(p.base)) }
 
 // inClientsName returns r as the client would send it now, without the credentials that
 // are good for one request only: the origin would refuse them on a GET, and might count
@@ -71,22 +72,24 @@ func (p *prober) inClientsName(r *http.Request) *http.Request {
 // finish looks at the answer to a probe that began at some time. An answer to a GET
 // without the client's credentials shows less than the client may see: that something
 // is absent, or that the rest depends on who asks, says nothing about what the client
-// would get.
+// would get. An answer of a cache may have been given to somebody else.
 func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Probed {
-	if p.request.OneTime != nil {
-		if probed.Status != http.StatusOK && probed.Status != http.StatusNoContent || dependsOnCredentials(probed.Header) {
-			probed.Known = false
-		}
-		return probed
-	}
-	p.session.absorb(probed.Header)
 	if !probed.Cached && p.Learned.tooOld(probed.Header, begun) {
 		probed.Cached = true
 		p.Logger.Warn("the origin's answer is dated before it was asked for, so a cache seems to have given it",
 			zap.String("resource", p.subject.Key), zap.Strings("date", probed.Header["Date"]))
 	}
+	if p.request.OneTime != nil && (!shows(probed.Status) || dependsOnCredentials(probed.Header)) {
+		probed.Known = false
+	}
+	if !probed.Cached && (p.request.OneTime == nil || probed.Known) {
+		p.session.absorb(probed.Header, p.subject.OriginalTarget)
+	}
 	return probed
 }
+
+// shows reports whether a response with this status shows a representation.
+func shows(status int) bool { return status == http.StatusOK || status == http.StatusNoContent }
 
 // dependsOnCredentials reports whether a response says that it would differ for a
 // client that says who it is.
@@ -97,10 +100,19 @@ func dependsOnCredentials(h http.Header) bool {
 // trustsStore reports whether a write goes by what is stored, which makes its condition
 // true, although the origin had to be asked: the origin has refused to show the resource
 // to a GET without the client's credentials, and with them the handler can't ask. The
-// backend checks the credentials of the write itself.
-func (p *prober) trustsStore(probed proxyhooks.Probed, stored validator.Result) bool {
-	return p.request.OneTime != nil && stored.Verdict == validator.True &&
-		probed.Err == nil && !probed.Known && probed.Status < 500 && !passes(probed.Status)
+// backend checks the credentials of the write itself. An origin that does show something
+// must show what is stored.
+func (p *prober) trustsStore(probed proxyhooks.Probed, stored validator.Observed, res validator.Result) bool {
+	switch {
+	case p.request.OneTime == nil, res.Verdict != validator.True, probed.Err != nil, probed.Known:
+		return false
+	case shows(probed.Status):
+		return !probed.Cached && stored.ETag.Valid && probed.Observed.ETag == stored.ETag
+	case p.request.Challenged && stored.State == validator.Present && (probed.Status == http.StatusNotFound || probed.Status == http.StatusGone):
+		return false // it was deleted, rather than hidden
+	default:
+		return probed.Status < 500 && !passes(probed.Status) && (!p.Verify.Refused || concernsClient(probed.Status))
+	}
 }
 
 // passes reports whether the origin says that the same request may succeed later.
@@ -118,7 +130,10 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 	case p.Err != nil:
 		x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Error(p.Err))
 		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
-	case x.request.OneTime == nil && concernsClient(p.Status):
+	case concernsClient(p.Status) && (x.request.OneTime == nil || x.Verify.Refused):
+		// Under verify all, whoever only claims to have credentials that can't be checked
+		// here must get the same answer whatever is stored. If the condition holds, the
+		// write is forwarded, and the backend refuses it like this.
 		return decision{kind: relay, probed: p}
 	}
 	x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status))
@@ -130,7 +145,7 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 	if p.Status >= 500 || passes(p.Status) {
 		refusal.Outcome = answer.Unavailable
 	}
-	if after, ok := answer.RetryAfter(p.Header, time.Now()); ok {
+	if after, ok := answer.RetryAfter(p.Header, time.Now()); ok && after > 0 {
 		refusal.RetryAfter = after
 	}
 	return refuseWith(refusal)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,7 +90,7 @@ func TestOneTimeCredentials(t *testing.T) {
 			{200, true, 204},
 			{401, true, 204},
 			{403, true, 204},
-			{404, true, 204}, // hidden
+			{404, true, 204}, // hidden, unless strangers get a challenge there
 			{302, true, 204}, // to a page for logging in
 			{401, false, 503},
 			{404, false, 503},
@@ -99,6 +100,9 @@ func TestOneTimeCredentials(t *testing.T) {
 			t.Run(fmt.Sprint(fields[0], tt), func(t *testing.T) {
 				s := newSite()
 				s.Verify.Passing = true
+				if tt.anonymous == 404 && (strings.Contains(fields[0], "Digest") || strings.Contains(fields[0], "Negotiate")) {
+					tt.want = 503 // deleted, for all we know
+				}
 				tag := s.tagOf(t, "/m")
 				if !tt.stored {
 					s = newSite()
@@ -127,6 +131,111 @@ func TestOneTimeCredentials(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// An origin that answers strangers differently must show them what is stored: otherwise
+// nobody can tell whether somebody who doesn't come through here has changed it.
+func TestOneTimeCredentialsAndVary(t *testing.T) {
+	for _, field := range []string{"Vary: authorization", "Vary: *", "WWW-Authenticate: Digest realm=r"} {
+		for content, want := range map[string]int{"content": 204, "changed elsewhere": 503} {
+			s := newSite()
+			s.Verify.Passing = true
+			shown := "content"
+			s.origin = func(w http.ResponseWriter, r *http.Request) error {
+				name, value, _ := strings.Cut(field, ": ")
+				w.Header().Set(name, value)
+				if r.Method == http.MethodGet {
+					_, err := io.WriteString(w, shown)
+					return err
+				}
+				w.WriteHeader(http.StatusNoContent)
+				return nil
+			}
+			claimed := "Authorization: Digest x"
+			r, err := s.serve(requestOf(t.Context(), "GET /m", claimed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tag := r.Header().Get("ETag")
+			shown = content
+			if field == "Vary: *" {
+				want = 503 // nothing is ever known of such a resource
+			}
+			w, err := s.serve(requestOf(t.Context(), "PUT /m", claimed, "If-Match: "+tag))
+			if err != nil || w.Code != want {
+				t.Errorf("%s, %s: status %d, want %d, %v", field, content, w.Code, want, err)
+			}
+		}
+	}
+}
+
+// Under verify all, somebody who only claims to have credentials learns nothing of a
+// resource that the origin doesn't show: the answer is the same whatever is stored.
+func TestOneTimeCredentialsAndVerifyAll(t *testing.T) {
+	for status, want := range map[int]int{401: 401, 403: 403, 404: 404, 302: 302, 303: 503, 429: 429, 500: 503} {
+		s := newSite()
+		s.Verify = Verification{Passing: true, Refused: true}
+		open := s.origin
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			if r.Header.Get("Authorization") == "Hawk right" {
+				return open(w, r)
+			}
+			w.Header().Set("X-Refused", "by the backend")
+			w.WriteHeader(status)
+			return nil
+		}
+		r, err := s.serve(requestOf(t.Context(), "GET /m", "Authorization: Hawk right"))
+		if err != nil || r.Code != 200 {
+			t.Fatal(r.Code, err)
+		}
+		for _, line := range []string{"PUT /m", "PUT /never-read"} {
+			for _, field := range []string{"If-Match: " + r.Header().Get("ETag"), `If-Match: "guess"`, "If-Match: *", "If-None-Match: *"} {
+				w, err := s.serve(requestOf(t.Context(), line, "Authorization: Hawk wrong", field))
+				if err != nil || w.Code != want || (want != 503) != (w.Header().Get("X-Refused") != "" && w.Body.Len() == 0) {
+					t.Errorf("%d, %s, %s: %d %v %s, %v", status, line, field, w.Code, w.Header(), w.Body, err)
+				}
+			}
+		}
+		if r, err = s.serve(requestOf(t.Context(), "GET /m", "Authorization: Hawk right")); err != nil {
+			t.Fatal(err) // after a write that was redirected, nothing is known
+		}
+		passes := 204
+		if want == 429 || want == 503 {
+			passes = want
+		}
+		w, err := s.serve(requestOf(t.Context(), "PUT /m", "Authorization: Hawk right", "If-Match: "+r.Header().Get("ETag")))
+		if err != nil || w.Code != passes {
+			t.Errorf("%d: status %d, %v", status, w.Code, err)
+		}
+	}
+}
+
+// A probe without the client's credentials may reach a cache, too.
+func TestOneTimeCredentialsAndCache(t *testing.T) {
+	s := newSite()
+	s.Verify.Passing = true
+	s.Learned = NewLearned(time.Minute)
+	s.Learned.learnClock(http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}, time.Now())
+	tag := s.tagOf(t, "/m")
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Date", time.Now().UTC().Add(-time.Hour).Format(http.TimeFormat))
+		_, err := io.WriteString(w, "content")
+		return err
+	}
+	w, err := s.serve(requestOf(t.Context(), "PUT /m", "Authorization: Digest x", "If-Match: "+tag))
+	if err != nil || w.Code != 503 {
+		t.Errorf("status %d, %v", w.Code, err)
+	}
+}
+
+// Retry-After: 0 is no reason to say nothing at all.
+func TestRetryAtOnce(t *testing.T) {
+	s := newSite()
+	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
+	d := x.notProbed(proxyhooks.Probed{Status: 503, Header: http.Header{"Retry-After": {"0"}}}, validator.IfMatch)
+	if d.refusal.RetryAfter != s.Answers.RetryAfter {
+		t.Errorf("got %+v", d.refusal)
 	}
 }
 

@@ -51,7 +51,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	res := view.Evaluate(current, known)
 	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
 		p := x.origin.probeFor(x.r.Context(), view)
-		trusted := x.origin.trustsStore(p, res)
+		trusted := x.origin.trustsStore(p, current, res)
 		if p.Known {
 			current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
 		}

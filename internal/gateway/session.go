@@ -14,8 +14,8 @@ import (
 // every GET takes the handler's GET for the client's: the write must then carry the new
 // token, and the client must get it. The session does what a browser would do.
 type session struct {
-	path   string      // of the probed resource
-	fields http.Header // of the request, as the client sent them
+	path   string      // of the request, as the client sent it
+	fields http.Header // likewise
 
 	cookies map[string]*http.Cookie // by name, that differ from the client's; nil values for deleted ones
 	tokens  map[string][]string     // by field name, likewise
@@ -32,13 +32,20 @@ var tokenFields = regexp.MustCompile(`(?i)csrf|xsrf|` +
 	`^(x-)?(access|auth|authenticity|session|refresh|bearer|id|api|security)-?token$|` +
 	`^(x-)?session(-?id)?$|^(x-)?(wp-)?nonce$|^(x-)?auth(orization)?$|^(__)?-?request-?verification-?token$`)
 
-func newSession(path string, fields http.Header) *session {
-	return &session{path: path, fields: fields}
+// newSession returns the session of a request for a target with these fields.
+func newSession(target string, fields http.Header) *session {
+	return &session{path: pathOf(target), fields: fields}
 }
 
-// absorb takes up what a response says that the client won't see.
-func (s *session) absorb(h http.Header) {
-	s.learn(h, func(c *http.Cookie) {
+// absorb takes up what a response says that the client won't see. Target is what was
+// asked for. A client takes the path of a cookie from the target if the response doesn't
+// name one, and it will see the cookie in the answer to a different request.
+func (s *session) absorb(h http.Header, target string) {
+	path := pathOf(target)
+	s.learn(h, path, func(c *http.Cookie) {
+		if defaultPath(path) != defaultPath(s.path) && c.Path == defaultPath(path) && !strings.Contains(c.Path, ";") {
+			c.Raw += "; Path=" + c.Path
+		}
 		s.setCookies = append(withoutCookie(s.setCookies, c), c)
 	}, func(name string, lines []string) {
 		if s.renewedToken == nil {
@@ -50,21 +57,24 @@ func (s *session) absorb(h http.Header) {
 
 // answered takes up what the answer to the write says, which the client does see.
 func (s *session) answered(h http.Header) {
-	s.learn(h, func(c *http.Cookie) {
+	s.learn(h, s.path, func(c *http.Cookie) {
 		s.setCookies = withoutCookie(s.setCookies, c)
 	}, func(name string, _ []string) {
 		delete(s.renewedToken, name)
 	})
 }
 
-// learn calls cookie and token for what a response sets, and remembers what the client
-// would send from now on. A client that sends no cookies has no session that a cookie
-// could change, and a token that it doesn't send isn't renewed.
-func (s *session) learn(h http.Header, cookie func(*http.Cookie), token func(name string, lines []string)) {
+// learn calls cookie and token for what a response to a request for a path sets, and
+// remembers what the client would send from now on. A client that sends no cookies has no
+// session that a cookie could change, and a token that it doesn't send isn't renewed.
+func (s *session) learn(h http.Header, path string, cookie func(*http.Cookie), token func(name string, lines []string)) {
 	for _, line := range h["Set-Cookie"] {
 		c, err := http.ParseSetCookie(line)
 		if err != nil || s.fields["Cookie"] == nil {
 			continue
+		}
+		if !strings.HasPrefix(c.Path, "/") {
+			c.Path = defaultPath(path)
 		}
 		cookie(c)
 		if sentTo(c, s.path) {
@@ -89,16 +99,32 @@ func (s *session) learn(h http.Header, cookie func(*http.Cookie), token func(nam
 // sentTo reports whether a client would send a cookie with a request for a path on the
 // host that set it (RFC 6265, section 5.1.4).
 func sentTo(c *http.Cookie, path string) bool {
-	under := strings.TrimSuffix(c.Path, "/")
-	return c.Path == "" || c.Path[0] != '/' || path == c.Path || strings.HasPrefix(path, under+"/")
+	return path == c.Path || strings.HasPrefix(path, strings.TrimSuffix(c.Path, "/")+"/")
+}
+
+// pathOf returns the path of a request target.
+func pathOf(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}
+
+// defaultPath returns the path of a cookie that names none, in a response to a request for
+// some path (RFC 6265, section 5.1.4).
+func defaultPath(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i > 0 && path[0] == '/' {
+		return path[:i]
+	}
+	return "/"
 }
 
 // withoutCookie removes the cookies that c replaces.
 func withoutCookie(list []*http.Cookie, c *http.Cookie) []*http.Cookie {
 	return slices.DeleteFunc(list, func(other *http.Cookie) bool {
-		return other.Name == c.Name && other.Path == c.Path && strings.EqualFold(other.Domain, c.Domain)
+		return other.Name == c.Name && other.Path == c.Path && strings.EqualFold(domain(other), domain(c))
 	})
 }
+
+func domain(c *http.Cookie) string { return strings.TrimPrefix(c.Domain, ".") }
 
 // renewals returns the fields of the request to change, which a client with the present
 // cookies and tokens would send differently.
@@ -142,11 +168,16 @@ func (s *session) cookiePairs(renewed map[string]string) (pairs []string, change
 			default:
 				changed = true
 				renewed[value] = c.Value
-				before, err := url.QueryUnescape(value)
-				if after, err2 := url.QueryUnescape(c.Value); err == nil && err2 == nil {
+				before, err := url.PathUnescape(value)
+				if after, err2 := url.PathUnescape(c.Value); err == nil && err2 == nil {
 					renewed[before] = after
 				}
-				pairs = append(pairs, name+"="+c.Value)
+				if c.Quoted {
+					name, value = name+`="`, c.Value+`"`
+				} else {
+					name, value = name+"=", c.Value
+				}
+				pairs = append(pairs, name+value)
 			}
 		}
 	}

@@ -39,16 +39,22 @@ func TestSessionRenewals(t *testing.T) {
 		{"a cookie for a different path", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=2; Path=/other"}, nil},
 		{"a cookie for a path above", []string{"Cookie: a=1"}, []string{"Set-Cookie: a=2; Path=/docs"}, []string{"Cookie: a=2"}},
 		{"a cookie that a script repeats", []string{"Cookie: XSRF-TOKEN=a%3D", "X-XSRF-TOKEN: a="}, []string{"Set-Cookie: XSRF-TOKEN=b%3D"}, []string{"Cookie: XSRF-TOKEN=b%3D", "X-XSRF-TOKEN: b="}},
+		{"in quotes", []string{"Cookie: a=1"}, []string{`Set-Cookie: a="2 3"`}, []string{`Cookie: a="2 3"`}},
+		{"with a plus sign", []string{"Cookie: XSRF-TOKEN=a+b%3D", "X-XSRF-TOKEN: a+b="}, []string{"Set-Cookie: XSRF-TOKEN=c+d%3D"}, []string{"Cookie: XSRF-TOKEN=c+d%3D", "X-XSRF-TOKEN: c+d="}},
 		{"a token", []string{"X-CSRF-Token: 1"}, []string{"X-CSRF-Token: 2"}, []string{"X-CSRF-Token: 2"}},
 		{"a token of a REST API", []string{"access-token: 1", "client: c"}, []string{"access-token: 2", "client: c"}, []string{"Access-Token: 2"}},
 		{"a bearer token", []string{"Authorization: Bearer 1"}, []string{"Authorization: Bearer 2"}, []string{"Authorization: Bearer 2"}},
 		{"a token that the client doesn't send", nil, []string{"X-CSRF-Token: 2"}, nil},
 		{"a token that isn't renewed", []string{"access-token: 1"}, []string{"access-token: "}, nil},
-		{"a version is a condition, not a session", []string{"X-Version: 1", "Lock-Token: 1", "X-Concurrency-Token: 1", "X-Revision: 1"},
-			[]string{"X-Version: 2", "Lock-Token: 2", "X-Concurrency-Token: 2", "X-Revision: 2"}, nil},
+		{
+			"a version is a condition, not a session",
+			[]string{"X-Version: 1", "Lock-Token: 1", "X-Concurrency-Token: 1", "X-Revision: 1"},
+			[]string{"X-Version: 2", "Lock-Token: 2", "X-Concurrency-Token: 2", "X-Revision: 2"},
+			nil,
+		},
 	} {
 		s := newSession("/docs/plan", headerOf(tt.sent...))
-		s.absorb(headerOf(tt.answer...))
+		s.absorb(headerOf(tt.answer...), "/docs/plan")
 		h := headerOf(tt.sent...)
 		before := h.Clone()
 		proxyhooks.EditHeader(h, s.renewals())
@@ -77,13 +83,13 @@ func canonical(lines []string) (all []string) {
 // newer.
 func TestSessionTellsTheClient(t *testing.T) {
 	s := newSession("/m", headerOf("Cookie: a=1; b=1", "X-CSRF-Token: 1"))
-	s.absorb(headerOf("Set-Cookie: a=2; Secure", "Set-Cookie: b=2", "Set-Cookie: flash=; Max-Age=0", "X-CSRF-Token: 2", "Authorization: Bearer 2"))
+	s.absorb(headerOf("Set-Cookie: a=2; Secure", "Set-Cookie: b=2", "Set-Cookie: flash=; Max-Age=0", "X-CSRF-Token: 2", "Authorization: Bearer 2"), "/m")
 	answer := headerOf("Set-Cookie: b=3", "X-CSRF-Token: 3")
 	s.answered(answer)
 	if got := s.renewals(); got["Cookie"][0] != "a=2; b=3" || got["X-Csrf-Token"][0] != "3" {
 		t.Errorf("the next probe changes %q", got)
 	}
-	s.absorb(headerOf("Set-Cookie: a=4")) // of the probe after the write
+	s.absorb(headerOf("Set-Cookie: a=4"), "/m") // of the probe after the write
 	s.tell(answer)
 	if got, want := answer["Set-Cookie"], []string{"b=3", "flash=; Max-Age=0", "a=4"}; !slices.Equal(got, want) {
 		t.Errorf("cookies %q, want %q", got, want)
@@ -100,10 +106,107 @@ func TestSessionTellsTheClient(t *testing.T) {
 // A client without cookies and tokens gets none from a probe.
 func TestNoSession(t *testing.T) {
 	s := newSession("/m", headerOf("Accept: */*"))
-	s.absorb(headerOf("Set-Cookie: a=2", "X-CSRF-Token: 2"))
+	s.absorb(headerOf("Set-Cookie: a=2", "X-CSRF-Token: 2"), "/m")
 	h := make(http.Header)
 	if s.tell(h); len(h) > 0 || s.renewals() != nil {
 		t.Errorf("told %v, sends %v", h, s.renewals())
+	}
+}
+
+// A cookie without a path gets that of the request whose answer set it (RFC 6265, section
+// 5.1.4), also if the client gets it in the answer to a different one.
+func TestSessionPaths(t *testing.T) {
+	for _, tt := range []struct {
+		target, probed string
+		set            []string
+		answered       string
+		told           []string
+	}{
+		{"/orders/7", "/orders/7", []string{"a=1"}, "", []string{"a=1"}},
+		{"/orders/7/ship?now", "/orders/7", []string{"a=1", "b=1; Path=/", "c=1; Path=x"}, "", []string{"a=1; Path=/orders", "b=1; Path=/", "c=1; Path=x; Path=/orders"}},
+		{"/orders/7", "/orders/7", []string{"a=1; Path=/orders"}, "a=2", nil},
+		{"/orders;Domain=example.com/7/ship", "/orders;Domain=example.com/7", []string{"a=1"}, "", []string{"a=1"}}, // no attribute is added
+		{"/orders/7", "/orders/7", []string{"a=1; Path=/; Domain=.example.com"}, "a=2; Path=/; Domain=Example.com", nil},
+		{"/orders/7", "/orders/7", []string{"a=1; Path=/"}, "a=2", []string{"a=1; Path=/"}},
+	} {
+		s := newSession(tt.target, headerOf("Cookie: a=0"))
+		s.absorb(http.Header{"Set-Cookie": tt.set}, tt.probed)
+		if tt.answered != "" {
+			s.answered(headerOf("Set-Cookie: " + tt.answered))
+		}
+		h := make(http.Header)
+		if s.tell(h); !slices.Equal(h["Set-Cookie"], tt.told) {
+			t.Errorf("%s, %q: told %q, want %q", tt.target, tt.set, h["Set-Cookie"], tt.told)
+		}
+	}
+}
+
+// A cache that doesn't ask the origin may hold the session of somebody else, and an origin
+// that shows nothing to a stranger may begin a session for the stranger. Neither is the
+// client's.
+func TestSessionOfSomebodyElse(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer []string
+		status int
+		fields []string
+	}{
+		{"a cache", []string{"X-Cache: HIT", "Set-Cookie: sid=2", "X-CSRF-Token: 2"}, 200, nil},
+		{"a page for logging in", []string{"Location: /login", "Set-Cookie: sid=2"}, 302, []string{"Authorization: Digest x"}},
+	} {
+		s := newSite()
+		s.Verify.Passing = true
+		tag := s.tagOf(t, "/m")
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method == http.MethodGet {
+				for name, lines := range headerOf(tt.answer...) {
+					w.Header()[name] = lines
+				}
+				w.WriteHeader(tt.status)
+				_, err := w.Write([]byte("content"))
+				return err
+			}
+			if got := r.Header.Get("Cookie") + r.Header.Get("X-CSRF-Token"); got != "sid=11" {
+				t.Errorf("%s: the write has %v", tt.name, r.Header)
+			}
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		w, err := s.serve(requestOf(t.Context(), "PUT /m", append(tt.fields, "If-Match: "+tag, "Cookie: sid=1", "X-CSRF-Token: 1")...))
+		if err != nil || w.Header()["Set-Cookie"] != nil || w.Header().Get("X-CSRF-Token") != "" {
+			t.Errorf("%s: %d %v, %v", tt.name, w.Code, w.Header(), err)
+		}
+	}
+}
+
+// The client doesn't see the answer with which the backend refuses the form of a condition.
+// What that says of the session counts all the same.
+func TestSessionOfARefusal(t *testing.T) {
+	token := 1
+	s := newSite()
+	s.Verify.Passing = true
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("ETag", `W/"1"`)
+		if r.Method == http.MethodGet {
+			_, err := w.Write([]byte("content"))
+			return err
+		}
+		current := fmt.Sprint(token)
+		token++
+		w.Header().Set("X-CSRF-Token", fmt.Sprint(token))
+		switch {
+		case r.Header.Get("X-CSRF-Token") != current:
+			w.WriteHeader(http.StatusForbidden)
+		case r.Header.Get("If-Match") != "":
+			w.WriteHeader(http.StatusPreconditionFailed)
+		default:
+			w.WriteHeader(http.StatusNoContent)
+		}
+		return nil
+	}
+	w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+s.tagOf(t, "/m"), "X-CSRF-Token: 1"))
+	if err != nil || w.Code != 204 || w.Header().Get("X-CSRF-Token") != "3" {
+		t.Errorf("status %d, %v, %v", w.Code, w.Header(), err)
 	}
 }
 

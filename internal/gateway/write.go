@@ -253,8 +253,7 @@ func decidePast(a *answer.Responder, view knowledge.View, p proxyhooks.Probed, s
 	return d, false
 }
 
-// decideFinally moves the subtree epochs. It returns d if the client is still there
-// and the write still holds everything that it has taken.
+// decideFinally moves the subtree epochs, unless the client has gone.
 func (w *writing) decideFinally(d decision) decision {
 	if w.request.Gone() {
 		return decision{kind: clientGone}
@@ -264,10 +263,20 @@ func (w *writing) decideFinally(d decision) decision {
 	if err := w.holds.AcquireSubtrees(waiting, w.plan); err != nil {
 		return w.decideOnError(err)
 	}
-	if w.holds.Lost() {
+	return w.ifHeld(d)
+}
+
+// ifHeld returns d if the client is still there and the write still holds everything
+// that it has taken.
+func (w *writing) ifHeld(d decision) decision {
+	switch {
+	case w.request.Gone():
+		return decision{kind: clientGone}
+	case w.holds.Lost():
 		return refuseWith(w.responder.CannotTell("the claim was lost before the request was forwarded"))
+	default:
+		return d
 	}
-	return d
 }
 
 // decideUnconditional takes passes on the subject and on what the write also

@@ -41,9 +41,22 @@ var signatureParameters = []string{"X-Amz-Signature", "X-Goog-Signature", "q-sig
 // oneTimeSchemes are authentication schemes, in upper case, whose credentials are good
 // for one request only: they cover its method, or they may not be used twice. They don't
 // cover its other fields. (Digest: RFC 7616, section 3.4.3. OAuth 1.0: RFC 5849, section
-// 3.4.1. DPoP: RFC 9449, section 4.2. Negotiate: RFC 4559; a ticket is refused the second
-// time.)
-var oneTimeSchemes = []string{"DIGEST", "OAUTH", "HAWK", "MAC", "DPOP", "NEGOTIATE"}
+// 3.4.1. DPoP: RFC 9449, section 4.2. Negotiate and NTLM: RFC 4559; a ticket is refused the
+// second time. SCRAM: RFC 7804.)
+var oneTimeSchemes = []string{
+	"DIGEST", "OAUTH", "HAWK", "MAC", "DPOP", "NEGOTIATE", "NTLM", "SCRAM-SHA-1", "SCRAM-SHA-256",
+}
+
+// challengedSchemes are those whose credentials answer a challenge of the server. A server
+// that lets strangers believe that a resource is absent never gives them one.
+var challengedSchemes = []string{"DIGEST", "NEGOTIATE", "NTLM", "SCRAM-SHA-1", "SCRAM-SHA-256"}
+
+// challenged reports whether the client must have got a challenge for its credentials.
+func challenged(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Authorization"], func(value string) bool {
+		return slices.Contains(challengedSchemes, authScheme(value))
+	})
+}
 
 // oneTime returns the names of the fields whose credentials are good for this one request
 // only. Fields such as X-Hub-Signature and X-GitHub-OTP are known by their names. If there
@@ -51,12 +64,16 @@ var oneTimeSchemes = []string{"DIGEST", "OAUTH", "HAWK", "MAC", "DPOP", "NEGOTIA
 func oneTime(r *http.Request) (names []string) {
 	for name := range r.Header {
 		upper := strings.ToUpper(name)
-		if upper == "DPOP" || strings.HasSuffix(upper, "-OTP") || strings.HasSuffix(upper, "SIGNATURE") ||
+		if upper == "DPOP" || strings.HasSuffix(upper, "OTP") || strings.HasSuffix(upper, "SIGNATURE") ||
 			strings.Contains(upper, "-SIGNATURE-") || strings.HasSuffix(upper, "-HMAC") {
 			names = append(names, name)
 		}
 	}
-	covers := func(value string) bool { return slices.Contains(oneTimeSchemes, authScheme(value)) }
+	covers := func(value string) bool {
+		scheme := authScheme(value)
+		// Some services call a bearer token by the name of OAuth, too.
+		return slices.Contains(oneTimeSchemes, scheme) && (scheme != "OAUTH" || strings.Contains(value, "oauth_signature"))
+	}
 	if names != nil || slices.ContainsFunc(r.Header["Authorization"], covers) {
 		names = append(names, "Authorization")
 	}

@@ -35,9 +35,11 @@ type Request struct {
 	Conditional bool
 
 	// Signed means that the request must be forwarded as it is. OneTime names the fields
-	// with credentials that are good for this one request only (credentials.go).
-	Signed  bool
-	OneTime []string
+	// with credentials that are good for this one request only; Challenged means that they
+	// answer a challenge (credentials.go).
+	Signed     bool
+	OneTime    []string
+	Challenged bool
 
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
 	// what they are after earlier handlers have rewritten them.
@@ -58,7 +60,7 @@ func NewRequest(r *http.Request) *Request {
 		CurrentTarget: r.URL.RequestURI(),
 	}
 	if !req.Signed {
-		req.OneTime = oneTime(r)
+		req.OneTime, req.Challenged = oneTime(r), challenged(r)
 	}
 	req.OriginalTarget = req.CurrentTarget
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
