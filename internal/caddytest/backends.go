@@ -176,6 +176,18 @@ var Backends = []Backend{
 	},
 }
 
+// RateLimited is an Express that lets each client read five times a minute, with
+// express-rate-limit.
+var RateLimited = Backend{
+	Name:  "Express with a limit",
+	needs: []string{"node", ours("node_modules/express"), ours("node_modules/express-rate-limit")},
+	Start: func(_ testing.TB, address, _ string) *exec.Cmd {
+		_, port, _ := strings.Cut(address, ":")
+		return exec.Command("node", ours("express.js"), port, "5")
+	},
+	Path: "/docs/%s",
+}
+
 // BackendNamed returns one of the backends.
 func BackendNamed(t testing.TB, name string) *Backend {
 	t.Helper()

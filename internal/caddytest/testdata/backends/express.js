@@ -1,12 +1,18 @@
 // A document service as it is written with Express: documents in memory,
 // answered with res.json, any PUT, PATCH and DELETE accepted.
 //
-//	node express.js <port>
+//	node express.js <port> [<reads a minute>]
 
 const express = require("express");
 
 const app = express();
 const docs = new Map();
+
+const limit = Number(process.argv[3]);
+if (limit) {
+  const { rateLimit } = require("express-rate-limit");
+  app.use(rateLimit({ windowMs: 60000, limit, skip: (req) => req.method !== "GET" }));
+}
 
 app.use(express.json());
 
