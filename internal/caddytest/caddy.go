@@ -134,8 +134,9 @@ func start(t testing.TB, caddyfile string) {
 		t.Cleanup(cleanUp)
 		t.Fatalf("starting:\n%s\n%v", caddyfile, err)
 	}
+	host := Host(t)
 	t.Cleanup(func() {
-		Client.CloseIdleConnections() // Caddy waits for connections that were never used
+		transports.of(host).CloseIdleConnections() // Caddy waits for connections that were never used
 		if err := app.(caddy.App).Stop(); err != nil {
 			t.Error(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,10 +32,36 @@ func Send(t testing.TB, method, url, content string, fields ...string) Answer {
 // Client is the HTTP client of the tests. It doesn't follow redirects, and doesn't
 // ask for compression.
 var Client = &http.Client{
-	Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100},
+	Transport: transports,
 	CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	},
+}
+
+var transports = new(hostTransports)
+
+// hostTransports has a transport for each host, so that the end of a test closes no
+// connection of the tests beside it.
+type hostTransports struct{ all sync.Map }
+
+func (h *hostTransports) of(host string) *http.Transport {
+	t, ok := h.all.Load(host)
+	if !ok {
+		t, _ = h.all.LoadOrStore(host, &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 100})
+	}
+	return t.(*http.Transport)
+}
+
+func (h *hostTransports) RoundTrip(r *http.Request) (*http.Response, error) {
+	return h.of(r.URL.Hostname()).RoundTrip(r)
+}
+
+// CloseIdleConnections closes the connections to all hosts.
+func (h *hostTransports) CloseIdleConnections() {
+	h.all.Range(func(_, t any) bool {
+		t.(*http.Transport).CloseIdleConnections()
+		return true
+	})
 }
 
 // Try is like Send, but returns the error.

@@ -36,8 +36,9 @@ func StartNodes(t testing.TB, n int, directives string) (all []*Node) {
 	for range n {
 		all = append(all, newNode(t, directives))
 	}
+	host := Host(t)
 	t.Cleanup(func() { // all of them, before newNode waits for the first one to end
-		Client.CloseIdleConnections() // a node waits for connections that were never used
+		transports.of(host).CloseIdleConnections() // a node waits for connections that were never used
 		for _, m := range all {
 			m.interrupt()
 		}
