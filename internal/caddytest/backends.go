@@ -203,13 +203,18 @@ func BackendNamed(t testing.TB, name string) *Backend {
 // StartApache returns a Start that adds a directive to the config of Apache.
 func StartApache(directive string) func(t testing.TB, address, dir string) *exec.Cmd {
 	return func(t testing.TB, address, dir string) *exec.Cmd {
-		config := configFile(t, dir, "apache.conf", "{address}", address, "{directive}", directive)
-		cmd := exec.Command(programPath("apache2"), "-X", "-f", config)
-		if os.Geteuid() == 0 { // it would refuse to serve as root
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody(t, dir)}
-		}
-		return cmd
+		return apache(t, configFile(t, dir, "apache.conf", "{address}", address, "{directive}", directive), dir)
 	}
+}
+
+// apache returns the command that runs Apache with a config.
+func apache(t testing.TB, config, dir string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(programPath("apache2"), "-X", "-f", config)
+	if os.Geteuid() == 0 { // it would refuse to serve as root
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody(t, dir)}
+	}
+	return cmd
 }
 
 // nobody returns the credentials of a user without rights, who gets to own the

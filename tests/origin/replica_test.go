@@ -2,7 +2,9 @@ package origin
 
 import (
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,8 @@ type replicated struct {
 	lag time.Duration
 
 	mu       sync.Mutex
+	replicas []time.Time          // if there are several: how far each has got
+	next     int                  // the replica that answers next
 	versions map[string][]version // by path, the oldest first
 	tags     func(content string) string
 	adorn    bool // whether it stores something other than it was sent
@@ -41,6 +45,33 @@ func newReplicated(lag time.Duration) *replicated {
 	return &replicated{lag: lag, versions: make(map[string][]version)}
 }
 
+// newReplicas returns a backend whose reads go round several replicas, as with
+// PostgreSQL's streaming replication: each replays all writes in order, with a delay of
+// its own that varies, and that of the last is nearly the lag. Reads may go backwards
+// from one to the next.
+func newReplicas(lag time.Duration, replicas int) *replicated {
+	b := newReplicated(lag)
+	b.replicas = make([]time.Time, replicas)
+	return b
+}
+
+// seen returns the time whose state the next read shows.
+func (b *replicated) seen(now time.Time) time.Time {
+	if b.replicas == nil {
+		return now.Add(-b.lag)
+	}
+	i := b.next % len(b.replicas)
+	b.next++
+	share := b.lag / time.Duration(len(b.replicas))
+	if at := now.Add(-time.Duration(i)*share - rand.N(share)); at.After(b.replicas[i]) {
+		b.replicas[i] = at
+	}
+	return b.replicas[i]
+}
+
+// placePrefix is what the paths of a place begin with.
+var placePrefix = regexp.MustCompile(`^/[0-9]+/`)
+
 // put stores a document long ago, past all Caddys.
 func (b *replicated) put(path, content string) {
 	b.mu.Lock()
@@ -63,11 +94,12 @@ func (b *replicated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	r.URL.Path = placePrefix.ReplaceAllString(r.URL.Path, "/")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		content := b.at(r.URL.Path, now.Add(-b.lag))
+		content := b.at(r.URL.Path, b.seen(now))
 		if content == "" {
 			http.NotFound(w, r)
 			return
