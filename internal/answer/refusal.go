@@ -120,7 +120,7 @@ func (a *Responder) Replaced(field validator.Field) Refusal {
 // OriginLags refuses a write because the origin still shows a state that a write has
 // replaced, so nobody can tell whether the condition holds.
 func (a *Responder) OriginLags() Refusal {
-	refusal := a.CannotTell("the origin still shows an older state")
+	refusal := a.CannotTell("the origin may still show an older state")
 	refusal.RetryAfter = time.Second
 	return refusal
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -100,7 +101,8 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 	}
 	content := &boundedBuffer{left: x.Buffer}
 	p := x.origin.probeContent(x.r.Context(), content)
-	if !p.Known || p.Status != http.StatusOK || content.left < 0 {
+	past := p.Cached || d.view.Past(p.Observed) != knowledge.NotPast
+	if !p.Known || past || p.Status != http.StatusOK || content.left < 0 {
 		return x.refuse(refusal)
 	}
 	x.responder.Report(refusal.Outcome, refusal.Reason)

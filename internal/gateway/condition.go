@@ -173,7 +173,7 @@ func (w *writing) reconsider() decision {
 		return w.notProbed(p, w.decision.field)
 	}
 	current, res := w.view.EvaluateProbed(p, w.view.Stored(), w.holds.Token())
-	if d, past := decidePast(w.responder, w.view, p, current, res); past {
+	if d, past := decidePast(w.exchange, w.view, p, current, res); past {
 		return d
 	}
 	if o, ok := w.view.Observation(current, p.Header); ok {
@@ -186,6 +186,9 @@ func (w *writing) reconsider() decision {
 	if !w.sent.name(ownTag(current)) {
 		w.sent.fields[name] = nil
 		w.sent.none, w.sent.negotiable = true, true
+	}
+	if err := w.announce(current, w.view.Stored()); err != nil {
+		return w.decideOnError(err)
 	}
 	return w.ifHeld(w.decision)
 }

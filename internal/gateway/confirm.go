@@ -82,7 +82,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		return decide(w.notProbed(p, res.Field))
 	}
 	c.current, c.res = view.EvaluateProbed(p, stored, w.holds.Token())
-	if d, past := decidePast(w.responder, view, p, c.current, c.res); past {
+	if d, past := decidePast(w.exchange, view, p, c.current, c.res); past {
 		return decide(d)
 	}
 	c.confirmed = true

@@ -151,6 +151,9 @@ func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 	s := etagcache.Settlement{Observation: w.result.after, Receipt: w.result.receipt, Proven: w.result.proven}
 	if id := w.decision.current.Identity(); id != "" {
 		s.Replaced = []string{id}
+		if fate == proxyhooks.Applied && w.replaces() {
+			s.Replaced = knowledge.Replaces(id)
+		}
 	}
 	return s
 }

@@ -69,8 +69,13 @@ func (x *exchange) forwardAtOnce() error {
 	if err := x.share.CatchUp(x.r.Context(), x.Terms); err != nil {
 		return x.writeWithoutStore()
 	}
+	// Afterwards the store no longer knows what the write may have replaced.
+	terms := x.Terms
+	if terms.Lag > 0 {
+		terms.Lag += terms.Lease
+	}
 	for _, key := range x.plan.ChangedKeys() {
-		if err := x.share.Invalidate(x.r.Context(), key, x.Terms); err != nil {
+		if err := x.share.Invalidate(x.r.Context(), key, terms); err != nil {
 			return x.writeWithoutStore()
 		}
 	}
@@ -221,36 +226,10 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		d.shown = w.before
 		return d
 	}
+	if err := w.announce(current, view.Stored()); err != nil {
+		return w.decideOnError(err)
+	}
 	return w.decideFinally(d)
-}
-
-// namesReplaced reports whether If-Match lists tags, and writes have replaced the states of
-// all of them. It is then false, whatever is there now, and the origin need not be asked.
-func (w *writing) namesReplaced(view knowledge.View) bool {
-	named := false
-	for tag := range validator.Tags(w.request.Conditions.IfMatch) {
-		state := validator.Representation{State: validator.Present, ETag: tag}
-		if view.Past(validator.Observed{Representation: state}) != knowledge.Replaced {
-			return false
-		}
-		named = true
-	}
-	return named && !w.Verify.Refused
-}
-
-// decidePast decides about a write to which the origin has shown the past, or may
-// have. A condition that holds for a state that was replaced is false: what replaced
-// that state is the present. Otherwise nobody can tell.
-func decidePast(a *answer.Responder, view knowledge.View, p proxyhooks.Probed, shown validator.Observed, res validator.Result) (d decision, past bool) {
-	switch past := view.Past(shown); {
-	case past == knowledge.Replaced && res.Verdict == validator.True:
-		return refuseWith(a.Replaced(res.Field)), true
-	case past != knowledge.NotPast:
-		return refuseWith(a.OriginLags()), true
-	case p.Cached:
-		return refuseWith(a.CannotTell("a cache answered in place of the origin")), true
-	}
-	return d, false
 }
 
 // decideFinally moves the subtree epochs, unless the client has gone.

@@ -91,6 +91,12 @@ func (h *Holds) OnLost(f func()) (stop func()) {
 	}
 }
 
+// Announce tells the store that a write may replace a state of its subject. There must
+// be a claim or pass on the subject.
+func Announce(h *Holds, identity string) error {
+	return h.share.Spend(h.ctx, h.subject.grant, []string{identity}, h.terms)
+}
+
 // Release ends the holds of a write that wasn't forwarded. Seen is what the origin
 // showed of the subject under the claim, or nil.
 func (h *Holds) Release(seen *etagcache.Observation) {

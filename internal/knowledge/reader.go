@@ -86,7 +86,7 @@ func (r *Reader) retire(v View) (View, error) {
 	ctx := context.WithoutCancel(r.Request.Context())
 	grant, _, err := r.Share.Claim(ctx, r.Subject.Key, v.entry.Epoch, r.Terms)
 	if err == nil {
-		err = r.Share.Settle(ctx, grant, etagcache.Settlement{}, r.Terms)
+		err = r.Share.Settle(ctx, grant, etagcache.Settlement{Replaced: Replaces(identitiesOf(v.entry)...)}, r.Terms)
 	}
 	if err != nil && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
 		return v, err
@@ -96,6 +96,16 @@ func (r *Reader) retire(v View) (View, error) {
 		return View{Reader: r, entry: entry}, err
 	}
 	return r.View(entry)
+}
+
+// identitiesOf returns the identities of what an entry says, whether that counts or not.
+func identitiesOf(e etagcache.Entry) (ids []string) {
+	for _, stored := range e.Variants {
+		if id := stored.Identity(); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // names returns the names of the epochs to read: the stored groups, and the

@@ -100,7 +100,7 @@ type Past uint8
 const (
 	// NotPast means that nothing speaks against o being the present.
 	NotPast Past = iota
-	// Replaced means that a write has replaced o. The origin still shows it.
+	// Replaced means that a write has certainly replaced o. The origin still shows it.
 	Replaced
 	// InDoubt means that nobody can tell whether o is the present.
 	InDoubt
@@ -117,8 +117,10 @@ func (v View) Past(o validator.Observed) Past {
 	switch {
 	case v.entry.Doubt > 0:
 		return InDoubt
-	case v.entry.IsSpent(o):
+	case v.entry.IsSpent(o) && isReplaced(v.entry, o):
 		return Replaced
+	case v.entry.IsSpent(o):
+		return InDoubt // a write under way may have replaced it, or never have landed
 	}
 	if v.outdated && v.Terms.Lag > 0 {
 		for _, stored := range v.entry.Variants {
@@ -128,6 +130,24 @@ func (v View) Past(o validator.Observed) Past {
 		}
 	}
 	return NotPast
+}
+
+// replacedMark is what the identity of a state begins with where the store keeps it to
+// say that a write has certainly replaced that state.
+const replacedMark = "!"
+
+// Replaces returns the identities of what a write has certainly replaced, for its
+// settlement: those of the states, and of the states with a mark.
+func Replaces(states ...string) (identities []string) {
+	for _, id := range states {
+		identities = append(identities, id, replacedMark+id)
+	}
+	return identities
+}
+
+// isReplaced reports whether a write has certainly replaced o.
+func isReplaced(e etagcache.Entry, o validator.Observed) bool {
+	return e.Spent[replacedMark+o.Identity()] > 0
 }
 
 // variantKey returns the key of a representation, if responses vary by the given
