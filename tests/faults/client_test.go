@@ -103,7 +103,9 @@ func (c *author) edit() {
 		return
 	}
 	d.content, d.came = a.Content, read
-	c.history.add(d)
+	if c.origin == nil {
+		c.history.add(d)
+	}
 	tag := a.Header.Get("ETag")
 	if tag == "" {
 		c.tally.complain("%s was shown without a tag", path)

@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -70,6 +71,10 @@ type faultScenario struct {
 	inProcess bool    // one node is this process
 	alone     bool    // that is the only node
 	soak      bool    // it may run for longer
+
+	// origin shows the documents, perhaps as they were. Reads are then no part of the
+	// history. What is written is judged as ever.
+	origin func(docs http.Handler) http.Handler
 
 	delay  time.Duration // the maximum of a slow backend
 	leaves float64       // the share of conditional writes whose clients leave early
@@ -145,6 +150,34 @@ var faultScenarios = []faultScenario{
 		name: "hangs and applies late, then node killed and redis flushed", options: fullGrace, proxy: headerTimeout,
 		faults: []fault{soon(writes(appliesLate), killNode, flushRedis)},
 	},
+	{name: "replicas", options: longerLag, origin: laggingReplicas},
+	{name: "replicas, verify never", options: longerLag + "verify never", origin: laggingReplicas},
+	{name: "replicas, memory", options: longerLag, origin: laggingReplicas, store: ownMemory, inProcess: true, alone: true, faults: []fault{reloadConfig}},
+	{name: "replicas, node killed", options: longerLag, origin: laggingReplicas, delay: slowly, faults: []fault{killNode}},
+	{
+		name: "replicas, node killed, verify never", options: longerLag + "verify never\nwrite_etag off",
+		origin: laggingReplicas, delay: slowly, faults: []fault{killNode},
+	},
+	{name: "replicas, redis frozen", options: longerLag, origin: laggingReplicas, faults: []fault{freezeRedis}},
+	{
+		name: "replicas, answers lost", options: longerLag, proxy: headerTimeout, origin: laggingReplicas, leaves: 0.05,
+		faults: []fault{writes(appliesLate), writes(dropsAfter), writes(failsAfter), writes(answers(202)), writes(breaksOff)},
+	},
+	{
+		// What was spent is forgotten, but the replicas are less far behind than the grace is long.
+		name: "replicas, node killed, redis flushed", options: longerLag + fullGrace, origin: laggingReplicas,
+		delay: slowly, faults: []fault{flushRedis, soon(killNode, flushRedis), loseRedis},
+	},
+	{name: "cache", options: longerLag, origin: obedientCache},
+	{
+		name: "cache, node killed, answers lost", options: longerLag, proxy: headerTimeout, origin: obedientCache,
+		faults: []fault{killNode, writes(appliesLate), writes(dropsAfter), flushRedis},
+	},
+	{name: "cache that answers all the same", options: longerLag, origin: deafCache},
+	{
+		name: "cache that answers all the same, node killed, answers lost", options: longerLag, proxy: headerTimeout, origin: deafCache,
+		faults: []fault{killNode, writes(appliesLate), writes(dropsAfter)},
+	},
 	{
 		// The grace is needed because a node and the store may be lost within one lease.
 		name: "everything", options: refuseAll + fullGrace, proxy: headerTimeout, leaves: 0.05, blind: 0.05, soak: true,
@@ -172,11 +205,12 @@ func TestFaults(t *testing.T) {
 
 // The checks detect lost updates. Two nodes that don't share a store lose updates
 // although both ask the origin, and so do two nodes that aren't told what an
-// action changes.
+// action changes, or that don't expect the origin to lag behind.
 func TestFaultsCanBeFound(t *testing.T) {
 	for _, sc := range []faultScenario{
 		{name: "two stores", store: ownMemory},
 		{name: "no declaration of an action", options: "verify never", actions: 0.5, blind: 0.2},
+		{name: "replicas, no lag", options: noLag, origin: laggingReplicas},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()

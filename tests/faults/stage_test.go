@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -174,7 +175,11 @@ func (s *stage) prepare() {
 	s.round++
 	s.docs = legacydocs.New(legacydocs.Options{})
 	s.history, s.contents, s.happened, s.tally = newHistory(), make(map[string]string), nil, newTally()
-	s.backend.begin(s.docs, s.history, cmp.Or(s.delay, quickly))
+	var shown http.Handler = s.docs
+	if s.origin != nil {
+		shown = s.origin(s.docs)
+	}
+	s.backend.begin(shown, s.history, cmp.Or(s.delay, quickly))
 	for _, path := range caddytest.SharedDocs {
 		content := fmt.Sprintf("content of %s in round %d", path, s.round)
 		caddytest.Bypass(s, s.docs, "PUT", path, content)
