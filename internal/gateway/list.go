@@ -219,8 +219,11 @@ func (i *item) take(current validator.Observed) {
 // probeItems asks the origin for items. It takes no longer than a write waits for
 // others: the list is already here, and one slow item must not hold it back. The
 // probes then end as if the client had gone away, and no proxy takes that for a
-// failure of its backend.
+// failure of its backend. It sends no credentials that are good for one request only.
 func (l *list) probeItems(items []*item) {
+	if l.request.OneTime != nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(l.base.Context())
 	defer cancel()
 	defer time.AfterFunc(l.Wait, cancel).Stop()

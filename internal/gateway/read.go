@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -66,7 +67,7 @@ func (rd *reading) forward(r *http.Request) error {
 	restore := proxyhooks.EditHeader(r.Header, rd.forwardedFields())
 	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, rd.Deriver, rd)
 	defer rd.capture.Close()
-	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || rd.needsTag(), rd.lists()
+	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || needsTag(rd.request), rd.lists()
 	err := rd.capture.Serve(rd.next, r)
 	restore()
 	switch {
@@ -110,9 +111,9 @@ func (rd *reading) forwardedFields() map[string][]string {
 	return changes
 }
 
-// needsTag reports whether the response can't be sent before its tag is known.
-func (rd *reading) needsTag() bool {
-	return rd.r.Method == http.MethodGet && rd.request.Conditions.IfMatch != nil && !rd.request.Signed
+// needsTag reports whether the response to a read can't be sent before its tag is known.
+func needsTag(r *resource.Request) bool {
+	return r.Method == http.MethodGet && r.Conditions.IfMatch != nil && !r.Signed
 }
 
 // Label implements proxyhooks.Reading.
