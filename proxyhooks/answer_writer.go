@@ -7,9 +7,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// answerWriter is the response writer of a write. It settles the write before the final
-// status goes out, and may buffer the answer until it is complete, or until patience is
-// over. Then it settles the write as it does for an answer that is too large.
+// answerWriter is the response writer of a write. It buffers the answer until it is complete,
+// and settles the write before the final status goes out. If the answer is too large or takes
+// too long, it passes it on, and settles the write at its end.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	writing  Writing
@@ -21,6 +21,10 @@ type answerWriter struct {
 	fate    Fate  // as far as it is known
 	limit   int64 // of the content that is buffered
 	settled bool
+	passed  bool // whether the client has seen the beginning of the answer
+	gone    bool // whether the client takes no more of it
+
+	received int64 // bytes of content
 }
 
 func newAnswerWriter(w http.ResponseWriter, writing Writing, a *attempts, cancel func()) *answerWriter {
@@ -44,33 +48,39 @@ func (w *answerWriter) settle(whole bool) {
 	if w.attempts.maybeUnanswered() {
 		w.fate = Unanswered
 	}
-	answer := Answer{Status: w.status, Header: w.client.Header(), Complete: whole}
+	answer := Answer{Status: w.status, Header: w.client.Header(), Passed: w.passed, Complete: whole}
 	if whole {
 		answer.Content = w.buffered.Bytes()
 	}
-	if w.writing.Settle(answer, w.fate) {
+	if w.writing.Settle(answer, w.fate) || w.passed {
 		w.mode = passing
 	} else {
 		w.mode = discarding
 	}
 }
 
-// settleAndSend settles the write and sends what there is of the answer.
-func (w *answerWriter) settleAndSend(whole bool) error {
-	w.settle(whole)
-	if w.mode != passing {
-		return nil
-	}
+// pass begins to pass the answer on, and sends what there is of it.
+func (w *answerWriter) pass() error {
+	w.unhold() // should Pass panic, nothing must be sent
+	w.writing.Pass(Answer{Status: w.status, Header: w.client.Header()})
+	w.mode, w.passed = passing, true
 	return w.send()
 }
 
-// losePatience does the same when the content takes too long. It runs on the timer's
+// losePatience passes the answer on when the content takes too long. It runs on the timer's
 // goroutine.
 func (w *answerWriter) losePatience() {
-	w.sendErr = w.settleAndSend(false)
-	if w.mode == passing {
-		w.flush()
-	}
+	w.sendErr = w.pass()
+	w.flush()
+}
+
+// notSent settles a write that was lost before anything was sent.
+func (w *answerWriter) notSent() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.commitHeader()
+	w.fate = Refused
+	w.settle(false)
 }
 
 // Header returns the handler's header.
@@ -95,17 +105,23 @@ func (w *answerWriter) WriteHeader(status int) {
 		w.hold(patience, w.losePatience)
 		return
 	}
-	_ = w.settleAndSend(false) // nothing is buffered yet, so no write can fail
+	_ = w.pass() // nothing is buffered yet, so no write can fail
 }
 
 func (w *answerWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	w.received += int64(len(p))
 	mode, err := w.buffer(p)
 	switch {
 	case err != nil:
 		return 0, err
-	case mode == passing:
-		return w.client.Write(p)
+	case mode == passing && !w.gone:
+		n, err := w.client.Write(p)
+		if err == nil || mustStream(w.client.Header()) {
+			return n, err
+		}
+		w.gone = true // read on: the write isn't over before its answer is complete
+		return len(p), nil
 	default:
 		return len(p), nil
 	}
@@ -122,16 +138,12 @@ func (w *answerWriter) buffer(p []byte) (holdMode, error) {
 	case w.keep(p, w.limit):
 		return buffering, nil
 	default:
-		err := w.settleAndSend(false)
-		return w.mode, err
+		return passing, w.pass()
 	}
 }
 
 func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.current() == passing {
-		return w.ResponseWriterWrapper.ReadFrom(r)
-	}
 	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
@@ -139,10 +151,10 @@ func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 // also flushes answers that are no streams.
 func (w *answerWriter) FlushError() error {
 	w.WriteHeader(http.StatusOK)
-	if w.current() == passing {
-		return http.NewResponseController(w.client).Flush()
+	if w.current() != passing || w.gone {
+		return nil
 	}
-	return nil
+	return http.NewResponseController(w.client).Flush()
 }
 
 // finish settles the write when the answer is complete, and sends what is buffered.
@@ -153,10 +165,23 @@ func (w *answerWriter) finish() error {
 	if w.mode == buffering || w.mode == passing {
 		w.commitTrailers()
 	}
-	if w.mode == buffering {
-		return w.settleAndSend(true)
+	if w.mode != buffering {
+		w.settle(false)
+		return w.sendErr
 	}
-	return w.sendErr
+	if w.settle(true); w.mode != passing {
+		return nil
+	}
+	return w.send()
+}
+
+// complete reports whether the whole answer is there, as far as the header section says.
+func (w *answerWriter) complete() bool {
+	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+		return true
+	}
+	length, announced := ContentLength(w.client.Header())
+	return announced && w.received >= length
 }
 
 // abandon settles the write when next has returned err or panicked, before the answer was
@@ -167,6 +192,8 @@ func (w *answerWriter) abandon(err error) {
 	if w.mode == waiting {
 		w.commitHeader()
 		w.fate = fateOfError(err, w.attempts.maybeSentBefore())
+	} else if w.fate == Applied && !w.complete() {
+		w.fate = Unanswered // the backend may still be working
 	}
 	w.settle(false)
 }

@@ -17,12 +17,15 @@ type attempts struct {
 	request               *http.Request
 	begun, sent, answered atomic.Int32 // by net/http
 	interim               atomic.Bool  // whether any answer was a 1xx
+
+	connected func() // called before anything is sent on a connection
 }
 
 // trace returns a context that makes net/http report its attempts here.
 func (a *attempts) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:              func(string) { a.begun.Add(1) },
+		GotConn:              func(httptrace.GotConnInfo) { a.connected() },
 		WroteHeaders:         func() { a.sent.Add(1) },
 		GotFirstResponseByte: func() { a.answered.Add(1) },
 		Got1xxResponse: func(int, textproto.MIMEHeader) error {

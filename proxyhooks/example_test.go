@@ -161,7 +161,13 @@ func ExampleKeepLease() {
 // settler prints what became of a write. A handler would release its lock here.
 type settler struct{ lease *proxyhooks.Lease }
 
-func (s settler) BufferLimit(int, http.Header) (limit int64, patience time.Duration) { return -1, 0 }
+func (s settler) Held() bool { return !s.lease.Lost() }
+
+func (s settler) BufferLimit(int, http.Header) (limit int64, patience time.Duration) {
+	return 1 << 20, 0
+}
+
+func (s settler) Pass(proxyhooks.Answer) {}
 
 func (s settler) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) (send bool) {
 	if fate == proxyhooks.Unanswered {

@@ -11,7 +11,10 @@ import (
 // Answer is the backend's answer to a write.
 type Answer struct {
 	Status int         // zero if there is no answer
-	Header http.Header // the client's, which may be edited
+	Header http.Header // the client's, which may be edited until Passed
+
+	// Passed reports that the client has seen the beginning of the answer.
+	Passed bool
 
 	// Complete reports that the whole answer is in Content. The backend is then free
 	// for another request, even if it handles one at a time.
@@ -21,27 +24,39 @@ type Answer struct {
 
 // Writing receives what became of a write that is forwarded.
 type Writing interface {
+	// Held reports whether the write may still go on. It is asked before anything is sent,
+	// and whenever content is read. It must not block.
+	Held() bool
+
 	// BufferLimit is called once, if the backend answers. It returns how many bytes of the
 	// content may be buffered until the answer is complete, and for how long after the
 	// header section. A negative limit means that the answer is not buffered at all. Zero
 	// patience means [DefaultPatience].
 	BufferLimit(status int, header http.Header) (limit int64, patience time.Duration)
 
-	// Settle is called exactly once, before the client can see the answer, and also if
-	// next fails or panics without an answer. It may edit the header. It reports whether
-	// to send the answer. If not, Forward drops the answer or the error, and the caller
-	// of Forward answers instead.
+	// Pass is called at most once, if the answer goes to the client before it is complete:
+	// its content is too large, takes too long, or must not be buffered. It may edit the
+	// header. The backend may still be working on the write.
 	//
-	// If the content takes longer than the patience of BufferLimit, Settle is called on a
+	// If the content takes longer than the patience of BufferLimit, Pass is called on a
 	// different goroutine while next runs. It must then not change anything that next may
 	// use at the same time, other than the header of the answer. If it panics there,
 	// Forward panics with the same value.
+	Pass(a Answer)
+
+	// Settle is called exactly once: when the answer is complete, or when there won't be
+	// more of it. Unless Pass was called, the client hasn't seen the answer then, Settle
+	// may edit the header, and it reports whether to send the answer. If not, Forward
+	// drops the answer or the error, and the caller of Forward answers instead.
 	Settle(a Answer, f Fate) (send bool)
 }
 
 // Forward runs next on a write, and returns when the answer has been sent or dropped.
 // It returns the error of next, unless the answer was dropped. It passes on a panic of
 // next after the write is settled, except [http.ErrAbortHandler] if the answer was dropped.
+//
+// A write is over when its answer is complete: the backend may go on working after it has
+// sent the header section. If the answer breaks off, the write is [Unanswered].
 //
 // A client that disconnects once its content has been forwarded doesn't cut the backend
 // short: the write goes on for at most linger, so that its fate becomes known. The end
@@ -64,8 +79,17 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		cancel(context.Cause(client))
 	})()
 
-	sent := &attempts{request: r}
+	sent := &attempts{request: r, connected: func() {
+		if !writing.Held() {
+			cancel(ErrLeaseLost)
+		}
+	}}
 	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
+	if !writing.Held() {
+		answer.notSent()
+		return answer.conclude(nil, ErrLeaseLost)
+	}
+	guardBody(r, writing.Held)
 	defer func() {
 		p := recover()
 		if p != nil || err != nil {

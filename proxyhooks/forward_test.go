@@ -50,7 +50,11 @@ func TestFateOfStatus(t *testing.T) {
 			if err := forward(rec, newRequest("PUT", nil), responding(status, "content")); err != nil {
 				t.Error(err)
 			}
-			rec.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
+			if status == 101 { // what follows is no longer HTTP
+				rec.expect(t, "pass 101", "header 101", "content", "settle 101")
+			} else {
+				rec.expect(t, fmt.Sprint("settle ", status), fmt.Sprint("header ", status), "content")
+			}
 			if got := rec.fate(t); got != want {
 				t.Errorf("got %d, want %d", got, want)
 			}
@@ -114,8 +118,8 @@ func TestForwardSettlesFirst(t *testing.T) {
 	})
 }
 
-// TestForwardBuffers: a buffered answer is settled when it is complete, or when it
-// can't be buffered any longer.
+// TestForwardBuffers: a write is settled when its answer is complete, whether it was
+// buffered until then or passed on. An answer that breaks off is none.
 func TestForwardBuffers(t *testing.T) {
 	content := func(w http.ResponseWriter) {
 		_, _ = io.WriteString(w, "con")
@@ -128,27 +132,46 @@ func TestForwardBuffers(t *testing.T) {
 		next   http.HandlerFunc
 		events []string
 		whole  []string
-		panics bool
+		fate   Fate
 	}{
 		{"whole", 7, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(103)
 			w.WriteHeader(201)
 			content(w)
-		}, []string{"header 103", "settle 201", "header 201", "content"}, []string{"content"}, false},
+		}, []string{"header 103", "settle 201", "header 201", "content"}, []string{"content"}, Applied},
 		{"without content", 0, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(204)
-		}, []string{"settle 204", "header 204"}, []string{""}, false},
+		}, []string{"settle 204", "header 204"}, []string{""}, Applied},
 		{"too long", 6, func(w http.ResponseWriter, _ *http.Request) {
 			content(w)
-		}, []string{"settle 200", "header 200", "content", "content"}, nil, false},
+		}, []string{"pass 200", "header 200", "content", "content", "settle 200"}, nil, Applied},
 		{"an event stream", 7, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			content(w)
-		}, []string{"settle 200", "header 200", "content", "flush", "content"}, nil, false},
+		}, []string{"pass 200", "header 200", "content", "flush", "content", "settle 200"}, nil, Applied},
+		{"broken off when it was passed on", 0, func(w http.ResponseWriter, _ *http.Request) {
+			content(w)
+			panic(http.ErrAbortHandler)
+		}, []string{"pass 200", "header 200", "content", "flush", "content", "settle 200"}, nil, Unanswered},
+		{"broken off behind its end", 7, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "7")
+			content(w)
+			panic(http.ErrAbortHandler)
+		}, []string{"settle 200"}, nil, Applied},
+		{"broken off before its end", 7, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "8")
+			content(w)
+			panic(http.ErrAbortHandler)
+		}, []string{"settle 200"}, nil, Unanswered},
+		{"a refusal that is broken off", 7, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(413)
+			content(w)
+			panic(http.ErrAbortHandler)
+		}, []string{"settle 413"}, nil, Refused},
 		{"broken off", 7, func(w http.ResponseWriter, _ *http.Request) {
 			content(w)
 			panic(http.ErrAbortHandler)
-		}, []string{"settle 200"}, nil, true},
+		}, []string{"settle 200"}, nil, Unanswered},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rec := newRecorder()
@@ -158,11 +181,11 @@ func TestForwardBuffers(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if (p != nil) != tt.panics {
+			if (p != nil) != strings.Contains(tt.name, "broken off") {
 				t.Errorf("panic: %v", p)
 			}
 			rec.expect(t, tt.events...)
-			if rec.fate(t) != Applied || !slices.Equal(rec.whole, tt.whole) {
+			if rec.fate(t) != tt.fate || !slices.Equal(rec.whole, tt.whole) {
 				t.Errorf("fate %d, whole %q, want %q", rec.fates[0], rec.whole, tt.whole)
 			}
 
@@ -170,6 +193,9 @@ func TestForwardBuffers(t *testing.T) {
 			rec.bufferLimit, rec.drop = tt.limit, true
 			_ = recovered(func() { _ = forward(rec, newRequest("PUT", nil), handler(tt.next)) })
 			for _, event := range rec.events {
+				if rec.events[0] == "pass 200" {
+					break // too late to drop it
+				}
 				if event == "content" || event == "header 200" || event == "header 201" {
 					t.Errorf("a dropped answer was sent: %q", rec.events)
 				}
@@ -441,3 +467,74 @@ func TestForwardContext(t *testing.T) {
 		t.Error("the context outlives the call")
 	}
 }
+
+// TestForwardLost: a write whose lock is lost isn't sent, or no further. Whether it is lost is
+// asked when something is about to be sent: a process that stood still goes on where it was.
+func TestForwardLost(t *testing.T) {
+	t.Run("before the handlers run", func(t *testing.T) {
+		rec := newRecorder()
+		rec.lost = true
+		err := forward(rec, newRequest("PUT", strings.NewReader("content")), handler(func(http.ResponseWriter, *http.Request) { t.Error("sent") }))
+		if !errors.Is(err, ErrLeaseLost) || rec.fate(t) != Refused {
+			t.Errorf("%v, %q", err, rec.events)
+		}
+		rec.expect(t, "settle 0")
+
+		rec = newRecorder()
+		rec.lost, rec.drop = true, true
+		if err := forward(rec, newRequest("PUT", nil), handler(func(http.ResponseWriter, *http.Request) { t.Error("sent") })); err != nil {
+			t.Errorf("a dropped answer returns %v", err)
+		}
+	})
+	t.Run("before it is connected", func(t *testing.T) {
+		rec := newRecorder()
+		err := forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			rec.lost = true
+			httptrace.ContextClientTrace(r.Context()).GotConn(httptrace.GotConnInfo{})
+			return context.Cause(r.Context())
+		}))
+		if !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("while its content is read", func(t *testing.T) {
+		rec := newRecorder()
+		var read string
+		_ = forward(rec, newRequest("PUT", strings.NewReader("content")), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			begin := make([]byte, 3)
+			_, _ = io.ReadFull(r.Body, begin)
+			rec.lost = true
+			rest, err := io.ReadAll(r.Body)
+			read = string(begin) + string(rest)
+			return err
+		}))
+		if read != "con" || rec.fate(t) != Unanswered {
+			t.Errorf("read %q, %q", read, rec.events)
+		}
+	})
+}
+
+// TestForwardReadsOn: a client that goes away while it gets the answer doesn't end the write:
+// the rest of the answer is read.
+func TestForwardReadsOn(t *testing.T) {
+	rec := &leaving{newRecorder()}
+	rec.bufferLimit = 0
+	sent := 0
+	err := Forward(context.Background(), handler(func(w http.ResponseWriter, _ *http.Request) {
+		for range 3 {
+			n, err := io.WriteString(w, "content")
+			if err != nil {
+				return
+			}
+			sent += n
+		}
+	}), rec, newRequest("POST", nil), linger, rec)
+	if err != nil || sent != 3*len("content") || rec.fate(t) != Applied {
+		t.Errorf("%v, sent %d, %q", err, sent, rec.events)
+	}
+}
+
+// leaving is a client that has gone when content comes.
+type leaving struct{ *recorder }
+
+func (leaving) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -88,11 +88,12 @@ type recorder struct {
 	bufferLimit int64 // what BufferLimit returns
 	patience    time.Duration
 	fates       []Fate
+	lost        bool // the opposite of what Held returns
 	whole       []string
 }
 
 func newRecorder() *recorder {
-	return &recorder{header: make(http.Header), bufferLimit: -1}
+	return &recorder{header: make(http.Header), bufferLimit: 1000}
 }
 
 func (rec *recorder) note(format string, args ...any) {
@@ -123,6 +124,10 @@ func (rec *recorder) Late(o validator.Observed) {
 	rec.note("late")
 	rec.late = append(rec.late, o)
 }
+
+func (rec *recorder) Held() bool { return !rec.lost }
+
+func (rec *recorder) Pass(a Answer) { rec.note("pass %d", a.Status) }
 
 func (rec *recorder) BufferLimit(int, http.Header) (int64, time.Duration) {
 	return rec.bufferLimit, rec.patience

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,11 +21,14 @@ type Lease struct {
 	renew  func(context.Context) error
 	lost   func(error) bool
 
+	now     func() time.Time
+	stopped atomic.Bool
+	expiry  atomic.Pointer[time.Time] // when it can no longer be relied on, unless it is renewed
+
 	mu          sync.Mutex // locked during a renewal
 	renewTimer  *time.Timer
 	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store
-	stopped     bool
-	renewed     time.Time // when the last successful renewal began
+	renewed     time.Time   // when the last successful renewal began
 }
 
 // KeepLease renews a lease until Stop or Expire is called. taken is a time no later than
@@ -39,12 +43,17 @@ type Lease struct {
 // Only one renewal runs at a time, with the context of the lease. A renewal must not call
 // Stop or Expire, because these wait for it.
 func KeepLease(taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
-	l := &Lease{length: length, renew: renew, lost: lost, renewed: taken}
+	return keepLease(time.Now, taken, length, renew, lost)
+}
+
+func keepLease(now func() time.Time, taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
+	l := &Lease{length: length, renew: renew, lost: lost, now: now}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.mu.Lock() // the first renewal may be due already
 	defer l.mu.Unlock()
+	l.setRenewed(taken)
 	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
-	l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
+	l.expiryTimer = time.AfterFunc(time.Until(*l.expiry.Load()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
 
@@ -52,15 +61,33 @@ func KeepLease(taken time.Time, length time.Duration, renew func(context.Context
 // It isn't derived from the context of any request.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Lost reports whether the lease was lost before it was stopped.
-func (l *Lease) Lost() bool { return l.ctx.Err() != nil }
+// Lost reports whether the lease was lost before it was stopped. It goes by the clock: a
+// process that stood still may run on before its timers do.
+func (l *Lease) Lost() bool {
+	if l.ctx.Err() != nil {
+		return true
+	}
+	if l.stopped.Load() || !l.overdue() {
+		return false
+	}
+	l.cancel(ErrLeaseLost)
+	return true
+}
+
+// overdue reports whether the lease can no longer be relied on. The monotonic clock stands
+// still while the whole machine is suspended, and the wall clock doesn't (it may be set,
+// which at worst ends the lease too early).
+func (l *Lease) overdue() bool {
+	now, expiry := l.now(), *l.expiry.Load()
+	return !now.Before(expiry) || !now.Round(0).Before(expiry.Round(0))
+}
 
 // Stop ends the renewals, and waits for one that is under way. It doesn't release the
 // lock. Calling it again has no effect.
 func (l *Lease) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stopped = true
+	l.stopped.Store(true)
 	l.renewTimer.Stop()
 	l.expiryTimer.Stop()
 }
@@ -85,26 +112,25 @@ func (l *Lease) Expire(renew func(left time.Duration) error) {
 	time.AfterFunc(l.interval(nil), renewRest)
 }
 
-// expiry returns when the lease can no longer be relied on, unless it is renewed.
-func (l *Lease) expiry() time.Time { return l.renewed.Add(l.length * 5 / 6) }
+// setRenewed notes that a renewal which began at some time was successful.
+func (l *Lease) setRenewed(begun time.Time) {
+	l.renewed = begun
+	l.expiry.Store(new(begun.Add(l.length * 5 / 6)))
+}
 
 func (l *Lease) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopped {
+	if l.stopped.Load() || l.Lost() {
 		return
 	}
-	begun := time.Now()
-	if begun.Sub(l.renewed) >= l.length {
-		l.cancel(ErrLeaseLost) // it expired while this process was suspended
-		return
-	}
+	begun := l.now()
 	err := l.renew(l.ctx)
 	switch {
 	case err == nil:
-		l.renewed = begun
-		l.expiryTimer.Reset(time.Until(l.expiry()))
-	case l.lost(err), time.Since(l.renewed) >= l.length*2/3:
+		l.setRenewed(begun)
+		l.expiryTimer.Reset(time.Until(*l.expiry.Load()))
+	case l.lost(err), l.now().Sub(l.renewed) >= l.length*2/3:
 		l.cancel(ErrLeaseLost)
 		return
 	}

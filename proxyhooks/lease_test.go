@@ -198,3 +198,38 @@ func TestLeaseRunOut(t *testing.T) {
 		})
 	}
 }
+
+// TestLeaseOfAProcessThatStoodStill: whether a lease is lost is a question for the clock. The
+// timers of a process that was stopped may not have run yet when it goes on, and those of a
+// machine that was suspended have lost the time.
+func TestLeaseOfAProcessThatStoodStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stood := time.Duration(0)
+		now := func() time.Time { return time.Now().Round(0).Add(stood) }
+		l := keepLease(now, now(), leaseLength, func(context.Context) error { return nil }, func(error) bool { return false })
+		defer l.Stop()
+		stood = leaseLength*5/6 - 1
+		if l.Lost() {
+			t.Error("lost too early")
+		}
+		stood++
+		if !l.Lost() || context.Cause(l.Context()) != ErrLeaseLost {
+			t.Errorf("lost: %t, cause %v", l.Lost(), context.Cause(l.Context()))
+		}
+		time.Sleep(leaseLength)
+		if stood = 0; !l.Lost() {
+			t.Error("a lost lease came back")
+		}
+	})
+}
+
+// TestStoppedLease: a lease that was stopped in time isn't lost later.
+func TestStoppedLease(t *testing.T) {
+	stood := time.Duration(0)
+	now := func() time.Time { return time.Now().Add(stood) }
+	l := keepLease(now, now(), leaseLength, func(context.Context) error { return nil }, func(error) bool { return false })
+	l.Stop()
+	if stood = time.Hour; l.Lost() {
+		t.Error("lost after it was stopped")
+	}
+}

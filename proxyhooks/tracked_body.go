@@ -31,5 +31,25 @@ func (b *trackedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// guardBody makes the content of r unreadable as soon as held reports false. A process that
+// stood still must not go on sending what it has half sent.
+func guardBody(r *http.Request, held func() bool) {
+	if hasContent(r) {
+		r.Body = guardedBody{r.Body, held}
+	}
+}
+
+type guardedBody struct {
+	io.ReadCloser
+	held func() bool
+}
+
+func (b guardedBody) Read(p []byte) (int, error) {
+	if !b.held() {
+		return 0, ErrLeaseLost
+	}
+	return b.ReadCloser.Read(p)
+}
+
 // complete reports whether nothing is left to read from the client.
 func (b *trackedBody) complete() bool { return b == nil || b.eof.Load() }

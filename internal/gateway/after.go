@@ -141,7 +141,7 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer) {
 		sent.limit = max(w.size, w.Buffer, maxResult)
 	}
 	p := w.origin.probeAfter(ctx, w.base, sent)
-	if !p.Known || p.Cached || w.holds.SubjectLost().Err() != nil {
+	if !p.Known || p.Cached || w.holds.Lost() {
 		return
 	}
 	after := p.Observed
@@ -231,6 +231,9 @@ func (c *comparison) equals(digest *[sha256.Size]byte) bool {
 // answer to a write that created a different resource is about that resource (RFC
 // 9110, section 15.3.2). It stays, unless reads may show a different one.
 func (w *aftermath) removeValidators(a proxyhooks.Answer) {
+	if !w.enforces() || w.request.Signed {
+		return
+	}
 	if !w.createdElsewhere(a) || w.Deriver.MayReplaceTag(a.Header) {
 		delete(a.Header, "Etag")
 	}

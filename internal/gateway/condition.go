@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -59,14 +58,8 @@ func (c condition) foundFalse(status int) bool {
 // conditionFields are the fields that a backend may take for a condition on a write.
 var conditionFields = [...]validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfUnmodifiedSince}
 
-// condition returns the condition with which to forward a write.
-func (w *writing) condition(d decision) condition {
-	negotiable := d.outcome == answer.Passed && w.holds.Claimed() && !w.plan.Guarded &&
-		w.request.OneTime == nil && !proxyhooks.ContentPending(w.r)
-	return w.conditionFor(d, negotiable)
-}
-
-// conditionFor does the same, if it is known whether the condition is negotiable.
+// conditionFor returns the condition with which to forward a write. It is negotiable if
+// the write can be sent again.
 func (x *exchange) conditionFor(d decision, negotiable bool) condition {
 	if !x.request.Conditional || x.request.Signed {
 		return condition{}

@@ -278,7 +278,10 @@ func TestClaimLostBetweenAttempts(t *testing.T) {
 			}
 			tag := s.tagOf(t, "/m")
 			if refusal == http.StatusPreconditionRequired {
-				origin.onPut = lose // during the first attempt
+				origin.refuses = func([]string) int { // during the first attempt
+					lose()
+					return refusal
+				}
 			}
 			want := http.StatusServiceUnavailable
 			if refusal == http.StatusPreconditionRequired {

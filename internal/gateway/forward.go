@@ -57,7 +57,8 @@ func (w *writing) forward(d decision) error {
 	defer w.holds.OnLost(func() { cancel(proxyhooks.ErrLeaseLost) })()
 
 	w.result.prepareProbe()
-	w.sent = w.condition(d)
+	w.sent = w.conditionFor(d, d.outcome == answer.Passed && w.holds.Claimed() && !w.plan.Guarded &&
+		w.request.OneTime == nil && !proxyhooks.ContentPending(w.r))
 	r := w.r
 	if w.sent.negotiable {
 		w.r = proxyhooks.Isolate(r, w.rw) // before next changes it
@@ -98,48 +99,79 @@ func (w *writing) concludeForward(err error) error {
 	return err
 }
 
-// BufferLimit implements proxyhooks.Writing. Forward waits for the whole answer if
-// its content shows the new representation, or if a probe follows: a backend that
-// handles one request at a time can't be probed before. It waits however long that
-// takes, because a backend may still be working on the write.
+// BufferLimit implements proxyhooks.Writing. The write is settled before the client sees
+// the answer, if that is complete soon. Forward waits however long it takes if the content
+// shows the new representation, or if a probe follows: a backend that handles one request
+// at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
 	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 	if succeeded && (w.result.base != nil || w.result.represents(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
-	if w.sent.foundFalse(status) {
-		return w.Buffer, 0
-	}
-	return -1, 0
+	return w.Buffer, 0
+}
+
+// Held implements proxyhooks.Writing.
+func (w *writing) Held() bool { return !w.holds.Lost() }
+
+// Pass implements proxyhooks.Writing.
+func (w *writing) Pass(a proxyhooks.Answer) {
+	w.result.meet(a)
+	w.result.removeValidators(a)
+	w.origin.session.tell(a.Header)
+	w.report()
+}
+
+// meet looks at the header section of an answer that nobody has seen.
+func (w *aftermath) meet(a proxyhooks.Answer) {
+	w.Learned.learnClock(a.Header, time.Now())
+	w.origin.session.answered(a.Header)
+	w.invalidateNamed(a)
+}
+
+// report reports the outcome of a write that was forwarded.
+func (w *writing) report() {
+	w.responder.Report(w.decision.outcome, w.decision.reason)
+	w.responder.ReportCondition(w.decision.field, w.decision.current.ETag)
 }
 
 // Settle implements proxyhooks.Writing.
 func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	lost := w.holds.Lost()
-	if !lost && fate == proxyhooks.Refused && w.sent.mayBeAtFault(a.Status) && !w.request.Gone() {
+	if !lost && fate == proxyhooks.Refused && !a.Passed && w.sent.mayBeAtFault(a.Status) && !w.request.Gone() {
 		w.refusedAs = a.Status
 		w.origin.session.absorb(without(a.Header, w.header), w.request.OriginalTarget)
 		return false // the claim stays
 	}
-	w.Learned.learnClock(a.Header, time.Now())
-	w.origin.session.answered(a.Header)
-	w.invalidateNamed(a)
+	if a.Passed {
+		w.result.invalidateNamed(a) // again: the backend was still at work the first time
+	} else {
+		w.result.meet(a)
+	}
 	w.result.observe(a, fate)
 	w.origin.session.tell(a.Header)
 	lost = w.holds.Lost()
 	if w.invalidateAfter {
 		w.invalidate(w.plan.ChangedKeys())
 	}
-	w.holds.Settle(fate, w.settlement(fate))
+	lostSince := w.holds.Settle(fate, w.settlement(fate))
+	switch {
+	case a.Passed:
+		return true
+	case lostSince:
+		w.result.removeValidators(a) // somebody else may have written since
+	}
 	// An answer goes to the client even if a lease was lost in the meantime.
-	if lost && fate == proxyhooks.Unanswered {
+	if lost && (fate == proxyhooks.Unanswered || a.Status == 0) {
 		refusal := w.responder.LeaseLost()
+		if fate == proxyhooks.Refused {
+			refusal = w.responder.CannotTell("the claim was lost before the request was forwarded")
+		}
 		w.responder.Report(refusal.Outcome, refusal.Reason)
 		w.lost = &refusal
 		return false
 	}
-	w.responder.Report(w.decision.outcome, w.decision.reason)
-	w.responder.ReportCondition(w.decision.field, w.decision.current.ETag)
+	w.report()
 	return true
 }
 
@@ -164,7 +196,7 @@ const maxInvalidations = 8
 // invalidateNamed invalidates what else the write has changed according to its
 // answer, unless that is an error (RFC 9111, section 4.4). Settle calls it, so
 // nobody can have seen the answer yet.
-func (w *writing) invalidateNamed(a proxyhooks.Answer) {
+func (w *aftermath) invalidateNamed(a proxyhooks.Answer) {
 	if a.Status/100 != 2 && a.Status/100 != 3 {
 		return
 	}

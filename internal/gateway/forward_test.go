@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
@@ -125,36 +127,37 @@ func TestForwardRestoresTheRequest(t *testing.T) {
 	}
 }
 
-// An answer to a write is buffered if more can be found out once it is complete,
-// and only if it says that the write is done.
+// An answer to a write is waited for without a limit of time if more can be found out once
+// it is complete, and only if it says that the write is done.
 func TestBufferLimit(t *testing.T) {
 	s := newSite()
 	s.WriteETag = WriteETagVerbatim
 	x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", "If-Match: *"))
 	represents := http.Header{"Content-Location": {"/m"}}
 	for _, tt := range []struct {
-		name   string
-		probes bool
-		status int
-		header http.Header
-		want   int64
+		name    string
+		probes  bool
+		status  int
+		header  http.Header
+		forever bool
 	}{
-		{"a probe follows", true, 200, nil, s.Buffer},
-		{"a probe follows a creation", true, 201, nil, s.Buffer},
-		{"it isn't done yet", true, 202, nil, -1},
-		{"it is done in part", true, 207, nil, -1},
-		{"it is refused", true, 409, nil, -1},
-		{"it leads elsewhere", true, 303, nil, -1},
-		{"no probe follows", false, 200, nil, -1},
-		{"the answer is the representation", false, 200, represents, s.Buffer},
-		{"the answer can't be the representation", false, 204, represents, -1},
+		{"a probe follows", true, 200, nil, true},
+		{"a probe follows a creation", true, 201, nil, true},
+		{"it isn't done yet", true, 202, nil, false},
+		{"it is done in part", true, 207, nil, false},
+		{"it is refused", true, 409, nil, false},
+		{"it leads elsewhere", true, 303, nil, false},
+		{"no probe follows", false, 200, nil, false},
+		{"the answer is the representation", false, 200, represents, true},
+		{"the answer can't be the representation", false, 204, represents, false},
 	} {
 		w := x.newWriting()
 		if tt.probes {
 			w.result.base = x.r
 		}
-		if got, _ := w.BufferLimit(tt.status, tt.header); got != tt.want {
-			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		limit, patience := w.BufferLimit(tt.status, tt.header)
+		if limit != s.Buffer || (patience == math.MaxInt64) != tt.forever {
+			t.Errorf("%s: %d bytes, for %s", tt.name, limit, patience)
 		}
 	}
 }
@@ -574,5 +577,69 @@ func TestReport(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A write is over when its answer is complete: a backend that has sent the header section
+// may still be at work, and nobody else may write until it is done.
+func TestClaimLastsAsLongAsTheAnswer(t *testing.T) {
+	for _, method := range []string{"PUT", "PATCH", "DELETE", "POST"} {
+		for _, condition := range []bool{true, false} {
+			t.Run(fmt.Sprint(method, condition), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSite()
+					fields := []string{"If-Match: " + s.tagOf(t, "/m")}
+					if !condition {
+						fields = nil
+					}
+					s.origin = func(w http.ResponseWriter, _ *http.Request) error {
+						_, _ = io.WriteString(w, "working")
+						time.Sleep(5 * time.Second)
+						s.add("done")
+						return nil
+					}
+					if _, err := s.serve(requestOf(t.Context(), method+" /m", fields...)); err != nil {
+						t.Error(err)
+					}
+					taken := "claim /m"
+					if !condition {
+						taken = "pass /m"
+					}
+					expectEvents(t, s.take(), []string{taken, method + " /m", "answer 200", "done", "settle /m"})
+				})
+			})
+		}
+	}
+}
+
+// A tag is handed out only under a claim that is still held afterwards: whoever took it
+// since may have written something else.
+func TestNoTagWithoutAClaim(t *testing.T) {
+	s := newSite()
+	s.WriteETag = WriteETagAlways
+	tag := s.tagOf(t, "/m")
+	probes := 0
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		if probes++; probes == 1 {
+			if err := s.share.InvalidateAll(t.Context(), s.Terms); err != nil {
+				t.Error(err)
+			}
+			s.store.fail = func(call string) error {
+				if call == "settle /m" {
+					return etagcache.ErrLost
+				}
+				return nil
+			}
+		}
+		_, err := w.Write([]byte("somebody else's"))
+		return err
+	}
+	w, err := s.serve(putOf(t.Context(), "mine", "If-Match: "+tag))
+	if err != nil || w.Code != 204 || w.Header().Get("ETag") != "" || probes != 1 {
+		t.Errorf("status %d, %v, header %v after %d probes", w.Code, err, w.Header(), probes)
 	}
 }

@@ -99,6 +99,9 @@ func (s *spyStore) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Ter
 
 func (s *spyStore) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
 	s.add("settle %s", g.Key)
+	if err := s.failing("settle " + g.Key); err != nil {
+		return err
+	}
 	return s.Store.Settle(ctx, g, settlement, t)
 }
 

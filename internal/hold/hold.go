@@ -104,24 +104,22 @@ func (h *Holds) Release(seen *etagcache.Observation) {
 }
 
 // Settle ends the holds of a write with this fate. What it holds on its subject is
-// settled as given, everything else as changed.
-func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) {
+// settled as given, everything else as changed. It reports whether the store says that the
+// hold on the subject was lost before: then others may have written it.
+func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost bool) {
 	if h.ended {
-		return
+		return false
 	}
 	h.ended = true
 	for _, other := range slices.Backward(h.others) { // subtree epochs before locks
 		h.end(other, fate, etagcache.Settlement{})
 	}
-	if h.subject != nil {
-		h.end(*h.subject, fate, subject)
-	}
+	return h.subject != nil && errors.Is(h.end(*h.subject, fate, subject), etagcache.ErrLost)
 }
 
 // end ends one claim or pass. If the backend may still apply the write, it renews
 // the lease once more and lets it run out.
-func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
-	var err error
+func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) (err error) {
 	if fate == proxyhooks.Unanswered {
 		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
@@ -144,4 +142,5 @@ func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) {
 		h.logger.Warn("the end of a write could not be stored",
 			zap.String("resource", one.grant.Key), zap.Error(err))
 	}
+	return err
 }

@@ -46,8 +46,14 @@ func TestHeadUsesNothingUp(t *testing.T) {
 				nodes := deploy(t, options, b)
 				caddytest.Send(t, "GET", nodes.Random()+"/in?t=0", "").Expect(t, 200)
 				for i, fields := range [][]string{
-					nil, {"If-None-Match", `"x"`}, {"If-None-Match", "*"}, {"If-Match", `"x"`}, {"If-Match", "*"},
-					{"If-Modified-Since", caddytest.LegacyDate}, {"If-Unmodified-Since", caddytest.LegacyDate}, {"Range", "bytes=0-1", "If-Range", `"x"`},
+					nil,
+					{"If-None-Match", `"x"`},
+					{"If-None-Match", "*"},
+					{"If-Match", `"x"`},
+					{"If-Match", "*"},
+					{"If-Modified-Since", caddytest.LegacyDate},
+					{"If-Unmodified-Since", caddytest.LegacyDate},
+					{"Range", "bytes=0-1", "If-Range", `"x"`},
 				} {
 					link := fmt.Sprintf("/in?t=%d", i+1)
 					caddytest.Send(t, "HEAD", nodes.Random()+link, "", fields...)
