@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -116,6 +117,19 @@ func (m *Node) launch() {
 func (m *Node) Kill() {
 	_ = m.cmd.Process.Kill()
 	<-m.exited
+}
+
+// Freeze makes the node stand still until Thaw is called.
+func (m *Node) Freeze() { m.signal(syscall.SIGSTOP) }
+
+// Thaw makes it go on.
+func (m *Node) Thaw() { m.signal(syscall.SIGCONT) }
+
+func (m *Node) signal(s syscall.Signal) {
+	m.t.Helper()
+	if err := m.cmd.Process.Signal(s); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // interrupt asks the node to shut down, as a service manager would.

@@ -43,6 +43,15 @@ var (
 		apply()
 		panic(http.ErrAbortHandler)
 	}}
+	// The answer begins before the work is done, as with flush() in PHP.
+	worksOn = mood{"works on after the header section", func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
+		w.WriteHeader(200)
+		_, _ = io.WriteString(w, "working …")
+		_ = http.NewResponseController(w).Flush()
+		<-time.After(rand.N(time.Second))
+		apply()
+		_, _ = io.WriteString(w, "done")
+	}}
 	breaksOff = mood{"breaks off its answer", func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
 		apply()
 		w.WriteHeader(200)

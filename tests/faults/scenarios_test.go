@@ -104,6 +104,9 @@ var faultScenarios = []faultScenario{
 	{name: "none, verify never", options: "verify never", calm: true},
 	{name: "node killed", faults: []fault{killNode}},
 	{name: "node killed, verify never", options: "verify never", faults: []fault{killNode}},
+	{name: "node stands still", faults: []fault{freezeNode}, delay: slowly},
+	{name: "node stands still, verify never", options: "verify never", faults: []fault{freezeNode}, delay: slowly},
+	{name: "node stands still, write_etag always", options: "write_etag always", faults: []fault{freezeNode}, delay: slowly},
 	{name: "redis frozen", faults: []fault{freezeRedis}},
 	{name: "redis frozen, verify never", options: "verify never", faults: []fault{freezeRedis}},
 	{name: "redis restarted empty", faults: []fault{loseRedis}, delay: slowly},
@@ -121,6 +124,9 @@ var faultScenarios = []faultScenario{
 	{name: "hangs and applies late, verify never", options: "verify never", proxy: headerTimeout, faults: []fault{writes(appliesLate)}},
 	{name: "connection dropped", faults: []fault{writes(dropsBefore), writes(dropsAfter)}},
 	{name: "202 and 207", options: "verify never", faults: []fault{writes(answers(202)), writes(answers(207))}},
+	{name: "works on after the header section", faults: []fault{writes(worksOn)}},
+	{name: "works on after the header section, write_etag off", options: "write_etag off", faults: []fault{writes(worksOn)}},
+	{name: "works on after the header section, verify never", options: "verify never\nwrite_etag off", faults: []fault{writes(worksOn)}},
 	{name: "answer breaks off", options: "verify never", faults: []fault{writes(breaksOff)}},
 	{
 		name: "retries, connection dropped", options: "verify never", proxy: retryWrites, upstreams: 2,
@@ -183,7 +189,7 @@ var faultScenarios = []faultScenario{
 		name: "everything", options: refuseAll + fullGrace, proxy: headerTimeout, leaves: 0.05, blind: 0.05, soak: true,
 		faults: []fault{
 			killNode, freezeRedis, loseRedis, flushRedis, rollBackRedis, reads(failsBefore), writes(failsBefore),
-			writes(failsAfter), writes(appliesLate), writes(dropsBefore), writes(dropsAfter), writes(answers(202)), writes(breaksOff),
+			freezeNode, writes(worksOn), writes(failsAfter), writes(appliesLate), writes(dropsBefore), writes(dropsAfter), writes(answers(202)), writes(breaksOff),
 			soon(writes(appliesLate), rollBackRedis), soon(killNode, freezeRedis), soon(reads(failsBefore), loseRedis),
 		},
 	},
@@ -241,6 +247,13 @@ var (
 		m := s.mortals[len(s.mortals)-1]
 		m.Kill()
 		m.Start()
+	}}
+	// A node stands still for longer than its leases last, and then goes on.
+	freezeNode = fault{"node stands still", func(s *stage) {
+		m := s.mortals[len(s.mortals)-1]
+		m.Freeze()
+		defer m.Thaw()
+		s.pass(faultLease + time.Second)
 	}}
 	freezeRedis = fault{"redis frozen", func(s *stage) {
 		s.redis.Freeze()
