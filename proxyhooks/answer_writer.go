@@ -100,7 +100,7 @@ func (w *answerWriter) WriteHeader(status int) {
 	w.status, w.fate = status, fateOf(status, w.attempts.maybeResent())
 	header := w.client.Header()
 	limit, patience := w.writing.BufferLimit(status, header)
-	if limit >= 0 && status >= 200 && !mustNotBuffer(header) {
+	if limit >= 0 && status >= 200 && !MustNotBuffer(header) {
 		w.limit = limit
 		w.hold(patience, w.losePatience)
 		return

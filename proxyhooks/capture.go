@@ -198,7 +198,7 @@ func (c *Capture) begin() {
 	c.derivation = derivation
 	var s Shown
 	switch needsContent := derivation.Need == NeedContent; {
-	case c.isHead && (needsContent || derivation.headMayDiffer), needsContent && mustNotBuffer(header):
+	case c.isHead && (needsContent || derivation.headMayDiffer), needsContent && MustNotBuffer(header):
 		c.derivation.giveUp()
 		s = c.shown(true)
 		s.Untagged = true
@@ -234,7 +234,7 @@ func (c *Capture) buffersForItems() bool {
 // header section says.
 func (c *Capture) mayBuffer() bool {
 	header := c.client.Header()
-	return !c.isHead && !mustNotBuffer(header) && !c.deriver.TooLarge(header)
+	return !c.isHead && !MustNotBuffer(header) && !c.deriver.TooLarge(header)
 }
 
 // shown returns what the response has shown so far.

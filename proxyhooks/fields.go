@@ -79,9 +79,9 @@ func isJSON(h http.Header) bool {
 	return mediatype == "application/json" || strings.HasSuffix(mediatype, "+json")
 }
 
-// mustNotBuffer reports whether a response must not be buffered, because it is a
+// MustNotBuffer reports whether a response must not be buffered, because it is a
 // stream or ends in trailer fields.
-func mustNotBuffer(h http.Header) bool {
+func MustNotBuffer(h http.Header) bool {
 	return mustStream(h) || h.Get("Trailer") != ""
 }
 

@@ -77,7 +77,7 @@ func (s *responseSpool) close() {
 func (c *Capture) beginSpool() bool {
 	header := c.client.Header()
 	length, announced := ContentLength(header)
-	if !c.BufferParts || c.isHead || c.status != http.StatusOK || mustNotBuffer(header) ||
+	if !c.BufferParts || c.isHead || c.status != http.StatusOK || MustNotBuffer(header) ||
 		announced && (c.derivation.Need != NeedContent || length > maxSpooled) {
 		return false
 	}

@@ -83,7 +83,7 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 		w.proven = true
 		w.view = knowledge.Own(w.view)
 		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
-	case a.Complete && fate == proxyhooks.Applied && w.base != nil:
+	case a.Complete && fate == proxyhooks.Applied && isDone(a.Status) && w.base != nil:
 		w.probeAfter(a)
 	case a.Complete && fate == proxyhooks.Refused && w.sent.foundFalse(a.Status):
 		w.probeRefused(a)
@@ -112,6 +112,11 @@ func hasDeleted(x *exchange, a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	return x.Terms.Lag > 0 && fate == proxyhooks.Applied && !x.plan.Guarded &&
 		x.request.Meaning == http.MethodDelete && x.r.Method == http.MethodDelete &&
 		(a.Status == http.StatusOK || a.Status == http.StatusNoContent)
+}
+
+// isDone reports whether a status says that the write is done, and done as a whole.
+func isDone(status int) bool {
+	return status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 }
 
 // represents reports whether the content of an answer is the new representation

@@ -104,8 +104,7 @@ func (w *writing) concludeForward(err error) error {
 // shows the new representation, or if a probe follows: a backend that handles one request
 // at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
-	succeeded := status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
-	if succeeded && (w.result.base != nil || w.result.represents(status, header)) {
+	if isDone(status) && (w.result.base != nil || w.result.represents(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
 	return w.Buffer, 0

@@ -138,7 +138,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	if status == http.StatusOK {
 		answer.SetDate(header, current, time.Now())
 	}
-	rd.header, rd.untagged = header, s.Untagged
+	rd.header, rd.untagged = header, s.Untagged && !proxyhooks.MustNotBuffer(header)
 
 	var res validator.Result
 	switch {
@@ -202,7 +202,7 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 	case validator.False, validator.Unverifiable:
 		refusal := rd.responder.ConditionFailed(res, current)
 		if res.Verdict == validator.Unverifiable && rd.untagged {
-			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long, too slow or a stream")
+			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long or too slow")
 		}
 		rd.responder.Report(refusal.Outcome, refusal.Reason)
 		if !rd.enforces() {
