@@ -112,7 +112,7 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost
 	}
 	h.ended = true
 	for _, other := range slices.Backward(h.others) { // subtree epochs before locks
-		h.end(other, fate, etagcache.Settlement{})
+		_ = h.end(other, fate, etagcache.Settlement{})
 	}
 	return h.subject != nil && errors.Is(h.end(*h.subject, fate, subject), etagcache.ErrLost)
 }
