@@ -78,7 +78,7 @@ func (r *Reader) View(entry etagcache.Entry) (View, error) {
 }
 
 // retire drops what an entry says under earlier epochs of its groups, and makes
-// these states spent: a write has replaced them, and the origin may still show them.
+// these states spent: a write may have replaced them, and the origin may still show them.
 // It does so under a claim, so that it can't drop what was stored since. If another
 // write is in flight, that one will do it. It returns the view of the entry as it is
 // then.
@@ -86,7 +86,7 @@ func (r *Reader) retire(v View) (View, error) {
 	ctx := context.WithoutCancel(r.Request.Context())
 	grant, _, err := r.Share.Claim(ctx, r.Subject.Key, v.entry.Epoch, r.Terms)
 	if err == nil {
-		err = r.Share.Settle(ctx, grant, etagcache.Settlement{Replaced: Replaces(identitiesOf(v.entry)...)}, r.Terms)
+		err = r.Share.Settle(ctx, grant, etagcache.Settlement{}, r.Terms)
 	}
 	if err != nil && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrStale) {
 		return v, err
@@ -96,16 +96,6 @@ func (r *Reader) retire(v View) (View, error) {
 		return View{Reader: r, entry: entry}, err
 	}
 	return r.View(entry)
-}
-
-// identitiesOf returns the identities of what an entry says, whether that counts or not.
-func identitiesOf(e etagcache.Entry) (ids []string) {
-	for _, stored := range e.Variants {
-		if id := stored.Identity(); id != "" {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // names returns the names of the epochs to read: the stored groups, and the

@@ -108,8 +108,8 @@ const (
 
 // Past reports whether a response that shows o may show the past: the origin has
 // replicas that lag behind, or a cache answered in its place. What stands in an
-// outdated entry was replaced when a group or a subtree changed. A doubt of the store
-// doesn't extend to what it knows.
+// outdated entry may have been replaced when a group or a subtree changed. A doubt of the
+// store doesn't extend to what it knows.
 func (v View) Past(o validator.Observed) Past {
 	if stored := v.Stored(); stored.State != validator.Unknown && stored.SameValidators(o) {
 		return NotPast
@@ -125,7 +125,7 @@ func (v View) Past(o validator.Observed) Past {
 	if v.outdated && v.Terms.Lag > 0 {
 		for _, stored := range v.entry.Variants {
 			if id := o.Identity(); id != "" && stored.Identity() == id {
-				return Replaced
+				return InDoubt
 			}
 		}
 	}

@@ -179,3 +179,25 @@ func TestDoubtfulTagIsGoodAgain(t *testing.T) {
 	})
 	b.expectNoneLost(t)
 }
+
+// A member of a group that has changed may be as it was. While nobody can tell, a condition
+// on what was known of it isn't false: 503, and not 412.
+func TestMemberOfAChangedGroup(t *testing.T) {
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		n := deploy(t, lease, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.Method {
+			case http.MethodGet:
+				w.Header().Set("Cache-Groups", `"cars"`)
+				_, _ = io.WriteString(w, "as it was")
+			case http.MethodPost:
+				w.Header().Set("Cache-Group-Invalidation", `"cars"`)
+			}
+		}))
+		var tag string
+		for range 2 { // the first read tells of the group
+			tag = caddytest.Send(t, "GET", n.First()+"/cars/2", "").Expect(t, 200).Tag(t)
+		}
+		caddytest.Send(t, "POST", n.Other()+"/cars", "").Expect(t, 200)
+		caddytest.Send(t, "PUT", n.First()+"/cars/2", "new", "If-Match", tag).Expect(t, 503)
+	})
+}
