@@ -6,6 +6,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -84,6 +85,9 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 	c.current, c.res = view.EvaluateProbed(p, stored, w.holds.Token())
 	if d, past := decidePast(w.exchange, view, p, c.current, c.res); past {
 		return decide(d)
+	}
+	if c.res.Verdict == validator.Unverifiable && p.Untagged && !proxyhooks.MustNotBuffer(p.Header) {
+		return decide(refuseWith(w.responder.NotVerifiable(res.Field, "the entity tag of the resource is made from its content, which is too long")))
 	}
 	c.confirmed = true
 	if o, ok := view.Observation(c.current, p.Header); ok && w.before == nil {

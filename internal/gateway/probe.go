@@ -27,17 +27,23 @@ type prober struct {
 
 	// base is what probes are derived from: the request before next changed it.
 	base *http.Request
+
+	limit int64 // of the content of a probe before a write
 }
+
+// maxProbed is how much content is read to find out whether the condition of a write
+// holds. Content that long takes most of the time that a probe may take.
+const maxProbed = 4 << 30
 
 // probe asks for the current state of the subject.
 func (p *prober) probe(ctx context.Context) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.derived(), p.Deriver, 0))
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.derived(), p.Deriver, p.limit))
 }
 
 // probeFor asks for the representation that a view of the subject is about.
 func (p *prober) probeFor(ctx context.Context, view knowledge.View) proxyhooks.Probed {
 	r := view.Renegotiated(p.subject.Request(p.base))
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(r), p.Deriver, 0))
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(r), p.Deriver, p.limit))
 }
 
 // probeContent asks for the current representation and writes its content to content.

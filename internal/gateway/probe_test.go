@@ -46,6 +46,28 @@ func TestNotProbed(t *testing.T) {
 	}
 }
 
+// A probe reads a limited amount of content. If that isn't enough for the tag, nobody can
+// tell whether the condition holds.
+func TestProbeLimit(t *testing.T) {
+	s := newSite()
+	s.Verify.Passing = true
+	tag := s.tagOf(t, "/m")
+	for limit, want := range map[int64]kind{int64(len("content")): forward, 3: refuse} {
+		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m", "If-Match: "+tag))
+		x.origin.limit = limit
+		w := x.newWriting()
+		view, err := x.lookUp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := w.decide(view)
+		w.release()
+		if d.kind != want || d.kind == refuse && (d.refusal.Status != 503 || d.refusal.Outcome != answer.Unverifiable) {
+			t.Errorf("%d bytes: %+v", limit, d)
+		}
+	}
+}
+
 // A redirection that clients answer with a GET would turn a POST into a success that
 // never was (RFC 9110, section 15.4.3).
 func TestRelayedRedirection(t *testing.T) {

@@ -17,7 +17,7 @@ type session struct {
 	path   string      // of the request, as the client sent it
 	fields http.Header // likewise
 
-	cookies map[string]*http.Cookie // by name, that differ from the client's; nil values for deleted ones
+	cookies map[string]*http.Cookie // by name, as they are now
 	tokens  map[string][]string     // by field name, likewise
 
 	// What the client has yet to be told.
