@@ -6,6 +6,8 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -78,14 +80,19 @@ func prepare(t testing.TB) *Server {
 	return s
 }
 
+// freeAddr returns an address on which nobody listens. Its port isn't one that the system
+// gives to clients: one of those could take it before the server does.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("found no free port")
+	return ""
 }
 
 func (s *Server) start() {

@@ -3,10 +3,12 @@ package caddytest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -46,8 +48,7 @@ func Host(t testing.TB) string {
 	return host
 }
 
-// promised are the ports that were given to somebody who will listen on them. The
-// system may offer one of them again before that.
+// promised are the ports that were given to somebody who will listen on them.
 var promised sync.Map
 
 // Address returns an address of this test's host, with a port that nobody
@@ -64,38 +65,32 @@ func LocalAddress(t testing.TB) string {
 }
 
 // promise returns a port on which nobody listens, whatever the address: Caddy
-// listens on all addresses if a site doesn't say otherwise.
+// listens on all addresses if a site doesn't say otherwise. It isn't one of the ports
+// that the system gives to clients: one of those could take it meanwhile.
 func promise(t testing.TB) (port string) {
 	t.Helper()
-	l := listen(t, ":0")
-	defer l.Close()
-	port = portOf(l)
-	promised.Store(port, true)
-	return port
+	for range 100 {
+		port = strconv.Itoa(10_000 + rand.IntN(20_000))
+		if _, taken := promised.LoadOrStore(port, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", ":"+port); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("found no free port")
+	return ""
 }
 
-// Listen listens on a port of 127.0.0.1 that wasn't promised to anybody.
+// Listen listens on a port of 127.0.0.1.
 func Listen(t testing.TB) net.Listener {
 	t.Helper()
-	return listen(t, "127.0.0.1:0")
-}
-
-func listen(t testing.TB, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, taken := promised.Load(portOf(l)); taken {
-		defer l.Close() // only then, or the system might offer the same port again
-		return listen(t, address)
-	}
 	return l
-}
-
-func portOf(l net.Listener) string {
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // Serve serves a backend until the test ends, and returns its address.
