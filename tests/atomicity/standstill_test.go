@@ -75,7 +75,7 @@ func TestNodeStandsStill(t *testing.T) {
 			backend := newSlowDoc("ann")
 			backend.read = tt.read
 			t.Parallel()
-			options := fmt.Sprintf("store redis redis://%s {\ntimeout 500ms\n}\nlease 2s\nwait 20s\n%s", caddytest.UsedRedis(t).Addr, tt.options)
+			options := fmt.Sprintf("store redis redis://%s {\ntimeout 2s\n}\nlease 3s\nwait 20s\n%s", caddytest.UsedRedis(t).Addr, tt.options)
 			nodes := caddytest.StartNodes(t, 2, caddytest.Guarded(options, caddytest.Serve(t, backend)))
 			first, other := nodes[0], nodes[1]
 			tag := caddytest.Send(t, "GET", first.URL+"/doc", "").Expect(t, 200).Tag(t)
