@@ -35,7 +35,7 @@ func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error
 	if err != nil {
 		return done, err
 	}
-	body := aheadBody{Closer: r.Body, content: bytes.NewReader(head.Bytes())}
+	body := aheadBody{Closer: r.Body, content: inMemory(head.Bytes())}
 	if n > limit {
 		all := io.MultiReader(&head, r.Body)
 		body.Reader, body.content = all, nil
@@ -69,8 +69,12 @@ func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 	if ContentPending(r) {
 		return sum, false
 	}
+	body := r.Body.(aheadBody)
+	if content, ok := body.content.(inMemory); ok {
+		return sha256.Sum256(content), true
+	}
 	h := sha256.New()
-	if _, err := io.Copy(h, r.Body.(aheadBody).reader()); err != nil {
+	if _, err := io.Copy(h, body.reader()); err != nil {
 		return sum, false // reading the content to forward it will return the error
 	}
 	return [sha256.Size]byte(h.Sum(nil)), true
@@ -112,4 +116,14 @@ type aheadBody struct {
 }
 
 // reader returns a reader of the whole content that is independent of all others.
-func (b aheadBody) reader() io.Reader { return io.NewSectionReader(b.content, 0, b.size) }
+func (b aheadBody) reader() io.Reader {
+	if content, ok := b.content.(inMemory); ok {
+		return bytes.NewReader(content)
+	}
+	return io.NewSectionReader(b.content, 0, b.size)
+}
+
+// inMemory is content in memory.
+type inMemory []byte
+
+func (m inMemory) ReadAt(p []byte, at int64) (int, error) { return bytes.NewReader(m).ReadAt(p, at) }

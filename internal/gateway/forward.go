@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -61,7 +62,7 @@ func (w *writing) forward(d decision) error {
 		w.request.OneTime == nil && !proxyhooks.ContentPending(w.r))
 	r := w.r
 	if w.sent.negotiable {
-		w.r = proxyhooks.Isolate(r, w.rw) // before next changes it
+		w.r = untouched(r)
 		w.origin.base = w.r
 		w.header = w.rw.Header().Clone()
 	}
@@ -74,6 +75,13 @@ func (w *writing) forward(d decision) error {
 		err = w.send(ctx, proxyhooks.Isolate(w.r, w.rw))
 	}
 	return w.concludeForward(err)
+}
+
+// untouched returns a copy of r as it is before the handlers behind this one change it, with
+// their variables.
+func untouched(r *http.Request) *http.Request {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	return r.Clone(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, maps.Clone(vars)))
 }
 
 // send sends the write to the backend as r.

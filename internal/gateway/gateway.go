@@ -189,7 +189,7 @@ type exchange struct {
 	next      caddyhttp.Handler
 	plan      relation.Plan
 	reader    *knowledge.Reader
-	origin    *prober
+	origin    prober
 	responder *answer.Responder
 }
 
@@ -208,7 +208,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		next:      next,
 		plan:      plan,
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
-		origin:    &prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.OriginalTarget, r.Fields), base: r.Request, limit: maxProbed},
+		origin:    prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.OriginalTarget, r.Fields), base: r.Request, limit: maxProbed},
 		responder: g.newResponder(w, r, plan.Subject),
 	}
 }

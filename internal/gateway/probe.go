@@ -23,7 +23,7 @@ type prober struct {
 	next    caddyhttp.Handler
 	request *resource.Request
 	subject resource.Subject
-	session *session
+	session session
 
 	// base is what probes are derived from: the request before next changed it.
 	base *http.Request

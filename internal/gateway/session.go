@@ -33,8 +33,8 @@ var tokenFields = regexp.MustCompile(`(?i)csrf|xsrf|` +
 	`^(x-)?session(-?id)?$|^(x-)?(wp-)?nonce$|^(x-)?auth(orization)?$|^(__)?-?request-?verification-?token$`)
 
 // newSession returns the session of a request for a target with these fields.
-func newSession(target string, fields http.Header) *session {
-	return &session{path: pathOf(target), fields: fields}
+func newSession(target string, fields http.Header) session {
+	return session{path: pathOf(target), fields: fields}
 }
 
 // absorb takes up what a response says that the client won't see. Target is what was

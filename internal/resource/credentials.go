@@ -63,9 +63,8 @@ func challenged(r *http.Request) bool {
 // are any, Authorization is one of them: the one is worth nothing without the other.
 func oneTime(r *http.Request) (names []string) {
 	for name := range r.Header {
-		upper := strings.ToUpper(name)
-		if upper == "DPOP" || strings.HasSuffix(upper, "OTP") || strings.HasSuffix(upper, "SIGNATURE") ||
-			strings.Contains(upper, "-SIGNATURE-") || strings.HasSuffix(upper, "-HMAC") {
+		if name == "Dpop" || endsIn(name, "otp") || endsIn(name, "signature") ||
+			strings.Contains(name, "-Signature-") || endsIn(name, "-hmac") {
 			names = append(names, name)
 		}
 	}
@@ -78,6 +77,11 @@ func oneTime(r *http.Request) (names []string) {
 		names = append(names, "Authorization")
 	}
 	return names
+}
+
+// endsIn reports whether a field name has a suffix, in whatever case.
+func endsIn(name, suffix string) bool {
+	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix)
 }
 
 // authScheme returns the scheme of an Authorization field in upper case (RFC 9110, section
