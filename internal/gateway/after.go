@@ -18,7 +18,7 @@ type aftermath struct {
 	*writing
 
 	// For a probe after the write:
-	base    *http.Request      // the request before next changed it; nil for no probe
+	probes  bool               // whether there is one
 	content *[sha256.Size]byte // digest of the content, if all of it was at hand
 	size    int64              // of the content
 	digest  string             // of the rest of the request
@@ -37,8 +37,7 @@ func (w *aftermath) prepareProbe() {
 	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
 		return
 	}
-	subject := w.view.Renegotiated(w.plan.Subject.Request(w.r))
-	w.base = subject.Clone(context.WithoutCancel(subject.Context()))
+	w.probes = true
 	if sum, ok := proxyhooks.ContentDigest(w.r); ok {
 		w.content, w.size = &sum, w.r.ContentLength
 	}
@@ -83,7 +82,7 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 		w.proven = true
 		w.view = knowledge.Own(w.view)
 		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
-	case a.Complete && fate == proxyhooks.Applied && isDone(a.Status) && w.base != nil:
+	case a.Complete && fate == proxyhooks.Applied && isDone(a.Status) && w.probes:
 		w.probeAfter(a)
 	case a.Complete && fate == proxyhooks.Refused && w.sent.foundFalse(a.Status):
 		w.probeRefused(a)
@@ -93,7 +92,7 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 // probeRefused asks the origin what there is in place of what the condition of a refused
 // write was about. Somebody who doesn't come through here has changed it.
 func (w *aftermath) probeRefused(a proxyhooks.Answer) {
-	p := w.origin.probeFor(w.r.Context(), w.view)
+	p := w.origin.probe(w.r.Context(), w.view)
 	if !p.Known || p.Cached || w.view.Past(p.Observed) != knowledge.NotPast ||
 		w.request.Evaluate(p.Observed.Representation).Verdict != validator.False {
 		return
@@ -145,7 +144,7 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer) {
 	if w.Replay || !w.mayBeVerbatim() {
 		sent.limit = max(w.size, w.Buffer, maxResult)
 	}
-	p := w.origin.probeAfter(ctx, w.base, sent)
+	p := w.origin.probeContent(ctx, view, sent)
 	if !p.Known || p.Cached || w.holds.Lost() {
 		return
 	}

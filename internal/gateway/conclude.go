@@ -100,7 +100,7 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 		return x.refuse(refusal)
 	}
 	content := &boundedBuffer{left: x.Buffer}
-	p := x.origin.probeContent(x.r.Context(), content)
+	p := x.origin.probeContent(x.r.Context(), knowledge.Own(d.view), content)
 	past := p.Cached || d.view.Past(p.Observed) != knowledge.NotPast
 	if !p.Known || past || p.Status != http.StatusOK || content.left < 0 {
 		return x.refuse(refusal)

@@ -161,7 +161,7 @@ func (w *writing) reconsider() decision {
 		}
 		return w.ifHeld(w.decision)
 	}
-	p := w.origin.probeFor(w.r.Context(), w.view)
+	p := w.origin.probe(w.r.Context(), w.view)
 	if !p.Known {
 		return w.notProbed(p, w.decision.field)
 	}

@@ -65,7 +65,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		c.undecided = &d
 		return c
 	}
-	p := w.origin.probeFor(w.r.Context(), view)
+	p := w.origin.probe(w.r.Context(), view)
 	if w.origin.trustsStore(p, c.current, res) {
 		// Make sure that no group of the resource has changed since it was read.
 		view, err := view.Confirm()

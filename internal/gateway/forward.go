@@ -49,8 +49,8 @@ func (x *exchange) newWriting() *writing {
 // release gives back what the write holds, unless it was forwarded and settled.
 func (w *writing) release() { w.holds.Release(w.before) }
 
-// forward sends the write to the backend. It is settled before the client sees the
-// status of the answer.
+// forward sends the write to the backend, and again if the backend has refused nothing but
+// the form of the condition.
 func (w *writing) forward(d decision) error {
 	w.decision = d
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -61,9 +61,11 @@ func (w *writing) forward(d decision) error {
 	w.sent = w.conditionFor(d, d.outcome == answer.Passed && w.holds.Claimed() && !w.plan.Guarded &&
 		w.request.OneTime == nil && !proxyhooks.ContentPending(w.r))
 	r := w.r
-	if w.sent.negotiable {
+	if w.sent.negotiable || w.result.probes {
 		w.r = untouched(r)
 		w.origin.base = w.r
+	}
+	if w.sent.negotiable {
 		w.header = w.rw.Header().Clone()
 	}
 	err := w.send(ctx, r)
@@ -112,7 +114,7 @@ func (w *writing) concludeForward(err error) error {
 // shows the new representation, or if a probe follows: a backend that handles one request
 // at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
-	if isDone(status) && (w.result.base != nil || w.result.represents(status, header)) {
+	if isDone(status) && (w.result.probes || w.result.represents(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
 	return w.Buffer, 0
@@ -201,8 +203,7 @@ func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
 const maxInvalidations = 8
 
 // invalidateNamed invalidates what else the write has changed according to its
-// answer, unless that is an error (RFC 9111, section 4.4). Settle calls it, so
-// nobody can have seen the answer yet.
+// answer, unless that is an error (RFC 9111, section 4.4).
 func (w *aftermath) invalidateNamed(a proxyhooks.Answer) {
 	if a.Status/100 != 2 && a.Status/100 != 3 {
 		return

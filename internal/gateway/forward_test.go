@@ -153,7 +153,7 @@ func TestBufferLimit(t *testing.T) {
 	} {
 		w := x.newWriting()
 		if tt.probes {
-			w.result.base = x.r
+			w.result.probes = true
 		}
 		limit, patience := w.BufferLimit(tt.status, tt.header)
 		if limit != s.Buffer || (patience == math.MaxInt64) != tt.forever {

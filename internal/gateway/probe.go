@@ -35,35 +35,21 @@ type prober struct {
 // holds. Content that long takes most of the time that a probe may take.
 const maxProbed = 4 << 30
 
-// probe asks for the current state of the subject.
-func (p *prober) probe(ctx context.Context) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.derived(), p.Deriver, p.limit))
+// probe asks for the representation that a view of the subject is about.
+func (p *prober) probe(ctx context.Context, view knowledge.View) proxyhooks.Probed {
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(view), p.Deriver, p.limit))
 }
 
-// probeFor asks for the representation that a view of the subject is about.
-func (p *prober) probeFor(ctx context.Context, view knowledge.View) proxyhooks.Probed {
-	r := view.Renegotiated(p.subject.Request(p.base))
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(r), p.Deriver, p.limit))
+// probeContent does the same, and writes the content of the representation to content.
+func (p *prober) probeContent(ctx context.Context, view knowledge.View, content io.Writer) proxyhooks.Probed {
+	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(view), p.Deriver, content))
 }
 
-// probeContent asks for the current representation and writes its content to content.
-func (p *prober) probeContent(ctx context.Context, content io.Writer) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.derived(), p.Deriver, content))
-}
-
-// probeAfter is probeContent after a write. Base is the request before next changed it.
-func (p *prober) probeAfter(ctx context.Context, base *http.Request, content io.Writer) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(base), p.Deriver, content))
-}
-
-// derived returns the request that the probe is made of.
-func (p *prober) derived() *http.Request { return p.inClientsName(p.subject.Request(p.base)) }
-
-// inClientsName returns r as the client would send it now, without the credentials that
-// are good for one request only: the origin would refuse them on a GET, and might count
-// that as an attempt to guess a password.
-func (p *prober) inClientsName(r *http.Request) *http.Request {
-	renewals := p.session.renewals()
+// inClientsName returns the request that a probe is made of, as the client would send it
+// now. It leaves out the credentials that are good for one request only: the origin would
+// refuse them on a GET, and might count that as an attempt to guess a password.
+func (p *prober) inClientsName(view knowledge.View) *http.Request {
+	r, renewals := view.Renegotiated(p.subject.Request(p.base)), p.session.renewals()
 	if p.request.OneTime == nil && renewals == nil {
 		return r
 	}

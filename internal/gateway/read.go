@@ -43,7 +43,7 @@ func (x *exchange) read() error {
 	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy()}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
 	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
-		rd.base = x.r.Clone(x.r.Context())
+		rd.base = untouched(x.r)
 	}
 	if rd.rangeUse != forwarded {
 		return rd.forward(x.r)

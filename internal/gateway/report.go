@@ -50,13 +50,14 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	current := known.Observed
 	res := view.Evaluate(current, known)
 	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
-		p := x.origin.probeFor(x.r.Context(), view)
+		p := x.origin.probe(x.r.Context(), view)
 		trusted := x.origin.trustsStore(p, current, res)
 		if p.Known {
 			current, res = view.EvaluateProbed(p, known, view.Entry().Epoch)
 		}
 		if view.Negotiated() && !trusted && !(p.Known && res.Verdict == validator.True) {
-			if p, view = x.origin.probe(x.r.Context()), knowledge.Own(view); p.Known {
+			view = knowledge.Own(view)
+			if p = x.origin.probe(x.r.Context(), view); p.Known {
 				current, res = view.EvaluateProbed(p, view.Stored(), view.Entry().Epoch)
 			}
 		}

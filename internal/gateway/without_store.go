@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -20,7 +21,7 @@ func (x *exchange) writeWithoutStore() error {
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.
-	p := x.origin.probe(x.r.Context())
+	p := x.origin.probe(x.r.Context(), knowledge.View{})
 	if !p.Known {
 		return x.notProbed(p, validator.None).conclude(x)
 	}
