@@ -76,7 +76,7 @@ type Shown struct {
 // passes through untouched: informational responses, upgrades, event streams, and any
 // response whose validators are known from its header section.
 //
-// The handler sees a header of its own. The Capture copies it to that of the client when
+// The handler sees a header of its own. The Capture copies it to the client's header when
 // the handler sends a header section, and copies the trailer fields at the end.
 type Capture struct {
 	*caddyhttp.ResponseWriterWrapper

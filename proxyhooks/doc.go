@@ -20,16 +20,17 @@
 // way not to answer, notices when one does, and gives up after a time.
 //
 // Forward. [Forward] runs the next handler on a write. It determines what became of the
-// write (its [Fate]), and reports that to a [Writing] before the client can see the
-// answer. A client that disconnects doesn't cut off a write that the backend already has.
+// write (its [Fate]), and reports that to a [Writing] when the answer is complete, before
+// the client can see the end of it. A client that disconnects doesn't cut off a write that
+// the backend already has.
 //
 // Lease. [KeepLease] renews a lock while the backend works. Its context ends when the
 // lock can no longer be relied on.
 //
 // # How they fit together
 //
-// A read runs next through a Capture. When a response to HEAD doesn't show a tag, a
-// Probe finds it.
+// A read runs next through a Capture. If a condition needs what a response to HEAD doesn't
+// show, a Probe finds it.
 //
 // A conditional write takes these steps:
 //
@@ -65,8 +66,8 @@
 // Some responses arrive bit by bit, and some never end: a watch of Kubernetes, a feed of
 // CouchDB, the log of a container, a camera. Few of them say so in their header section.
 // Capture and Forward therefore hold a response back for a limited time. After that, they
-// treat it as one whose content is too large: they label it, or settle the write, without
-// the content, send what there is, and let the rest pass as it arrives.
+// treat it as one whose content is too large: they label a read without its content, send
+// what there is, and let the rest pass as it arrives. A write is settled at the end.
 //
 // The handler may be waiting for its backend at that moment, and may not write again for
 // hours. So a timer does this, on a goroutine of its own. The handler never notices: a
@@ -84,8 +85,8 @@
 //
 // The methods of a [Reading] or [Writing] are called one at a time, and never after Serve
 // or Forward has returned. They are called on the goroutine on which next writes the
-// response, except that [Reading.Label] and [Writing.Settle] of a slow response are called
-// on that of the timer, while next runs. They must not wait for next then. What they
+// response, except that [Reading.Label] and [Writing.Pass] of a slow response are called on
+// the timer's goroutine, while next runs. They must not wait for next then. What they
 // change is visible to the caller when Serve or Forward has returned. If they panic, Serve
 // or Forward does.
 package proxyhooks

@@ -56,7 +56,7 @@ const (
 
 // handlerHeader returns the header that the handler sees. It is not the client's: a
 // handler may change its header at any time, to set trailer fields for example, and the
-// timer labels and sends that of the client meanwhile. It also keeps the trailer fields
+// timer labels and sends the client's header meanwhile. It also keeps the trailer fields
 // of a response that was dropped away from the response that replaces it.
 func (h *holdback) handlerHeader() http.Header {
 	h.mu.Lock()

@@ -58,8 +58,8 @@ func VariantKey(scheme, target, vary string, header http.Header) string {
 // Negotiates reports whether a request field says which representation the client prefers,
 // and nothing about who asks. These are the fields whose names begin with Accept, and those
 // whose last word is Version, Format, Language, Lang or Locale. Any other field may be a
-// credential, or the name of a user, that was checked or set by somebody: it never stands
-// in for that of a different request.
+// credential, or the name of a user, that somebody has checked or set: it is never taken
+// from a different request.
 //
 // Accept-Encoding isn't one of them, because the backend is always asked for the identity
 // coding.

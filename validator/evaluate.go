@@ -74,7 +74,7 @@ func Undecided(method string, c Conditions, r Representation, now time.Time) boo
 // ifMatch is true if there is a current representation whose tag is listed, in
 // a strong comparison (section 13.1.1).
 func ifMatch(lines []string, r Representation) Result {
-	if isWildcard(lines) {
+	if IsWildcard(lines) {
 		return exists(r.State, True, False)
 	}
 	t := compareTags(lines, r.ETag, StrongMatch)
@@ -101,7 +101,7 @@ func ifMatch(lines []string, r Representation) Result {
 // ifNoneMatch is false if there is a current representation whose tag is
 // listed, in a weak comparison (section 13.1.2).
 func ifNoneMatch(lines []string, r Representation, read bool) Result {
-	if isWildcard(lines) {
+	if IsWildcard(lines) {
 		return exists(r.State, False, True)
 	}
 	t := compareTags(lines, r.ETag, WeakMatch)

@@ -59,9 +59,9 @@ func Tags(lines []string) iter.Seq[ETag] {
 	}
 }
 
-// isWildcard reports whether the field's value is "*". The grammar allows the
+// IsWildcard reports whether a list-based field is a single "*". The grammar allows the
 // wildcard only alone, so neither "*," nor a second line is one.
-func isWildcard(lines []string) bool {
+func IsWildcard(lines []string) bool {
 	return len(lines) == 1 && trimOWS(lines[0]) == "*"
 }
 

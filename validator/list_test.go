@@ -61,7 +61,7 @@ func TestIsWildcard(t *testing.T) {
 	for value, want := range map[string]bool{
 		"*": true, " *\t": true, "": false, "**": false, "*,": false, ",*": false, "* *": false, `"*"`: false, "*\n*": false, "\n*": false,
 	} {
-		if got := isWildcard(strings.Split(value, "\n")); got != want {
+		if got := IsWildcard(strings.Split(value, "\n")); got != want {
 			t.Errorf("13.1.1: %q: %v", value, got)
 		}
 	}
@@ -123,7 +123,7 @@ func checkSplit(t *testing.T, lines []string, all []listMember) {
 	if got := members(joined); !slices.Equal(got, all) {
 		t.Errorf("%q:\n got %v\nwant %v", joined, got, all)
 	}
-	if isWildcard(joined) != isWildcard(lines) {
+	if IsWildcard(joined) != IsWildcard(lines) {
 		t.Errorf("%q is a wildcard on one line or on %d, but not on both", joined, len(lines))
 	}
 	split := make([]string, len(all))

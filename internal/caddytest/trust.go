@@ -2,8 +2,8 @@ package caddytest
 
 import "testing"
 
-// Trusting are options with which the handler asks the origin only about resources
-// of which it has no valid entry, and believes what the origin shows.
+// Trusting are options with which the handler asks the origin only if the store knows
+// nothing valid about a resource, and believes what the origin shows.
 const Trusting = "verify never\nwrite_etag off\nlag 0s\n"
 
 // ReadTwice reads a resource, so that its groups are known from then on, and

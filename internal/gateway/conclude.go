@@ -32,7 +32,7 @@ func (d decision) conclude(x *exchange) error {
 // relay sends the answer with which the origin refused to show the resource.
 func (d decision) relay(x *exchange) error {
 	p := d.probed
-	x.responder.Report(answer.Unverifiable, "the origin answered "+http.StatusText(p.Status))
+	x.responder.Report(answer.Unverifiable, "the origin answered "+statusText(p.Status))
 	header := x.rw.Header()
 	x.origin.session.answered(p.Header)
 	x.origin.session.tell(header)

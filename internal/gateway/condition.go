@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -25,7 +24,7 @@ type condition struct {
 	// own means that the client's condition names the backend's own tag and goes along.
 	own bool
 
-	// none means that the write goes without a condition, although it had one.
+	// none means that no condition goes along, although the client sent one.
 	none bool
 
 	// negotiable means that the write can be sent again with a different condition.
@@ -77,7 +76,7 @@ func (x *exchange) conditionFor(d decision, negotiable bool) condition {
 	case field != validator.None:
 		c.fields[field.String()] = lines
 		switch {
-		case field != validator.IfMatch || isWildcard(lines):
+		case field != validator.IfMatch || validator.IsWildcard(lines):
 		case negotiable && d.view.Negotiated():
 			c.name(own) // the backend may compare it with what the write's own fields select
 		default:
@@ -117,25 +116,20 @@ func (x *exchange) keptCondition(d decision) (validator.Field, []string) {
 	case x.plan.Guarded, d.outcome != answer.Passed:
 		// It is about a different resource, or doesn't count.
 	case sent.IfMatch != nil:
-		if isWildcard(sent.IfMatch) {
+		if validator.IsWildcard(sent.IfMatch) {
 			return validator.IfMatch, []string{"*"}
 		}
 		if res := x.request.Evaluate(current.Representation); current.Own && res.Matched.Valid && res.Field == validator.IfMatch {
 			return validator.IfMatch, []string{current.ETag.String()}
 		}
 	case sent.IfNoneMatch != nil:
-		if isWildcard(sent.IfNoneMatch) || current.Own {
+		if validator.IsWildcard(sent.IfNoneMatch) || current.Own {
 			return validator.IfNoneMatch, sent.IfNoneMatch
 		}
 	case !current.LastModified.IsZero():
 		return validator.IfUnmodifiedSince, sent.IfUnmodifiedSince // the date is the backend's own
 	}
 	return validator.None, nil
-}
-
-// isWildcard reports whether a field is a single *.
-func isWildcard(lines []string) bool {
-	return len(lines) == 1 && strings.Trim(lines[0], " \t") == "*"
 }
 
 // reconsider decides about a write that the backend has refused, perhaps only because of

@@ -89,7 +89,7 @@ func TestBackendsOwnCondition(t *testing.T) {
 		{"no tag, and a condition is wanted", "", wants("*"), "", []string{"", "*"}, 204},
 		{"no tag, and no condition will do", "", wants(), "", []string{"", "*"}, 412},
 		{"a strong tag that has changed", `"1"`, wants(`"2"`), "", []string{`"1"`}, 412},
-		{"any tag, and there is none", `W/"1"`, wants(), "If-Match: *", []string{"*"}, 412},
+		{"any tag, and the backend accepts none", `W/"1"`, wants(), "If-Match: *", []string{"*"}, 412},
 		{"refused for another reason", `W/"1"`, func([]string) int { return 422 }, "", []string{`W/"1"`}, 422},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

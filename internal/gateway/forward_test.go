@@ -267,8 +267,8 @@ func TestRemoveValidators(t *testing.T) {
 	}
 }
 
-// A digest is equal only to that of the same content, with the same length. Content
-// that differs isn't read to its end unless somebody needs that.
+// Two digests are equal only if they are of the same content, with the same length.
+// Content that differs isn't read to its end unless somebody needs its tag.
 func TestComparison(t *testing.T) {
 	digest := func(s string) *[sha256.Size]byte { sum := sha256.Sum256([]byte(s)); return &sum }
 	for _, tt := range []struct {

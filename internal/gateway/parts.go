@@ -27,7 +27,7 @@ import (
 type rangeUse uint8
 
 const (
-	ordinary  rangeUse = iota // there is none, or nothing is compared with a part
+	ordinary  rangeUse = iota // no Range, or no condition to compare with a part
 	forwarded                 // the backend gets it
 	withheld                  // the handler obeys it
 )

@@ -47,7 +47,7 @@ func (p *prober) probeContent(ctx context.Context, view knowledge.View, content 
 
 // inClientsName returns the request that a probe is made of, as the client would send it
 // now. It leaves out the credentials that are good for one request only: the origin would
-// refuse them on a GET, and might count that as an attempt to guess a password.
+// refuse them on a GET, and might count a failed attempt to log in.
 func (p *prober) inClientsName(view knowledge.View) *http.Request {
 	r, renewals := view.Renegotiated(p.subject.Request(p.base)), p.session.renewals()
 	if p.request.OneTime == nil && renewals == nil {

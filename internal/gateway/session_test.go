@@ -113,8 +113,8 @@ func TestNoSession(t *testing.T) {
 	}
 }
 
-// A cookie without a path gets that of the request whose answer set it (RFC 6265, section
-// 5.1.4), also if the client gets it in the answer to a different one.
+// A cookie without a path gets its path from the request whose answer set it (RFC 6265,
+// section 5.1.4), even if the client receives the cookie in the answer to a different one.
 func TestSessionPaths(t *testing.T) {
 	for _, tt := range []struct {
 		target, probed string

@@ -20,8 +20,8 @@ import (
 //
 // So a variant's key contains the fields that negotiated it (proxyhooks.VariantKey), and
 // the condition may be about any variant that the same client would get for the same
-// target if it sent those fields. What else selects a representation, such as the
-// credentials, is always that of the write.
+// target if it sent those fields. Whatever else selects a representation, such as the
+// credentials, always comes from the write.
 
 // selection is what a view is about. The zero value stands for the representation that
 // the request's own fields select.

@@ -147,15 +147,15 @@ func TestSelectedToCreate(t *testing.T) {
 	}
 }
 
-// With the source version, a tag says that nobody has written the resource since. So
-// that of any representation counts, whoever has seen it.
+// With the source version, a tag says that nobody has written the resource since. So the
+// tag of any representation counts, whoever has seen it.
 func TestSelectedVersion(t *testing.T) {
 	for name, tt := range map[string]struct{ condition, want string }{
-		"its own":                            {`If-Match: "plain"`, "plain"},
-		"that of a different representation": {`If-Match: "html"`, "html"},
-		"that of a different user":           {`If-Match: "yours"`, "yours"},
-		"none satisfies the condition":       {`If-Match: "other"`, "plain"},
-		"its own with If-None-Match":         {`If-None-Match: "html"`, "plain"},
+		"its own":                               {`If-Match: "plain"`, "plain"},
+		"the tag of a different representation": {`If-Match: "html"`, "html"},
+		"the tag of a different user":           {`If-Match: "yours"`, "yours"},
+		"none satisfies the condition":          {`If-Match: "other"`, "plain"},
+		"its own with If-None-Match":            {`If-None-Match: "html"`, "plain"},
 	} {
 		s := newSite(t).versioned()
 		s.show(t, "GET /a", "Accept, Cookie", present("html"), "Accept: text/html")
@@ -188,8 +188,8 @@ func TestSelectedIsTheFreshest(t *testing.T) {
 	}
 }
 
-// A probe for a different representation has the fields that negotiated it. Everything
-// else, and above all the credentials, is that of the write.
+// A probe for a different representation has the fields that negotiated it. It takes
+// everything else from the write, above all the credentials.
 func TestRenegotiated(t *testing.T) {
 	s := newSite(t)
 	const vary = "Accept, Accept-Language, Cookie"

@@ -417,7 +417,7 @@ func TestReplayOfVariants(t *testing.T) {
 }
 
 // A client whose tag doesn't match learns by which fields responses are negotiated: the
-// tag may be that of a representation that nobody but the client can ask for.
+// tag may belong to a representation that nobody but the client can ask for.
 func TestAdviceOnNegotiation(t *testing.T) {
 	for name, tt := range map[string]struct {
 		known  bool
