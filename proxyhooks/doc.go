@@ -20,9 +20,9 @@
 // way not to answer, notices when one does, and gives up after a time.
 //
 // Forward. [Forward] runs the next handler on a write. It determines what became of the
-// write (its [Fate]), and reports that to a [Writing] when the answer is complete, before
-// the client can see the end of it. A client that disconnects doesn't cut off a write that
-// the backend already has.
+// write (its [Fate]), and reports that to a [Writing] when the answer is complete: before
+// the client can see any of it, unless that takes too long. A client that disconnects
+// doesn't cut off a write that the backend already has.
 //
 // Lease. [KeepLease] renews a lock while the backend works. Its context ends when the
 // lock can no longer be relied on.

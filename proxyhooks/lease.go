@@ -23,12 +23,11 @@ type Lease struct {
 
 	now     func() time.Time
 	stopped atomic.Bool
-	expiry  atomic.Pointer[time.Time] // when it can no longer be relied on, unless it is renewed
+	renewed atomic.Pointer[time.Time] // when the last successful renewal began
 
 	mu          sync.Mutex // locked during a renewal
 	renewTimer  *time.Timer
 	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store
-	renewed     time.Time   // when the last successful renewal began
 }
 
 // KeepLease renews a lease until Stop or Expire is called. taken is a time no later than
@@ -51,9 +50,9 @@ func keepLease(now func() time.Time, taken time.Time, length time.Duration, rene
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.mu.Lock() // the first renewal may be due already
 	defer l.mu.Unlock()
-	l.setRenewed(taken)
+	l.renewed.Store(&taken)
 	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
-	l.expiryTimer = time.AfterFunc(time.Until(*l.expiry.Load()), func() { l.cancel(ErrLeaseLost) })
+	l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
 
@@ -78,7 +77,7 @@ func (l *Lease) Lost() bool {
 // still while the whole machine is suspended, and the wall clock doesn't (it may be set,
 // which at worst ends the lease too early).
 func (l *Lease) overdue() bool {
-	now, expiry := l.now(), *l.expiry.Load()
+	now, expiry := l.now(), l.expiry()
 	return !now.Before(expiry) || !now.Round(0).Before(expiry.Round(0))
 }
 
@@ -112,11 +111,8 @@ func (l *Lease) Expire(renew func(left time.Duration) error) {
 	time.AfterFunc(l.interval(nil), renewRest)
 }
 
-// setRenewed notes that a renewal which began at some time was successful.
-func (l *Lease) setRenewed(begun time.Time) {
-	l.renewed = begun
-	l.expiry.Store(new(begun.Add(l.length * 5 / 6)))
-}
+// expiry returns when the lease can no longer be relied on, unless it is renewed.
+func (l *Lease) expiry() time.Time { return l.renewed.Load().Add(l.length * 5 / 6) }
 
 func (l *Lease) tick() {
 	l.mu.Lock()
@@ -128,9 +124,9 @@ func (l *Lease) tick() {
 	err := l.renew(l.ctx)
 	switch {
 	case err == nil:
-		l.setRenewed(begun)
-		l.expiryTimer.Reset(time.Until(*l.expiry.Load()))
-	case l.lost(err), l.now().Sub(l.renewed) >= l.length*2/3:
+		l.renewed.Store(&begun)
+		l.expiryTimer.Reset(time.Until(l.expiry()))
+	case l.lost(err), l.now().Sub(*l.renewed.Load()) >= l.length*2/3:
 		l.cancel(ErrLeaseLost)
 		return
 	}
