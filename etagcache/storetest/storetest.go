@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func (s Suite) Run(t *testing.T) {
 		{"pass", passRules},
 		{"wait", waitRules},
 		{"invalidate matching", invalidateMatchingRules},
-		{"spent", withLag(spentRules)},
+		{"spent", withLag(slices.Concat(spentRules, spentPendingRules, spentBoundsRules))},
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", withLag(lossOfSpentRules)})
