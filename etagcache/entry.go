@@ -48,6 +48,9 @@ type Entry struct {
 	Doubt time.Duration
 	// Now is the current time by the store's clock.
 	Now time.Time
+	// Latest is the latest Since of all variants, including those that the entry has
+	// forgotten. It is after Now if the clock was set back. It is zero if there were none.
+	Latest time.Time
 
 	passing bool // returned by a refused Pass, so Wait is not for a claim
 }
@@ -69,7 +72,7 @@ func (e Entry) IsSpent(o validator.Observed) bool {
 type Stored struct {
 	validator.Observed
 	// Age is the time since the representation was last stored, by the store's
-	// clock.
+	// clock. It is very long if the clock was set back since then.
 	Age time.Duration
 	// Since is when the representation was first stored in its present form, by
 	// the same clock. It is never earlier than the last change.

@@ -24,6 +24,10 @@ type entry struct {
 	// that was refused.
 	reserved time.Time
 
+	// latest is the latest since of the variants that the entry has forgotten, by the
+	// wall clock.
+	latest time.Time
+
 	vary     string
 	variants []variant // in the order in which they were last stored
 	receipt  string    // of the write that led to them
@@ -53,7 +57,9 @@ func (e *entry) snapshot(now time.Time) Entry {
 		Receipt:  e.receipt,
 		Now:      now,
 	}
+	s.Latest = e.latest
 	for _, v := range e.variants {
+		s.Latest = laterOf(s.Latest, v.since.Round(0))
 		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
 	}
 	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag))
@@ -70,7 +76,12 @@ func (e *entry) move(epoch string) {
 }
 
 // drop forgets the variants and their receipt.
-func (e *entry) drop() { e.variants, e.receipt = nil, "" }
+func (e *entry) drop() {
+	for _, v := range e.variants {
+		e.latest = laterOf(e.latest, v.since.Round(0))
+	}
+	e.variants, e.receipt = nil, ""
+}
 
 // lapse ends the leases that have expired. Their holders may have written until then.
 func (e *entry) lapse(now time.Time) {
@@ -204,22 +215,28 @@ func (e *entry) store(o Observation, now time.Time) (changed bool) {
 	old := e.variant(o.Variant)
 	changed = old != nil && !old.SameState(o.Observed) || o.Vary != e.vary && len(e.variants) > 0
 
-	since := now
 	var kept []variant
 	if changed {
 		e.drop()
 	} else {
-		if old != nil {
-			since = old.since
-		}
 		for _, v := range e.variants {
 			if v.key != o.Variant {
 				kept = append(kept, v)
 			}
 		}
 		if len(kept) == MaxVariants {
+			e.latest = laterOf(e.latest, kept[0].since.Round(0))
 			kept = kept[1:] // not spent: it is still the present
 		}
+	}
+	var since time.Time
+	switch {
+	case old != nil && !changed:
+		since = old.since
+	case now.Round(0).Before(e.latest): // the clock was set back
+		since = e.latest.Add(time.Second)
+	default:
+		since = now
 	}
 	e.vary = o.Vary
 	e.variants = append(kept, variant{key: o.Variant, stored: now, since: since, Observed: o.Observed})

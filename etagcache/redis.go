@@ -29,7 +29,15 @@ type RedisOptions struct {
 	// be certain of that, set Replicas to the number of all replicas. But then
 	// no claim succeeds while one of them is away.
 	Replicas int
+
+	// Warn is called once, at the first contact, with ErrBlind if the server can't tell
+	// whether it has lost data. Default: nothing is called.
+	Warn func(error)
 }
+
+// ErrBlind means that the server tells no replication ID. It is no Redis, or its user has
+// no permission for info. If it loses claims without losing the marker, nobody notices.
+var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO shows no master_replid")
 
 // Redis is the Store of gateways that share Redis 5 or later: a single server, a
 // replicated one or a cluster. Each call runs one script on one entry and on a
@@ -45,7 +53,7 @@ type RedisOptions struct {
 // # Loss of data
 //
 // The marker is a key that is kept forever. In a cluster there is one for each
-// hash slot, 2.5 MB in all. It names a generation, which ends when the server may
+// hash slot, 4 MB in all. It names a generation, which ends when the server may
 // have lost data: it was started or promoted, or the marker is gone. Everything
 // that was known before is then forgotten. For the Grace of the call that notices
 // the loss, the store learns nothing and grants no claim or pass, so that their
@@ -58,6 +66,9 @@ type RedisOptions struct {
 // and moving a hash slot to a different server. During such a move, calls on the
 // slot may fail with ErrUnavailable.
 //
+// The longest grace counts of which this gateway has heard: gateways with longer leases
+// renew them later. A server that says that it isn't a master is unavailable.
+//
 // Claims and passes that are not renewed during the grace, because their gateway
 // disappeared as well, are lost unless Replicas or a file has kept them. The
 // store does not notice
@@ -67,7 +78,12 @@ type RedisOptions struct {
 //   - older data that is loaded into a running server;
 //   - a second server that believes it is the master (min-replicas-to-write
 //     prevents that);
-//   - any older data, if it has no permission for info.
+//   - any older data, if it tells no replication ID (ErrBlind).
+//
+// # The clock
+//
+// If the server's clock is set back, everything that is stored with a time lasts at most
+// as long as it could have lasted when it was stored, from the next call on.
 type Redis struct {
 	client   redis.UniversalClient
 	prefix   prefix
@@ -76,6 +92,8 @@ type Redis struct {
 	markers  markers
 	wakeups  *wakeups
 	releases *releases
+
+	replies replies
 
 	checked atomic.Pointer[time.Time] // the start of the last call that looked for a loss
 
@@ -96,6 +114,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 		prefix:   prefix(cmp.Or(o.Prefix, "caddy:preconditions:")),
 		timeout:  cmp.Or(o.Timeout, defaultTimeout),
 		replicas: o.Replicas,
+		replies:  replies{warn: o.Warn},
 	}
 	r.checked.Store(new(time.Time))
 	_, cluster := client.(clusterClient)
@@ -119,6 +138,7 @@ func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	r.replies.heed(reply)
 	r.spread(reply, t)
 	return reply.entry()
 }
@@ -156,10 +176,11 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 	if err := ctx.Err(); err != nil {
 		return Grant{}, Entry{}, err
 	}
-	args = append([]any{g.Token, milliseconds(t.Lease)}, args...)
+	args = append([]any{g.Token}, args...)
 	reply, err := r.run(ctx, s, r.prefix.entry(g.Key), t, args...)
 	var e Entry
 	if err == nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrStale) {
+		r.replies.heed(reply)
 		r.spread(reply, t)
 		var malformed error
 		if e, malformed = reply.entry(); malformed != nil {
@@ -170,7 +191,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 	switch {
 	case err == nil:
 		return g, e, nil
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrStale), unsent(err):
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrStale), errors.Is(err, ErrIncompatible), unsent(err):
 	case errors.Is(err, errReplicas) && r.release(g, t) == nil:
 	default:
 		r.releases.add(g, t)
@@ -180,8 +201,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 
 // Renew implements Store.
 func (r *Redis) Renew(ctx context.Context, g Grant, t Terms) error {
-	_, err := r.run(ctx, renewScript, r.prefix.entry(g.Key), t,
-		lease(g), milliseconds(t.Lease))
+	_, err := r.run(ctx, renewScript, r.prefix.entry(g.Key), t, lease(g))
 	return err
 }
 
@@ -252,7 +272,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	keys := []string{name, r.markers.of(name)}
 	begun := time.Now()
 	check := s.strict || begun.Sub(*r.checked.Load()) >= checkInterval
-	argv := append(r.prefix.argv(t, check), args...)
+	argv := append(r.prefix.argv(&r.replies, t, check), args...)
 	var values reply
 	var err error
 	if r.replicas > 0 && (s == claimScript || s == passScript) {
@@ -277,8 +297,8 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 const checkInterval = 100 * time.Millisecond
 
 // argv returns the arguments that all scripts on entries begin with.
-func (p prefix) argv(t Terms, check bool) []any {
-	return []any{NewToken(), milliseconds(t.Grace), flag(check), p.channel(), milliseconds(t.Retention), milliseconds(t.Lag)}
+func (p prefix) argv(r *replies, t Terms, check bool) []any {
+	return append(r.argv(t, check), p.channel(), milliseconds(t.Retention))
 }
 
 // flag returns the argument of a script that is true unless it is empty.

@@ -20,9 +20,19 @@ func (r *Redis) runAll(ctx context.Context, s *script, keys [][]string, argv []a
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			var err error
-			if some, err = s.runOn(ctx, r.client, r.timeout, some, argv, took); err != nil {
+			var err, refused error
+			some, err = s.runOn(ctx, r.client, r.timeout, some, argv, func(values any) {
+				if values, ok := values.([]any); ok && errors.Is(reply(values).status(), ErrIncompatible) {
+					refused = reply(values).status()
+					return
+				}
+				took(values)
+			})
+			if err != nil {
 				return unavailableUnless(ctx, err, "running "+s.name+".lua")
+			}
+			if refused != nil {
+				return refused
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
 // markerKey is the beginning of the name of each marker, after the prefix.
@@ -56,6 +57,28 @@ func (m markers) all() []string {
 	return names
 }
 
+// replies remembers what the server's replies have told.
+type replies struct {
+	grace  atomic.Int64 // the longest of all callers, in ms
+	warn   func(error)  // may be nil
+	warned sync.Once
+}
+
+// heed takes note of a reply with an entry.
+func (r *replies) heed(reply reply) {
+	for heard := r.grace.Load(); reply.grace() > heard; heard = r.grace.Load() {
+		r.grace.CompareAndSwap(heard, reply.grace())
+	}
+	if reply.blind() && r.warn != nil {
+		r.warned.Do(func() { r.warn(ErrBlind) })
+	}
+}
+
+// argv returns the arguments that all scripts begin with.
+func (r *replies) argv(t Terms, check bool) []any {
+	return []any{NewToken(), flag(check), milliseconds(t.Grace), r.grace.Load(), milliseconds(t.Lease), milliseconds(t.Lag)}
+}
+
 // spread begins a new generation in the other hash slots, too, if one began with
 // this reply. Otherwise each slot would have its own grace, at its first use.
 func (r *Redis) spread(reply reply, t Terms) {
@@ -74,6 +97,5 @@ func (r *Redis) everywhere(ctx context.Context, s *script, t Terms) error {
 	for _, name := range r.markers.all() {
 		keys = append(keys, []string{name})
 	}
-	argv := []any{NewToken(), milliseconds(t.Grace), flag(true), milliseconds(t.Lag)}
-	return r.runAll(ctx, s, keys, argv, func(any) {})
+	return r.runAll(ctx, s, keys, r.replies.argv(t, true), func(any) {})
 }

@@ -24,7 +24,7 @@ func (r *Redis) Invalidate(ctx context.Context, key string, t Terms) error {
 func (r *Redis) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t Terms) (int, error) {
 	var mu sync.Mutex
 	invalidated := 0
-	argv := r.prefix.argv(t, true)
+	argv := r.prefix.argv(&r.replies, t, true)
 	err := r.scan(ctx, prefix, func(names []string) error {
 		mu.Lock() // the masters are scanned concurrently
 		defer mu.Unlock()

@@ -2,6 +2,7 @@ package etagcache
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +24,16 @@ func (r reply) status() error {
 		return ErrLost
 	case "SPENT":
 		return ErrSpent
+	case "FORMAT":
+		found, _ := r.text(1)
+		return fmt.Errorf("%w: its format is %s, and here it is %d", ErrIncompatible, found, Format)
 	default:
 		return r.malformed()
 	}
 }
+
+// firstVariant is the index of the first variant or spent state in a reply with an entry.
+const firstVariant = 10
 
 // entry returns the entry that follows the status.
 func (r reply) entry() (Entry, error) {
@@ -36,18 +43,22 @@ func (r reply) entry() (Entry, error) {
 	vary, ok4 := r.text(4)
 	_, ok5 := r.number(5)
 	receipt, ok6 := r.text(6)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
+	last, ok7 := r.number(9)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 {
 		return Entry{}, r.malformed()
 	}
 	e := Entry{
 		Epoch:    epoch,
 		Busy:     time.Duration(busy) * time.Millisecond,
 		Vary:     vary,
-		Variants: make(map[string]Stored, (len(r)-7)/2),
+		Variants: make(map[string]Stored, (len(r)-firstVariant)/2),
 		Receipt:  receipt,
 		Now:      time.UnixMilli(now),
 	}
-	for i := 7; i < len(r); i += 2 {
+	if last > 0 {
+		e.Latest = time.UnixMilli(last)
+	}
+	for i := firstVariant; i < len(r); i += 2 {
 		name, _ := r.text(i)
 		if left, ok := r.number(i + 1); ok {
 			if e.Spent == nil {
@@ -56,11 +67,11 @@ func (r reply) entry() (Entry, error) {
 			e.Spent[name] = time.Duration(left) * time.Millisecond
 			continue
 		}
-		s, err := r.variant(i+1, now)
-		if err != nil {
-			return Entry{}, r.malformed()
+		// An unreadable variant is unknown. The next observation replaces it.
+		if s, err := r.variant(i+1, now); err == nil {
+			e.Variants[name] = s
+			e.Latest = laterOf(e.Latest, s.Since)
 		}
-		e.Variants[name] = s
 	}
 	e.Doubt = e.Spent[AnyState]
 	delete(e.Spent, AnyState)
@@ -96,6 +107,9 @@ func variantWithTag(both reply, now int64) (Stored, error) {
 	return s, nil
 }
 
+// unknownAge is the age of what was stored in the future: the clock was set back.
+const unknownAge = math.MaxInt64
+
 // stored parses what the scripts store for a variant.
 func stored(value string, now int64) (s Stored, err error) {
 	stored, value, _ := strings.Cut(value, " ")
@@ -109,16 +123,31 @@ func stored(value string, now int64) (s Stored, err error) {
 		return s, err
 	}
 	s.Observed, err = unpack(packed)
-	s.Age = time.Duration(max(0, now-at)) * time.Millisecond
+	s.Age = time.Duration(now-at) * time.Millisecond
+	if s.Age < 0 {
+		s.Age = unknownAge
+	}
 	s.Since = time.UnixMilli(at - before)
 	return s, err
 }
 
 // began reports whether the call began a generation. The reply must contain an
-// entry.
+// entry, for this and the following functions.
 func (r reply) began() bool {
 	n, _ := r.number(5)
 	return n == 1
+}
+
+// blind reports whether the server can't tell whether it has lost data.
+func (r reply) blind() bool {
+	n, _ := r.number(7)
+	return n == 1
+}
+
+// grace returns the longest grace of all callers, in milliseconds.
+func (r reply) grace() int64 {
+	n, _ := r.number(8)
+	return n
 }
 
 // wait returns the time that follows the status.

@@ -51,7 +51,8 @@ func newScript(files ...string) *script {
 // source returns the text of files in the directory lua, after the constants and the
 // file that all scripts begin with.
 func source(files ...string) string {
-	text := fmt.Sprintf("local max_variants, max_spent, reservation = %d, %d, %d\n", MaxVariants, MaxSpent, reservation.Milliseconds())
+	text := fmt.Sprintf("local format, max_variants, max_spent, reservation = '%d', %d, %d, %d\n",
+		Format, MaxVariants, MaxSpent, reservation.Milliseconds())
 	for _, file := range append([]string{"generation"}, files...) {
 		lua, err := sources.ReadFile("lua/" + file + ".lua")
 		if err != nil {

@@ -56,15 +56,15 @@ func TestScriptsExecutedTwice(t *testing.T) {
 		{"observe late", []any{"e", "2"}, observeScript, []any{"1", "v", "", present, "", "t1", ""}, "STALE"},
 		{"observe a spent state", []any{"e", "1", "s:t1", "9999999999999"}, observeScript, []any{"1", "v", "", present, "", "t1", ""}, "SPENT"},
 		{"observe in doubt", []any{"e", "1", "s:*", "9999999999999"}, observeScript, []any{"1", "v", "", present, "", "", ""}, "SPENT"},
-		{"claim", []any{"e", "1"}, claimScript, []any{"token", hour, "1"}, "OK"},
-		{"claim late", []any{"e", "2"}, claimScript, []any{"token", hour, "1"}, "STALE"},
-		{"claim after another claim expired", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", hour, "1"}, "STALE"},
-		{"claim while there is a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", hour, "1"}, "BUSY"},
-		{"pass", []any{"e", "1", "v:v", "1763769600000 0 " + other}, passScript, []any{"token", hour}, "OK"},
-		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token", hour}, "OK"},
-		{"pass after a claim expired", []any{"e", "1", "c:other", "1", "l", "9999999999999", "v:v", "1763769600000 0 " + other}, passScript, []any{"token", hour}, "OK"},
-		{"renew", []any{"e", "1", "c:token", "9999999999999"}, renewScript, []any{"c:token", hour}, "OK"},
-		{"renew a claim that expired", []any{"e", "1", "c:token", "1"}, renewScript, []any{"c:token", hour}, "LOST"},
+		{"claim", []any{"e", "1"}, claimScript, []any{"token", "1"}, "OK"},
+		{"claim late", []any{"e", "2"}, claimScript, []any{"token", "1"}, "STALE"},
+		{"claim after another claim expired", []any{"e", "1", "c:other", "1"}, claimScript, []any{"token", "1"}, "STALE"},
+		{"claim while there is a pass", []any{"e", "1", "p:other", "9999999999999"}, claimScript, []any{"token", "1"}, "BUSY"},
+		{"pass", []any{"e", "1", "v:v", "1763769600000 0 " + other}, passScript, []any{"token"}, "OK"},
+		{"pass beside a pass", []any{"e", "1", "p:other", "9999999999999"}, passScript, []any{"token"}, "OK"},
+		{"pass after a claim expired", []any{"e", "1", "c:other", "1", "l", "9999999999999", "v:v", "1763769600000 0 " + other}, passScript, []any{"token"}, "OK"},
+		{"renew", []any{"e", "1", "c:token", "9999999999999"}, renewScript, []any{"c:token"}, "OK"},
+		{"renew a claim that expired", []any{"e", "1", "c:token", "1"}, renewScript, []any{"c:token"}, "LOST"},
 		{"settle", []any{"e", "token", "c:token", "9999999999999"}, settleScript, []any{"c:token", "token.", "", "v", present, "", "t1", "", "", ""}, "OK"},
 		{"settle a change", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other}, settleScript, []any{"c:token", "token.", "1", "v", present, "", "t1", "", "receipt", "", "t2"}, "OK"},
 		{"settle a change of the backend's tag", []any{"e", "token", "c:token", "9999999999999", "v:v", "1763769600000 0 " + other, "b:v", `W/"1"`}, settleScript, []any{"c:token", "token.", "1", "v", present, "", "t1", "", "receipt", `W/"2"`, "t2"}, "OK"},
@@ -85,7 +85,7 @@ func TestScriptsExecutedTwice(t *testing.T) {
 			if test.before != nil {
 				c.HSet(ctx, key, append(test.before, "g", "generation")...)
 			}
-			args := append([]any{"fresh", 0, "1", "channel", 24 * hour, hour}, test.args...)
+			args := append([]any{"fresh", "1", 0, 0, hour, hour, "channel", 24 * hour}, test.args...)
 			var replies [2]reply
 			var states [2]map[string]string
 			for i := range replies {

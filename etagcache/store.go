@@ -18,13 +18,22 @@ var (
 	// ErrLost means that a claim or pass is no longer held: its lease expired, or
 	// the store lost it.
 	ErrLost = errors.New("the lease is lost")
+	// ErrIncompatible means that a version of this package with a different [Format] uses
+	// the store. Its claims are unknown here, so nothing may be written.
+	ErrIncompatible = errors.New("a different version uses the store")
 	// ErrSpent means that what the response showed is the past, or can't be told
 	// from it.
 	ErrSpent = errors.New("the state was replaced by a write")
 )
 
-// Terms are the durations that a caller asks for. All but Lag are required, and all
-// should be the same on all gateways.
+// Format is the number of the format in which stores that outlive a process keep
+// everything: entries, markers, and the keys that gateways make of requests. Gateways can
+// share a store only if they have the same Format. It must be raised with every change
+// that lets two versions misunderstand each other.
+const Format = 1
+
+// Terms are the durations that a caller asks for. All but Lag are required. Gateways that
+// write the same resources should have the same Lag.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless its holder renews it.
 	Lease time.Duration
@@ -36,7 +45,9 @@ type Terms struct {
 	// data. With a third of the lease, every holder that renews in time and can
 	// reach the store again keeps what it holds. The whole lease also covers
 	// holders that disappeared before the store lost their leases. With zero,
-	// the store grants what it has forgotten to whoever asks first.
+	// the store grants what it has forgotten to whoever asks first. If callers
+	// differ, the longest Grace counts that the caller has had from this store
+	// before, or that others ask for during the grace.
 	Grace time.Duration
 	// Lag is how long after a write the origin may still show what the write
 	// replaced. With zero, the origin shows the present only, and no state is

@@ -1,8 +1,8 @@
 -- Takes a claim and returns the entry.
--- KEYS: 1 the entry, 2 the marker   ARGV: 7 the claim's token, 8 the lease in ms,
--- 9 the epoch that the claim is based on
+-- KEYS: 1 the entry, 2 the marker   ARGV: 9 the claim's token, 10 the epoch
+-- that it is based on
 
-local token, lease, epoch = ARGV[7], tonumber(ARGV[8]), ARGV[9]
+local token, epoch = ARGV[9], ARGV[10]
 local name = 'c:' .. token
 local status = 'OK'
 
@@ -18,7 +18,7 @@ elseif busy() > 0 then
 elseif entry.e ~= epoch then
   status = 'STALE'
 else
-  hold(name, lease)
+  hold(name)
   redis.call('HDEL', key, 'q')
   move(token)
 end

@@ -17,9 +17,11 @@ local function passed()
   return next(leases) and not claimed()
 end
 
--- reserved returns for how many more ms passes are refused.
+-- reserved returns for how many more ms passes are refused. If it is too long, the clock
+-- was set back.
 local function reserved()
-  return math.max(0, (tonumber(entry.q) or 0) - now)
+  local left = (tonumber(entry.q) or 0) - now
+  return left <= reservation and math.max(0, left) or 0
 end
 
 local function reserve()
@@ -48,7 +50,11 @@ end
 -- move gives the entry a new epoch and wakes everyone who waits.
 local function move(epoch)
   entry.e, entry.g = epoch, generation()
-  redis.call('HSET', key, 'e', entry.e, 'g', entry.g)
+  if entry.d then
+    redis.call('HSET', key, 'e', entry.e, 'g', entry.g, 'd', entry.d)
+  else
+    redis.call('HSET', key, 'e', entry.e, 'g', entry.g)
+  end
   if entry.w then
     entry.w = nil
     redis.call('HDEL', key, 'w')
@@ -63,9 +69,10 @@ local function create()
   end
 end
 
-local function hold(name, lease)
-  leases[name] = now + lease
-  redis.call('HSET', key, name, text(leases[name]))
+local function hold(name)
+  local length = tonumber(ARGV[5])
+  leases[name] = now + length
+  redis.call('HSET', key, name, lease_value(leases[name], length))
   if lag > 0 then
     spending().raise_lag()
   end
@@ -80,8 +87,15 @@ local function release(name)
   end
 end
 
+-- forget notes the date of a variant that is about to be forgotten. A move must follow.
+local function forget(value)
+  local stored, known = string.match(value, '^(%d+) (%d+) ')
+  local since = stored and stored - known or now
+  entry.d = text(math.max(tonumber(entry.d) or 0, since))
+end
+
 -- drop forgets all variants. If ends is given, a write has or may have replaced them:
--- they are spent until then, and while a write is in flight.
+-- they are spent until then, and while a write is in flight. A move must follow.
 local function drop(ends)
   if ends and (lag > 0 or ends > now) then
     local s, count = spending(), 0
@@ -93,7 +107,8 @@ local function drop(ends)
       s.spend('*', ends) -- others may have been displaced
     end
   end
-  for name in pairs(variants) do
+  for name, value in pairs(variants) do
+    forget(value)
     redis.call('HDEL', key, name)
   end
   for name in pairs(backend_tags) do
@@ -130,13 +145,15 @@ end
 local function displace()
   local oldest, at, count = nil, nil, 0
   for name, value in pairs(variants) do
-    local stored = tonumber(string.match(value, '^%d+'))
+    local stored = tonumber(string.match(value, '^%d+')) or 0
     if not at or stored < at then
       oldest, at = name, stored
     end
     count = count + 1
   end
   if count >= max_variants then
+    forget(variants[oldest])
+    redis.call('HSET', key, 'd', entry.d)
     variants[oldest] = nil
     redis.call('HDEL', key, oldest)
     set_backend_tag(string.sub(oldest, 3), '')
@@ -156,21 +173,26 @@ local function store(variant, value, vary, backend_tag)
     displace()
   end
   if changed or not old then
-    since = now
+    -- If the clock was set back, this comes a second after what has been given a date.
+    local last = tonumber(entry.d) or 0
+    since = now < last and last + 1000 or now
   end
-  local name = 'v:' .. variant
-  variants[name] = text(now) .. ' ' .. text(math.max(0, now - since)) .. ' ' .. value
+  local name, at = 'v:' .. variant, math.max(now, since)
+  variants[name] = text(at) .. ' ' .. text(at - since) .. ' ' .. value
   entry.y = vary
   redis.call('HSET', key, name, variants[name], 'y', vary)
   set_backend_tag(variant, backend_tag)
   return changed
 end
 
--- answer returns the status and the entry in the form that the client reads: the
--- variants, each with a string or, if the backend has a tag of its own, with that and
+-- answer returns the status and the entry in the form that the client reads: whether a
+-- generation began, whether a loss can't be noticed, the longest grace, the variants, each with a string or, if the backend has a tag of its own, with that and
 -- the tag; and the spent states, each with the ms left.
 local function answer(status)
-  local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '' }
+  local reply = {
+    status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '', blind and 1 or 0, longest_grace or 0,
+    tonumber(entry.d) or 0,
+  }
   for name, value in pairs(variants) do
     local variant = string.sub(name, 3)
     local tag = backend_tags['b:' .. variant]

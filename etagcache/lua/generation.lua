@@ -1,19 +1,25 @@
 -- Prepended to every script.
 -- KEYS: the last one is the marker
--- ARGV: 1 a fresh epoch, 2 the grace in ms, 3 whether to check that this is still
---       the server on which the generation began ('' for no); the check takes a
---       third as long as everything else
+-- ARGV: 1 a fresh epoch, 2 whether to check that this is still the server on which
+--       the generation began ('' for no; the check takes a third as long as everything
+--       else), 3 the caller's grace in ms, 4 the longest grace that it has heard of,
+--       5 its lease, 6 its lag
 --
 -- The marker names the generation, a period in which nothing was lost. It is a
 -- hash:
+--   format  the format of everything in the store. Absent before there were numbers,
+--           which is format 1
 --   id      a token
 --   replid  the replication ID of the server's data when the generation began,
 --           which changes with each start and each promotion
+--   from    the ms at which the generation began
 --   until   the ms at which the grace is over
+--   grace   the longest grace in ms of all callers since then
+--   lag     the longest lag in ms of all callers
 --   spent   the ms until which the variants of all entries of earlier generations are
 --           spent. Absent if all entries were never invalidated
 
-local marker, fresh, grace, check = KEYS[#KEYS], ARGV[1], tonumber(ARGV[2]), ARGV[3] ~= ''
+local marker, fresh, check = KEYS[#KEYS], ARGV[1], ARGV[2] ~= ''
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -23,32 +29,102 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
--- replid returns the server's replication ID, or '' without permission for INFO.
-local function replid()
-  local info = redis.pcall('INFO', 'replication')
-  local _, colon = string.find(type(info) == 'string' and info or '', 'master_replid:', 1, true)
-  return colon and string.sub(info, colon + 1, colon + 40) or ''
+-- info returns the server's role and replication ID: nil for what it doesn't tell, or
+-- without permission for INFO.
+local function info()
+  local lines = redis.pcall('INFO', 'replication')
+  if type(lines) ~= 'string' then
+    return nil, nil
+  end
+  return string.match(lines, 'role:([%w-]+)'), string.match(lines, 'master_replid:(%x+)')
 end
 
-local id, ends
+local function note(field, ms)
+  redis.call('HSET', marker, field, text(ms))
+  return ms
+end
+
+local marked = redis.call('HMGET', marker, 'id', 'replid', 'from', 'until', 'spent', 'format', 'grace', 'lag')
+if marked[6] and marked[6] ~= format then
+  return { 'FORMAT', marked[6] }
+end
+
+-- blind is whether a loss of data can't be noticed.
+local lost, blind = not marked[1], false
+if check then
+  local role, replid = info()
+  if role and role ~= 'master' then
+    -- Clients take this error as a reason to connect again, perhaps to the new master.
+    return redis.error_reply('READONLY the role of the server is ' .. role .. ', not master')
+  end
+  blind = not replid
+  lost = lost or replid and replid ~= marked[2]
+end
+
+-- The longest grace of all callers since the generation began, and the longest lag of all
+-- callers, in ms. The lag is nil if a version without a format number began the
+-- generation: then callers may have a longer one that nobody has noted.
+local longest_grace, longest_lag = tonumber(marked[7]) or 0, tonumber(marked[8])
+local grace, heard, lag_asked = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+if marked[1] then
+  if not marked[6] then
+    redis.call('HSET', marker, 'format', format)
+  end
+  if grace > longest_grace then
+    longest_grace = note('grace', grace)
+  end
+  if longest_lag and lag_asked > longest_lag then
+    longest_lag = note('lag', lag_asked)
+  end
+end
+
+-- latest returns the ms at which something ends that was stored for at most this many ms,
+-- and whether that isn't what is stored: a clock that was set back makes it too late, and
+-- another version may have made it unreadable.
+local function latest(ends, most)
+  if not ends or most and ends > now + most then
+    return now + (most or 3600000), true
+  end
+  return ends, false
+end
+
+-- Each lag is one more than was asked for, because now is rounded down.
+local most_spent = longest_lag and longest_lag + 1
+local id, from, ends
 local all_spent = 0
-do
-  local fields = redis.call('HMGET', marker, 'id', 'replid', 'until', 'spent')
-  local present = fields[1] and check and replid() or ''
-  if fields[1] and (present == '' or present == fields[2]) then
-    id, ends = fields[1], tonumber(fields[3])
-    all_spent = tonumber(fields[4] or 0)
+if marked[5] then
+  local wrong
+  all_spent, wrong = latest(tonumber(marked[5]), most_spent)
+  if wrong then
+    note('spent', all_spent)
+  end
+end
+if not lost then
+  id, from, ends = marked[1], tonumber(marked[3]), tonumber(marked[4]) or now
+  if not from then
+    from = note('from', now)
+  elseif from > now then -- the clock was set back
+    ends = note('until', now + ends - from)
+    from = note('from', now)
+  end
+  if ends > now and from + longest_grace > ends then
+    ends = note('until', from + longest_grace)
   end
 end
 
 -- begin begins a generation if something may have been lost since the last one
--- began.
+-- began. The longest grace that anybody has heard of counts: others may hold leases
+-- that they renew later than the caller would.
 local began = false
 local function begin()
-  if not id then
-    id, ends, began = fresh, now + grace, true
-    redis.call('HSET', marker, 'id', id, 'replid', replid(), 'until', text(ends))
+  if id then
+    return
   end
+  local _, replid = info()
+  id, from, ends, began = fresh, now, now + math.max(grace, heard, longest_grace), true
+  longest_grace, longest_lag = grace, math.max(lag_asked, longest_lag or 0)
+  redis.call('HSET', marker, 'format', format, 'id', id, 'replid', replid or '', 'from', text(from), 'until', text(ends),
+    'grace', text(grace), 'lag', text(longest_lag))
 end
 
 -- grace_left returns for how many more ms the holders of leases can restore them

@@ -1,9 +1,9 @@
 -- Invalidates all entries beside a marker.
--- KEYS: 1 the marker   ARGV: as in generation.lua, 4 the lag in ms
+-- KEYS: 1 the marker   ARGV: as in generation.lua
 -- If the generation has ended, there is nothing to do: the next one invalidates
 -- everything when it begins.
 
-local lag = tonumber(ARGV[4])
+local lag = tonumber(ARGV[6])
 
 if id then
   redis.call('HSET', marker, 'id', fresh)

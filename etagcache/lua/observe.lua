@@ -1,12 +1,12 @@
 -- Stores what a response showed.
--- KEYS: 1 the entry, 2 the marker   ARGV: 7 the epoch read before, 8 the variant,
--- 9 what was known about it then ('' for nothing), 10 what was observed, 11 the Vary,
--- 12 the identity of what was observed, 13 the backend's own tag ('' for none)
+-- KEYS: 1 the entry, 2 the marker   ARGV: 9 the epoch read before, 10 the variant,
+-- 11 what was known about it then ('' for nothing), 12 what was observed, 13 the Vary,
+-- 14 the identity of what was observed, 15 the backend's own tag ('' for none)
 -- What this drops isn't spent: nobody knows which of two states that reads have shown
 -- is the older one.
 
-local epoch, variant, known, value, vary, id = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local backend_tag = ARGV[13]
+local epoch, variant, known, value, vary, id = ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]
+local backend_tag = ARGV[15]
 
 join()
 local stored = observed(variant)

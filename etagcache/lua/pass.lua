@@ -1,7 +1,7 @@
 -- Takes a pass and returns the entry.
--- KEYS: 1 the entry, 2 the marker   ARGV: 7 the pass's token, 8 the lease in ms
+-- KEYS: 1 the entry, 2 the marker   ARGV: 9 the pass's token
 
-local token, lease = ARGV[7], tonumber(ARGV[8])
+local token = ARGV[9]
 local name = 'p:' .. token
 local status = 'OK'
 
@@ -12,7 +12,7 @@ elseif claimed() or reserved() > 0 or grace_left() > 0 then
   status = 'BUSY'
   create()
 else
-  hold(name, lease)
+  hold(name)
   drop(0)
   move(token)
 end

@@ -2,19 +2,22 @@
 -- and the constants max_variants, max_spent and reservation. The functions that work
 -- on the entry follow in spent.lua and entry.lua.
 -- KEYS: 1 the entry, 2 the marker
--- ARGV: 1 to 3 as in generation.lua, 4 the channel of wake-ups, 5 the retention
---       in ms, 6 the lag in ms; the script's own arguments follow
+-- ARGV: 1 to 6 as in generation.lua, 7 the channel of wake-ups, 8 the retention
+--       in ms; the script's own arguments follow
 --
 -- An entry is a hash:
 --   e            the epoch
 --   g            the generation. A program that changes the resource without going
 --                through a gateway deletes this field, so every script treats an
 --                entry without it as one of a different generation
---   c:<token>    the ms at which the claim expires
---   p:<token>    the ms at which the pass expires
+--   c:<token>    the ms at which the claim expires, a point, and the lease in ms, with 7
+--                digits. Versions without a format number take that for one number
+--   p:<token>    the same for a pass
 --   l            the longest lag in ms of the calls that the claim or passes come
 --                from. Absent if it is zero or no write is in flight
 --   q            the ms until which passes are refused in favor of a refused claim
+--   d            the ms from which no date was given to what the entry has forgotten.
+--                Absent if it has forgotten nothing
 --   w            present if somebody waits
 --   y            the Vary
 --   r            the receipt
@@ -27,23 +30,38 @@
 --                while a write is in flight, and for the lag after it. The identity
 --                is * for a doubt about all states. Absent if nothing is spent
 
-local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
+local key, channel, retention = KEYS[1], ARGV[7], tonumber(ARGV[8])
 
 local entry, leases, variants, backend_tags, spent = {}, {}, {}, {}, {}
+
+-- lease_value returns what is stored for a lease.
+local function lease_value(ends, length)
+  return text(ends) .. string.format('.%07d', length)
+end
 
 local fields = redis.call('HGETALL', key)
 for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]
   local kind = string.sub(name, 1, 2)
   if kind == 'c:' or kind == 'p:' then
-    leases[name] = tonumber(value)
+    local length = tonumber(string.match(value, '%.(%d+)$'))
+    local ends, wrong = latest(tonumber(string.match(value, '^%d+')), length)
+    leases[name] = ends
+    if wrong then
+      redis.call('HSET', key, name, lease_value(ends, length or ends - now))
+    end
   elseif kind == 'v:' then
     variants[name] = value
   elseif kind == 'b:' then
     backend_tags[name] = value
   elseif kind == 's:' then
     local ends, held = string.match(value, '^(%d+)(%+?)$')
-    spent[string.sub(name, 3)] = { ends = tonumber(ends), held = held == '+' }
+    local wrong
+    ends, wrong = latest(tonumber(ends), most_spent)
+    spent[string.sub(name, 3)] = { ends = ends, held = held == '+' }
+    if wrong then
+      redis.call('HSET', key, name, text(ends) .. (held or ''))
+    end
   else
     entry[name] = value
   end

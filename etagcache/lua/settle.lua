@@ -1,14 +1,14 @@
 -- Ends a claim or pass.
--- KEYS: 1 the entry, 2 the marker   ARGV: 7 the field of the grant (c: or p: and its
--- token), 8 the epoch that begins now, 9 whether the resource has changed ('' for no),
--- 10 the variant observed, 11 what was observed ('' for nothing), 12 its Vary, 13 its
--- identity, 14 whether it is proven ('' for no), 15 the receipt ('' for none),
--- 16 the backend's own tag of what was observed ('' for none); the identities of
+-- KEYS: 1 the entry, 2 the marker   ARGV: 9 the field of the grant (c: or p: and its
+-- token), 10 the epoch that begins now, 11 whether the resource has changed ('' for no),
+-- 12 the variant observed, 13 what was observed ('' for nothing), 14 its Vary, 15 its
+-- identity, 16 whether it is proven ('' for no), 17 the receipt ('' for none),
+-- 18 the backend's own tag of what was observed ('' for none); the identities of
 -- further states that were replaced follow
 
-local name, settled, changed = ARGV[7], ARGV[8], ARGV[9] ~= ''
-local variant, value, vary, id, proven = ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14] ~= ''
-local receipt, backend_tag = ARGV[15], ARGV[16]
+local name, settled, changed = ARGV[9], ARGV[10], ARGV[11] ~= ''
+local variant, value, vary, id, proven = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16] ~= ''
+local receipt, backend_tag = ARGV[17], ARGV[18]
 
 join()
 
@@ -22,7 +22,7 @@ if next(spent) and not next(leases) then
   spending().let_go(alone and not changed and 0 or now + lag)
 end
 if changed then
-  for i = 17, #ARGV do
+  for i = 19, #ARGV do
     spending().spend(ARGV[i], now + lag)
   end
   drop(now + lag)

@@ -1,9 +1,9 @@
 -- Registers a waiter.
--- KEYS: 1 the entry, 2 the marker   ARGV: 7 the epoch seen,
--- 8 whether the wait is for a pass ('' for no)
+-- KEYS: 1 the entry, 2 the marker   ARGV: 9 the epoch seen,
+-- 10 whether the wait is for a pass ('' for no)
 -- Returns for how many ms there is something to wait for.
 
-local epoch, passing = ARGV[7], ARGV[8] ~= ''
+local epoch, passing = ARGV[9], ARGV[10] ~= ''
 
 if entry.e ~= epoch or entry.g ~= generation() then
   return { 'OK', 0 }

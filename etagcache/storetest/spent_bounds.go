@@ -245,6 +245,9 @@ var lossOfSpentRules = []rule{
 				g.Fatalf("got %+v", e)
 			}
 			g.lose(g.T)
+			if e := g.read(); e.Busy > 0 { // gateways may have heard of the grace
+				g.lapse(e.Epoch)
+			}
 		}
 	}},
 }

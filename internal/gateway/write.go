@@ -67,7 +67,7 @@ func (x *exchange) writeUnconditional() error {
 // it changes before and after.
 func (x *exchange) forwardAtOnce() error {
 	if err := x.share.CatchUp(x.r.Context(), x.Terms); err != nil {
-		return x.writeWithoutStore()
+		return x.decideOnError(err).conclude(x)
 	}
 	// Afterwards the store no longer knows what the write may have replaced.
 	terms := x.Terms
@@ -76,7 +76,7 @@ func (x *exchange) forwardAtOnce() error {
 	}
 	for _, key := range x.plan.ChangedKeys() {
 		if err := x.share.Invalidate(x.r.Context(), key, terms); err != nil {
-			return x.writeWithoutStore()
+			return x.decideOnError(err).conclude(x)
 		}
 	}
 	w := x.newWriting()
@@ -283,6 +283,8 @@ func (x *exchange) decideOnError(err error) decision {
 		return decision{kind: clientGone}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
 		return refuseWith(answer.WriteInFlight())
+	case errors.Is(err, etagcache.ErrIncompatible):
+		return refuseWith(x.responder.CannotTell("a different version of the handler uses the store"))
 	default:
 		return decision{kind: withoutStore}
 	}

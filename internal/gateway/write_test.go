@@ -498,6 +498,7 @@ func TestNotAcquired(t *testing.T) {
 		{storeshare.ErrQueueFull, refuse, answer.Conflict},
 		{hold.ErrKeepsChanging, refuse, answer.Conflict},
 		{etagcache.ErrUnavailable, withoutStore, ""},
+		{fmt.Errorf("wrapped: %w", etagcache.ErrIncompatible), refuse, answer.Unavailable},
 		{errors.New("anything else"), withoutStore, ""},
 	} {
 		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))

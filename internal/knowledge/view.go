@@ -277,7 +277,9 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 // before. If it differs from o, the change may have come at any time up to now.
 //
 // The date is weak until its second is over. So no two states share a date, and no
-// state has a date at which an earlier one could still be seen.
+// state has a date at which an earlier one could still be seen. If the clock was set back,
+// a state that wasn't known gets a later date than all before it, and one that was known
+// before keeps its own.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := v.entry.Now
@@ -285,10 +287,14 @@ func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Repr
 		return r
 	}
 	since := now
-	if known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own && !known.Since.IsZero() {
+	if now.Round(0).Before(v.entry.Latest) {
+		since = v.entry.Latest.Add(time.Second)
+	}
+	wasKnown := known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own && !known.Since.IsZero()
+	if wasKnown {
 		since = known.Since
 	}
 	r.LastModified = since.Truncate(time.Second).Add(time.Second).UTC()
-	r.WeakDate = since.Equal(now) || now.Before(r.LastModified)
+	r.WeakDate = !wasKnown || !now.Before(since) && now.Before(r.LastModified)
 	return r
 }

@@ -171,9 +171,15 @@ func TestDated(t *testing.T) {
 		{"the backend has a weak date", at(time.Hour), with(present("a"), func(o *validator.Observed) { o.LastModified, o.WeakDate = own, true }), known(second), own, true},
 		{"no tag", at(time.Hour), with(present("a"), func(o *validator.Observed) { o.ETag = validator.ETag{} }), known(second), time.Time{}, false},
 		{"absent", at(time.Hour), with(present("a"), func(o *validator.Observed) { o.State = validator.Absent }), known(second), time.Time{}, false},
+		{"known, and the clock was set back", at(-time.Hour), present("a"), known(second), at(time.Second), false},
+		{"different before, and the clock was set back", at(-time.Hour), present("b"), known(second), at(2 * time.Second), true},
+		{"not known before, and the clock was set back", at(-time.Hour), present("b"), etagcache.Stored{}, at(2 * time.Second), true},
 		{"the store wasn't asked", time.Time{}, present("a"), known(second), time.Time{}, false},
 	} {
 		v := View{entry: etagcache.Entry{Now: tt.now}}
+		if tt.now.Before(second) {
+			v.entry.Latest = second
+		}
 		got := v.Dated(tt.o, tt.known)
 		if got.LastModified != tt.date || got.WeakDate != tt.weak {
 			t.Errorf("%s: %s, weak: %v, want %s, %v", tt.name, got.LastModified, got.WeakDate, tt.date, tt.weak)

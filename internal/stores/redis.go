@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
@@ -82,6 +83,8 @@ type Redis struct {
 	// How many replicas must acknowledge a claim before it counts, which makes it
 	// survive a failover. With fewer replicas, writes are refused. Default: 0.
 	Replicas int `json:"replicas,omitempty"`
+
+	logger *zap.Logger
 }
 
 // RedisTLS configures TLS to Redis.
@@ -119,7 +122,13 @@ const (
 )
 
 // Provision replaces placeholders and sets the defaults.
-func (s *Redis) Provision(caddy.Context) error {
+func (s *Redis) Provision(ctx caddy.Context) error {
+	s.logger = ctx.Logger()
+	s.setDefaults()
+	return nil
+}
+
+func (s *Redis) setDefaults() {
 	repl := caddy.NewReplacer()
 	texts := []*string{&s.Username, &s.Password, &s.SentinelMaster, &s.SentinelUsername, &s.SentinelPassword, &s.Prefix}
 	if s.TLS != nil {
@@ -141,7 +150,6 @@ func (s *Redis) Provision(caddy.Context) error {
 	}
 	s.Prefix = cmp.Or(s.Prefix, defaultRedisPrefix)
 	s.Timeout = cmp.Or(s.Timeout, defaultRedisTimeout)
-	return nil
 }
 
 // Validate refuses options that are out of range or contradict each other. It
@@ -198,7 +206,13 @@ func (s *Redis) OpenStore() (etagcache.Store, error) {
 		Prefix:   s.Prefix,
 		Timeout:  time.Duration(s.Timeout),
 		Replicas: s.Replicas,
+		Warn:     s.warn,
 	}), nil
+}
+
+// warn logs what is wrong with the server, although it can be used.
+func (s *Redis) warn(err error) {
+	s.logger.Error("the store may lose claims without anybody noticing", zap.Error(err))
 }
 
 // config returns the fields as package etagcache takes them.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-preconditions/preconditions/internal/directive"
@@ -56,9 +55,7 @@ func (s *Redis) contradiction() error {
 	if parsed.TLS != nil {
 		parsed.TLS = new(RedisTLS) // the files may be on a different machine
 	}
-	if err := parsed.Provision(caddy.Context{}); err != nil {
-		return err
-	}
+	parsed.setDefaults()
 	return parsed.Validate()
 }
 

@@ -25,6 +25,9 @@ func TestRedisKey(t *testing.T) {
 	}
 	setEach := func(name string, value reflect.Value, s func() (*Redis, reflect.Value)) {
 		for i := range value.NumField() {
+			if !value.Type().Field(i).IsExported() {
+				continue
+			}
 			store, fields := s()
 			switch f := fields.Field(i); f.Kind() {
 			case reflect.String:

@@ -36,6 +36,10 @@ func (r *reach) note(err error) error {
 		if r.away.CompareAndSwap(false, true) {
 			r.logger.Load().Error("the store is out of reach", zap.Error(err))
 		}
+	case errors.Is(err, etagcache.ErrIncompatible):
+		if r.away.CompareAndSwap(false, true) {
+			r.logger.Load().Error("the store can't be used", zap.Error(err))
+		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// says nothing about the store
 	case r.away.CompareAndSwap(true, false):

@@ -1,0 +1,232 @@
+-- What the scripts do with an entry. Prepended to them, after spent.lua.
+
+-- busy returns for how many more ms the write in flight, or one that was
+-- forgotten, can last.
+local function busy()
+  return math.max(grace_left(), in_flight())
+end
+
+-- claimed reports whether the write in flight has a claim.
+local function claimed()
+  local name = next(leases)
+  return name and string.sub(name, 1, 2) == 'c:'
+end
+
+-- passed reports whether the write in flight has a pass.
+local function passed()
+  return next(leases) and not claimed()
+end
+
+-- reserved returns for how many more ms passes are refused.
+local function reserved()
+  return math.max(0, (tonumber(entry.q) or 0) - now)
+end
+
+local function reserve()
+  redis.call('HSET', key, 'q', text(now + reservation))
+end
+
+-- wait returns for how many ms a writer may have to wait.
+local function wait()
+  local left = busy()
+  if left > 0 then
+    return left
+  end
+  return reserved()
+end
+
+-- keep restarts the retention. It must be called after states were spent.
+local function keep()
+  local left = busy()
+  if watching() or made then
+    spending().write()
+    left = math.max(left, spending().longest())
+  end
+  redis.call('PEXPIRE', key, text(math.max(retention, left)))
+end
+
+-- move gives the entry a new epoch and wakes everyone who waits.
+local function move(epoch)
+  entry.e, entry.g = epoch, generation()
+  redis.call('HSET', key, 'e', entry.e, 'g', entry.g)
+  if entry.w then
+    entry.w = nil
+    redis.call('HDEL', key, 'w')
+    redis.pcall('PUBLISH', channel, key) -- without permission, waiters find out when they look again
+  end
+end
+
+-- create makes the entry if there is none.
+local function create()
+  if not entry.e then
+    move(fresh)
+  end
+end
+
+local function hold(name, lease)
+  leases[name] = now + lease
+  redis.call('HSET', key, name, text(leases[name]))
+  if lag > 0 then
+    spending().raise_lag()
+  end
+end
+
+local function release(name)
+  leases[name] = nil
+  redis.call('HDEL', key, name)
+  if entry.l and not next(leases) then
+    entry.l = nil
+    redis.call('HDEL', key, 'l')
+  end
+end
+
+-- drop forgets all variants. If ends is given, a write has or may have replaced them:
+-- they are spent until then, and while a write is in flight.
+local function drop(ends)
+  if ends and (lag > 0 or ends > now) then
+    local s, count = spending(), 0
+    for _, value in pairs(variants) do
+      s.spend(s.identity(value), ends)
+      count = count + 1
+    end
+    if count == max_variants then
+      s.spend('*', ends) -- others may have been displaced
+    end
+  end
+  for name in pairs(variants) do
+    redis.call('HDEL', key, name)
+  end
+  for name in pairs(backend_tags) do
+    redis.call('HDEL', key, name)
+  end
+  variants, backend_tags = {}, {}
+  if entry.r then
+    entry.r = nil
+    redis.call('HDEL', key, 'r')
+  end
+end
+
+-- set_backend_tag stores the backend's own tag of a variant, or '' for none.
+local function set_backend_tag(variant, tag)
+  local name = 'b:' .. variant
+  if tag ~= '' then
+    backend_tags[name] = tag
+    redis.call('HSET', key, name, tag)
+  elseif backend_tags[name] then
+    backend_tags[name] = nil
+    redis.call('HDEL', key, name)
+  end
+end
+
+-- observed returns what is stored for a variant, or nil, and the ms at which it
+-- was first known in this form.
+local function observed(variant)
+  local stored, known, value = string.match(variants['v:' .. variant] or '', '^(%d+) (%d+) (.*)$')
+  return value, value and stored - known
+end
+
+-- displace forgets the variant that was stored the longest time ago. It isn't spent:
+-- it is still the present.
+local function displace()
+  local oldest, at, count = nil, nil, 0
+  for name, value in pairs(variants) do
+    local stored = tonumber(string.match(value, '^%d+'))
+    if not at or stored < at then
+      oldest, at = name, stored
+    end
+    count = count + 1
+  end
+  if count >= max_variants then
+    variants[oldest] = nil
+    redis.call('HDEL', key, oldest)
+    set_backend_tag(string.sub(oldest, 3), '')
+  end
+end
+
+-- store stores an observation. If it contradicts what is stored, store drops that
+-- first and returns true. What it drops isn't spent: a state that is seen at the
+-- origin doesn't tell what replaced what, and a different Vary tells nothing about
+-- states. The backend's own tag is stored beside the value, and isn't compared.
+local function store(variant, value, vary, backend_tag)
+  local old, since = observed(variant)
+  local changed = (old and old ~= value) or (vary ~= (entry.y or '') and next(variants) ~= nil)
+  if changed then
+    drop()
+  elseif not old then
+    displace()
+  end
+  if changed or not old then
+    since = now
+  end
+  local name = 'v:' .. variant
+  variants[name] = text(now) .. ' ' .. text(math.max(0, now - since)) .. ' ' .. value
+  entry.y = vary
+  redis.call('HSET', key, name, variants[name], 'y', vary)
+  set_backend_tag(variant, backend_tag)
+  return changed
+end
+
+-- answer returns the status and the entry in the form that the client reads: the
+-- variants, each with a string or, if the backend has a tag of its own, with that and
+-- the tag; and the spent states, each with the ms left.
+local function answer(status)
+  local reply = { status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '' }
+  for name, value in pairs(variants) do
+    local variant = string.sub(name, 3)
+    local tag = backend_tags['b:' .. variant]
+    table.insert(reply, variant)
+    table.insert(reply, tag and { value, tag } or value)
+  end
+  if watching() then
+    local s, doubt = spending(), spending().doubt()
+    for id in pairs(spent) do
+      local left = s.left(id)
+      if left > 0 and id ~= '*' then
+        table.insert(reply, id)
+        table.insert(reply, left)
+      end
+    end
+    if doubt > 0 then
+      table.insert(reply, '*')
+      table.insert(reply, doubt)
+    end
+  end
+  return reply
+end
+
+-- Leases that have expired end here. Their holders may have written until then. The
+-- entry is kept for the lag, because keep counted on it.
+local lapsed = false
+do
+  local last, caller = 0, lag
+  lag = lease_lag() -- the holders' lag applies, not the caller's
+  for name, ends in pairs(leases) do
+    if ends <= now then
+      release(name)
+      lapsed, last = true, math.max(last, ends)
+    end
+  end
+  if lapsed then
+    if not next(leases) then
+      spending().let_go(last + lag)
+    end
+    drop(last + lag)
+    spending().write()
+    move(fresh)
+  end
+  lag = math.max(caller, lease_lag())
+end
+
+-- join moves the entry to the present generation. It keeps the leases, because
+-- those that a replica or a file has preserved may still be held. If somebody has
+-- reported a change, the variants are spent from then on. After a loss they aren't.
+local function join()
+  begin()
+  if entry.e and entry.g ~= generation() then
+    drop(entry.g and all_spent or now + lag)
+    move(fresh)
+    if next(spent) then
+      keep()
+    end
+  end
+end

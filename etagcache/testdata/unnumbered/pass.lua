@@ -1,0 +1,25 @@
+-- Takes a pass and returns the entry.
+-- KEYS: 1 the entry, 2 the marker   ARGV: 7 the pass's token, 8 the lease in ms
+
+local token, lease = ARGV[7], tonumber(ARGV[8])
+local name = 'p:' .. token
+local status = 'OK'
+
+join()
+if leases[name] then
+  status = 'OK' -- repeated
+elseif claimed() or reserved() > 0 or grace_left() > 0 then
+  status = 'BUSY'
+  create()
+else
+  hold(name, lease)
+  drop(0)
+  move(token)
+end
+keep()
+
+local reply = answer(status)
+if status == 'BUSY' then
+  reply[3] = wait()
+end
+return reply

@@ -1,0 +1,59 @@
+-- Reads the entry. Prepended to the scripts that work on one, after generation.lua
+-- and the constants max_variants, max_spent and reservation. The functions that work
+-- on the entry follow in spent.lua and entry.lua.
+-- KEYS: 1 the entry, 2 the marker
+-- ARGV: 1 to 3 as in generation.lua, 4 the channel of wake-ups, 5 the retention
+--       in ms, 6 the lag in ms; the script's own arguments follow
+--
+-- An entry is a hash:
+--   e            the epoch
+--   g            the generation. A program that changes the resource without going
+--                through a gateway deletes this field, so every script treats an
+--                entry without it as one of a different generation
+--   c:<token>    the ms at which the claim expires
+--   p:<token>    the ms at which the pass expires
+--   l            the longest lag in ms of the calls that the claim or passes come
+--                from. Absent if it is zero or no write is in flight
+--   q            the ms until which passes are refused in favor of a refused claim
+--   w            present if somebody waits
+--   y            the Vary
+--   r            the receipt
+--   v:<variant>  three values separated by spaces: the ms at which the variant was
+--                stored, for how many ms it had been known in this form by then,
+--                and what was observed
+--   b:<variant>  the tag that the backend itself sent for the variant. Absent if that is
+--                the tag in v:<variant>, or if it sent none
+--   s:<identity> the ms until which the state is spent, followed by + if it is spent
+--                while a write is in flight, and for the lag after it. The identity
+--                is * for a doubt about all states. Absent if nothing is spent
+
+local key, channel, retention = KEYS[1], ARGV[4], tonumber(ARGV[5])
+
+local entry, leases, variants, backend_tags, spent = {}, {}, {}, {}, {}
+
+local fields = redis.call('HGETALL', key)
+for i = 1, #fields, 2 do
+  local name, value = fields[i], fields[i + 1]
+  local kind = string.sub(name, 1, 2)
+  if kind == 'c:' or kind == 'p:' then
+    leases[name] = tonumber(value)
+  elseif kind == 'v:' then
+    variants[name] = value
+  elseif kind == 'b:' then
+    backend_tags[name] = value
+  elseif kind == 's:' then
+    local ends, held = string.match(value, '^(%d+)(%+?)$')
+    spent[string.sub(name, 3)] = { ends = tonumber(ends), held = held == '+' }
+  else
+    entry[name] = value
+  end
+end
+
+-- in_flight returns for how many more ms the write in flight can last.
+local function in_flight()
+  local left = 0
+  for _, ends in pairs(leases) do
+    left = math.max(left, ends - now)
+  end
+  return left
+end

@@ -1,0 +1,18 @@
+-- Renews a claim or pass, or restores it during a grace.
+-- KEYS: 1 the entry, 2 the marker   ARGV: 7 the field of the grant (c: or p: and its
+-- token), 8 the lease in ms
+
+local name, lease = ARGV[7], tonumber(ARGV[8])
+local conflict = claimed() or passed() and string.sub(name, 1, 2) == 'c:'
+
+join()
+local restored = not leases[name]
+if restored and (grace_left() == 0 or conflict) then
+  return { 'LOST' }
+end
+hold(name, lease)
+if restored then
+  spending().spend('*', 0) -- what the write replaces has been forgotten
+end
+keep()
+return { 'OK' }
