@@ -187,9 +187,11 @@ func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := module.(StoreOpener); !ok {
+	opener, ok := module.(StoreOpener)
+	if !ok {
 		return d.Errf("module %s is not a store", name)
 	}
+	h.storeTimeout = timeoutOf(opener)
 	h.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -150,8 +151,10 @@ type Handler struct {
 	// How long no write is let through after the store has lost data, for example
 	// because it was restarted without persistence, and when it is used for the
 	// first time. All nodes use that time to tell the store what they are writing.
-	// The default, a third of the lease, covers the loss of the store alone. Set it
-	// to the lease to also cover a node that crashed shortly before.
+	// It must be at least a quarter of the lease, and longer if operations of the
+	// store may take long. The default, a third of the lease (or more for such a
+	// store), covers the loss of the store alone. Set it to the lease to also cover a
+	// node that crashed shortly before.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
 	// How long the origin may show the past after a write, because it reads from
@@ -186,8 +189,9 @@ type Handler struct {
 	// What to do while the store is out of reach.
 	StoreDown *StoreDown `json:"store_down,omitempty"`
 
-	gateway *gateway.Gateway
-	store   *storeshare.Membership
+	gateway      *gateway.Gateway
+	store        *storeshare.Membership
+	storeTimeout time.Duration // of one operation; 0 if the store doesn't say
 }
 
 // ETagSource is one place where entity tags come from.
@@ -280,6 +284,15 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults, checks the options and takes a share of the store. It
 // doesn't use the network.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	var opener StoreOpener = stores.NewMemory()
+	if h.StoreRaw != nil {
+		mod, err := ctx.LoadModule(h, "StoreRaw")
+		if err != nil {
+			return fmt.Errorf("loading the store: %w", err)
+		}
+		opener = mod.(StoreOpener)
+	}
+	h.storeTimeout = timeoutOf(opener)
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return err
@@ -290,14 +303,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if err := answer.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
-	}
-	var opener StoreOpener = stores.NewMemory()
-	if h.StoreRaw != nil {
-		mod, err := ctx.LoadModule(h, "StoreRaw")
-		if err != nil {
-			return fmt.Errorf("loading the store: %w", err)
-		}
-		opener = mod.(StoreOpener)
 	}
 	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key}
 	if h.store, err = storeshare.Join(opener, user, ctx.Logger()); err != nil {

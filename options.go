@@ -58,7 +58,7 @@ func (h *Handler) setDefaults() {
 	h.WriteETag = cmp.Or(h.WriteETag, string(gateway.WriteETagVerbatim))
 	h.Lease = cmp.Or(h.Lease, defaultLease)
 	h.Wait = cmp.Or(h.Wait, defaultWait)
-	h.Grace = cmp.Or(h.Grace, h.Lease/3)
+	h.Grace = cmp.Or(h.Grace, max(h.Lease/3, h.leastGrace()))
 	if h.Lag == nil {
 		h.Lag = new(h.Lease)
 	}
@@ -107,6 +107,7 @@ func (h *Handler) check() error {
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
+		{"grace", h.checkGrace()},
 		{"lag", checkRange(*h.Lag, 0, caddy.Duration(time.Hour), "0s", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
 		{"retention", checkLag(h.Retention, *h.Lag)},
@@ -148,6 +149,35 @@ func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
 		return fmt.Errorf("must be between %s and %s", leastText, mostText)
 	}
 	return nil
+}
+
+// leastGrace returns how long nodes need to take their claims again after the store has
+// lost them, in whole milliseconds.
+func (h *Handler) leastGrace() caddy.Duration {
+	lease := time.Duration(h.Lease)
+	least := max(lease/4, proxyhooks.RenewedWithin(lease, h.storeTimeout))
+	return caddy.Duration((least + time.Millisecond - 1).Truncate(time.Millisecond))
+}
+
+// checkGrace refuses a grace in which nodes can't renew what they hold.
+func (h *Handler) checkGrace() error {
+	least := h.leastGrace()
+	if h.Grace >= least {
+		return nil
+	}
+	why := fmt.Sprintf("a lease of %s", time.Duration(h.Lease))
+	if h.storeTimeout > 0 {
+		why += fmt.Sprintf(" and a store timeout of %s", h.storeTimeout)
+	}
+	return fmt.Errorf("must be at least %s: with %s, nodes need that long to take their claims again", time.Duration(least), why)
+}
+
+// timeoutOf returns how long one operation of a store may take, if it says so.
+func timeoutOf(opener StoreOpener) time.Duration {
+	if t, ok := opener.(interface{ OperationTimeout() time.Duration }); ok {
+		return t.OperationTimeout()
+	}
+	return 0
 }
 
 // checkLag refuses to forget what a write replaced while an origin may still show it.

@@ -51,7 +51,7 @@ func keepLease(now func() time.Time, taken time.Time, length time.Duration, rene
 	l.mu.Lock() // the first renewal may be due already
 	defer l.mu.Unlock()
 	l.renewed.Store(&taken)
-	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/6)), l.tick)
+	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/renewalsPerLease)), l.tick)
 	l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
@@ -114,6 +114,20 @@ func (l *Lease) Expire(renew func(left time.Duration) error) {
 // expiry returns when the lease can no longer be relied on, unless it is renewed.
 func (l *Lease) expiry() time.Time { return l.renewed.Load().Add(l.length * 5 / 6) }
 
+// RenewedWithin returns the time in which a lease of this length is renewed if the store
+// begins to answer, within timeout. A renewal may be due only then, or one may have begun
+// a moment before that fails first.
+func RenewedWithin(length, timeout time.Duration) time.Duration {
+	return max(length/renewalsPerLease, length/triesPerLease+timeout) + timeout
+}
+
+// A lease is renewed so many times per length, and tried again so many times after a
+// failure.
+const (
+	renewalsPerLease = 6
+	triesPerLease    = 30
+)
+
 func (l *Lease) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,7 +152,7 @@ func (l *Lease) tick() {
 // period ends, which may be a third of the length.
 func (l *Lease) interval(err error) time.Duration {
 	if err != nil {
-		return l.length / 30
+		return l.length / triesPerLease
 	}
-	return l.length / 6
+	return l.length / renewalsPerLease
 }

@@ -51,6 +51,37 @@ func renewals(t *testing.T, taken time.Duration, until time.Duration, result fun
 	return made, lost
 }
 
+// Once the store answers again, a lease is renewed within the time that RenewedWithin
+// says, whenever that happens and however long each call takes.
+func TestRenewedWithin(t *testing.T) {
+	for _, length := range []time.Duration{time.Second, 3 * time.Second, 30 * time.Second} {
+		for _, timeout := range []time.Duration{0, 10 * time.Millisecond, 250 * time.Millisecond} {
+			for part := range 40 {
+				synctest.Test(t, func(t *testing.T) {
+					begun := time.Now()
+					back := begun.Add(length * time.Duration(part) / 80)
+					renewed := make(chan time.Time, 100)
+					l := KeepLease(begun, length, func(context.Context) error {
+						broken := time.Now().Before(back)
+						time.Sleep(timeout)
+						if broken && !time.Now().Before(back) {
+							return errAway
+						}
+						if !broken {
+							renewed <- time.Now()
+						}
+						return nil
+					}, func(error) bool { return false })
+					defer l.Stop()
+					if took, most := (<-renewed).Sub(back), RenewedWithin(length, timeout); took > most {
+						t.Errorf("length %v, timeout %v: renewed %v after the store was back, want at most %v", length, timeout, took, most)
+					}
+				})
+			}
+		}
+	}
+}
+
 func seconds(s ...int) []time.Duration {
 	out := make([]time.Duration, len(s))
 	for i := range s {

@@ -1,6 +1,7 @@
 package caddytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,21 +43,55 @@ func ScriptCalls(t *testing.T, c *redis.Client) (calls int) {
 func UsedRedis(t testing.TB) *redistest.Server {
 	t.Helper()
 	server := redistest.Start(t)
-	store := etagcache.NewRedis(server.Client(), etagcache.RedisOptions{Timeout: 5 * time.Second})
+	EndGrace(t, server.Addr)
+	return server
+}
+
+// UsedMiniredis is like UsedRedis, in this process.
+func UsedMiniredis(t testing.TB) *miniredis.Miniredis {
+	t.Helper()
+	m := miniredis.RunT(t)
+	EndGrace(t, m.Addr())
+	return m
+}
+
+// EndGrace lets the grace pass that begins with the first use of a Redis under each of
+// the prefixes, or under the default one. No handler may have used it before: it would
+// have begun a longer grace.
+func EndGrace(t testing.TB, address string, prefixes ...string) {
+	t.Helper()
+	if len(prefixes) == 0 {
+		prefixes = []string{""}
+	}
+	for _, prefix := range prefixes {
+		endGrace(t, redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true}), prefix)
+	}
+}
+
+// endGrace does so for one prefix, and closes the client.
+func endGrace(t testing.TB, client *redis.Client, prefix string) {
+	t.Helper()
+	const key = "first"
+	prefix = cmp.Or(prefix, "caddy:preconditions:")
+	store := etagcache.NewRedis(client, etagcache.RedisOptions{Prefix: prefix, Timeout: 5 * time.Second})
+	defer store.Close()
 	terms := etagcache.Terms{Lease: time.Minute, Retention: time.Hour, Grace: time.Millisecond}
 	for {
-		grant, entry, err := store.Pass(context.Background(), "first", terms)
+		grant, entry, err := store.Pass(context.Background(), key, terms)
 		if err == nil {
 			err = store.Settle(context.Background(), grant, etagcache.Settlement{}, terms)
+			if err == nil {
+				err = client.Del(context.Background(), prefix+key).Err()
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			return server
+			return
 		}
 		if !errors.Is(err, etagcache.ErrBusy) {
 			t.Fatal(err)
 		}
-		if err := store.Wait(context.Background(), "first", entry); err != nil {
+		if err := store.Wait(context.Background(), key, entry); err != nil {
 			t.Fatal(err)
 		}
 	}

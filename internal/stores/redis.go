@@ -192,6 +192,11 @@ func (s *Redis) StoreKey() string {
 	return "redis:" + hex.EncodeToString(h.Sum(nil))
 }
 
+// OperationTimeout returns how long one operation may take (see storeshare.Opener).
+func (s *Redis) OperationTimeout() time.Duration {
+	return time.Duration(cmp.Or(s.Timeout, defaultRedisTimeout))
+}
+
 // OpenStore implements storeshare.Opener.
 func (s *Redis) OpenStore() (etagcache.Store, error) {
 	config, err := s.config()

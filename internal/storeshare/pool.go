@@ -14,9 +14,12 @@ import (
 // Opener is the interface of the modules in the namespace
 // http.preconditions.stores.
 //
-// A module may also have a method Reconfigure(etagcache.Store). It is called for
-// each new config, whether the store was just opened or is shared with an earlier
-// config.
+// A module may also have these methods:
+//
+//   - Reconfigure(etagcache.Store) is called for each new config, whether the store
+//     was just opened or is shared with an earlier config.
+//   - OperationTimeout() time.Duration returns how long one operation may take. The
+//     grace must be long enough for it.
 type Opener interface {
 	// StoreKey names the store. Modules with equal keys share one store, also
 	// across config reloads. So two configurations that mean different stores must

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
@@ -473,8 +472,8 @@ func TestLongPaths(t *testing.T) {
 		before.expectBack(t) // 200 times 100 KB would exceed the limit
 	})
 	t.Run("redis", func(t *testing.T) {
-		redis := redistest.Start(t)
-		base := abused(t, "grace 1ms\nstore redis redis://"+redis.Addr, backend)
+		redis := caddytest.UsedRedis(t)
+		base := abused(t, "store redis redis://"+redis.Addr, backend)
 		for i := range 20 {
 			use(t, base, i)
 		}

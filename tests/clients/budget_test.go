@@ -3,7 +3,6 @@ package clients
 import (
 	"testing"
 
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
@@ -11,9 +10,9 @@ import (
 // TestRoundTrips: for each kind of request, the client waits for a fixed number of
 // calls to Redis.
 func TestRoundTrips(t *testing.T) {
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	redisClient := server.Client()
-	url := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
+	url := caddytest.Site(t, "store redis redis://"+server.Addr+"\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
 
 	// Redis gets each script in full once. These requests do that.
 	caddytest.Send(t, "PUT", url, "0").Expect(t, 201)

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -292,7 +290,7 @@ func TestOptionLease(t *testing.T) {
 // It blocks others for a whole new lease from then on, however little was left of
 // its current one.
 func TestLeaseOfTheUnanswered(t *testing.T) {
-	m := miniredis.RunT(t)
+	m := caddytest.UsedMiniredis(t)
 	begun := time.Now()
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: func(r *http.Request) int {
@@ -303,7 +301,7 @@ func TestLeaseOfTheUnanswered(t *testing.T) {
 		return 0
 	}})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
-	url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1h\nwait 100ms", m.Addr()), docs) + "/docs/a"
+	url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nlease 1h\nwait 100ms", m.Addr()), docs) + "/docs/a"
 	caddytest.Send(t, "PUT", url, "a").Expect(t, 204) // returns once the grace is over
 	first := g.Send(t.Context(), t, "PUT", url, "b", "If-Match", "*", "X-Abort", "PUT")
 	m.SetTime(begun.Add(50 * time.Minute))
@@ -536,11 +534,11 @@ func TestOptionStoreDown(t *testing.T) {
 func TestStoreAwayAndBack(t *testing.T) {
 	for _, options := range []string{"", "unconditional forward", "store_down {\nconditional forward\n}"} {
 		t.Run(options, func(t *testing.T) {
-			m := miniredis.RunT(t)
+			m := caddytest.UsedMiniredis(t)
 			docs := legacydocs.New(legacydocs.Options{})
 			caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
 			caddytest.Bypass(t, docs, "PUT", "/docs/b", "b")
-			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\n%s", m.Addr(), options), docs)
+			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nverify never\n%s", m.Addr(), options), docs)
 			tagA, tagB := caddytest.Send(t, "GET", url+"/docs/a", "").Tag(t), caddytest.Send(t, "GET", url+"/docs/b", "").Tag(t)
 
 			back := caddytest.TakeAway(t, m)
@@ -564,13 +562,13 @@ func TestStoreAwayAndBack(t *testing.T) {
 // is back, conditional writes of the same resource wait for it. Writes of other
 // resources don't.
 func TestStoreBackDuringWrite(t *testing.T) {
-	m := miniredis.RunT(t)
+	m := caddytest.UsedMiniredis(t)
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
 	for i := range 9 {
 		caddytest.Bypass(t, docs, "PUT", fmt.Sprintf("/docs/%d", i), "old")
 	}
-	options := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\nwait 100ms", m.Addr())
+	options := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nverify never\nwait 100ms", m.Addr())
 	url := caddytest.OneNode(t, options, docs).First()
 	tag := caddytest.Send(t, "GET", url+"/docs/0", "").Tag(t)
 
@@ -610,10 +608,10 @@ func TestStoreBackDuringWrite(t *testing.T) {
 // away when it ends.
 func TestForwardedEnds(t *testing.T) {
 	for _, away := range []bool{false, true} {
-		m := miniredis.RunT(t)
+		m := caddytest.UsedMiniredis(t)
 		g := caddytest.NewGate()
 		docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
-		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nverify never\nunconditional forward", m.Addr()), docs) + "/docs/a"
+		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nverify never\nunconditional forward", m.Addr()), docs) + "/docs/a"
 		caddytest.Send(t, "PUT", url, "old", "If-None-Match", "*").Expect(t, 201) // returns once the grace is over
 		first := g.Send(t.Context(), t, "PUT", url, "new")
 		tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)

@@ -24,6 +24,7 @@ type cluster struct {
 
 func (c *cluster) start(s *stage, timeout time.Duration) string {
 	s.Helper()
+	timeout = min(timeout, faultLease/2) // or the first grace is longer than a write waits
 	c.servers = redistest.StartCluster(s)
 	var addresses []string
 	for _, server := range c.servers {
@@ -80,6 +81,9 @@ func (c *sentinel) start(s *stage, timeout time.Duration) string {
 	c.watcher = redis.NewSentinelClient(&redis.Options{Addr: watcher.Addr, DisableIdentity: true})
 	s.Cleanup(func() { _ = c.watcher.Close() })
 	c.awaitReplica(s)
+	if s.calm { // as with a single Redis
+		caddytest.EndGrace(s, master.Addr)
+	}
 	return fmt.Sprintf("store redis {\naddress %s\nsentinel_master %s\ntimeout %s\nreplicas %d\n}\n",
 		watcher.Addr, masterName, timeout, c.replicas)
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
@@ -106,10 +104,10 @@ func TestAffectsWhileInFlight(t *testing.T) {
 // cluster.
 func TestAffectsLost(t *testing.T) {
 	for _, lost := range []string{"/orders/1", "/orders/2"} {
-		m := miniredis.RunT(t)
+		m := caddytest.UsedMiniredis(t)
 		g := caddytest.NewGate()
 		s := &shop{orders: map[string]string{}, before: func(r *http.Request) { g.Pass(r) }}
-		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nlease 1s\naffects /orders/1 /orders/2", m.Addr()), s)
+		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nlease 1s\naffects /orders/1 /orders/2", m.Addr()), s)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		write := g.Send(ctx, t, "PUT", url+"/orders/1", "x", "If-Match", "*")

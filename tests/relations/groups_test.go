@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
@@ -424,10 +423,10 @@ func TestGroupsWithReplay(t *testing.T) {
 // Each group costs one more call wherever the stored state of a resource in it
 // is read, and nothing elsewhere.
 func TestRoundTripsOfGroups(t *testing.T) {
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars", "red"`})
-	base := caddytest.Site(t, "store redis redis://"+server.Addr+"\ngrace 1ms\n"+caddytest.Trusting, b)
+	base := caddytest.Site(t, "store redis redis://"+server.Addr+"\n"+caddytest.Trusting, b)
 	caddytest.Send(t, "PUT", base+"/cars/1", "x", "If-Match", caddytest.ReadTwice(t, base+"/cars/1")).Expect(t, 200) // now the server has each script
 	caddytest.Send(t, "POST", base+"/cars/1", "x", answering(200, `Cache-Group-Invalidation: "cars"`)...).Expect(t, 200)
 	for _, tt := range []struct {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
@@ -154,9 +152,9 @@ func TestInvalidateRewritten(t *testing.T) {
 func TestInvalidateWithoutStore(t *testing.T) {
 	for _, fields := range [][]string{nil, {"If-Match", "*"}} {
 		for _, line := range []string{`Link: </cars/2>; rel=invalidates`, `Cache-Group-Invalidation: "cars"`} {
-			m := miniredis.RunT(t)
+			m := caddytest.UsedMiniredis(t)
 			b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
-			base := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nstore_down {\nconditional forward\n}\n%s", m.Addr(), caddytest.Trusting), b)
+			base := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nstore_down {\nconditional forward\n}\n%s", m.Addr(), caddytest.Trusting), b)
 			caddytest.Send(t, "PUT", base+"/cars/1", "x").Expect(t, 200) // returns once the grace period is over
 			tag := caddytest.ReadTwice(t, base+"/cars/2")
 			caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, false)

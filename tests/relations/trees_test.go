@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
@@ -161,7 +158,7 @@ func TestTreesSpellings(t *testing.T) {
 func TestTreesDepth(t *testing.T) {
 	t.Parallel()
 	path := func(depth int) string { return "/dav" + strings.Repeat("/a", depth) }
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	for _, tt := range []struct {
 		depth, deleted int
 		counts         bool
@@ -179,7 +176,7 @@ func TestTreesDepth(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d of %d", tt.deleted, tt.depth), func(t *testing.T) {
 			f := newFolders(path(tt.depth))
-			url := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\ngrace 1ms\n"+caddytest.Trusting+"affects /dav /dav/**", f)
+			url := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
 			for range 2 { // until the server has each script
 				caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
 			}
@@ -341,9 +338,9 @@ func TestTreesWhileInFlight(t *testing.T) {
 // or if the store learns of it only once it is back.
 func TestTreesForwarded(t *testing.T) {
 	for _, options := range []string{"unconditional forward\n", ""} {
-		m := miniredis.RunT(t)
+		m := caddytest.UsedMiniredis(t)
 		f := newFolders("/dav/a/1", "/dav/c/3")
-		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\n", m.Addr())+caddytest.Trusting+options+"affects /dav /dav/**", f)
+		url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n", m.Addr())+caddytest.Trusting+options+"affects /dav /dav/**", f)
 		caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // returns once the grace period is over
 		below, beside := caddytest.Send(t, "GET", url+"/dav/a/1", "").Tag(t), caddytest.Send(t, "GET", url+"/dav/c/3", "").Tag(t)
 		back := func() {}
@@ -374,11 +371,11 @@ func TestTreesWhileForwarded(t *testing.T) {
 		{"PUT", "/dav/a/1", "*", "/dav/a/2", 200},
 	} {
 		t.Run(tt.method+" "+tt.path+", PUT "+tt.other, func(t *testing.T) {
-			m := miniredis.RunT(t)
+			m := caddytest.UsedMiniredis(t)
 			f := newFolders("/dav/a/1", "/dav/a/2", "/dav/c/3")
 			g := caddytest.NewGate()
 			f.before = func(r *http.Request) { g.Pass(r) }
-			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\nwait 1s\n"+
+			url := caddytest.Site(t, fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\nwait 1s\n"+
 				"store_down {\nconditional forward\n}\n", m.Addr())+caddytest.Trusting+"affects /dav /dav/**", f)
 			caddytest.Send(t, "PUT", url+"/x", "").Expect(t, 200) // returns once the grace period is over
 			var fields []string
@@ -472,10 +469,10 @@ func TestTreesWithVersion(t *testing.T) {
 // Trees cost no store calls outside of them. Inside, they cost calls for each
 // path above the resource.
 func TestRoundTripsOfTrees(t *testing.T) {
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	f := newFolders("/else/1", "/dav/1", "/dav/a/b/2")
-	base := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\ngrace 1ms\n"+caddytest.Trusting+"affects /dav /dav/**", f)
+	base := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
 	for range 2 { // until the server has each script
 		caddytest.Send(t, "DELETE", base+"/dav/x", "").Expect(t, 200)
 		caddytest.Send(t, "PUT", base+"/dav/a/b/2", "x", "If-Match", caddytest.Send(t, "GET", base+"/dav/a/b/2", "").Tag(t)).Expect(t, 200)

@@ -102,10 +102,14 @@ func TestReloadsUnderLoad(t *testing.T) {
 	server := redistest.Start(t)
 	count := server.Client()
 	// Each test has its own prefixes: entries that an earlier store left behind would be
-	// stale. An unused prefix is like a store that has lost its data, so a write has to
-	// wait for the grace period.
+	// stale. An unused prefix is like a store that has lost its data, so a write would have
+	// to wait for the grace.
+	for i := range reloads() + 1 {
+		caddytest.EndGrace(t, server.Addr, fmt.Sprintf("other%d:", i), fmt.Sprintf("another%d:", i))
+	}
+	caddytest.EndGrace(t, server.Addr, "same0:", "failing0:", "turns0:")
 	at := func(test string, i int) string {
-		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
+		return fmt.Sprintf("store redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
 	}
 	const broken = "http://127.0.0.1:1 {\nroute {\npreconditions\npreconditions {\nstore redis {env.NO_SUCH_VARIABLE}\n}\n}\n}\n"
 	for _, tt := range []struct {
@@ -237,9 +241,12 @@ func TestReloadsUnderLoad(t *testing.T) {
 // is settled in the store in which it began, and its client gets the answer.
 func TestWriteAcrossReloads(t *testing.T) {
 	server := redistest.Start(t)
+	for _, prefix := range []string{"conditional-one:", "conditional-two:", "unconditional-one:", "unconditional-two:"} {
+		caddytest.EndGrace(t, server.Addr, prefix)
+	}
 	c := server.Client()
 	at := func(prefix string) string {
-		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s:\ntimeout 5s\n}\nverify never\nlease 1s\nwait 4s", server.Addr, prefix)
+		return fmt.Sprintf("store redis redis://%s {\nprefix %s:\ntimeout 5s\n}\nverify never\nlease 1s\nwait 4s", server.Addr, prefix)
 	}
 	for _, method := range []string{"conditional", "unconditional"} {
 		t.Run(method, func(t *testing.T) {

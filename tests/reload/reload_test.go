@@ -17,7 +17,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
@@ -55,8 +54,7 @@ func (r *reloadable) reload(t testing.TB, options string) {
 // Stored tags and running writes survive a reload that changes any options except those
 // that select the store.
 func TestReloadKeepsState(t *testing.T) {
-	m := miniredis.RunT(t)
-	redis := "grace 1ms\nstore redis redis://" + m.Addr() + "\n"
+	redis := "store redis redis://" + caddytest.UsedMiniredis(t).Addr() + "\n"
 	for _, tt := range []struct{ name, before, after string }{
 		{"the same config", "verify never\nwrite_etag off", "verify never\nwrite_etag off"},
 		{"other options", "verify never\nwrite_etag off", "verify never\nwrite_etag off\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
@@ -237,11 +235,12 @@ func TestReloadToAnotherStore(t *testing.T) {
 // The same holds for Redis, where a different prefix makes a different store.
 func TestReloadToAnotherPrefix(t *testing.T) {
 	m := miniredis.RunT(t)
+	caddytest.EndGrace(t, m.Addr(), "one:", "two:")
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
 	store := func(prefix string) string {
-		return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix %s\ntimeout 5s\n}\n", m.Addr(), prefix)
+		return fmt.Sprintf("store redis redis://%s {\nprefix %s\ntimeout 5s\n}\n", m.Addr(), prefix)
 	}
 	r := loadReloadable(t, store("one:"), caddytest.Serve(t, docs))
 	url := r.URL + "/docs/a"
@@ -268,13 +267,13 @@ func TestReloadToAnotherPrefix(t *testing.T) {
 func TestReloadBeforeEntry(t *testing.T) {
 	for _, conditional := range []bool{true, false} {
 		t.Run(fmt.Sprintf("conditional: %v", conditional), func(t *testing.T) {
-			server := redistest.Start(t)
+			server := caddytest.UsedRedis(t)
 			count := server.Client()
 			g := caddytest.NewGate()
 			auth := caddytest.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { g.Pass(r) }))
 			docs := legacydocs.New(legacydocs.Options{})
 			caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
-			redis := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\ngrace 1ms\n%s", server.Addr, caddytest.Trusting)
+			redis := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n%s", server.Addr, caddytest.Trusting)
 			r := loadReloadable(t, redis, caddytest.Serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n}")
 			caddytest.Send(t, "PUT", r.URL+"/docs/b", "b").Expect(t, 201) // once the grace is over
 			tag := caddytest.Send(t, "GET", r.URL+"/docs/a", "").Tag(t)
@@ -299,12 +298,12 @@ func TestReloadBeforeEntry(t *testing.T) {
 // Resources written while the store was unreachable are invalidated before the store
 // is trusted again, even if a reload has changed the store's settings by then.
 func TestReloadWhileStoreIsAway(t *testing.T) {
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	docs := legacydocs.New(legacydocs.Options{})
 	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
 	with := func(timeout string) string {
-		return fmt.Sprintf("store redis redis://%s {\ntimeout %s\n}\ngrace 1ms\n%s", server.Addr, timeout, caddytest.Trusting)
+		return fmt.Sprintf("store redis redis://%s {\ntimeout %s\n}\n%s", server.Addr, timeout, caddytest.Trusting)
 	}
 	r := loadReloadable(t, with("5s"), caddytest.Serve(t, docs))
 	caddytest.Send(t, "PUT", r.URL+"/docs/b", "b").Expect(t, 201) // once the grace is over
@@ -325,7 +324,7 @@ func TestReloadWhileStoreIsAway(t *testing.T) {
 // If a node writes while it can't reach the store, the other nodes learn of the writes
 // soon after the store is back, even if that node gets no further request.
 func TestOthersAreTold(t *testing.T) {
-	server := redistest.Start(t)
+	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	cutOff := func(rights string) {
 		t.Helper()
@@ -342,7 +341,7 @@ func TestOthersAreTold(t *testing.T) {
 		address := caddytest.Address(t)
 		urls = append(urls, "http://"+address)
 		fmt.Fprintf(&sites, "http://%s {\n%s\n}\n", address, caddytest.Guarded(fmt.Sprintf(
-			"store redis redis://%s {\ntimeout 5s\n%s}\ngrace 1ms\n%s", server.Addr, user, caddytest.Trusting), caddytest.Serve(t, docs)))
+			"store redis redis://%s {\ntimeout 5s\n%s}\n%s", server.Addr, user, caddytest.Trusting), caddytest.Serve(t, docs)))
 	}
 	caddytest.Load(t, sites.String())
 	one, two := urls[0], urls[1]
@@ -368,12 +367,15 @@ func TestOthersAreTold(t *testing.T) {
 
 // Reloads leak no goroutines or connections.
 func TestReloadsLeakNothing(t *testing.T) {
-	m := miniredis.RunT(t)
+	m := caddytest.UsedMiniredis(t)
+	for i := range 22 {
+		caddytest.EndGrace(t, m.Addr(), fmt.Sprintf("p%d:", i))
+	}
 	for name, options := range map[string]func(i int) string{
 		"memory": func(int) string { return "verify never" },
-		"redis":  func(int) string { return "grace 1ms\nstore redis redis://" + m.Addr() },
+		"redis":  func(int) string { return "store redis redis://" + m.Addr() },
 		"a different redis each time": func(i int) string {
-			return fmt.Sprintf("grace 1ms\nstore redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
+			return fmt.Sprintf("store redis redis://%s {\nprefix p%d:\n}", m.Addr(), i)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
