@@ -304,12 +304,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := answer.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key}
+	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key, Naming: h.naming(), Config: configOf(ctx)}
 	if h.store, err = storeshare.Join(opener, user, ctx.Logger()); err != nil {
 		return err
 	}
 	h.gateway.Store = h.store
 	return nil
+}
+
+// configOf returns what identifies the config that ctx belongs to, and the one that
+// serves now: each has file systems of its own.
+func configOf(ctx caddy.Context) storeshare.Config {
+	active := caddy.ActiveContext()
+	return storeshare.Config{ID: ctx.FileSystems(), Previous: active.FileSystems()}
 }
 
 // Cleanup gives the share of the store back. Requests that are still being served

@@ -2,6 +2,7 @@ package preconditions
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -249,6 +250,15 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		},
 		Logger: logger,
 	}, nil
+}
+
+// naming returns a text that is the same for handlers whose writes claim the same keys.
+func (h *Handler) naming() string {
+	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards})
+	if err != nil {
+		panic(err) // can't happen: these are texts
+	}
+	return string(text)
 }
 
 // deriver returns the deriver of tags, with the secret's placeholders replaced.

@@ -62,6 +62,29 @@ func WriteInFlight() Refusal {
 	}
 }
 
+// OlderWriteInFlight refuses a write that waited in vain for writes from before a
+// reload of the config that has changed the keys of resources: one of them may be a
+// write of the same resource.
+func OlderWriteInFlight() Refusal {
+	refusal := WriteInFlight()
+	refusal.Reason = "writes from before the last reload, which changed the keys of resources, are in flight"
+	return refusal
+}
+
+// ConfigReplaced refuses a write that comes in under a config that was replaced. The
+// new config names resources differently, and its writes are already being let
+// through. The client's next request must reach the new config, so its connection
+// ends.
+func (a *Responder) ConfigReplaced() Refusal {
+	if a.Request.ProtoMajor <= 2 { // HTTP/2 makes a GOAWAY of it
+		a.Writer.Header().Set("Connection", "close")
+	}
+	refusal := WriteInFlight()
+	refusal.Reason = "the connection belongs to the config before the last reload, which changed the keys of resources"
+	refusal.Detail = "The configuration of the server has just been replaced. Nothing was changed; send the request again."
+	return refusal
+}
+
 // CannotTell refuses a write because the store or the origin can't be asked. The
 // reason goes to the operator and to the client.
 func (a *Responder) CannotTell(reason string) Refusal {

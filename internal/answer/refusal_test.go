@@ -136,6 +136,8 @@ func TestRefusals(t *testing.T) {
 		"too large (RFC 6585, section 5)":          {TooLarge(), 431, Unverifiable, 0},
 		"condition required (RFC 6585, section 3)": {ConditionRequired(), 428, Required, 0},
 		"write in flight":                          {WriteInFlight(), 503, Conflict, time.Second},
+		"older write in flight":                    {OlderWriteInFlight(), 503, Conflict, time.Second},
+		"config replaced":                          {a.ConfigReplaced(), 503, Conflict, time.Second},
 		"cannot tell":                              {a.CannotTell("the store is out of reach"), 503, Unavailable, a.RetryAfter},
 		"lease lost":                               {a.LeaseLost(), 503, Unavailable, a.RetryAfter},
 		"not verifiable":                           {a.NotVerifiable(validator.IfMatch, "the origin answered Teapot"), 503, Unverifiable, a.RetryAfter},
@@ -159,6 +161,19 @@ func TestRefusals(t *testing.T) {
 	}
 	if got := TooLarge().Detail; !strings.Contains(got, fmt.Sprint(validator.MaxTags)) || !strings.Contains(got, fmt.Sprint(validator.MaxBytes)) {
 		t.Errorf("the limits aren't named: %q", got)
+	}
+}
+
+// A refusal that tells the client to reach the new config ends the connection to the old
+// one. HTTP/3 has no such field.
+func TestConfigReplacedEndsTheConnection(t *testing.T) {
+	for version, want := range map[int]string{1: "close", 2: "close", 3: ""} {
+		a, w := newResponder(t, "PUT")
+		a.Request.ProtoMajor = version
+		a.ConfigReplaced()
+		if got := w.Header().Get("Connection"); got != want {
+			t.Errorf("HTTP/%d: Connection %q, want %q", version, got, want)
+		}
 	}
 }
 

@@ -71,8 +71,7 @@ func (w *writing) forward(d decision) error {
 	err := w.send(ctx, r)
 	for w.refusedAs != 0 {
 		if d := w.reconsider(); d.kind != forward || !proxyhooks.Reopen(w.r) {
-			w.release()
-			return d.conclude(w.exchange)
+			return d.giveUp(w)
 		}
 		err = w.send(ctx, proxyhooks.Isolate(w.r, w.rw))
 	}
@@ -164,6 +163,11 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 		w.invalidate(w.plan.ChangedKeys())
 	}
 	lostSince := w.holds.Settle(fate, w.settlement(fate))
+	if fate == proxyhooks.Unanswered {
+		w.begun.EndAfter(w.Terms.Lease) // when its leases are over
+	} else {
+		w.begun.End()
+	}
 	switch {
 	case a.Passed:
 		return true

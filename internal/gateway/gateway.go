@@ -58,6 +58,11 @@ type Gateway struct {
 type Store interface {
 	// Enter returns the share, which stays open until leave is called.
 	Enter() (share *storeshare.Share, leave func(), err error)
+	// Begin begins a write. It waits for those that name resources as a config before
+	// the last reload did.
+	Begin(waiting context.Context, share *storeshare.Share) (*storeshare.Write, error)
+	// Count begins a write that waits for nobody.
+	Count() *storeshare.Write
 }
 
 // StoreDown says what to do while the store is out of reach.
@@ -188,6 +193,7 @@ type exchange struct {
 	r         *http.Request // the HTTP request in request
 	next      caddyhttp.Handler
 	plan      relation.Plan
+	begun     *storeshare.Write // nil for a read
 	reader    *knowledge.Reader
 	origin    prober
 	responder *answer.Responder

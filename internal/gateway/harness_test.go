@@ -143,6 +143,9 @@ type site struct {
 	// origin answers what reaches the next handler.
 	origin func(w http.ResponseWriter, r *http.Request) error
 
+	// begin is the error with which a write can't begin.
+	begin error
+
 	// goneAt is the call of the store at which the client goes away, if any.
 	goneAt string
 }
@@ -179,6 +182,14 @@ func newSite() *site {
 
 // Enter implements Store.
 func (s *site) Enter() (*storeshare.Share, func(), error) { return s.share, func() {}, nil }
+
+// Begin implements Store.
+func (s *site) Begin(context.Context, *storeshare.Share) (*storeshare.Write, error) {
+	return nil, s.begin
+}
+
+// Count implements Store.
+func (*site) Count() *storeshare.Write { return nil }
 
 // next is the next handler. It records the methods that reach it.
 func (s *site) next() caddyhttp.Handler {

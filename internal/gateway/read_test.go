@@ -71,7 +71,7 @@ func TestServeHTTP(t *testing.T) {
 }
 
 // closed is a store that can't be opened again.
-type closed struct{}
+type closed struct{ Store }
 
 func (closed) Enter() (*storeshare.Share, func(), error) {
 	return nil, nil, errors.New("closed")

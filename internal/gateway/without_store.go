@@ -9,15 +9,24 @@ import (
 // writeWithoutStore forwards a write while the store is out of reach, if the
 // configuration allows that, and refuses it otherwise.
 func (x *exchange) writeWithoutStore() error {
-	down := x.responder.CannotTell("the store is out of reach")
-	if !x.request.Conditional {
-		if !x.StoreDown.ForwardUnconditional {
-			return x.refuse(down)
-		}
-		return x.forwardJournaled(decision{outcome: answer.Unconditional})
+	forwards := x.StoreDown.ForwardUnconditional
+	if x.request.Conditional {
+		forwards = x.StoreDown.ForwardConditional && !x.request.Signed
 	}
-	if !x.StoreDown.ForwardConditional || x.request.Signed {
-		return x.refuse(down)
+	if !forwards {
+		return x.refuse(x.responder.CannotTell("the store is out of reach"))
+	}
+	if x.begun == nil {
+		err := begin(x)
+		defer x.begun.End()
+		if err != nil {
+			if d := x.decideOnError(err); d.kind != withoutStore {
+				return d.conclude(x)
+			}
+		}
+	}
+	if !x.request.Conditional {
+		return x.forwardJournaled(decision{outcome: answer.Unconditional})
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.

@@ -42,9 +42,23 @@ func (x *exchange) writeConditional() error {
 	}
 	defer done()
 
+	err = begin(x)
+	defer x.begun.End()
+	if err != nil {
+		return x.decideOnError(err).conclude(x)
+	}
 	w := x.newWriting()
 	defer w.release()
 	return w.carryOut(w.decide(view))
+}
+
+// begin begins a write, once no other is in flight under names that a reload has
+// removed.
+func begin(x *exchange) (err error) {
+	waiting, cancel := x.waiting()
+	defer cancel()
+	x.begun, err = x.Store.Begin(waiting, x.share)
+	return err
 }
 
 // writeUnconditional forwards a write that has no condition. Any number of them
@@ -55,6 +69,11 @@ func (x *exchange) writeUnconditional() error {
 		return contentError(err)
 	}
 	defer done()
+	err = begin(x)
+	defer x.begun.End()
+	if err != nil {
+		return x.decideOnError(err).conclude(x)
+	}
 	if x.ForwardUnconditional {
 		return x.forwardAtOnce()
 	}
@@ -90,7 +109,15 @@ func (w *writing) carryOut(d decision) error {
 	if d.kind == forward {
 		return w.forward(d)
 	}
+	return d.giveUp(w)
+}
+
+// giveUp ends a write that isn't forwarded, and does what was decided.
+func (d decision) giveUp(w *writing) error {
 	w.release()
+	if d.kind != withoutStore {
+		w.begun.End()
+	}
 	return d.conclude(w.exchange)
 }
 
@@ -281,6 +308,10 @@ func (x *exchange) decideOnError(err error) decision {
 	switch {
 	case x.request.Gone():
 		return decision{kind: clientGone}
+	case errors.Is(err, storeshare.ErrReplacedConfig):
+		return refuseWith(x.responder.ConfigReplaced())
+	case errors.Is(err, storeshare.ErrOlderWrites):
+		return refuseWith(answer.OlderWriteInFlight())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
 		return refuseWith(answer.WriteInFlight())
 	case errors.Is(err, etagcache.ErrIncompatible):

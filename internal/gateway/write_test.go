@@ -114,6 +114,24 @@ func TestDecisions(t *testing.T) {
 			s.origin = slowly(s.origin)
 		}, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
 
+		{"writes from before a reload don't end", func(_ *testing.T, s *site) { s.begin = storeshare.ErrOlderWrites }, []string{current}, []string{"answer 503"}, 503, answer.Conflict},
+		{"the config was replaced", func(_ *testing.T, s *site) { s.begin = storeshare.ErrReplacedConfig }, []string{current}, []string{"answer 503"}, 503, answer.Conflict},
+		{"the config was replaced, and there is no condition", func(_ *testing.T, s *site) { s.begin = storeshare.ErrReplacedConfig }, nil, []string{"answer 503"}, 503, answer.Conflict},
+		{"the config was replaced, and writes are forwarded at once", func(_ *testing.T, s *site) {
+			s.ForwardUnconditional = true
+			s.begin = storeshare.ErrReplacedConfig
+		}, nil, []string{"answer 503"}, 503, answer.Conflict},
+		{"the store is away, and then used by a different version", func(_ *testing.T, s *site) {
+			s.store.fail = unavailable("read")
+			s.StoreDown.ForwardConditional = true
+			s.begin = etagcache.ErrIncompatible
+		}, []string{`If-Match: "other"`}, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the config was replaced, and the store is away", func(_ *testing.T, s *site) {
+			s.store.fail = unavailable("read")
+			s.StoreDown.ForwardConditional = true
+			s.begin = storeshare.ErrReplacedConfig
+		}, []string{`If-Match: "other"`}, []string{"answer 503"}, 503, answer.Conflict},
+
 		// Relay.
 		{"the origin wants to know who asks", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(401) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 401"}, 401, answer.Unverifiable},
 		{"the origin forbids to read", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(403) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 403"}, 403, answer.Unverifiable},

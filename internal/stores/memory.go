@@ -57,6 +57,9 @@ func (m *Memory) Validate() error {
 	return nil
 }
 
+// Local says that no other process uses the store (see storeshare.Opener).
+func (*Memory) Local() {}
+
 // StoreKey implements storeshare.Opener.
 func (*Memory) StoreKey() string { return "memory" }
 

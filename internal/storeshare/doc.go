@@ -7,6 +7,8 @@
 //   - The queues let the writes of one resource ask the store one at a time.
 //   - The recent entries save a write a round trip.
 //   - The unstable resources are the ones whose content differs on every read.
+//   - The namings say which writes exclude each other after a reload that has changed
+//     the keys that writes claim (reload.go).
 //
 // A share outlives the handlers: the handlers of a reloaded config take it over,
 // and a request that is still being served keeps it open (pool.go, usage.go).

@@ -1,6 +1,7 @@
 package storeshare
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 //     was just opened or is shared with an earlier config.
 //   - OperationTimeout() time.Duration returns how long one operation may take. The
 //     grace must be long enough for it.
+//   - Local() says, by being there, that no other process uses the store.
 type Opener interface {
 	// StoreKey names the store. Modules with equal keys share one store, also
 	// across config reloads. So two configurations that mean different stores must
@@ -42,6 +44,7 @@ type Membership struct {
 	user   *User
 	key    string
 	share  *Share
+	naming *naming
 }
 
 // Join takes a share of the store for a handler of the newest config. It opens the
@@ -54,7 +57,14 @@ func Join(opener Opener, user User, logger *zap.Logger) (*Membership, error) {
 	share.configure(opener, logger)
 	m := &Membership{opener: opener, logger: logger, user: &user, key: key, share: share}
 	share.join(m.user)
+	m.naming = configs.join(user.Config, namingKey{key, user.Naming}, !local(opener), logger)
 	return m, nil
+}
+
+// local reports whether no other process uses the store.
+func local(opener Opener) bool {
+	_, ok := opener.(interface{ Local() })
+	return ok
 }
 
 // acquire takes a reference to the share in the pool, and opens the store if there
@@ -87,6 +97,7 @@ func (s *Share) configure(opener Opener, logger *zap.Logger) {
 // Leave gives the share back. Requests that are still being served keep it open.
 func (m *Membership) Leave() error {
 	m.share.usage.part(m.user)
+	m.naming.part()
 	_, err := pool.Delete(m.key)
 	return err
 }
@@ -106,6 +117,25 @@ func (m *Membership) Enter() (share *Share, leave func(), err error) {
 	}
 	return share, func() { _, _ = pool.Delete(key) }, nil
 }
+
+// Begin begins a write, which lasts until [Write.End]. It waits for writes that a
+// reload found in flight under names that it has removed: if they don't end in time,
+// it fails with ErrOlderWrites and the error of waiting. It fails with
+// ErrReplacedConfig if the write itself comes in under such names. It may also fail
+// because the store can't be told of the new names; it then returns the write, which
+// may go on without the store.
+func (m *Membership) Begin(waiting context.Context, share *Share) (*Write, error) {
+	return m.naming.begin(waiting, func() error {
+		terms := m.user.Terms
+		terms.Lag = 0 // nothing was replaced
+		return share.reach.call(func() error {
+			return share.Store.InvalidateAll(context.WithoutCancel(waiting), terms)
+		})
+	})
+}
+
+// Count begins a write that waits for nobody, and that nobody refuses.
+func (m *Membership) Count() *Write { return m.naming.count() }
 
 // OpenShare is a share that handlers of the running config use.
 type OpenShare struct {

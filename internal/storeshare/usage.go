@@ -11,6 +11,11 @@ import (
 type User struct {
 	Terms    etagcache.Terms
 	Template string // of its keys
+
+	// Naming is the same text for handlers whose writes claim the same keys for the
+	// same request.
+	Naming string
+	Config Config
 }
 
 // usage counts what uses a share: handlers, which join and part, and requests,

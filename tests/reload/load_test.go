@@ -31,8 +31,9 @@ func reloads() int {
 // request may end without an answer: Caddy closes the old config's connections, even
 // if a request is just arriving, and resets those that wait at its listener.
 type user struct {
-	name  string
-	paths []string // shared with other users; nil if each user edits its own documents
+	name    string
+	paths   []string // shared with other users; nil if each user edits its own documents
+	renamed bool     // whether a late write may be refused, because the names have changed
 
 	answered                     atomic.Int64 // writes that got an answer, whichever it is
 	own                          int
@@ -77,7 +78,7 @@ func (u *user) work(base string) error {
 	case a.StatusCode == 204, a.StatusCode == 201:
 		u.written++
 		u.answered.Add(1)
-	case a.StatusCode == 412 && u.paths != nil:
+	case a.StatusCode == 412 && u.paths != nil, a.StatusCode == 503 && u.renamed && a.Header.Get("Retry-After") != "":
 		u.failed++
 		u.answered.Add(1)
 	default:
@@ -107,7 +108,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	for i := range reloads() + 1 {
 		caddytest.EndGrace(t, server.Addr, fmt.Sprintf("other%d:", i), fmt.Sprintf("another%d:", i))
 	}
-	caddytest.EndGrace(t, server.Addr, "same0:", "failing0:", "turns0:")
+	caddytest.EndGrace(t, server.Addr, "same0:", "failing0:", "turns0:", "renamed0:")
 	at := func(test string, i int) string {
 		return fmt.Sprintf("store redis redis://%s {\nprefix %s%d:\ntimeout 5s\n}", server.Addr, test, i)
 	}
@@ -117,17 +118,23 @@ func TestReloadsUnderLoad(t *testing.T) {
 		options func(i int) string
 		fails   bool // whether every second reload fails
 		shared  bool // whether several edit one document
+		renames bool
 	}{
-		{"the same memory", func(int) string { return "" }, false, true},
-		{"the same memory, and reloads that fail", func(int) string { return "verify never" }, true, true},
-		{"the same redis", func(int) string { return at("same", 0) }, false, true},
-		{"the same redis, and reloads that fail", func(int) string { return at("failing", 0) + "\nverify never" }, true, true},
+		{"the same memory", func(int) string { return "" }, false, true, false},
+		{"the same memory, and reloads that fail", func(int) string { return "verify never" }, true, true, false},
+		{"the same redis", func(int) string { return at("same", 0) }, false, true, false},
+		{"the same redis, and reloads that fail", func(int) string { return at("failing", 0) + "\nverify never" }, true, true, false},
+		{"another key each time", func(i int) string { return fmt.Sprintf("verify never\nkey %d{http.request.uri.path}", i) }, false, true, true},
+		{"two keys in turn, and reloads that fail", func(i int) string { return fmt.Sprintf("verify never\nkey %d{http.request.uri.path}", i/2%2) }, true, true, true},
+		{"two keys in turn, in redis", func(i int) string {
+			return at("renamed", 0) + fmt.Sprintf("\nverify never\nkey %d{http.request.uri.path}", i%2)
+		}, false, true, true},
 		// Writes that began before a change of store don't see those that began after
 		// it. The README says so.
-		{"a different redis each time", func(i int) string { return at("other", i) }, false, false},
-		{"a different redis each time, and reloads that fail", func(i int) string { return at("another", i) }, true, false},
+		{"a different redis each time", func(i int) string { return at("other", i) }, false, false, false},
+		{"a different redis each time, and reloads that fail", func(i int) string { return at("another", i) }, true, false, false},
 		// A store that is used again has tags that are no longer current.
-		{"redis and memory in turn", func(i int) string { return []string{"", at("turns", 0)}[i%2] + "\nverify all" }, false, false},
+		{"redis and memory in turn", func(i int) string { return []string{"", at("turns", 0)}[i%2] + "\nverify all" }, false, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{Delay: 2 * time.Millisecond, MaxDocuments: 100_000})
@@ -148,7 +155,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 
 			var users []*user
 			for i := range 6 {
-				u := &user{name: fmt.Sprint("user", i)}
+				u := &user{name: fmt.Sprint("user", i), renamed: tt.renames}
 				if tt.shared && i < 4 {
 					u.paths = caddytest.SharedDocs
 				}
