@@ -9,6 +9,7 @@
 //   - The unstable resources are the ones whose content differs on every read.
 //   - The namings say which writes exclude each other after a reload that has changed
 //     the keys that writes claim (reload.go).
+//   - The longest grace of all handlers counts for every call (grace.go).
 //
 // A share outlives the handlers: the handlers of a reloaded config take it over,
 // and a request that is still being served keeps it open (pool.go, usage.go).

@@ -90,13 +90,14 @@ func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err e
 func (s *Share) configure(opener Opener, logger *zap.Logger) {
 	s.reach.logger.Store(logger)
 	if r, ok := opener.(interface{ Reconfigure(etagcache.Store) }); ok {
-		r.Reconfigure(s.Store)
+		r.Reconfigure(s.opened)
 	}
 }
 
 // Leave gives the share back. Requests that are still being served keep it open.
 func (m *Membership) Leave() error {
 	m.share.usage.part(m.user)
+	m.naming.whenDropped(func() { m.share.usage.forget(m.user) })
 	m.naming.part()
 	_, err := pool.Delete(m.key)
 	return err

@@ -73,6 +73,7 @@ type config struct {
 	namings map[namingKey]*naming
 	counts  counts   // of all handlers that have ever joined
 	before  []counts // of the configs that were live when it joined
+	dropped []func() // to call when it has neither handlers nor writes in flight
 
 	refreshing sync.Mutex // held while a store is told to forget
 }
@@ -170,7 +171,14 @@ func (c *config) enliven() {
 // tidy drops the configs that are no longer live, and wakes whoever waits.
 func (s *succession) tidy() {
 	s.live = slices.DeleteFunc(s.live, func(c *config) bool {
-		return c.open == 0 && !c.busy()
+		if c.open > 0 || c.busy() {
+			return false
+		}
+		for _, f := range c.dropped {
+			f()
+		}
+		c.dropped = nil
+		return true
 	})
 	s.wake()
 }
@@ -189,6 +197,14 @@ func (c *config) busy() bool {
 		}
 	}
 	return false
+}
+
+// whenDropped arranges a call of f for when the config has neither handlers nor writes
+// in flight. It must not use the registry.
+func (c *config) whenDropped(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped = append(c.dropped, f)
 }
 
 // replaced reports whether the step from an older config to that of n has added the

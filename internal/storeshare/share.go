@@ -16,6 +16,8 @@ import (
 // [etagcache.Store] and keeps its contract.
 type Share struct {
 	etagcache.Store
+	opened etagcache.Store // as it was opened
+
 	Queues   *Queues
 	Unstable *Unstable
 
@@ -31,14 +33,16 @@ type Share struct {
 
 // New returns a share of a store that was just opened.
 func New(store etagcache.Store, logger *zap.Logger) *Share {
+	usage := newUsage()
 	return &Share{
-		Store:    store,
+		Store:    graceful{store, &usage.grace},
+		opened:   store,
 		Queues:   newQueues(),
 		Unstable: newUnstable(),
 		journal:  newJournal(maxJournal),
 		recent:   newRecent(),
 		reach:    newReach(logger),
-		usage:    newUsage(),
+		usage:    usage,
 		closing:  make(chan struct{}),
 	}
 }

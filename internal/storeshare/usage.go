@@ -3,6 +3,8 @@ package storeshare
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
@@ -24,22 +26,50 @@ type User struct {
 type usage struct {
 	mu       sync.Mutex
 	users    map[*User]struct{}
+	parted   map[*User]struct{} // and their writes may be in flight
 	requests int
 	retired  bool
+
+	// grace is the longest grace of all these users.
+	grace atomic.Int64
 }
 
-func newUsage() *usage { return &usage{users: make(map[*User]struct{})} }
+func newUsage() *usage {
+	return &usage{users: make(map[*User]struct{}), parted: make(map[*User]struct{})}
+}
 
 func (u *usage) join(user *User) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.users[user] = struct{}{}
+	u.setGrace()
 }
 
 func (u *usage) part(user *User) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.users, user)
+	u.parted[user] = struct{}{}
+}
+
+// forget notes that no write of a user that has parted is in flight any more.
+func (u *usage) forget(user *User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.parted, user)
+	u.setGrace()
+}
+
+// setGrace sets the grace of the present users. The holder of a claim needs its own
+// grace to take it again, whoever begins the grace.
+func (u *usage) setGrace() {
+	var longest time.Duration
+	for _, users := range []map[*User]struct{}{u.users, u.parted} {
+		for user := range users {
+			longest = max(longest, user.Terms.Grace)
+		}
+	}
+	u.grace.Store(int64(longest))
 }
 
 // enter keeps the share open until leave is called. It reports false if the share
