@@ -2,6 +2,8 @@ package preconditions
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -43,6 +45,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		items         <pointer> <pointer or template> [<member>]
 //		write_etag    verbatim|always|off
 //		replay
+//		unanswered    none|<statuses…>
 //		lease         <duration>
 //		wait          <duration>
 //		grace         <duration>
@@ -60,7 +63,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	}
 //
 // Only etag, affects, guards and items may be given more than once. Each etag is
-// one source, and they are tried in the order in which they are given.
+// one source, and they are tried in the order in which they are given. A status may
+// also be a class, such as 5xx.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	if d.NextArg() {
@@ -142,6 +146,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "disclose":
 		h.Disclose = new(bool)
 		return directive.SwitchArg(d, h.Disclose)
+	case "unanswered":
+		return h.unmarshalUnanswered(d)
 	case "unconditional":
 		return directive.OneArg(d, &h.Unconditional)
 	case "store_down":
@@ -193,6 +199,26 @@ func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	}
 	h.storeTimeout = timeoutOf(opener)
 	h.StoreRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+func (h *Handler) unmarshalUnanswered(d *caddyfile.Dispenser) error {
+	var args []string
+	if err := directive.SomeArgs(d, &args); err != nil {
+		return err
+	}
+	h.Unanswered = []int{}
+	if len(args) == 1 && args[0] == unansweredNone {
+		return nil
+	}
+	for _, arg := range args {
+		class, isClass := strings.CutSuffix(arg, "xx")
+		status, err := strconv.Atoi(class)
+		if err != nil || isClass != (len(class) == 1) {
+			return d.Errf("unanswered: %q is neither a status, such as 503, nor a class, such as 5xx (or, alone, %s)", arg, unansweredNone)
+		}
+		h.Unanswered = append(h.Unanswered, status)
+	}
 	return nil
 }
 

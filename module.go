@@ -138,6 +138,15 @@ type Handler struct {
 	// wrote it. Default: false.
 	Replay bool `json:"replay,omitempty"`
 
+	// The statuses of answers after which the backend may still apply a write: a queue,
+	// a platform or a CDN gives them, and the application goes on. Other writes then
+	// wait until the lease is over, unless the answer has the field
+	// `Preconditions-Settled: ?1`. A digit stands for a class, such as 5 for all 5xx.
+	// 499 and errors of the proxy always count as no answer. If the list is empty,
+	// nothing else does. (In a Caddyfile: `unanswered none`.) Default: 202, 502, 503,
+	// 504, 520 to 530, 598 and 599.
+	Unanswered []int `json:"unanswered,omitzero"`
+
 	// How long a write may keep others out without a sign of life from its node.
 	// It is also the time after which a write without an answer can no longer
 	// land. Default: 30s.

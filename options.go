@@ -32,6 +32,8 @@ const (
 	errorsProblem = "problem"
 	errorsCaddy   = "caddy"
 
+	unansweredNone = "none"
+
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
 
@@ -66,6 +68,9 @@ func (h *Handler) setDefaults() {
 	h.Retention = cmp.Or(h.Retention, defaultRetention)
 	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
 	h.Errors = cmp.Or(h.Errors, errorsProblem)
+	if h.Unanswered == nil {
+		h.Unanswered = proxyhooks.DefaultUnanswered()
+	}
 	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
 	if h.Disclose == nil {
 		h.Disclose = new(true)
@@ -114,6 +119,7 @@ func (h *Handler) check() error {
 		{"retention", checkLag(h.Retention, *h.Lag)},
 		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
 		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
+		{"unanswered", proxyhooks.Statuses(h.Unanswered).CheckUnanswered()},
 		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
 		{"store_down", h.StoreDown.check()},
 	}
@@ -242,6 +248,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Require:              h.Require,
 		Replay:               h.Replay,
 		ForwardUnconditional: h.Unconditional == unconditionalForward,
+		Unanswered:           h.Unanswered,
 		Buffer:               h.Buffer,
 		Wait:                 time.Duration(h.Wait),
 		StoreDown: gateway.StoreDown{

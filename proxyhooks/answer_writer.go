@@ -18,11 +18,11 @@ type answerWriter struct {
 	holdback
 
 	// The lock of the holdback protects these.
-	fate    Fate  // as far as it is known
 	limit   int64 // of the content that is buffered
-	settled bool
-	passed  bool // whether the client has seen the beginning of the answer
-	gone    bool // whether the client takes no more of it
+	done    bool  // whether the backend says that it is done with the write
+	settled bool  // whether its fate was reported
+	passed  bool  // whether the client has seen the beginning of the answer
+	gone    bool  // whether the client takes no more of it
 
 	received int64 // bytes of content
 }
@@ -39,20 +39,17 @@ func newAnswerWriter(w http.ResponseWriter, writing Writing, a *attempts, cancel
 
 // settle reports the fate of the write, unless that has happened. whole means that the
 // complete answer is buffered.
-func (w *answerWriter) settle(whole bool) {
+func (w *answerWriter) settle(whole bool, fate Fate) {
 	if w.settled {
 		return
 	}
 	w.settled = true
 	w.unhold() // should Settle panic, nothing must be sent
-	if w.attempts.maybeUnanswered() {
-		w.fate = Unanswered
-	}
 	answer := Answer{Status: w.status, Header: w.client.Header(), Passed: w.passed, Complete: whole}
 	if whole {
 		answer.Content = w.buffered.Bytes()
 	}
-	if w.writing.Settle(answer, w.fate) || w.passed {
+	if w.writing.Settle(answer, fate) || w.passed {
 		w.mode = passing
 	} else {
 		w.mode = discarding
@@ -78,9 +75,17 @@ func (w *answerWriter) losePatience() {
 func (w *answerWriter) notSent() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.takeHeader()
+	w.settle(false, Refused)
+}
+
+// takeHeader makes the client's header the same as the handler's, except for what the
+// backend says to Forward. It returns that.
+func (w *answerWriter) takeHeader() (done bool) {
 	w.commitHeader()
-	w.fate = Refused
-	w.settle(false)
+	header := w.client.Header()
+	defer removeSettled(header)
+	return w.attempts.proxy.trusted && isSettled(header)
 }
 
 // Header returns the handler's header.
@@ -92,12 +97,12 @@ func (w *answerWriter) WriteHeader(status int) {
 	if w.mode != waiting {
 		return
 	}
-	w.commitHeader()
+	done := w.takeHeader()
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		w.client.WriteHeader(status)
 		return
 	}
-	w.status, w.fate = status, fateOf(status, w.attempts.maybeResent())
+	w.status, w.done = status, done
 	header := w.client.Header()
 	limit, patience := w.writing.BufferLimit(status, header)
 	if limit >= 0 && status >= 200 && !MustNotBuffer(header) {
@@ -164,12 +169,14 @@ func (w *answerWriter) finish() error {
 	defer w.mu.Unlock()
 	if w.mode == buffering || w.mode == passing {
 		w.commitTrailers()
+		removeSettled(w.client.Header())
 	}
+	fate := w.attempts.fateOfAnswer(w.status, w.done)
 	if w.mode != buffering {
-		w.settle(false)
+		w.settle(false, fate)
 		return w.sendErr
 	}
-	if w.settle(true); w.mode != passing {
+	if w.settle(true, fate); w.mode != passing {
 		return nil
 	}
 	return w.send()
@@ -189,11 +196,14 @@ func (w *answerWriter) complete() bool {
 func (w *answerWriter) abandon(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mode == waiting {
-		w.commitHeader()
-		w.fate = fateOfError(err, w.attempts.maybeSentBefore())
-	} else if w.fate == Applied && !w.complete() {
-		w.fate = Unanswered // the backend may still be working
+	if w.status == 0 {
+		w.takeHeader()
+		w.settle(false, w.attempts.fateOfError(err))
+		return
 	}
-	w.settle(false)
+	fate := w.attempts.fateOfAnswer(w.status, w.done)
+	if fate == Applied && !w.complete() {
+		fate = Unanswered // the backend may still be working
+	}
+	w.settle(false, fate)
 }

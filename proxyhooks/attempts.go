@@ -2,75 +2,289 @@ package proxyhooks
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
-	"sync/atomic"
+	"slices"
+	"strings"
+	"sync"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// attempts counts how often a write is sent. The proxy may try a second backend, and
-// net/http a second connection. Then one backend may have applied what another refused,
-// or may still apply what another has answered.
+// attempts follows what is sent of a write. One proxy may try several backends, and
+// several proxies may run in a row. Then one backend may have applied what another
+// refused, or may still apply what another has answered.
 type attempts struct {
-	request               *http.Request
-	begun, sent, answered atomic.Int32 // by net/http
-	interim               atomic.Bool  // whether any answer was a 1xx
+	proxy     proxyState
+	original  *http.Request // as Forward got it
+	forwarded *http.Request // as next got it
+	open      Statuses      // they say nothing about the write
+	connected func()        // called before anything is sent on a connection
 
-	connected func() // called before anything is sent on a connection
+	mu   sync.Mutex // protects everything below
+	list []*attempt
+}
+
+// attempt is one round trip of a transport. Net/http may send the request more than once
+// in it, each time on a different connection.
+type attempt struct {
+	upstream any // what the proxy says about where it goes; nil if it isn't Caddy's
+	trace    *httptrace.ClientTrace
+
+	sent, answered int
+	connecting     bool      // again, after it was sent
+	strange        bool      // its events don't come from one trace
+	unsent         bool      // net/http has given up before anything was sent
+	answer         published // if another attempt followed
+
+	// From the header section that was sent:
+	method     string // only HTTP/2 shows it
+	framed     bool   // it has a length or a transfer coding
+	forwarding bool   // it names the method of a different request
+	overriding bool   // it overrides its own method
+	idempotent bool   // net/http sends it again even if it may have been applied
+}
+
+// newAttempts returns the attempts of a write, before there are any. Whoever calls it calls
+// restore when the write is over.
+func newAttempts(r *http.Request, open Statuses, connected func()) (a *attempts, restore func()) {
+	a = &attempts{original: r, forwarded: r, open: open, connected: connected}
+	a.proxy, restore = proxyStateOf(r)
+	return a, restore
 }
 
 // trace returns a context that makes net/http report its attempts here.
 func (a *attempts) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:              func(string) { a.begun.Add(1) },
-		GotConn:              func(httptrace.GotConnInfo) { a.connected() },
-		WroteHeaders:         func() { a.sent.Add(1) },
-		GotFirstResponseByte: func() { a.answered.Add(1) },
-		Got1xxResponse: func(int, textproto.MIMEHeader) error {
-			a.interim.Store(true)
-			return nil
-		},
-	})
+	marker := new(httptrace.ClientTrace)
+	return tracedContext{httptrace.WithClientTrace(ctx, marker), marker, func() *httptrace.ClientTrace {
+		trace := a.newTrace()
+		httptrace.WithClientTrace(ctx, trace) // adds the hooks of ctx to it
+		return trace
+	}}
 }
 
-// maybeResent reports whether a write that was answered may have been sent more than
-// once. The proxy publishes its own count only after the answer, so a transport that
-// can't be traced (FastCGI) leaves the question open.
-func (a *attempts) maybeResent() bool {
-	untraced := a.begun.Load() == 0 && a.placeholder("http.reverse_proxy.upstream.address") != nil
-	return untraced || a.sent.Load() > 1 || a.retries() > 0
+// tracedContext gives everyone who asks for its trace a new one. The proxy asks once for
+// each attempt, so whatever is reported to one trace is about one attempt.
+type tracedContext struct {
+	context.Context //nolint:containedctx // it is one
+	marker          *httptrace.ClientTrace
+	newTrace        func() *httptrace.ClientTrace
 }
 
-// maybeUnanswered reports whether an attempt that was sent may have got no answer. It
-// may then still be applied, whatever became of the others. If one of several attempts
-// got a 1xx, that attempt may have got nothing else.
-func (a *attempts) maybeUnanswered() bool {
-	sent := a.sent.Load()
-	return sent > a.answered.Load() || sent > 1 && a.interim.Load()
-}
-
-// maybeSentBefore reports whether something may have been sent before the last attempt,
-// which failed to connect.
-func (a *attempts) maybeSentBefore() bool {
-	if a.begun.Load() > 0 {
-		return a.sent.Load() > 0
+func (c tracedContext) Value(key any) any {
+	value := c.Context.Value(key)
+	if value == any(c.marker) {
+		return c.newTrace()
 	}
-	return a.retries() > 0
-}
-
-// retries returns how often the proxy tried again. It is known once the proxy is done.
-func (a *attempts) retries() int {
-	n, _ := a.placeholder("http.reverse_proxy.retries").(int)
-	return n
-}
-
-func (a *attempts) placeholder(name string) any {
-	repl, ok := a.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return nil
-	}
-	value, _ := repl.Get(name)
 	return value
+}
+
+func (a *attempts) newTrace() *httptrace.ClientTrace {
+	trace := new(httptrace.ClientTrace)
+	on := func(f func(*attempt)) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		f(a.of(trace))
+	}
+	*trace = httptrace.ClientTrace{
+		GetConn:              func(string) { a.begin(trace) },
+		GotConn:              func(httptrace.GotConnInfo) { a.connected() },
+		WroteHeaderField:     func(name string, lines []string) { on(func(at *attempt) { at.note(name, lines) }) },
+		WroteHeaders:         func() { on(func(at *attempt) { at.sent, at.connecting = at.sent+1, false }) },
+		GotFirstResponseByte: func() { on(func(at *attempt) { at.answered++ }) },
+	}
+	return trace
+}
+
+// begin begins an attempt, unless net/http goes on with one on a different connection. It
+// runs on the goroutine of the proxy.
+func (a *attempts) begin(trace *httptrace.ClientTrace) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.list {
+		if at.trace == trace {
+			at.connecting = true
+			return
+		}
+	}
+	if n := len(a.list); n > 0 {
+		a.list[n-1].answer = a.proxy.published()
+	}
+	a.proxy.forget()
+	a.list = append(a.list, &attempt{trace: trace, upstream: a.proxy.upstream()})
+}
+
+// of returns the attempt that an event of a trace is about: the latest if that trace
+// hasn't begun one.
+func (a *attempts) of(trace *httptrace.ClientTrace) *attempt {
+	for _, at := range slices.Backward(a.list) {
+		if at.trace == trace {
+			return at
+		}
+	}
+	if len(a.list) == 0 {
+		a.list = append(a.list, new(attempt))
+	}
+	last := a.list[len(a.list)-1]
+	last.strange = true
+	return last
+}
+
+func (at *attempt) note(name string, lines []string) {
+	switch name = http.CanonicalHeaderKey(name); name {
+	case ":method":
+		at.method = strings.Join(lines, "")
+	case "Content-Length", "Transfer-Encoding":
+		at.framed = true
+	case "X-Forwarded-Method":
+		at.forwarding = true
+	case "X-Http-Method-Override", "X-Method-Override", "X-Http-Method":
+		at.overriding = true
+	case "Idempotency-Key", "X-Idempotency-Key":
+		at.idempotent = true
+	}
+}
+
+// certainlyWrites reports whether the request that was sent has a method other than GET or
+// HEAD. In HTTP/1.1 only its framing tells (see frame).
+func (at *attempt) certainlyWrites() bool {
+	if at.method != "" {
+		return at.method != http.MethodGet && at.method != http.MethodHead
+	}
+	return at.framed
+}
+
+// certainlyAsks reports whether a GET was sent in place of the write, to ask about it, as
+// forward_auth does.
+func (a *attempts) certainlyAsks(at *attempt) bool {
+	return at.upstream != nil && !at.strange && at.sent > 0 && at.forwarding && !at.overriding && !at.certainlyWrites() &&
+		a.original.Header["X-Forwarded-Method"] == nil && !isSafe(a.original.Method) && !isSafe(a.forwarded.Method)
+}
+
+// certainlyRepeats reports whether net/http sends the request of an attempt again only if
+// nothing of it was sent before. It does that with requests that aren't idempotent.
+func (a *attempts) certainlyRepeats(at *attempt) bool {
+	return at.upstream != nil && !at.strange && !at.idempotent && at.certainlyWrites() && !isSafe(a.forwarded.Method)
+}
+
+// isSafe reports whether net/http takes a method for idempotent.
+func isSafe(method string) bool {
+	switch method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// reportUnsent notes that net/http wants to send the content again. It reports whether
+// that means that nothing was sent so far. If it gets no content, it gives up.
+func (a *attempts) reportUnsent(givesUp bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.list) == 0 {
+		return false
+	}
+	last := a.list[len(a.list)-1]
+	if last.answered > 0 || last.upstream == nil || last.strange || last.idempotent || isSafe(a.forwarded.Method) || last.sent > 0 && !last.certainlyWrites() {
+		return false
+	}
+	last.unsent = givesUp
+	return true
+}
+
+// fateOfAnswer returns what is known about the write after an answer. Settled means that
+// the backend itself says with it that it is done.
+func (a *attempts) fateOfAnswer(status int, settled bool) Fate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := a.proxy.published()
+	if a.onlyAsked() && last.status == status && status/100 != 2 {
+		return Refused // the answer to the question is passed on
+	}
+	settled = settled || last.settled && last.status == status
+	return a.fateIfSent(fateOf(status, settled, a.open), last, settled)
+}
+
+// fateOfError returns what is known about the write if next returned an error in place of
+// an answer. A nil error stands for a panic.
+func (a *attempts) fateOfError(err error) Fate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	unsent := notDialed(err) || len(a.list) > 0 && a.list[len(a.list)-1].unsent
+	switch {
+	case unsent && (a.untraced() || len(a.list) == 0) && a.proxy.retries() > 0:
+		return Unanswered
+	case unsent:
+		return a.fateOfAttempts(published{}, false)
+	case a.onlyAsked() && a.list[len(a.list)-1].answered == 0 && err != nil:
+		return Refused // the question failed, so the write was never sent
+	}
+	last := a.proxy.published()
+	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && last.status != 0 && last.status == handlerErr.StatusCode {
+		return a.fateIfSent(Refused, last, false) // a retry was wanted, but not granted
+	}
+	return a.fateIfSent(fateOfError(err), last, false)
+}
+
+// fateIfSent returns the worst of a fate and what follows from the attempts, of which there
+// may be more than are known.
+func (a *attempts) fateIfSent(fate Fate, last published, settled bool) Fate {
+	if a.untraced() || len(a.list) == 0 && a.proxy.retries() > 0 {
+		fate = worse(fate, Applied)
+	}
+	return worse(fate, a.fateOfAttempts(last, settled))
+}
+
+// onlyAsked reports whether nothing but questions about the write was sent.
+func (a *attempts) onlyAsked() bool {
+	return len(a.list) > 0 && !a.untraced() &&
+		!slices.ContainsFunc(a.list, func(at *attempt) bool { return !a.certainlyAsks(at) })
+}
+
+// untraced reports whether a proxy sent the request last that doesn't speak HTTP, so its
+// attempts aren't known (FastCGI).
+func (a *attempts) untraced() bool {
+	upstream := a.proxy.upstream()
+	if upstream == nil {
+		return false
+	}
+	return len(a.list) == 0 || a.list[len(a.list)-1].upstream != upstream
+}
+
+// fateOfAttempts returns the worst fate of all attempts. Last is what the proxy says about
+// the answer to the last of them. Settled means that the answer to the client says so.
+func (a *attempts) fateOfAttempts(last published, settled bool) Fate {
+	fate, untraced, sent := Refused, a.untraced(), 0
+	for i, at := range a.list {
+		latest := i == len(a.list)-1 && !untraced
+		answer := at.answer
+		if latest {
+			answer = last
+			answer.settled = answer.settled || settled
+		}
+		repeats := a.certainlyRepeats(at)
+		switch {
+		case a.certainlyAsks(at), at.sent == 0, at.unsent, at.connecting && repeats:
+			continue // the write wasn't sent
+		case at.answered == 0, at.sent > 1 && !repeats, answer.status == 0 && !latest:
+			return Unanswered
+		}
+		fate = worse(fate, answer.fate(false, a.open))
+		if sent++; sent > 1 {
+			fate = worse(fate, Applied) // one backend may refuse what another has applied
+		}
+	}
+	if untraced {
+		fate = worse(fate, last.fate(settled, a.open))
+	}
+	return worse(fate, a.proxy.intercepted().fate(settled, a.open))
+}
+
+// fate returns what an answer says about the write, if there is one.
+func (p published) fate(settled bool, open Statuses) Fate {
+	if p.status == 0 {
+		return Refused
+	}
+	return fateOf(p.status, p.settled || settled, open)
 }

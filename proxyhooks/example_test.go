@@ -187,7 +187,8 @@ func ExampleForward() {
 	lease := proxyhooks.KeepLease(time.Now(), 30*time.Second, renew, lost)
 
 	w := httptest.NewRecorder()
-	err := proxyhooks.Forward(lease.Context(), legacy, w, request(http.MethodPut), 30*time.Second, settler{lease})
+	how := proxyhooks.Forwarding{Linger: 30 * time.Second, Unanswered: proxyhooks.DefaultUnanswered()}
+	err := proxyhooks.Forward(lease.Context(), legacy, w, request(http.MethodPut), how, settler{lease})
 	fmt.Println("sent", w.Code, err)
 	// Output:
 	// settled before the client sees 204

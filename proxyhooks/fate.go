@@ -14,7 +14,8 @@ type Fate uint8
 
 const (
 	// Unanswered means that nothing is known: the backend didn't answer, or didn't
-	// answer one of several attempts. It may still apply the write.
+	// answer one of several attempts, or the answer doesn't mean that it is done. It
+	// may still apply the write.
 	Unanswered Fate = iota
 	// Applied means that the backend answered, and that the resource may have changed.
 	Applied
@@ -23,18 +24,21 @@ const (
 	Refused
 )
 
+// worse returns the fate of which less is known.
+func worse(a, b Fate) Fate { return min(a, b) }
+
 // StatusClientClosedRequest is the status that Caddy's proxy writes if the context of
 // the request was cancelled before the backend answered.
 const StatusClientClosedRequest = 499
 
-// fateOf returns what the status of an answer says about the write. resent means that
-// the write may have been sent more than once.
-func fateOf(status int, resent bool) Fate {
+// fateOf returns what the status of an answer says about the write. Settled means that the
+// backend says itself that it is done. Open are the statuses that leave a write
+// unanswered.
+func fateOf(status int, settled bool, open Statuses) Fate {
 	switch {
-	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout,
-		status == StatusClientClosedRequest:
-		return Unanswered // a gateway says this, and speaks only for itself
-	case status < 400, status >= 500, status == http.StatusRequestTimeout, resent:
+	case !settled && (status < 100 || status > 599 || status == StatusClientClosedRequest || open.Contain(status)):
+		return Unanswered
+	case status < 400, status >= 500, status == http.StatusRequestTimeout:
 		return Applied
 	default:
 		return Refused
@@ -42,12 +46,8 @@ func fateOf(status int, resent bool) Fate {
 }
 
 // fateOfError returns what an error of next says about the write, if there was no
-// answer. A nil error stands for a panic. sentBefore means that something may have been
-// sent before the attempt that failed.
-func fateOfError(err error, sentBefore bool) Fate {
-	if notDialed(err) && !sentBefore {
-		return Refused
-	}
+// answer. A nil error stands for a panic.
+func fateOfError(err error) Fate {
 	handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 	if !ok {
 		return Unanswered

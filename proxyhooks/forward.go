@@ -22,6 +22,18 @@ type Answer struct {
 	Content  []byte
 }
 
+// Forwarding says how a write is forwarded.
+type Forwarding struct {
+	// Linger is how long a write goes on whose client has disconnected once its content
+	// has been forwarded.
+	Linger time.Duration
+
+	// Unanswered are the statuses of answers after which the backend may go on with the
+	// write; DefaultUnanswered returns the usual ones. 499 and what isn't from 100 to 599
+	// belong to them in any case.
+	Unanswered Statuses
+}
+
 // Writing receives what became of a write that is forwarded.
 type Writing interface {
 	// Held reports whether the write may still go on. It is asked before anything is sent,
@@ -58,38 +70,48 @@ type Writing interface {
 // A write is over when its answer is complete: the backend may go on working after it has
 // sent the header section. If the answer breaks off, the write is [Unanswered].
 //
+// Some statuses say nothing about the write (Forwarding.Unanswered), unless the backend adds
+// [SettledField]. The answer that the client gets is not the only one that counts: a handler
+// may show it something else than the backend has said, and the proxy may have tried several
+// backends. The fate of the write is what follows from all of them together.
+//
 // A client that disconnects once its content has been forwarded doesn't cut the backend
-// short: the write goes on for at most linger, so that its fate becomes known. The end
+// short: the write goes on for a while, so that its fate becomes known. The end
 // of ctx ends the write at once. Because of that, ctx must not be derived from the
 // context of r; it is usually the context of a [Lease].
-func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, linger time.Duration, writing Writing) (err error) {
+func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, how Forwarding, writing Writing) (err error) {
 	client := r.Context()
 	forwarded, cancel := context.WithCancelCause(context.WithoutCancel(client))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 
+	content := r.Body
 	body := trackBody(r)
 	defer context.AfterFunc(client, func() {
 		if body.complete() {
 			select {
-			case <-time.After(linger):
+			case <-time.After(how.Linger):
 			case <-forwarded.Done():
 			}
 		}
 		cancel(context.Cause(client))
 	})()
 
-	sent := &attempts{request: r, connected: func() {
+	sent, restore := newAttempts(r, how.Unanswered, func() {
 		if !writing.Held() {
 			cancel(ErrLeaseLost)
 		}
-	}}
+	})
+	defer restore()
 	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
 	if !writing.Held() {
 		answer.notSent()
 		return answer.conclude(nil, ErrLeaseLost)
 	}
-	guardBody(r, writing.Held)
+	guarded := guardBody(r, writing.Held)
+	defer func() {
+		removeSettled(w.Header()) // Caddy's error routes go on with it
+	}()
 	defer func() {
 		p := recover()
 		if p != nil || err != nil {
@@ -97,7 +119,10 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		}
 		err = answer.conclude(p, err)
 	}()
-	if err := next.ServeHTTP(answer, r.WithContext(sent.trace(forwarded))); err != nil {
+	sent.forwarded = r.WithContext(sent.trace(forwarded))
+	sent.frame()
+	sent.allowRepetition(content, guarded, body)
+	if err := next.ServeHTTP(answer, sent.forwarded); err != nil {
 		return err
 	}
 	return answer.finish()

@@ -20,8 +20,10 @@ import (
 
 const linger = 30 * time.Second
 
+var usual = Forwarding{Linger: linger, Unanswered: DefaultUnanswered()}
+
 func forward(rec *recorder, r *http.Request, next caddyhttp.Handler) error {
-	return Forward(context.Background(), next, rec, r, linger, rec)
+	return Forward(context.Background(), next, rec, r, usual, rec)
 }
 
 // fate returns the fate of the write, and fails unless Settle was called exactly once.
@@ -33,16 +35,27 @@ func (rec *recorder) fate(t *testing.T) Fate {
 	return rec.fates[0]
 }
 
+// retrying returns a next handler that has tried again some times, without saying what it
+// has sent.
+func retrying(times int, next caddyhttp.Handler) caddyhttp.Handler {
+	return caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		defer replacer(r).Set("http.reverse_proxy.retries", times)
+		return next.ServeHTTP(w, r)
+	})
+}
+
 // TestFateOfStatus: the status of an answer decides the fate of the write (RFC 9110,
 // section 15), which is settled before the client can see the answer.
 func TestFateOfStatus(t *testing.T) {
 	fates := map[int]Fate{
-		101: Applied, 200: Applied, 201: Applied, 202: Applied, 204: Applied, 206: Applied, 207: Applied,
+		101: Applied, 200: Applied, 201: Applied, 202: Unanswered, 203: Applied, 204: Applied, 206: Applied, 207: Applied,
 		301: Applied, 303: Applied, 304: Applied,
 		400: Refused, 401: Refused, 403: Refused, 404: Refused, 405: Refused, 409: Refused, 412: Refused, 413: Refused,
 		415: Refused, 422: Refused, 423: Refused, 424: Refused, 429: Refused,
-		408: Applied, 499: Unanswered,
-		500: Applied, 501: Applied, 502: Unanswered, 503: Applied, 504: Unanswered, 507: Applied,
+		408: Applied, 425: Refused, 498: Refused, 499: Unanswered,
+		500: Applied, 501: Applied, 502: Unanswered, 503: Unanswered, 504: Unanswered, 505: Applied, 507: Applied, 511: Applied,
+		519: Applied, 520: Unanswered, 522: Unanswered, 524: Unanswered, 529: Unanswered, 530: Unanswered, 531: Applied,
+		561: Applied, 597: Applied, 598: Unanswered, 599: Unanswered, 600: Unanswered, 999: Unanswered,
 	}
 	for status, want := range fates {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -65,8 +78,7 @@ func TestFateOfStatus(t *testing.T) {
 			}
 			rec := newRecorder()
 			r := newRequest("PUT", nil)
-			replacer(r).Set("http.reverse_proxy.retries", 1)
-			if err := forward(rec, r, responding(status, "content")); err != nil {
+			if err := forward(rec, r, retrying(1, responding(status, "content"))); err != nil {
 				t.Error(err)
 			}
 			if got := rec.fate(t); got != want {
@@ -234,9 +246,8 @@ func TestFateOfError(t *testing.T) {
 		for retries, want := range []Fate{test.fate, test.retried} {
 			t.Run(fmt.Sprintf("%s, %d retries", test.name, retries), func(t *testing.T) {
 				r := newRequest("PUT", nil)
-				replacer(r).Set("http.reverse_proxy.retries", retries)
 				rec := newRecorder()
-				if err := forward(rec, r, failing(test.err)); !errors.Is(err, test.err) {
+				if err := forward(rec, r, retrying(retries, failing(test.err))); !errors.Is(err, test.err) {
 					t.Errorf("got %v", err)
 				}
 				if got := rec.fate(t); got != want {
@@ -246,7 +257,7 @@ func TestFateOfError(t *testing.T) {
 
 				rec = newRecorder()
 				rec.drop = true
-				if err := forward(rec, r, failing(test.err)); err != nil {
+				if err := forward(rec, r, retrying(retries, failing(test.err))); err != nil {
 					t.Errorf("a dropped answer returns %v", err)
 				}
 			})
@@ -264,69 +275,6 @@ func TestFateOfError(t *testing.T) {
 			t.Error(rec.fates)
 		}
 	})
-}
-
-// TestFateOfAttempts: the answer to one attempt says nothing about another that was
-// sent and got no answer, or perhaps nothing but a 1xx.
-func TestFateOfAttempts(t *testing.T) {
-	for _, test := range []struct {
-		attempts string // b: begun, s: sent, i: got a 1xx, a: answered
-		status   int    // 0 for an error of next
-		fate     Fate
-	}{
-		{"bsa", 204, Applied},
-		{"bsa", 503, Applied},
-		{"bsa", 409, Refused},
-		{"bsai", 204, Applied},
-		{"bsai", 409, Refused},
-		{"bsa bsa", 204, Applied},
-		{"bsa bsa", 409, Applied},
-		{"b bsa", 204, Applied},
-		{"b bsa", 409, Refused},
-		{"bs bsa", 204, Unanswered},
-		{"bs bsa", 409, Unanswered},
-		{"bs bsa", 503, Unanswered},
-		{"bs bsa bsa", 204, Unanswered},
-		{"bsa bs bsa", 204, Unanswered},
-		{"bsai bsa", 204, Unanswered},
-		{"bsai bsa", 409, Unanswered},
-		{"bs b", 503, Unanswered},
-		{"bsa bs", 0, Unanswered},
-		{"bsa", 0, Applied},
-		{"b", 0, Applied},
-	} {
-		t.Run(fmt.Sprintf("%s %d", test.attempts, test.status), func(t *testing.T) {
-			rec := newRecorder()
-			_ = forward(rec, newRequest("PUT", nil), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-				trace := httptrace.ContextClientTrace(r.Context())
-				for _, event := range test.attempts {
-					switch event {
-					case 'b':
-						trace.GetConn("legacy.example:80")
-					case 's':
-						trace.WroteHeaders()
-					case 'i':
-						if err := trace.Got1xxResponse(103, nil); err != nil {
-							t.Error(err)
-						}
-					case 'a':
-						trace.GotFirstResponseByte()
-					}
-				}
-				if test.status == 0 {
-					return caddyhttp.Error(503, errLegacy)
-				}
-				w.WriteHeader(test.status)
-				return nil
-			}))
-			if got := rec.fate(t); got != test.fate {
-				t.Errorf("got %d, want %d", got, test.fate)
-			}
-			if sent := fmt.Sprint("header ", test.status); test.status > 0 && !slices.Contains(rec.events, sent) {
-				t.Errorf("got %q, want %q", rec.events, sent)
-			}
-		})
-	}
 }
 
 // TestForwardPanics: a panic is passed on after the write is settled.
@@ -435,7 +383,7 @@ func TestForwardLeaseLost(t *testing.T) {
 		if err := Forward(lease, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			<-r.Context().Done()
 			return caddyhttp.Error(502, context.Cause(r.Context()))
-		}), rec, newRequest("PUT", nil), linger, rec); err != nil {
+		}), rec, newRequest("PUT", nil), usual, rec); err != nil {
 			t.Error(err)
 		}
 		if got := time.Since(begun); got != time.Second {
@@ -528,7 +476,7 @@ func TestForwardReadsOn(t *testing.T) {
 			}
 			sent += n
 		}
-	}), rec, newRequest("POST", nil), linger, rec)
+	}), rec, newRequest("POST", nil), usual, rec)
 	if err != nil || sent != 3*len("content") || rec.fate(t) != Applied {
 		t.Errorf("%v, sent %d, %q", err, sent, rec.events)
 	}

@@ -461,7 +461,7 @@ func TestPatienceStopsInTime(t *testing.T) {
 		},
 		"write": func(rec *recorder, slow sleepy) error {
 			rec.bufferLimit = 1000
-			return Forward(context.Background(), atOnce, rec, newRequest("PUT", nil), linger, slow)
+			return Forward(context.Background(), atOnce, rec, newRequest("PUT", nil), usual, slow)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -486,7 +486,7 @@ func TestForwardLosesPatience(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rec := newClocked()
 			rec.bufferLimit, rec.patience = 1000, patience
-			if err := Forward(context.Background(), slowly(201, nil, "1\n", "2\n"), rec, newRequest("PUT", nil), linger, rec); err != nil {
+			if err := Forward(context.Background(), slowly(201, nil, "1\n", "2\n"), rec, newRequest("PUT", nil), usual, rec); err != nil {
 				t.Error(err)
 			}
 			rec.expect(t, "pass 201", "header 201", "content", "flush", "content", "flush", "settle 201")
@@ -510,7 +510,7 @@ func TestForwardPatiencePanics(t *testing.T) {
 				rec := &panicking{recorder: newRecorder(), where: where, value: "bug"}
 				rec.bufferLimit = 1000
 				if p := recovered(func() {
-					_ = Forward(context.Background(), slowly(201, nil, "1\n", "2\n"), rec, newRequest("PUT", nil), linger, rec)
+					_ = Forward(context.Background(), slowly(201, nil, "1\n", "2\n"), rec, newRequest("PUT", nil), usual, rec)
 				}); p != "bug" {
 					t.Errorf("panics with %v", p)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -12,12 +13,26 @@ import (
 
 // probeRequest makes the GET that stands for r.
 func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
-	probe := r.Clone(ctx)
+	probe := r.Clone(untracedContext{ctx})
 	probe.Method = http.MethodGet
 	probe.Header = probeHeader(r.Header)
 	probe.Body, probe.GetBody, probe.ContentLength = http.NoBody, nil, 0
 	probe.TransferEncoding, probe.Trailer = nil, nil
 	return isolate(probe, originalOf(r), w)
+}
+
+// untracedContext hides the trace of a write that an outer handler forwards: the probe of an
+// inner one is no attempt at it.
+type untracedContext struct {
+	context.Context //nolint:containedctx // it is one
+}
+
+func (c untracedContext) Value(key any) any {
+	value := c.Context.Value(key)
+	if _, ok := value.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return value
 }
 
 // originalOf returns r as the client sent it, or the zero value if that isn't known.
@@ -54,7 +69,7 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 		// What outer handlers found out holds here too: the user, say, or what a matcher
 		// captured. What belongs to the client's request doesn't.
 		repl.Map(func(key string) (any, bool) {
-			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") {
+			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") || strings.HasPrefix(key, "http.intercept.") {
 				return nil, false
 			}
 			return outer.Get(key)

@@ -334,7 +334,7 @@ func TestSlowAnswer(t *testing.T) {
 	})
 	settled := make(chan Answer, 2)
 	url := front(t, func(w http.ResponseWriter, r *http.Request) error {
-		return Forward(context.Background(), proxy, w, r, linger, settling(settled))
+		return Forward(context.Background(), proxy, w, r, usual, settling(settled))
 	})
 	resp := get(t, t.Context(), "PUT", url)
 	if resp.StatusCode != 201 || resp.Header.Get("X-Passed") != "yes" || len(settled) > 0 {

@@ -10,7 +10,8 @@ import (
 // stands for content that is already complete.
 type trackedBody struct {
 	io.ReadCloser
-	eof atomic.Bool
+	begun atomic.Bool
+	eof   atomic.Bool
 }
 
 // trackBody wraps r.Body. It returns nil if nothing is left to read from the client.
@@ -24,6 +25,7 @@ func trackBody(r *http.Request) *trackedBody {
 }
 
 func (b *trackedBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		b.eof.Store(true)
@@ -33,10 +35,14 @@ func (b *trackedBody) Read(p []byte) (int, error) {
 
 // guardBody makes the content of r unreadable as soon as held reports false. A process that
 // stood still must not go on sending what it has half sent.
-func guardBody(r *http.Request, held func() bool) {
-	if hasContent(r) {
-		r.Body = guardedBody{r.Body, held}
+// It returns what r then reads, which is nil if r has no content.
+func guardBody(r *http.Request, held func() bool) *guardedBody {
+	if !hasContent(r) {
+		return nil
 	}
+	guarded := &guardedBody{r.Body, held}
+	r.Body = guarded
+	return guarded
 }
 
 type guardedBody struct {
@@ -44,7 +50,7 @@ type guardedBody struct {
 	held func() bool
 }
 
-func (b guardedBody) Read(p []byte) (int, error) {
+func (b *guardedBody) Read(p []byte) (int, error) {
 	if !b.held() {
 		return 0, ErrLeaseLost
 	}

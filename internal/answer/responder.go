@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -42,6 +43,10 @@ type Responder struct {
 	Writer  http.ResponseWriter
 	Request *resource.Request
 	Key     string // of the resource
+
+	// Inner means that a handler further out has forwarded the write to this one, and wants
+	// to know what became of it.
+	Inner bool
 
 	outcome Outcome // that was reported
 	reason  string
@@ -99,8 +104,11 @@ func (a *Responder) ReportCondition(field validator.Field, current validator.ETa
 }
 
 // Refuse reports a refusal and sends it. The request content may still be on its
-// way.
+// way, and nothing of the request was forwarded, or only what changed nothing.
 func (a *Responder) Refuse(refusal Refusal) error {
+	if a.Inner {
+		a.Writer.Header()[proxyhooks.SettledField] = []string{"?1"}
+	}
 	a.Report(refusal.Outcome, refusal.Reason)
 	return a.SendRefusal(refusal)
 }

@@ -92,11 +92,14 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 		changes = make(map[string][]string)
 	}
 	maps.Copy(changes, w.sent.fields)
-	if answer.ExpectsContinue(r) && !w.request.Signed {
-		changes["Expect"] = nil // the content is already here
+	if !w.request.Signed {
+		changes[proxyhooks.SettledField] = nil // a backend may repeat it in its answer
+		if answer.ExpectsContinue(r) {
+			changes["Expect"] = nil // the content is already here
+		}
 	}
 	defer proxyhooks.EditHeader(r.Header, changes)()
-	return proxyhooks.Forward(ctx, w.next, w.rw, r, w.Terms.Lease, w)
+	return proxyhooks.Forward(ctx, w.next, w.rw, r, proxyhooks.Forwarding{Linger: w.Terms.Lease, Unanswered: w.Unanswered}, w)
 }
 
 // concludeForward ends a write that was forwarded.

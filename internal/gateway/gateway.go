@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Gateway enforces preconditions as the options of one handler say. It doesn't
@@ -39,6 +40,9 @@ type Gateway struct {
 	// ForwardUnconditional forwards writes without a condition at once, even while
 	// a conditional write is in flight.
 	ForwardUnconditional bool
+
+	// Unanswered are the statuses after which the backend may go on with a write.
+	Unanswered proxyhooks.Statuses
 
 	// Buffer is how many bytes of content are kept in memory.
 	Buffer int64
@@ -115,6 +119,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		responder.Report(answer.Bypassed, "")
 		return next.ServeHTTP(w, r)
 	}
+	responder.Inner = request.Class == resource.Write && len(announced(request)) > 0
 	announce(request, target)
 
 	// A target such as `x:http://host/path` has no path to identify the resource.
@@ -135,6 +140,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 
 	x := g.newExchange(share, w, request, target, next)
+	x.responder.Inner = responder.Inner
 	defer x.responder.LogFields()
 	switch {
 	case request.Class == resource.Read:

@@ -403,7 +403,7 @@ func TestAtomicBackendApplies(t *testing.T) {
 
 	// The backend answered: the next write needn't wait.
 	n := caddytest.OneNode(t, "verify never\nlease 30s\nwait 300ms", docs)
-	for _, answer := range []string{"200", "202", "303", "408", "500", "501", "503"} {
+	for _, answer := range []string{"200", "207", "303", "408", "500", "501", "505"} {
 		t.Run(answer, func(t *testing.T) {
 			to := n.First() + "/docs/" + answer
 			status, _ := strconv.Atoi(answer)
@@ -415,9 +415,9 @@ func TestAtomicBackendApplies(t *testing.T) {
 		})
 	}
 
-	// The backend gave no answer: it may still apply the write, so others have to
-	// wait until the lease expires.
-	for answer, status := range map[string]int{drop: 502, "502": 502, "504": 504} {
+	// The backend gave no answer, or one after which it may go on: it may still apply
+	// the write, so others have to wait until the lease expires.
+	for answer, status := range map[string]int{drop: 502, "202": 202, "502": 502, "503": 503, "504": 504, "524": 524, "599": 599} {
 		t.Run("no answer: "+answer, func(t *testing.T) {
 			t.Parallel()
 			to := caddytest.OneNode(t, fmt.Sprintf("verify never\nlease %s\nwait 30s", lease), docs).First() + "/docs/no-" + answer

@@ -98,7 +98,7 @@ func retrying(options string, upstreams ...string) string {
 			method PUT DELETE
 		}
 		lb_retry_match {
-			expression "{rp.status_code} in [409, 503]"
+			expression "{rp.status_code} in [409, 500, 503]"
 		}
 		request_buffers 1MiB
 	}`)
@@ -117,11 +117,18 @@ func TestRetriedWrite(t *testing.T) {
 		status   int  // of the write
 		held     bool // whether other writes must wait because this one may still land
 	}{
-		{"apply-503,409", 409, false},
-		{"apply-503,412", 412, false},
-		{"apply-503,404", 404, false},
-		{"apply-503,422", 422, false},
-		{"apply-503,503", 503, false},
+		{"apply-500,409", 409, false},
+		{"apply-500,412", 412, false},
+		{"apply-500,404", 404, false},
+		{"apply-500,422", 422, false},
+		{"apply-500,500", 500, false},
+		{"500,apply-409", 409, false},
+		{"500,apply-500", 500, false},
+		{"apply-503,409", 409, true},
+		{"apply-503,412", 412, true},
+		{"apply-503,404", 404, true},
+		{"apply-503,422", 422, true},
+		{"apply-503,503", 503, true},
 		{"apply-409,412", 412, false},
 		{"apply-409,400", 400, false},
 		{"apply-409,409", 409, false},
@@ -129,8 +136,8 @@ func TestRetriedWrite(t *testing.T) {
 		{"apply-0,412", 412, true},
 		{"apply-0,403", 403, true},
 		{"apply-0,503", 503, true},
-		{"503,apply-409", 409, false},
-		{"503,apply-503", 503, false},
+		{"503,apply-409", 409, true},
+		{"503,apply-503", 503, true},
 		{"0,apply-503", 503, true},
 		{"503,apply-0", 502, true},
 		{"apply-503,0", 502, true},
@@ -185,7 +192,7 @@ func TestRetriedInVain(t *testing.T) {
 	for i, tt := range []struct {
 		attempts string
 		status   int
-	}{{"503,409", 409}, {"409,412", 412}, {"503,503", 503}} {
+	}{{"500,409", 409}, {"409,412", 412}, {"500,500", 500}} {
 		tag := caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
 		write := fmt.Sprint("vain-", i)
 		caddytest.Send(t, "PUT", to, "refused", "If-Match", tag, "X-Attempts", tt.attempts, "X-Write", write).Expect(t, tt.status)
@@ -201,7 +208,7 @@ func TestRetriedAndMade(t *testing.T) {
 	backend := newAttempts()
 	to := caddytest.OneNodeAt(t, retrying("lease 30s\nwait 300ms", caddytest.Serve(t, backend), caddytest.Serve(t, backend))).First() + "/docs/plan"
 	caddytest.Send(t, "PUT", to, "old").Expect(t, 201)
-	for i, attempts := range []string{"503,apply", "409,apply", "apply-503,apply"} {
+	for i, attempts := range []string{"500,apply", "409,apply", "apply-500,apply"} {
 		tag := caddytest.Send(t, "GET", to, "").Expect(t, 200).Tag(t)
 		write := fmt.Sprint("made-", i)
 		caddytest.Send(t, "PUT", to, write, "If-Match", tag, "X-Attempts", attempts, "X-Write", write).Expect(t, 204).ExpectOutcome(t, "passed")
@@ -279,7 +286,7 @@ func TestRetriedFastCGI(t *testing.T) {
 	}
 	to := caddytest.OneNodeAt(t, strings.Replace(retrying("verify never\nlease 30s\nwait 300ms", address(), address()),
 		"lb_policy", "transport fastcgi\nlb_policy", 1)).First() + "/docs/"
-	for _, attempts := range []string{"apply-503,409", "apply-503,412", "apply-409,422", "apply-503,503"} {
+	for _, attempts := range []string{"apply-500,409", "apply-500,412", "apply-409,422", "apply-500,500"} {
 		t.Run(attempts, func(t *testing.T) {
 			to := to + strings.ReplaceAll(attempts, ",", "-")
 			caddytest.Send(t, "PUT", to, "old").Expect(t, 201)

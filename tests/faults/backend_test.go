@@ -43,6 +43,17 @@ var (
 		apply()
 		panic(http.ErrAbortHandler)
 	}}
+	// A queue, a platform or a CDN answers, and the application goes on, or doesn't.
+	goesOn = mood{"answers and goes on", func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
+		statuses := [...]int{202, 503, 520, 524, 599}
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(statuses[rand.IntN(len(statuses))])
+		_ = http.NewResponseController(w).Flush()
+		if rand.IntN(4) > 0 {
+			<-time.After(200*time.Millisecond + rand.N(200*time.Millisecond))
+			apply()
+		}
+	}}
 	// The answer begins before the work is done, as with flush() in PHP.
 	worksOn = mood{"works on after the header section", func(w http.ResponseWriter, apply func() *httptest.ResponseRecorder) {
 		w.WriteHeader(200)

@@ -99,6 +99,9 @@ const (
 	retryWrites   = "lb_policy round_robin\nlb_retries 1\nlb_retry_match method PUT\nrequest_buffers 64KiB\n"
 )
 
+// retryAnswers makes the proxy try a second upstream after most answers of goesOn.
+const retryAnswers = "lb_policy round_robin\nlb_retries 1\nlb_retry_match {\nexpression \"{rp.status_code} >= 503\"\n}\nrequest_buffers 64KiB\n"
+
 var faultScenarios = []faultScenario{
 	{name: "none", calm: true},
 	{name: "none, verify never", options: "verify never", calm: true},
@@ -123,6 +126,13 @@ var faultScenarios = []faultScenario{
 	{name: "hangs and applies late", proxy: headerTimeout, faults: []fault{writes(appliesLate)}},
 	{name: "hangs and applies late, verify never", options: "verify never", proxy: headerTimeout, faults: []fault{writes(appliesLate)}},
 	{name: "connection dropped", faults: []fault{writes(dropsBefore), writes(dropsAfter)}},
+	{name: "goes on after its answer", faults: []fault{writes(goesOn)}},
+	{name: "goes on after its answer, verify never", options: "verify never", faults: []fault{writes(goesOn)}},
+	{name: "goes on after its answer, unconditional writers", blind: 0.3, faults: []fault{writes(goesOn)}},
+	{
+		name: "retries, goes on after its answer", proxy: retryAnswers, upstreams: 2,
+		faults: []fault{writes(goesOn)},
+	},
 	{name: "202 and 207", options: "verify never", faults: []fault{writes(answers(202)), writes(answers(207))}},
 	{name: "works on after the header section", faults: []fault{writes(worksOn)}},
 	{name: "works on after the header section, write_etag off", options: "write_etag off", faults: []fault{writes(worksOn)}},
@@ -189,7 +199,7 @@ var faultScenarios = []faultScenario{
 		name: "everything", options: refuseAll + fullGrace, proxy: headerTimeout, leaves: 0.05, blind: 0.05, soak: true,
 		faults: []fault{
 			killNode, freezeRedis, loseRedis, flushRedis, rollBackRedis, reads(failsBefore), writes(failsBefore),
-			freezeNode, writes(worksOn), writes(failsAfter), writes(appliesLate), writes(dropsBefore), writes(dropsAfter), writes(answers(202)), writes(breaksOff),
+			freezeNode, writes(worksOn), writes(failsAfter), writes(appliesLate), writes(goesOn), writes(dropsBefore), writes(dropsAfter), writes(answers(202)), writes(breaksOff),
 			soon(writes(appliesLate), rollBackRedis), soon(killNode, freezeRedis), soon(reads(failsBefore), loseRedis),
 		},
 	},
@@ -211,12 +221,14 @@ func TestFaults(t *testing.T) {
 
 // The checks detect lost updates. Two nodes that don't share a store lose updates
 // although both ask the origin, and so do two nodes that aren't told what an
-// action changes, or that don't expect the origin to lag behind.
+// action changes, that don't expect the origin to lag behind, or that take every answer
+// for the end of a write.
 func TestFaultsCanBeFound(t *testing.T) {
 	for _, sc := range []faultScenario{
 		{name: "two stores", store: ownMemory},
 		{name: "no declaration of an action", options: "verify never", actions: 0.5, blind: 0.2},
 		{name: "replicas, no lag", options: noLag, origin: laggingReplicas},
+		{name: "goes on after its answer, unanswered none", options: "unanswered none", faults: []fault{writes(goesOn)}},
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()

@@ -121,7 +121,7 @@ func TestInvalidateOrNot(t *testing.T) {
 		} {
 			t.Run(strings.TrimSpace(options+tt.name), func(t *testing.T) {
 				tag := caddytest.Send(t, "GET", base+"/cars/2", "").Tag(t)
-				caddytest.Send(t, tt.method, base+"/cars/1", "x", append(answering(tt.status, location), tt.fields...)...).Expect(t, tt.status)
+				caddytest.Send(t, tt.method, base+"/cars/1", "x", append(answering(tt.status, location, "Preconditions-Settled: ?1"), tt.fields...)...).Expect(t, tt.status)
 				caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, tt.marked)
 			})
 		}
