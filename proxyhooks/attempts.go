@@ -39,7 +39,7 @@ type attempt struct {
 	answer         published // if another attempt followed
 
 	// From the header section that was sent:
-	method     string // only HTTP/2 shows it
+	method     string // HTTP/2 shows it
 	framed     bool   // it has a length or a transfer coding
 	forwarding bool   // it names the method of a different request
 	overriding bool   // it overrides its own method
@@ -146,26 +146,32 @@ func (at *attempt) note(name string, lines []string) {
 	}
 }
 
-// certainlyWrites reports whether the request that was sent has a method other than GET or
-// HEAD. In HTTP/1.1 only its framing tells (see frame).
-func (at *attempt) certainlyWrites() bool {
-	if at.method != "" {
-		return at.method != http.MethodGet && at.method != http.MethodHead
-	}
-	return at.framed
-}
-
 // certainlyAsks reports whether a GET was sent in place of the write, to ask about it, as
-// forward_auth does.
+// forward_auth does. In HTTP/1.1 the trace doesn't show the method, but every POST, PUT and
+// PATCH that net/http sends is framed.
 func (a *attempts) certainlyAsks(at *attempt) bool {
-	return at.upstream != nil && !at.strange && at.sent > 0 && at.forwarding && !at.overriding && !at.certainlyWrites() &&
-		a.original.Header["X-Forwarded-Method"] == nil && !isSafe(a.original.Method) && !isSafe(a.forwarded.Method)
+	if at.upstream == nil || at.strange || at.sent == 0 || !at.forwarding || at.overriding ||
+		a.original.Header["X-Forwarded-Method"] != nil {
+		return false
+	}
+	if at.method != "" {
+		return isSafe(at.method) && !isSafe(a.forwarded.Method)
+	}
+	return !at.framed && isFramed(a.original.Method) && isFramed(a.forwarded.Method)
 }
 
 // certainlyRepeats reports whether net/http sends the request of an attempt again only if
-// nothing of it was sent before. It does that with requests that aren't idempotent.
+// nothing of it was sent before, as it does unless it takes the request for idempotent.
 func (a *attempts) certainlyRepeats(at *attempt) bool {
-	return at.upstream != nil && !at.strange && !at.idempotent && at.certainlyWrites() && !isSafe(a.forwarded.Method)
+	if at.upstream == nil || at.strange || at.idempotent || isSafe(a.forwarded.Method) || at.method != "" && isSafe(at.method) {
+		return false
+	}
+	return at.framed || at.method != "" || !isFramed(a.forwarded.Method) && !at.forwarding // else it is a GET
+}
+
+// isFramed reports whether every request with this method has a length or a transfer coding.
+func isFramed(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
 // isSafe reports whether net/http takes a method for idempotent.
@@ -186,7 +192,7 @@ func (a *attempts) reportUnsent(givesUp bool) bool {
 		return false
 	}
 	last := a.list[len(a.list)-1]
-	if last.answered > 0 || last.upstream == nil || last.strange || last.idempotent || isSafe(a.forwarded.Method) || last.sent > 0 && !last.certainlyWrites() {
+	if last.answered > 0 || !a.certainlyRepeats(last) && (last.sent > 0 || last.upstream == nil || last.strange) {
 		return false
 	}
 	last.unsent = givesUp

@@ -21,6 +21,7 @@ import (
 //	k  it sends a field Idempotency-Key
 //	q  it sends a GET that asks about the write, as forward_auth does
 //	s  it sends the write
+//	g  it sends a request without a length, such as a GET or DELETE
 //	i  the first byte of an interim answer comes
 //	a  the first byte of the answer comes
 //	f  in place of b: the proxy speaks FastCGI
@@ -48,6 +49,8 @@ func imitateAttempt(r *http.Request, i int, word string) {
 			trace.WroteHeaderField("idempotency-key", []string{"x"})
 		case 'q':
 			trace.WroteHeaderField("X-Forwarded-Method", []string{r.Method})
+			trace.WroteHeaders()
+		case 'g':
 			trace.WroteHeaders()
 		case 's':
 			trace.WroteHeaderField("Content-Length", []string{"7"})
@@ -168,6 +171,9 @@ func TestFateOfAttempts(t *testing.T) {
 		{"bksbksa409", 409, Unanswered},
 		{"bksb", -1, Unanswered},
 		{"bksa409", 409, Refused},
+		{"bgbga204", 204, Unanswered}, // a proxy has made a GET of the PUT
+		{"bgb", -1, Unanswered},
+		{"bga409", 409, Refused},
 
 		// Somebody was asked about the write first.
 		{"bqa200 bsa204", 204, Applied},
@@ -208,16 +214,37 @@ func TestFateOfAttempts(t *testing.T) {
 	}
 }
 
+// TestFateOfRepetitions: net/http repeats what it doesn't take for idempotent only if nothing
+// was sent.
+func TestFateOfRepetitions(t *testing.T) {
+	for _, test := range []struct {
+		method, attempts string
+		fate             Fate
+	}{
+		{"DELETE", "bgbga204", Applied},
+		{"DELETE", "bkgbkga204", Unanswered},
+		{"DELETE", "bqbqa204", Unanswered}, // it may be a GET
+		{"MKCOL", "bgbga204", Applied},
+		{"POST", "bsbsa204", Applied},
+		{"GET", "bgbga204", Unanswered}, // it names the method of the write in a field
+		{"OPTIONS", "bgbga204", Unanswered},
+	} {
+		if got := attempted(t, newRequest(test.method, nil), imitation(test.attempts), 204); got != test.fate {
+			t.Errorf("%s %s: got %d, want %d", test.method, test.attempts, got, test.fate)
+		}
+	}
+}
+
 // TestFateOfQuestions: only a GET that certainly isn't the write is taken for a question.
 func TestFateOfQuestions(t *testing.T) {
 	const asked = "bqa503"
-	field := func(name string) func(*http.Request) {
+	field := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) {
 			trace := httptrace.ContextClientTrace(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{}))
 			replacer(r).Set(upstreamAddress, "backend")
 			trace.GetConn("legacy.example:80")
 			trace.WroteHeaderField("X-Forwarded-Method", []string{r.Method})
-			trace.WroteHeaderField(name, []string{"PUT"})
+			trace.WroteHeaderField(name, []string{value})
 			trace.WroteHeaders()
 			trace.GotFirstResponseByte()
 			replacer(r).Set(proxyStatus, 503)
@@ -230,13 +257,15 @@ func TestFateOfQuestions(t *testing.T) {
 		fate Fate
 	}{
 		{"a PUT is asked about", newRequest("PUT", nil), imitation(asked), Refused},
-		{"a DELETE is asked about", newRequest("DELETE", nil), imitation(asked), Refused},
+		{"a PATCH is asked about", newRequest("PATCH", nil), imitation(asked), Refused},
+		{"a DELETE may look the same", newRequest("DELETE", nil), imitation(asked), Unanswered},
+		{"HTTP/2 shows that it is a GET", newRequest("DELETE", nil), field(":method", "GET"), Refused},
 		{"the client says so", newRequest("PUT", nil, "X-Forwarded-Method", "PUT"), imitation(asked), Unanswered},
 		{"a GET may be the write", newRequest("GET", nil), imitation(asked), Unanswered},
-		{"it names another method", newRequest("PUT", nil), field("X-HTTP-Method-Override"), Unanswered},
-		{"its length is announced", newRequest("PUT", nil), field("Content-Length"), Unanswered},
-		{"it is chunked", newRequest("PUT", nil), field("Transfer-Encoding"), Unanswered},
-		{"HTTP/2 shows its method", newRequest("PUT", nil), field(":method"), Unanswered},
+		{"it names another method", newRequest("PUT", nil), field("X-HTTP-Method-Override", "PUT"), Unanswered},
+		{"its length is announced", newRequest("PUT", nil), field("Content-Length", "7"), Unanswered},
+		{"it is chunked", newRequest("PUT", nil), field("Transfer-Encoding", "chunked"), Unanswered},
+		{"HTTP/2 shows its method", newRequest("PUT", nil), field(":method", "PUT"), Unanswered},
 		{"a proxy that isn't Caddy's", newRequest("PUT", nil), func(r *http.Request) {
 			imitation(asked)(r)
 			replacer(r).Delete(upstreamAddress)

@@ -120,7 +120,6 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		err = answer.conclude(p, err)
 	}()
 	sent.forwarded = r.WithContext(sent.trace(forwarded))
-	sent.frame()
 	sent.allowRepetition(content, guarded, body)
 	if err := next.ServeHTTP(answer, sent.forwarded); err != nil {
 		return err

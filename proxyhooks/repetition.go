@@ -13,17 +13,8 @@ import (
 var (
 	errNotSent    = errors.New("nothing was sent, and the content can't be read again")
 	errNotAgain   = errors.New("the request may have been sent, so it isn't sent again")
-	identityOnly  = []string{"identity"}
 	idempotencyIn = [...]string{"Idempotency-Key", "X-Idempotency-Key"}
 )
-
-// frame makes net/http announce the length of a request without content in HTTP/1.1. It
-// doesn't do that for GET and HEAD, so the framing of what was sent tells them from a write.
-func (a *attempts) frame() {
-	if r := a.forwarded; !hasContent(r) && !isSafe(r.Method) && len(r.TransferEncoding) == 0 {
-		r.TransferEncoding = identityOnly
-	}
-}
 
 // allowRepetition lets net/http send the content again if nothing was sent. Content is what
 // Forward got, and guarded what next gets. Body is nil if all of the content was read ahead.
