@@ -326,3 +326,64 @@ func TestAnswersOfCaddyItself(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersOverHTTP2: a backend may speak HTTP/2. It shows the method of each request, so
+// the questions of forward_auth can be told from any write.
+func TestAnswersOverHTTP2(t *testing.T) {
+	t.Parallel()
+	serve := func(h http.Handler) string {
+		l := caddytest.Listen(t)
+		s := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+		s.Protocols.SetUnencryptedHTTP2(true)
+		t.Cleanup(func() { _ = s.Close() })
+		go s.Serve(l) //nolint:errcheck // ends with the listener
+		return l.Addr().String()
+	}
+	b := new(talker)
+	auth := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status, err := strconv.Atoi(r.Header.Get("X-Auth")); err == nil {
+			w.WriteHeader(status)
+		}
+	}))
+	site := caddytest.OneNodeAt(t, fmt.Sprintf(`header >X-Outcome {http.preconditions.outcome}
+		route {
+			preconditions {
+				lag 0s
+				verify never
+				%s
+			}
+			forward_auth %s {
+				uri /auth
+				transport http {
+					versions h2c
+				}
+			}
+			reverse_proxy %s {
+				transport http {
+					versions h2c
+				}
+			}
+		}`, patientClaims, auth, serve(b))).First()
+	for _, method := range []string{"PUT", "DELETE"} {
+		for _, tt := range []struct {
+			fields []string
+			status int
+			held   bool
+		}{
+			{[]string{"X-Say", "204"}, 204, false},
+			{[]string{"X-Say", "409"}, 409, false},
+			{[]string{"X-Say", "503"}, 503, true},
+			{[]string{"X-Say", "503", "X-Field-Preconditions-Settled", "?1"}, 503, false},
+			{[]string{"X-Auth", "503"}, 503, false},
+			{[]string{"X-Auth", "524"}, 524, false},
+		} {
+			t.Run(method+" "+strings.Join(tt.fields, " "), func(t *testing.T) {
+				t.Parallel()
+				a, held := b.fateOf(t, site, method, true, tt.fields...)
+				if a.StatusCode != tt.status || held != tt.held {
+					t.Errorf("got %d, held %t", a.StatusCode, held)
+				}
+			})
+		}
+	}
+}
