@@ -155,7 +155,7 @@ func (a *attempts) certainlyAsks(at *attempt) bool {
 		return false
 	}
 	if at.method != "" {
-		return isSafe(at.method) && !isSafe(a.forwarded.Method)
+		return isReplayable(at.method) && !isReplayable(a.forwarded.Method)
 	}
 	return !at.framed && isFramed(a.original.Method) && isFramed(a.forwarded.Method)
 }
@@ -163,7 +163,7 @@ func (a *attempts) certainlyAsks(at *attempt) bool {
 // certainlyRepeats reports whether net/http sends the request of an attempt again only if
 // nothing of it was sent before, as it does unless it takes the request for idempotent.
 func (a *attempts) certainlyRepeats(at *attempt) bool {
-	if at.upstream == nil || at.strange || at.idempotent || isSafe(a.forwarded.Method) || at.method != "" && isSafe(at.method) {
+	if at.upstream == nil || at.strange || at.idempotent || isReplayable(a.forwarded.Method) || at.method != "" && isReplayable(at.method) {
 		return false
 	}
 	return at.framed || at.method != "" || !isFramed(a.forwarded.Method) && !at.forwarding // else it is a GET
@@ -174,8 +174,8 @@ func isFramed(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
-// isSafe reports whether net/http takes a method for idempotent.
-func isSafe(method string) bool {
+// isReplayable reports whether net/http takes a method for idempotent.
+func isReplayable(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
@@ -209,7 +209,7 @@ func (a *attempts) fateOfAnswer(status int, settled bool) Fate {
 		return Refused // the answer to the question is passed on
 	}
 	settled = settled || last.settled && last.status == status
-	return a.fateIfSent(fateOf(status, settled, a.open), last, settled)
+	return a.fateIfSent(fateOf(status, settled, a.open), a.fateOfAttempts(last, settled, true))
 }
 
 // fateOfError returns what is known about the write if next returned an error in place of
@@ -217,29 +217,30 @@ func (a *attempts) fateOfAnswer(status int, settled bool) Fate {
 func (a *attempts) fateOfError(err error) Fate {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	last := a.proxy.published()
+	sent := a.fateOfAttempts(last, false, false)
 	unsent := notDialed(err) || len(a.list) > 0 && a.list[len(a.list)-1].unsent
 	switch {
 	case unsent && (a.untraced() || len(a.list) == 0) && a.proxy.retries() > 0:
 		return Unanswered
 	case unsent:
-		return a.fateOfAttempts(published{}, false)
+		return sent
 	case a.onlyAsked() && a.list[len(a.list)-1].answered == 0 && err != nil:
 		return Refused // the question failed, so the write was never sent
 	}
-	last := a.proxy.published()
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && last.status != 0 && last.status == handlerErr.StatusCode {
-		return a.fateIfSent(Refused, last, false) // a retry was wanted, but not granted
+		return a.fateIfSent(sent, sent) // a retry was wanted, but not granted
 	}
-	return a.fateIfSent(fateOfError(err), last, false)
+	return a.fateIfSent(fateOfError(err), sent)
 }
 
-// fateIfSent returns the worst of a fate and what follows from the attempts, of which there
-// may be more than are known.
-func (a *attempts) fateIfSent(fate Fate, last published, settled bool) Fate {
+// fateIfSent returns the worst of what follows from the answer to the client and from the
+// attempts that are known. There may have been more.
+func (a *attempts) fateIfSent(shown, sent Fate) Fate {
 	if a.untraced() || len(a.list) == 0 && a.proxy.retries() > 0 {
-		fate = worse(fate, Applied)
+		sent = worse(sent, Applied)
 	}
-	return worse(fate, a.fateOfAttempts(last, settled))
+	return worse(shown, sent)
 }
 
 // onlyAsked reports whether nothing but questions about the write was sent.
@@ -259,8 +260,9 @@ func (a *attempts) untraced() bool {
 }
 
 // fateOfAttempts returns the worst fate of all attempts. Last is what the proxy says about
-// the answer to the last of them. Settled means that the answer to the client says so.
-func (a *attempts) fateOfAttempts(last published, settled bool) Fate {
+// the answer to the last of them. If it says nothing, that is what the client gets, if it
+// gets one. Settled means that the backend is done according to that.
+func (a *attempts) fateOfAttempts(last published, settled, answered bool) Fate {
 	fate, untraced, sent := Refused, a.untraced(), 0
 	for i, at := range a.list {
 		latest := i == len(a.list)-1 && !untraced
@@ -273,7 +275,7 @@ func (a *attempts) fateOfAttempts(last published, settled bool) Fate {
 		switch {
 		case a.certainlyAsks(at), at.sent == 0, at.unsent, at.connecting && repeats:
 			continue // the write wasn't sent
-		case at.answered == 0, at.sent > 1 && !repeats, answer.status == 0 && !latest:
+		case at.answered == 0, at.sent > 1 && !repeats, answer.status == 0 && !(latest && answered):
 			return Unanswered
 		}
 		fate = worse(fate, answer.fate(false, a.open))

@@ -114,6 +114,10 @@ func TestFateOfAttempts(t *testing.T) {
 		{"b", 0, Applied},
 		{"b", -1, Refused},
 		{"bsa204", 0, Applied},
+		{"bsa204", -1, Applied}, // something else couldn't be dialed
+		{"bsa503", -1, Unanswered},
+		{"bsa", -1, Unanswered},
+		{"bsa", 0, Unanswered},
 		{"bsa503", 0, Unanswered},
 		{"bsa503!", 0, Applied},
 		{"bsa500", -500, Applied},

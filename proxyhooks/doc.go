@@ -22,7 +22,8 @@
 // Forward. [Forward] runs the next handler on a write. It determines what became of the
 // write (its [Fate]), and reports that to a [Writing] when the answer is complete: before
 // the client can see any of it, unless that takes too long. A client that disconnects
-// doesn't cut off a write that the backend already has.
+// doesn't cut off a write that the backend already has. Some answers don't end a write
+// ([DefaultUnanswered]), unless the backend says so ([SettledField]).
 //
 // Lease. [KeepLease] renews a lock while the backend works. Its context ends when the
 // lock can no longer be relied on.

@@ -20,7 +20,7 @@ var (
 // Forward got, and guarded what next gets. Body is nil if all of the content was read ahead.
 func (a *attempts) allowRepetition(content io.ReadCloser, guarded *guardedBody, body *trackedBody) {
 	r := a.forwarded
-	if guarded == nil || isSafe(r.Method) || r.GetBody != nil {
+	if guarded == nil || isReplayable(r.Method) || r.GetBody != nil {
 		return
 	}
 	for _, name := range idempotencyIn {

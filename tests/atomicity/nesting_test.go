@@ -491,3 +491,29 @@ func TestNestedInEachOther(t *testing.T) {
 		})
 	}
 }
+
+// A refusal of an inner handler is the end of the write for the outer one: nothing was
+// forwarded. The client doesn't see how they tell each other.
+func TestNestedRefusalIsTheEnd(t *testing.T) {
+	t.Parallel()
+	backend := caddytest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "PUT" && r.Header.Get("X-Goes-On") != "" {
+			w.WriteHeader(503)
+		}
+	}))
+	handler := func(key string) string {
+		return fmt.Sprintf("preconditions {\nkey refusal-%s{path}\nlease 1h\nretention 2h\nwait 1ms\nlag 0s\n}\n", key)
+	}
+	site := func(handlers string) string {
+		return caddytest.OneNodeAt(t, "header >X-Outcome {http.preconditions.outcome}\nroute {\n"+handlers+"reverse_proxy "+backend+"\n}").First() + "/a"
+	}
+	outer, inner, both := site(handler("outer")), site(handler("inner")), site(handler("outer")+handler("inner"))
+	caddytest.Send(t, "PUT", inner, "x", "If-Match", "*", "X-Goes-On", "yes").Expect(t, 503).ExpectOutcome(t, "passed")
+	for _, fields := range [][]string{{"If-Match", "*"}, nil} {
+		a := caddytest.Send(t, "PUT", both, "x", fields...).Expect(t, 503)
+		if !strings.Contains(a.Content, "Another write") || a.Header.Get("Preconditions-Settled") != "" {
+			t.Errorf("got %v: %s", a.Header, a.Content)
+		}
+		caddytest.Send(t, "PUT", outer, "x", "If-Match", "*").Expect(t, 200).ExpectOutcome(t, "passed")
+	}
+}

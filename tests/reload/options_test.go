@@ -43,3 +43,31 @@ func TestReloadWithAnotherVary(t *testing.T) {
 		t.Errorf("the origin was asked %d times", n)
 	}
 }
+
+// A write that may go on keeps others out across a reload, whatever the new config says
+// about such answers. What it says holds from then on.
+func TestReloadUnanswered(t *testing.T) {
+	backend := caddytest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "GET" {
+			w.WriteHeader(503)
+		}
+	}))
+	const options = "lease 1h\nretention 2h\nwait 1ms\nverify never\n"
+	r := loadReloadable(t, options, backend)
+	write := func(path, outcome string) {
+		t.Helper()
+		caddytest.Send(t, "PUT", r.URL+path, "x", "If-Match", "*").Expect(t, 503).ExpectOutcome(t, outcome)
+	}
+	for _, path := range []string{"/a", "/b"} {
+		caddytest.Send(t, "GET", r.URL+path, "").Expect(t, 200)
+	}
+	write("/a", "passed")
+	write("/a", "conflict")
+	r.reload(t, options+"unanswered none")
+	write("/a", "conflict")
+	write("/b", "passed")
+	write("/b", "passed")
+	r.reload(t, options+"unanswered 5xx")
+	write("/b", "passed")
+	write("/b", "conflict")
+}
