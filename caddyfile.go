@@ -202,6 +202,9 @@ func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// unansweredNone stands for no status in the option unanswered.
+const unansweredNone = "none"
+
 func (h *Handler) unmarshalUnanswered(d *caddyfile.Dispenser) error {
 	var args []string
 	if err := directive.SomeArgs(d, &args); err != nil {

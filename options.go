@@ -29,11 +29,8 @@ const (
 	verifyAll     = "all"
 	verifyNever   = "never"
 
-	errorsProblem = "problem"
-	errorsCaddy   = "caddy"
-
-	unansweredNone = "none"
-
+	errorsProblem          = "problem"
+	errorsCaddy            = "caddy"
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
 
@@ -68,9 +65,6 @@ func (h *Handler) setDefaults() {
 	h.Retention = cmp.Or(h.Retention, defaultRetention)
 	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
 	h.Errors = cmp.Or(h.Errors, errorsProblem)
-	if h.Unanswered == nil {
-		h.Unanswered = proxyhooks.DefaultUnanswered()
-	}
 	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
 	if h.Disclose == nil {
 		h.Disclose = new(true)

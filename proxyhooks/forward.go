@@ -29,8 +29,8 @@ type Forwarding struct {
 	Linger time.Duration
 
 	// Unanswered are the statuses of answers after which the backend may go on with the
-	// write; DefaultUnanswered returns the usual ones. 499 and what isn't from 100 to 599
-	// belong to them in any case.
+	// write. Nil means DefaultUnanswered. 499 and what isn't from 100 to 599 belong to
+	// them in any case.
 	Unanswered Statuses
 }
 
@@ -97,6 +97,9 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		cancel(context.Cause(client))
 	})()
 
+	if how.Unanswered == nil {
+		how.Unanswered = DefaultUnanswered()
+	}
 	sent, restore := newAttempts(r, how.Unanswered, func() {
 		if !writing.Held() {
 			cancel(ErrLeaseLost)

@@ -41,7 +41,8 @@ type Gateway struct {
 	// a conditional write is in flight.
 	ForwardUnconditional bool
 
-	// Unanswered are the statuses after which the backend may go on with a write.
+	// Unanswered are the statuses after which the backend may go on with a write. Nil
+	// means the usual ones.
 	Unanswered proxyhooks.Statuses
 
 	// Buffer is how many bytes of content are kept in memory.
