@@ -10,12 +10,13 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// confirmation is what the condition of a write was compared with under the claim.
+// confirmation is what the condition of a write was compared with.
 type confirmation struct {
 	view      knowledge.View // of the representation
 	current   validator.Observed
 	res       validator.Result
-	confirmed bool // the origin has just shown it
+	confirmed bool              // the origin has just shown it
+	probed    proxyhooks.Probed // what the origin answered
 
 	// undecided, if not nil, is what becomes of the write because the origin left the
 	// condition open.
@@ -66,6 +67,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		return c
 	}
 	p := w.origin.probe(w.r.Context(), view)
+	c.probed = p
 	if w.origin.trustsStore(p, c.current, res) {
 		// Make sure that no group of the resource has changed since it was read.
 		view, err := view.Confirm()
@@ -82,7 +84,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 	case !p.Known:
 		return decide(w.notProbed(p, res.Field))
 	}
-	c.current, c.res = view.EvaluateProbed(p, stored, w.holds.Token())
+	c.current, c.res = view.EvaluateProbed(p, stored, w.epoch(view))
 	if d, past := decidePast(w.exchange, view, p, c.current, c.res); past {
 		return decide(d)
 	}
@@ -94,6 +96,14 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		w.before = &o
 	}
 	return c
+}
+
+// epoch returns the epoch from which a version is made that the origin shows now.
+func (w confirmer) epoch(view knowledge.View) string {
+	if w.holds.Claimed() {
+		return w.holds.Token()
+	}
+	return view.Entry().Epoch
 }
 
 // negotiationAdvice tells a client whose tag doesn't match that it may be the tag of a

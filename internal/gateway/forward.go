@@ -24,8 +24,11 @@ type writing struct {
 	*exchange
 	holds *hold.Holds
 	view  knowledge.View // for which the claim was taken
+	ahead ahead          // what the origin said before the claim
 
-	before *etagcache.Observation // what the origin showed under the claim
+	waited time.Duration // for other writes, before the claim
+
+	before *etagcache.Observation // what the origin showed under the claim, or counts under it
 	result aftermath
 
 	decision        decision // to forward it

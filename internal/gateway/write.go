@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -178,15 +179,31 @@ func (x *exchange) refutes(res validator.Result) bool {
 	return res.Verdict == validator.False && !x.Verify.Refused
 }
 
-// decide takes the claim, unless what is stored by then refutes the condition, and
-// decides under the claim.
+// decide takes the claim, unless what is known by then refutes the condition, and decides
+// under the claim. If it takes the origin to tell whether the condition holds, the origin
+// is asked first (ahead.go).
 func (w *writing) decide(view knowledge.View) decision {
-	waiting, cancel := w.waiting()
-	defer cancel()
+	for {
+		var d *decision
+		if view, d = (turn{w}).decideAhead(view); d != nil {
+			return *d
+		}
+		if view, d = (turn{w}).decideInTurn(view); d != nil {
+			return *d
+		}
+		w.release()
+		w.holds = hold.New(w.r.Context(), w.share, w.Terms, w.Logger)
+	}
+}
+
+// decideInTurn takes the claim and decides under it. If the write must find out more before
+// it takes its turn, it returns no decision, but the view that says so.
+func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 	var selected knowledge.View
 	var stored etagcache.Stored
 	var res validator.Result
-	claimed, err := w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
+	var d *decision // without a claim
+	check := func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
 		switch {
 		case entry == nil:
 			view, err = w.reader.Read()
@@ -197,20 +214,52 @@ func (w *writing) decide(view knowledge.View) decision {
 			return "", false, err
 		}
 		selected, stored, res = evaluate(w.exchange, view)
-		return view.Entry().Epoch, !w.refutes(res), nil
+		if w.refutes(res) {
+			d = new(refutedBy(selected, res, stored.Observed))
+		}
+		return view.Entry().Epoch, d == nil && !w.mustAsk(view, res), nil
+	}
+	var claimed bool
+	err := w.patiently(func(waiting context.Context) (err error) {
+		claimed, err = w.holds.AcquireClaim(waiting, w.plan, view.Entry(), check)
+		return err
 	})
 	switch {
 	case err != nil:
-		return w.decideOnError(err)
-	case !claimed:
-		return refutedBy(selected, res, stored.Observed)
+		d = new(w.decideOnError(err))
+	case claimed:
+		d = new(w.decideClaimed(selected, stored, res))
 	}
-	return w.decideClaimed(selected, stored, res)
+	return view, d
 }
 
-// decideClaimed decides under the claim. It confirms what is stored, by reading
-// the groups again or by asking the origin, and evaluates the condition again.
+// patiently calls f, which waits for other writes, with a context that ends when the write
+// has waited long enough.
+func (w turn) patiently(f func(waiting context.Context) error) error {
+	begun := time.Now()
+	waiting, cancel := context.WithTimeout(w.r.Context(), w.Wait-w.waited)
+	defer cancel()
+	defer func() { w.waited += time.Since(begun) }()
+	return f(waiting)
+}
+
+// refuseSigned refuses a signed write whose condition isn't known to hold. Nobody but the
+// signer can ask the origin.
+func (w turn) refuseSigned(view knowledge.View, res validator.Result) decision {
+	if w.namesReplaced(view) {
+		return refuseWith(w.responder.Replaced(res.Field))
+	}
+	return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
+}
+
+// decideClaimed decides under the claim. It confirms what is stored, by reading the groups
+// again or by asking the origin, and evaluates the condition again. What the origin showed
+// before the claim counts if nothing has changed since.
 func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, res validator.Result) decision {
+	shown, ok := turn{w}.shownAhead(view)
+	if !ok {
+		w.before = nil // it may be what was there before a different write
+	}
 	// If what is stored is all that lets the write pass, make sure that no group of
 	// the resource has changed since it was read.
 	if res.Verdict == validator.True && (w.request.Signed || !w.Verify.needed(stored.Age)) {
@@ -225,13 +274,13 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	switch {
 	case w.request.Signed:
 		if res.Verdict != validator.True {
-			if w.namesReplaced(view) {
-				return refuseWith(w.responder.Replaced(res.Field))
-			}
-			return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
+			return turn{w}.refuseSigned(view, res)
 		}
 	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
-		c := confirmer{w}.confirm(view, stored, res)
+		c := shown
+		if !ok {
+			c = confirmer{w}.confirm(view, stored, res)
+		}
 		if c.undecided != nil {
 			return *c.undecided
 		}

@@ -249,6 +249,21 @@ func (v View) Confirm() (View, error) {
 	return confirmed, err
 }
 
+// Unchanged reports, under a claim that was taken for v, whether no group of the resource has
+// changed since v was read, so that what the origin has shown since is still the present.
+// Header is what it showed. If that names groups that weren't known, or can't be, nobody can
+// tell.
+func Unchanged(v View, header http.Header) bool {
+	if named, fit := v.memberships(header); !fit || named.unread() {
+		return false
+	}
+	if v.groups == nil {
+		return true
+	}
+	now, err := v.Reader.View(v.entry)
+	return err == nil && !now.groups.unread() && maps.Equal(now.groups, v.groups)
+}
+
 // Versioned gives o the tag of the resource's version: the known tag, or else a tag
 // made from epoch. It gives no tag if the observation can't be stored, or doesn't
 // count yet because the response names new groups.

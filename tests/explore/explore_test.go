@@ -311,11 +311,11 @@ var scenarios = []scenario{
 		parts: []part{writer("Ann", 0), reader("Rob", 2, showsPast), writer("Bob", 1, showsPast)},
 	},
 	{
-		name: "a tree is deleted", content: "old", floor: 100, tree: true,
+		name: "a tree is deleted", content: "old", floor: 90, tree: true,
 		parts: []part{writer("Ann", 0), remover("Tim", 1)},
 	},
 	{
-		name: "a tree is deleted, and read", content: "old", floor: 2200, tree: true,
+		name: "a tree is deleted, and read", content: "old", floor: 1900, tree: true,
 		parts: []part{writer("Ann", 0), remover("Tim", 1), reader("Rob", 2)},
 	},
 	{
@@ -323,7 +323,7 @@ var scenarios = []scenario{
 		parts: []part{writer("Ann", 0), remover("Tim", 1, crashes, refuses, failsBefore, failsAfter, noAnswerBefore, noAnswerAfter)},
 	},
 	{
-		name: "a write in a tree that is deleted goes wrong", content: "old", floor: 800, accidents: 1, tree: true,
+		name: "a write in a tree that is deleted goes wrong", content: "old", floor: 700, accidents: 1, tree: true,
 		parts: []part{writer("Ann", 0, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), remover("Tim", 1)},
 	},
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -651,6 +652,9 @@ func (r *run) checkWrite(a *actor, q request, got reply) {
 		}
 		if time.Since(a.since) >= r.scenario.gateway.Wait {
 			break // for another one in vain
+		}
+		if time.Since(a.since) >= proxyhooks.DefaultProbeTimeout && strings.Contains(got.reason, "the origin could not be asked") {
+			break // time has passed while it was asked
 		}
 		fallthrough
 	default:

@@ -202,7 +202,10 @@ func TestGroupsWithoutEnd(t *testing.T) {
 			join("/cars/2", groups)
 			for range 3 {
 				caddytest.Send(t, "GET", url, "").Expect(t, 200)
-				caddytest.ExpectInvalidated(t, b, url, tag, true)
+				// Before the claim, and under it: one of its groups may have changed in between.
+				if asked := b.Asks(func() { caddytest.Send(t, "PUT", url, "x", "If-Match", tag).Expect(t, 200) }); asked != 2 {
+					t.Errorf("the origin was asked %d times, want 2", asked)
+				}
 			}
 			join("/cars/2", `"cars"`)
 			caddytest.ReadTwice(t, url)
