@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"hash"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -64,4 +66,11 @@ func (h *tagHash) number(n int) {
 func (h *tagHash) tag() validator.ETag {
 	var sum [sha256.Size]byte
 	return validator.ETag{Opaque: tagEncoding.EncodeToString(h.Sum(sum[:0])[:16]), Valid: true}
+}
+
+// MayHaveMade reports whether a tag has the form of those that the Deriver makes.
+func (d Deriver) MayHaveMade(tag validator.ETag) bool {
+	own, _, _ := strings.Cut(tag.Opaque, "-") // the mark of a coding
+	sum, err := tagEncoding.DecodeString(own)
+	return err == nil && len(sum) == 16 && slices.ContainsFunc(d.Sources, func(s Source) bool { return s.Kind != SourceUpstream })
 }

@@ -95,6 +95,9 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 		changes = make(map[string][]string)
 	}
 	maps.Copy(changes, w.sent.fields)
+	if lines := holder(w); lines != nil {
+		changes[holderField] = lines
+	}
 	if !w.request.Signed {
 		changes[proxyhooks.SettledField] = nil // a backend may repeat it in its answer
 		if answer.ExpectsContinue(r) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -109,6 +108,7 @@ const (
 // ServeHTTP enforces the preconditions of a request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	request := resource.NewRequest(r)
+	holder := takeHolder(request)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
 	defer responder.LogFields()
@@ -116,11 +116,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// Methods that neither select nor modify a representation have no preconditions
 	// (RFC 9110, section 13.2.1), and an upgrade has no response. An outer handler
 	// may already protect the same resource.
-	if request.Class == resource.Other || protectedOutside(request, target) {
+	switch {
+	case request.Class == resource.Other:
 		responder.Report(answer.Bypassed, "")
 		return next.ServeHTTP(w, r)
+	case protectedOutside(request, target):
+		g.warnOfOuter(target)
+		responder.Report(answer.Bypassed, protectedReason)
+		return passOn(w, request, holder, next)
 	}
-	responder.Inner = request.Class == resource.Write && len(announced(request)) > 0
+	nested := len(announced(request)) > 0
+	responder.Inner = request.Class == resource.Write && (nested || holder != nil)
 	announce(request, target)
 
 	// A target such as `x:http://host/path` has no path to identify the resource.
@@ -143,6 +149,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x := g.newExchange(share, w, request, target, next)
 	x.responder.Inner = responder.Inner
 	defer x.responder.LogFields()
+	if nested {
+		x.inherited = holder
+	}
+	if held, ok := (inner{x}).heldOutside(holder); ok {
+		return inner{x}.passThrough(held)
+	}
 	switch {
 	case request.Class == resource.Read:
 		// Forwarded. The response is labelled with its validators, and the
@@ -170,27 +182,6 @@ func (g *Gateway) newResponder(w http.ResponseWriter, r *resource.Request, about
 	return &answer.Responder{Config: g.Answers, Writer: w, Request: r, Key: about.Key}
 }
 
-// announcedVar is the variable in which handlers announce the keys of what they
-// protect, for handlers further in.
-const announcedVar = "preconditions.resources"
-
-// protectedOutside reports whether a handler further out already protects a
-// resource. A write that waited for that handler would wait forever.
-func protectedOutside(r *resource.Request, s resource.Subject) bool {
-	return slices.Contains(announced(r), s.Key)
-}
-
-// announce tells handlers further in that this one protects a resource.
-func announce(r *resource.Request, s resource.Subject) {
-	caddyhttp.SetVar(r.Context(), announcedVar, append(slices.Clip(announced(r)), s.Key))
-}
-
-// announced returns the keys that handlers have announced so far.
-func announced(r *resource.Request) []string {
-	keys, _ := caddyhttp.GetVar(r.Context(), announcedVar).([]string)
-	return keys
-}
-
 // exchange is one request on its way through the gateway.
 type exchange struct {
 	*Gateway
@@ -199,8 +190,10 @@ type exchange struct {
 	request   *resource.Request
 	r         *http.Request // the HTTP request in request
 	next      caddyhttp.Handler
+	target    string // its key; the subject of the plan may be a different resource
 	plan      relation.Plan
 	begun     *storeshare.Write // nil for a read
+	inherited []string          // lines of holderField from a handler further out in the chain
 	reader    *knowledge.Reader
 	origin    prober
 	responder *answer.Responder
@@ -219,6 +212,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		request:   r,
 		r:         r.Request,
 		next:      next,
+		target:    target.Key,
 		plan:      plan,
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
 		origin:    prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.OriginalTarget, r.Fields), base: r.Request, limit: maxProbed},

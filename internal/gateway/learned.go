@@ -15,6 +15,7 @@ import (
 type Learned struct {
 	watch          bool // whether its answers may be too old
 	toldOfSessions atomic.Bool
+	toldOfOuter    atomic.Bool
 	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
 	mu      sync.Mutex
@@ -85,4 +86,9 @@ func (l *Learned) asksForCondition() bool { return l != nil && l.asks.Load() }
 // tellOfSessions reports, once, that nobody has been told of dropped sessions.
 func (l *Learned) tellOfSessions() bool {
 	return l != nil && l.toldOfSessions.CompareAndSwap(false, true)
+}
+
+// tellOfOuter reports, once, that nobody has been told of a handler further out.
+func (l *Learned) tellOfOuter() bool {
+	return l != nil && l.toldOfOuter.CompareAndSwap(false, true)
 }

@@ -65,6 +65,16 @@ func (h *Holds) all() []held {
 // be sure that what the origin shows afterwards is its own result.
 func (h *Holds) Claimed() bool { return h.subject != nil && !h.subject.grant.Pass }
 
+// On returns the claim or pass that a write holds on a resource.
+func On(h *Holds, key string) (etagcache.Grant, bool) {
+	for _, one := range h.all() {
+		if one.grant.Key == key {
+			return one.grant, true
+		}
+	}
+	return etagcache.Grant{}, false
+}
+
 // Token returns the token of the claim or pass on the subject. There must be one.
 func (h *Holds) Token() string { return h.subject.grant.Token }
 

@@ -117,6 +117,11 @@ func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagca
 	return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
 }
 
+// Holds reports whether the store says that a claim or pass is held.
+func Holds(ctx context.Context, s *Share, g etagcache.Grant, t etagcache.Terms) bool {
+	return s.reach.call(func() error { return s.Store.Spend(ctx, g, nil, t) }) == nil
+}
+
 // Invalidate implements [etagcache.Store].
 func (s *Share) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
 	return s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
