@@ -12,7 +12,18 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-const defaultTimeout = 250 * time.Millisecond
+const (
+	defaultTimeout = 250 * time.Millisecond
+
+	// maxBackoff is how long the client of a cluster waits before each of its three
+	// retries. By default it would wait almost long enough for a call to time out.
+	maxBackoff = 5 * time.Millisecond
+
+	// sentinelPatience is how many timeouts a dial may take to find the master. A Sentinel
+	// that doesn't answer costs two before the client asks the others. With only one,
+	// the client would never get to them.
+	sentinelPatience = 4
+)
 
 // RedisConfig states how to reach Redis.
 type RedisConfig struct {
@@ -52,8 +63,10 @@ type RedisConfig struct {
 
 // Client returns a client for c. It doesn't use the network.
 //
-// The client reads nothing from replicas and doesn't retry on its own. No error
-// contains any part of an address, because that could be a password.
+// The client reads nothing from replicas. It retries only what a cluster redirects or
+// refuses for the moment, and what wasn't sent, and at once. While a server is away, each
+// call dials it again. No error of Client or of a dial contains any part of an address,
+// because that could be a password.
 func (c RedisConfig) Client() (redis.UniversalClient, error) {
 	servers, err := c.merge()
 	if err != nil {
@@ -75,6 +88,7 @@ func (c RedisConfig) Client() (redis.UniversalClient, error) {
 		SentinelUsername:      c.SentinelUsername,
 		SentinelPassword:      c.SentinelPassword,
 		MaxRetries:            -1,
+		MaxRetryBackoff:       maxBackoff,
 		DialTimeout:           timeout,
 		DialerRetries:         1,
 		ReadTimeout:           timeout,
@@ -87,15 +101,24 @@ func (c RedisConfig) Client() (redis.UniversalClient, error) {
 	noNotifications := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch {
 	case c.SentinelMaster != "":
-		return redis.NewFailoverClient(o.Failover()), nil
+		client := redis.NewFailoverClient(o.Failover())
+		client.AddHook(dialHook{patience: sentinelPatience * timeout})
+		return client, nil
 	case cluster:
 		o := o.Cluster()
 		o.MaintNotificationsConfig = noNotifications
-		return redis.NewClusterClient(o), nil
+		client := redis.NewClusterClient(o)
+		client.OnNewNode(func(node *redis.Client) {
+			node.AddHook(dialHook{})
+			node.AddHook(reloadHook{client.ReloadState})
+		})
+		return client, nil
 	default:
 		o := o.Simple()
 		o.MaintNotificationsConfig = noNotifications
-		return redis.NewClient(o), nil
+		client := redis.NewClient(o)
+		client.AddHook(dialHook{})
+		return client, nil
 	}
 }
 
