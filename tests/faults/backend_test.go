@@ -94,6 +94,7 @@ type moody struct {
 	mood    mood
 	docs    http.Handler
 	delay   time.Duration // maximum for each request
+	prompt  bool          // reads are delayed as little as usual
 	history *history
 	applied map[string]time.Duration // by content
 }
@@ -145,6 +146,9 @@ func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		mood = m.mood
 	}
 	docs, delay := m.docs, rand.N(m.delay)
+	if m.prompt && r.Method == "GET" {
+		delay = rand.N(quickly)
+	}
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()

@@ -1,11 +1,14 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +65,7 @@ func soakTime(t *testing.T) time.Duration {
 // faultScenario describes a setup and the faults to inject into it.
 type faultScenario struct {
 	name      string
+	terms     string  // lease and wait, if not the usual ones
 	options   string  // options of the handler
 	proxy     string  // options of reverse_proxy
 	upstreams int     // addresses of the backend, if there is more than one
@@ -77,6 +81,7 @@ type faultScenario struct {
 	origin func(docs http.Handler) http.Handler
 
 	delay  time.Duration // the maximum of a slow backend
+	prompt bool          // reads are as quick as usual all the same
 	leaves float64       // the share of conditional writes whose clients leave early
 	blind  float64       // the share of writes without a condition
 
@@ -114,6 +119,10 @@ var faultScenarios = []faultScenario{
 	{name: "redis frozen, verify never", options: "verify never", faults: []fault{freezeRedis}},
 	{name: "redis restarted empty", faults: []fault{loseRedis}, delay: slowly},
 	{name: "redis restarted empty, verify never", options: "verify never", faults: []fault{loseRedis}, delay: slowly},
+	{
+		name: "redis away for a moment, short leases", terms: "lease 2s\nwait 5s\n", options: "verify never",
+		faults: []fault{loseRedisForAMoment}, delay: 3 * time.Second, prompt: true,
+	},
 	{name: "redis flushed", faults: []fault{flushRedis}, delay: slowly},
 	{name: "redis flushed, verify never", options: "verify never", faults: []fault{flushRedis}, delay: slowly},
 	{name: "redis restarted with old data", faults: []fault{rollBackRedis}, delay: slowly},
@@ -278,6 +287,21 @@ var (
 			s.Fatal(err)
 		}
 		s.redis.Restart()
+	}}
+	// Meanwhile one node needs Redis more often than it has connections.
+	loseRedisForAMoment = fault{"redis away for a moment", func(s *stage) {
+		s.redis.Kill()
+		ctx, cancel := context.WithCancel(s.Context())
+		var reads sync.WaitGroup
+		node := s.nodes.Random()
+		for range 20 * runtime.GOMAXPROCS(0) {
+			reads.Go(func() { _, _ = caddytest.Try(ctx, "GET", node+caddytest.SharedDocs[0], "") })
+		}
+		s.pass(90 * time.Millisecond)
+		cancel()
+		reads.Wait()
+		s.redis.Restart()
+		s.pass(time.Second) // for longer than the grace
 	}}
 	flushRedis = fault{"redis flushed", func(s *stage) {
 		if err := s.db.FlushAll(s.Context()).Err(); err != nil {

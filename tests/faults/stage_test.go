@@ -83,6 +83,7 @@ func newStage(t *testing.T, sc faultScenario) *stage {
 	s := &stage{T: t, faultScenario: sc}
 	s.docs = legacydocs.New(legacydocs.Options{})
 	s.backend = newMoody(s.docs)
+	s.backend.prompt = sc.prompt
 	var upstreams []string
 	for range max(1, sc.upstreams) {
 		upstreams = append(upstreams, caddytest.Serve(t, s.backend))
@@ -97,7 +98,7 @@ func newStage(t *testing.T, sc faultScenario) *stage {
 		open = sc.store
 	}
 	store := open(s, timeout)
-	s.start(caddytest.Guarded(store+faultTerms+sc.options, fmt.Sprintf("%s {\n%s}\n", strings.Join(upstreams, " "), sc.proxy)))
+	s.start(caddytest.Guarded(store+cmp.Or(sc.terms, faultTerms)+sc.options, fmt.Sprintf("%s {\n%s}\n", strings.Join(upstreams, " "), sc.proxy)))
 	return s
 }
 
