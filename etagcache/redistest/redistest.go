@@ -1,10 +1,12 @@
 // Package redistest runs Redis servers, replicas, Sentinels and clusters for tests.
 // It runs the installed redis-server itself: the maintained libraries that do so need
-// Docker, and tests need to kill, suspend and restart the process.
+// Docker, and tests need to kill, suspend and restart the process. The environment
+// variable PRECONDITIONS_REDIS_SERVER names a different program, such as valkey-server.
 package redistest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -37,7 +39,7 @@ type Server struct {
 
 // Start starts a server on a free port, without persistence, and waits until it
 // accepts connections. If redis-server isn't installed, Start skips the test, or
-// fails it if the environment variable CI is set.
+// fails it if the environment variable CI or PRECONDITIONS_REDIS_SERVER is set.
 //
 // In args, {port} and {dir} stand for the server's port and directory. Later
 // arguments override earlier ones and the defaults.
@@ -58,14 +60,19 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
+const defaultProgram = "redis-server"
+
+// program is the program that runs servers, Sentinels and the nodes of clusters.
+func program() string { return cmp.Or(os.Getenv("PRECONDITIONS_REDIS_SERVER"), defaultProgram) }
+
 // prepare returns a server that is not started yet and has no arguments.
 func prepare(t testing.TB) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("redis-server isn't installed")
+	if _, err := exec.LookPath(program()); err != nil {
+		if os.Getenv("CI") != "" || program() != defaultProgram {
+			t.Fatal(err)
 		}
-		t.Skip("redis-server isn't installed")
+		t.Skip(defaultProgram + " isn't installed")
 	}
 	// In t.TempDir, the path of a socket could be too long.
 	dir, err := os.MkdirTemp("", "redis")
@@ -98,7 +105,7 @@ func freeAddr(t testing.TB) string {
 func (s *Server) start() {
 	s.t.Helper()
 	s.log.Reset()
-	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd = exec.Command(program(), s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -112,7 +119,7 @@ func (s *Server) start() {
 	s.eventually("it accepts connections", func() bool {
 		select {
 		case <-exited:
-			s.t.Fatalf("redis-server exited: %s", s.log.String())
+			s.t.Fatalf("%s exited: %s", program(), s.log.String())
 		default:
 		}
 		c, err := net.Dial("tcp", s.Addr)

@@ -12,56 +12,75 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/etagcache/storetest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 )
 
-// The rights that a user of Redis is to get are enough, however Redis is run.
-func TestTheRedisRightsSuffice(t *testing.T) {
+// deployments are the ways to run Redis that ask for different rights. A new user may use
+// all channels by default in Redis 6, and none in Redis 7 and Valkey.
+var deployments = []struct {
+	name     string
+	replicas int
+	start    func(t testing.TB) (all, named []*redistest.Server)
+}{
+	{"one server", 0, func(t testing.TB) (all, named []*redistest.Server) {
+		all = []*redistest.Server{redistest.Start(t)}
+		return all, all
+	}},
+	{"one server, all channels", 0, func(t testing.TB) (all, named []*redistest.Server) {
+		all = []*redistest.Server{redistest.Start(t, "--acl-pubsub-default", "allchannels")}
+		return all, all
+	}},
+	{"cluster", 0, func(t testing.TB) (all, named []*redistest.Server) {
+		all = redistest.StartCluster(t)
+		return all, all
+	}},
+	{"replica", 1, func(t testing.TB) (all, named []*redistest.Server) {
+		master := redistest.Start(t)
+		named = []*redistest.Server{master}
+		return append(named, redistest.StartReplica(t, master)), named
+	}},
+}
+
+// addUser adds the user that the documentation recommends to all servers.
+func addUser(t *testing.T, servers []*redistest.Server) {
+	t.Helper()
 	line := regexp.MustCompile(`(?m)^ACL SETUSER caddy .*$`).FindString(readDocument(t, "docs/stores.md").text())
 	if line == "" {
-		t.Fatal("docs/stores.md doesn't tell them")
+		t.Fatal("docs/stores.md doesn't tell the rights of the user")
 	}
-	for _, deployment := range []struct {
-		name, options string
-		start         func(t testing.TB) (all, named []*redistest.Server)
-	}{
-		{"one server", "", func(t testing.TB) (all, named []*redistest.Server) {
-			all = []*redistest.Server{redistest.Start(t)}
-			return all, all
-		}},
-		{"cluster", "", func(t testing.TB) (all, named []*redistest.Server) {
-			all = redistest.StartCluster(t)
-			return all, all
-		}},
-		{"replica", "replicas 1\n", func(t testing.TB) (all, named []*redistest.Server) {
-			master := redistest.Start(t)
-			named = []*redistest.Server{master}
-			return append(named, redistest.StartReplica(t, master)), named
-		}},
-	} {
+	var words []any
+	for word := range strings.FieldsSeq(line) {
+		words = append(words, word)
+	}
+	for _, server := range servers {
+		if err := server.Client().Do(t.Context(), words...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func addressesOf(servers []*redistest.Server) (addresses []string) {
+	for _, server := range servers {
+		addresses = append(addresses, server.Addr)
+	}
+	return addresses
+}
+
+// The rights that a user of Redis is to get are enough, however Redis is run.
+func TestTheRedisRightsSuffice(t *testing.T) {
+	for _, deployment := range deployments {
 		t.Run(deployment.name, func(t *testing.T) {
 			servers, named := deployment.start(t)
-			for _, server := range servers {
-				var words []any
-				for word := range strings.FieldsSeq(line) {
-					words = append(words, word)
-				}
-				if err := server.Client().Do(t.Context(), words...).Err(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var addresses []string
-			for _, server := range named {
-				addresses = append(addresses, server.Addr)
-			}
+			addUser(t, servers)
 			backend, address := serve(t, legacydocs.New(legacydocs.Options{})), freeAddress(t)
 			send(t, "PUT", "http://"+backend+"/docs/a", "a").expect(t, 201)
 			host, _, _ := strings.Cut(address, ":")
 			endGrace(t, redis.NewUniversalClient(&redis.UniversalOptions{
-				Addrs: addresses, IsClusterMode: deployment.name == "cluster", DisableIdentity: true,
+				Addrs: addressesOf(named), IsClusterMode: deployment.name == "cluster", DisableIdentity: true,
 			}), host+"/docs/a")
-			admin := load(t, fmt.Sprintf("http://%s {\npreconditions {\nstore redis {\naddress %s\nusername caddy\npassword password\ntimeout 5s\n%s}\n}\nreverse_proxy %s\n}\n",
-				address, strings.Join(addresses, " "), deployment.options, backend))
+			admin := load(t, fmt.Sprintf("http://%s {\npreconditions {\nstore redis {\naddress %s\nusername caddy\npassword password\ntimeout 5s\nreplicas %d\n}\n}\nreverse_proxy %s\n}\n",
+				address, strings.Join(addressesOf(named), " "), deployment.replicas, backend))
 			url := "http://" + address + "/docs/a"
 			send(t, "PUT", url, "b").expect(t, 204)
 			tag := send(t, "GET", url, "").expect(t, 200).Header.Get("ETag")
@@ -95,4 +114,36 @@ func endGrace(t *testing.T, client redis.UniversalClient, key string) {
 		}
 		return
 	}
+}
+
+// With these rights, Redis keeps the whole contract of stores.
+func TestTheRedisRightsSufficeForTheContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	for _, deployment := range deployments {
+		t.Run(deployment.name, func(t *testing.T) {
+			t.Parallel()
+			servers, named := deployment.start(t)
+			addUser(t, servers)
+			c := etagcache.RedisConfig{Addresses: addressesOf(named), Username: "caddy", Password: "password", Timeout: 5 * time.Second}
+			storetest.Suite{Open: func(t *testing.T) (a, b etagcache.Store) {
+				// The braces put all entries into one slot of a cluster.
+				o := etagcache.RedisOptions{Prefix: "caddy:preconditions:{" + etagcache.NewToken() + "}", Replicas: deployment.replicas, Timeout: c.Timeout}
+				return open(t, c, o), open(t, c, o)
+			}}.Run(t)
+		})
+	}
+}
+
+func open(t *testing.T, c etagcache.RedisConfig, o etagcache.RedisOptions) etagcache.Store {
+	t.Helper()
+	client, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := etagcache.NewRedis(client, o)
+	t.Cleanup(func() { _ = store.Close() })
+	return store
 }
