@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ type Node struct {
 	URL     string
 	address string
 	dir     string
+	program string // if it isn't this test binary
 	cmd     *exec.Cmd
 	exited  chan struct{}
 	logs    []*bytes.Buffer // one for each time that it was started
@@ -34,8 +36,15 @@ type Node struct {
 // returns when they listen. They end with the test.
 func StartNodes(t testing.TB, n int, directives string) (all []*Node) {
 	t.Helper()
-	for range n {
-		all = append(all, newNode(t, directives))
+	return StartNodesOf(t, "", slices.Repeat([]string{directives}, n)...)
+}
+
+// StartNodesOf starts a node for each of the given directives. The program is a Caddy
+// with the handler, or a test binary that Main makes behave as one. Default: this binary.
+func StartNodesOf(t testing.TB, program string, directives ...string) (all []*Node) {
+	t.Helper()
+	for _, d := range directives {
+		all = append(all, newNode(t, program, d))
 	}
 	host := Host(t)
 	t.Cleanup(func() { // all of them, before newNode waits for the first one to end
@@ -57,14 +66,14 @@ func StartNode(t testing.TB, directives string) *Node {
 }
 
 // newNode launches a node.
-func newNode(t testing.TB, directives string) *Node {
+func newNode(t testing.TB, program, directives string) *Node {
 	t.Helper()
 	// Not t.TempDir: its path may be too long for a socket.
 	dir, err := os.MkdirTemp("", "caddy")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Node{t: t, address: Address(t), dir: dir}
+	m := &Node{t: t, address: Address(t), dir: dir, program: program}
 	t.Cleanup(func() {
 		m.end()
 		_ = os.RemoveAll(dir)
@@ -101,6 +110,7 @@ func (m *Node) launch() {
 	m.t.Helper()
 	log := new(bytes.Buffer)
 	cmd := Command(m.t, m.dir, "run", "--config", m.file(), "--adapter", "caddyfile")
+	cmd.Path = cmp.Or(m.program, cmd.Path)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
@@ -117,6 +127,17 @@ func (m *Node) launch() {
 func (m *Node) Kill() {
 	_ = m.cmd.Process.Kill()
 	<-m.exited
+}
+
+// Exchange shuts the node down and starts it again with a different program, as an upgrade
+// does.
+func (m *Node) Exchange(program string) {
+	m.t.Helper()
+	transports.of(Host(m.t)).CloseIdleConnections() // the node waits for connections that were never used
+	m.interrupt()
+	m.wait()
+	m.program = program
+	m.Start()
 }
 
 // Freeze makes the node stand still until Thaw is called.
@@ -142,16 +163,21 @@ func (m *Node) end() {
 	if m.cmd == nil {
 		return
 	}
-	select {
-	case <-m.exited:
-	case <-time.After(10 * time.Second):
-		m.Kill()
-	}
+	m.wait()
 	if strings.Contains(m.log(), "DATA RACE") {
 		m.t.Errorf("data race in node %s", m.URL)
 	}
 	if m.t.Failed() {
 		m.t.Logf("log of node %s:\n%s", m.URL, m.log())
+	}
+}
+
+// wait waits until the node has shut down, but not for long.
+func (m *Node) wait() {
+	select {
+	case <-m.exited:
+	case <-time.After(10 * time.Second):
+		m.Kill()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,8 @@ var (
 	// A write can wait long enough for a lease to expire.
 	faultTerms = fmt.Sprintf("lease %s\nwait %s\n", faultLease, faultWait)
 	fullGrace  = fmt.Sprintf("grace %s\n", faultLease)
+	// Renewals are rarer than the usual grace is long.
+	longTerms = fmt.Sprintf("lease %s\nwait %s\n", 4*faultLease, faultWait)
 )
 
 // faultTime returns how long faults are injected.
@@ -64,17 +67,19 @@ func soakTime(t *testing.T) time.Duration {
 
 // faultScenario describes a setup and the faults to inject into it.
 type faultScenario struct {
-	name      string
-	terms     string  // lease and wait, if not the usual ones
-	options   string  // options of the handler
-	proxy     string  // options of reverse_proxy
-	upstreams int     // addresses of the backend, if there is more than one
-	faults    []fault // injected one at a time
-	calm      bool    // no client may notice anything
-	store     opening // a single Redis by default
-	inProcess bool    // one node is this process
-	alone     bool    // that is the only node
-	soak      bool    // it may run for longer
+	name       string
+	terms      string  // lease and wait, if not the usual ones
+	otherTerms string  // those of the last node, if it has different ones
+	options    string  // options of the handler
+	proxy      string  // options of reverse_proxy
+	upstreams  int     // addresses of the backend, if there is more than one
+	faults     []fault // injected one at a time
+	calm       bool    // no client may notice anything
+	store      opening // a single Redis by default
+	program    string  // what the nodes run at first, if it isn't this test binary
+	inProcess  bool    // one node is this process
+	alone      bool    // that is the only node
+	soak       bool    // it may run for longer
 
 	// origin shows the documents, perhaps as they were. Reads are then no part of the
 	// history. What is written is judged as ever.
@@ -113,6 +118,10 @@ var faultScenarios = []faultScenario{
 	{name: "node killed", faults: []fault{killNode}},
 	{name: "node killed, verify never", options: "verify never", faults: []fault{killNode}},
 	{name: "node stands still", faults: []fault{freezeNode}, delay: slowly},
+	{
+		name: "node stands still, unequal terms", terms: longTerms, otherTerms: faultTerms,
+		faults: []fault{freezeNode}, delay: slowly,
+	},
 	{name: "node stands still, verify never", options: "verify never", faults: []fault{freezeNode}, delay: slowly},
 	{name: "node stands still, write_etag always", options: "write_etag always", faults: []fault{freezeNode}, delay: slowly},
 	{name: "redis frozen", faults: []fault{freezeRedis}},
@@ -214,10 +223,27 @@ var faultScenarios = []faultScenario{
 	},
 }
 
+// previous is the environment variable that names a program with an earlier build of the
+// handler: a Caddy, or the compiled tests of this package.
+const previous = "PRECONDITIONS_PREVIOUS"
+
+// upgrades are the scenarios that need an earlier build.
+func upgrades() []faultScenario {
+	program := os.Getenv(previous)
+	if program == "" {
+		return nil
+	}
+	faults := []fault{exchangeNodes, soon(exchangeNode, loseRedis), soon(exchangeNode, killNode), soon(exchangeNode, flushRedis)}
+	return []faultScenario{
+		{name: "nodes upgraded", program: program, faults: faults, delay: slowly},
+		{name: "nodes upgraded, verify never", program: program, options: "verify never", faults: faults, delay: slowly},
+	}
+}
+
 // Whatever fails, no update is lost, no client gets a false answer, and writes
 // succeed again once the fault is over.
 func TestFaults(t *testing.T) {
-	for _, sc := range faultScenarios {
+	for _, sc := range slices.Concat(faultScenarios, upgrades()) {
 		t.Run(sc.name, func(t *testing.T) {
 			if !sc.inProcess {
 				t.Parallel()
@@ -268,6 +294,21 @@ var (
 		m := s.mortals[len(s.mortals)-1]
 		m.Kill()
 		m.Start()
+	}}
+	// All nodes are upgraded, one by one. The next time they go back to the earlier build.
+	exchangeNodes = fault{"nodes exchanged", func(s *stage) {
+		for range s.mortals {
+			exchangeNode.happen(s)
+		}
+	}}
+	exchangeNode = fault{"node exchanged", func(s *stage) {
+		m := s.mortals[s.exchanged%len(s.mortals)]
+		if s.exchanged/len(s.mortals)%2 == 0 {
+			m.Exchange("")
+		} else {
+			m.Exchange(s.program)
+		}
+		s.exchanged++
 	}}
 	// A node stands still for longer than its leases last, and then goes on.
 	freezeNode = fault{"node stands still", func(s *stage) {

@@ -45,7 +45,8 @@ type stage struct {
 	mortals []*caddytest.Node
 	config  string // of the node that is this process
 
-	round int // number of rounds so far
+	round     int // number of rounds so far
+	exchanged int // how often a node was upgraded or went back to the earlier build
 
 	// Of one round:
 	history  *history
@@ -98,25 +99,29 @@ func newStage(t *testing.T, sc faultScenario) *stage {
 		open = sc.store
 	}
 	store := open(s, timeout)
-	s.start(caddytest.Guarded(store+cmp.Or(sc.terms, faultTerms)+sc.options, fmt.Sprintf("%s {\n%s}\n", strings.Join(upstreams, " "), sc.proxy)))
+	terms := cmp.Or(sc.terms, faultTerms)
+	with := func(terms string) string {
+		return caddytest.Guarded(store+terms+sc.options, fmt.Sprintf("%s {\n%s}\n", strings.Join(upstreams, " "), sc.proxy))
+	}
+	s.start(with(terms), with(cmp.Or(sc.otherTerms, terms)))
 	return s
 }
 
-// start starts the nodes.
-func (s *stage) start(directives string) {
+// start starts the nodes. The last one has other directives.
+func (s *stage) start(directives, other string) {
 	s.Helper()
-	processes := 2
+	processes := []string{directives, other}
 	if s.inProcess {
 		address := caddytest.Address(s)
 		s.config = fmt.Sprintf("http://%s {\n%s\n}\n", address, directives)
 		caddytest.Load(s, s.config)
 		s.nodes = append(s.nodes, "http://"+address)
-		processes--
+		processes = processes[1:]
 	}
 	if s.alone {
-		processes--
+		processes = processes[1:]
 	}
-	s.mortals = caddytest.StartNodes(s, processes, directives)
+	s.mortals = caddytest.StartNodesOf(s, s.program, processes...)
 	for _, m := range s.mortals {
 		s.nodes = append(s.nodes, m.URL)
 	}
