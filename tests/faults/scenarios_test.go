@@ -132,6 +132,15 @@ var faultScenarios = []faultScenario{
 		name: "redis away for a moment, short leases", terms: "lease 2s\nwait 5s\n", options: "verify never",
 		faults: []fault{loseRedisForAMoment}, delay: 3 * time.Second, prompt: true,
 	},
+	{
+		// The grace that suits the last node is over before the other renews what it holds.
+		name: "redis restarted empty, unequal terms", terms: longTerms, otherTerms: faultTerms, options: "verify never",
+		faults: []fault{rarely(loseRedis)}, delay: faultWait, prompt: true,
+	},
+	{
+		name: "redis flushed, unequal terms", terms: longTerms, otherTerms: faultTerms,
+		faults: []fault{rarely(flushRedis)}, delay: faultWait, prompt: true,
+	},
 	{name: "redis flushed", faults: []fault{flushRedis}, delay: slowly},
 	{name: "redis flushed, verify never", options: "verify never", faults: []fault{flushRedis}, delay: slowly},
 	{name: "redis restarted with old data", faults: []fault{rollBackRedis}, delay: slowly},
@@ -382,6 +391,15 @@ func soon(faults ...fault) fault {
 			}
 			f.happen(s)
 		}
+	}}
+}
+
+// rarely injects a fault when the grace after the one before is over.
+func rarely(f fault) fault {
+	return fault{f.name, func(s *stage) {
+		s.pass(faultLease)
+		f.happen(s)
+		s.pass(faultLease)
 	}}
 }
 
