@@ -57,7 +57,7 @@ type RedisConfig struct {
 	Timeout time.Duration
 
 	// PoolSize is the number of connections to each server. Default: 10 per
-	// processor.
+	// processor, or 5 to each node of a cluster.
 	PoolSize int
 }
 
