@@ -107,6 +107,7 @@ type Capture struct {
 	deriver Deriver
 	reading Reading
 	isHead  bool
+	asked   time.Time // when the request was sent
 
 	holdback
 
@@ -147,7 +148,7 @@ func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 func (c *Capture) Serve(next caddyhttp.Handler, r *http.Request) (err error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	c.cancel, c.isHead = cancel, r.Method == http.MethodHead
+	c.cancel, c.isHead, c.asked = cancel, r.Method == http.MethodHead, time.Now()
 	defer func() { err = c.conclude(recover(), err) }()
 	if err := next.ServeHTTP(c, r.WithContext(ctx)); err != nil {
 		if c.current() == waiting {
@@ -165,7 +166,7 @@ func (c *Capture) observeError(err error) {
 	if !ok {
 		return
 	}
-	derivation, known := c.deriver.FromHeader(handlerErr.StatusCode, nil, time.Now())
+	derivation, known := c.deriver.FromHeader(handlerErr.StatusCode, nil, c.asked)
 	if known && derivation.State == validator.Absent {
 		c.reading.Late(derivation.Observed)
 	}
@@ -194,7 +195,7 @@ func (c *Capture) WriteHeader(status int) {
 func (c *Capture) begin() {
 	header := c.client.Header()
 	c.cached = fromCache(header)
-	derivation, known := c.deriver.FromHeader(c.status, header, time.Now())
+	derivation, known := c.deriver.FromHeader(c.status, header, c.asked)
 	c.derivation = derivation
 	var s Shown
 	switch needsContent := derivation.Need == NeedContent; {

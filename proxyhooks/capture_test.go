@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -484,3 +486,47 @@ type discardWriter struct{ header http.Header }
 func (w *discardWriter) Header() http.Header         { return w.header }
 func (w *discardWriter) WriteHeader(int)             {}
 func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// A date is weak by the time at which the origin looked: it may take long to answer, and
+// the resource may have changed again meanwhile (RFC 9110, section 8.8.2.2).
+func TestDateOfASlowResponse(t *testing.T) {
+	for _, test := range []struct {
+		after, takes time.Duration // since the change, and to answer
+		dated, weak  bool
+	}{
+		{0, 3 * time.Second, false, true},
+		{0, 3 * time.Second, true, true},
+		{1500 * time.Millisecond, time.Second, false, true},
+		{2 * time.Second, 0, false, false},
+		{2 * time.Second, 0, true, false},
+		{2 * time.Second, 400 * time.Millisecond, true, false}, // promptly
+		{3 * time.Second, time.Second, true, false},
+		{4 * time.Second, 20 * time.Second, false, false},
+	} {
+		slow := func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(test.takes)
+			w.Header().Set("Last-Modified", r.Header.Get("X-Changed"))
+			if test.dated {
+				w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+			}
+		}
+		for name, shows := range map[string]func(*http.Request) validator.Observed{
+			"GET": func(r *http.Request) validator.Observed {
+				rec := newRecorder()
+				_ = NewCapture(rec, both, rec).Serve(handler(slow), r)
+				return rec.only(t).Observed
+			},
+			"probe": func(r *http.Request) validator.Observed {
+				return Probe(r.Context(), handler(slow), r, both, 0).Observed
+			},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRequest("GET", nil, "X-Changed", time.Now().UTC().Format(http.TimeFormat))
+				time.Sleep(test.after)
+				if o := shows(r); o.WeakDate != test.weak || o.LastModified.IsZero() {
+					t.Errorf("%+v: a %s shows %+v", test, name, o)
+				}
+			})
+		}
+	}
+}

@@ -98,17 +98,17 @@ func (d Deriver) MayReplaceTag(h http.Header) bool {
 }
 
 // FromHeader returns what the status and header section of a response to GET show. The
-// clock now stands in for a missing Date field.
+// request was sent at the time asked.
 //
 // It reports known = false if a response with this status says nothing about the
 // current representation. Then the derivation contains at most a modification date, as
 // for a 206 (Partial Content).
-func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (derivation Derivation, known bool) {
+func (d Deriver) FromHeader(status int, h http.Header, asked time.Time) (derivation Derivation, known bool) {
 	if status == http.StatusNotFound || status == http.StatusGone {
 		derivation.State = validator.Absent
 		return derivation, true
 	}
-	derivation.LastModified, derivation.WeakDate = lastModified(h, now)
+	derivation.LastModified, derivation.WeakDate = lastModified(h, asked)
 	if status != http.StatusOK && status != http.StatusNoContent {
 		return derivation, false
 	}
@@ -132,8 +132,8 @@ func (d Deriver) FromHeader(status int, h http.Header, now time.Time) (derivatio
 
 // FromContent returns what a 200 (OK) response to GET with this header section and
 // content would show.
-func (d Deriver) FromContent(h http.Header, content []byte, now time.Time) Derivation {
-	derivation, _ := d.FromHeader(http.StatusOK, h, now)
+func (d Deriver) FromContent(h http.Header, content []byte, asked time.Time) Derivation {
+	derivation, _ := d.FromHeader(http.StatusOK, h, asked)
 	if int64(len(content)) > d.Limit {
 		derivation.skipJSON()
 	}

@@ -36,26 +36,34 @@ func ownTag(h http.Header) (validator.ETag, bool) {
 	return validator.ETag{}, false
 }
 
-// lastModified returns the modification date of a response, and whether it is weak:
-// a later change may share it. A date is weak until its second is over by the clock
-// that made it (RFC 9110, section 8.8.2.2), and for one second more, because that
-// clock may lag behind the clock that made Date. The clock of a file system does:
-// Linux dates files by the last tick, which is some milliseconds ago.
-func lastModified(h http.Header, now time.Time) (at time.Time, weak bool) {
+// lastModified returns the modification date of a response to a request that was sent at
+// the time asked, and whether it is weak: a later change may share it. A date is weak until
+// its second is over by the clock that made it (RFC 9110, section 8.8.2.2), and for one
+// second more, because that clock may lag behind the clock that made Date. The clock of a
+// file system does: Linux dates files by the last tick, which is some milliseconds ago.
+//
+// What counts is when the origin looked, which may be long before it answered.
+func lastModified(h http.Header, asked time.Time) (at time.Time, weak bool) {
 	lines := h["Last-Modified"]
 	if len(lines) != 1 {
 		return time.Time{}, false
 	}
-	at, ok := validator.ParseDate(lines[0], now)
+	at, ok := validator.ParseDate(lines[0], asked)
 	if !ok {
 		return time.Time{}, false
 	}
-	date, ok := validator.ParseDate(h.Get("Date"), now)
-	if !ok {
-		date = now
+	looked, ok := validator.ParseDate(h.Get("Date"), asked)
+	if took := time.Since(asked); !ok {
+		looked = asked
+	} else if took > promptly {
+		looked = looked.Add(-took)
 	}
-	return at, date.Sub(at) < 2*time.Second
+	return at, looked.Sub(at) < 2*time.Second
 }
+
+// promptly is how long a response may take that is dated when the origin looked. It is a
+// part of the second for which a date stays weak.
+const promptly = 500 * time.Millisecond
 
 // ContentLength returns the announced length of the content. It reports false if no
 // valid length is announced.

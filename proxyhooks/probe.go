@@ -89,7 +89,7 @@ func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, 
 func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel(nil)
-	w.header, w.cancel = make(http.Header), func() { cancel(nil) }
+	w.asked, w.header, w.cancel = time.Now(), make(http.Header), func() { cancel(nil) }
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {

@@ -20,6 +20,7 @@ type probeWriter struct {
 	limit   int64              // of the content, if above zero
 	cancel  context.CancelFunc // aborts the request to the backend
 
+	asked       time.Time // when the probe began
 	header      http.Header
 	wroteHeader bool
 	status      int
@@ -40,7 +41,7 @@ func (w *probeWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader, w.status = true, status
-	w.derivation, w.known = w.deriver.FromHeader(status, w.header, time.Now())
+	w.derivation, w.known = w.deriver.FromHeader(status, w.header, w.asked)
 	w.cached = fromCache(w.header)
 	switch {
 	case mustStream(w.header):
