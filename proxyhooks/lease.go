@@ -3,7 +3,6 @@ package proxyhooks
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,7 +24,7 @@ type Lease struct {
 	stopped atomic.Bool
 	renewed atomic.Pointer[time.Time] // when the last successful renewal began
 
-	mu          sync.Mutex // locked during a renewal
+	mu          lock // held during a renewal
 	renewTimer  *time.Timer
 	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store
 }
@@ -46,7 +45,7 @@ func KeepLease(taken time.Time, length time.Duration, renew func(context.Context
 }
 
 func keepLease(now func() time.Time, taken time.Time, length time.Duration, renew func(context.Context) error, lost func(error) bool) *Lease {
-	l := &Lease{length: length, renew: renew, lost: lost, now: now}
+	l := &Lease{mu: newLock(), length: length, renew: renew, lost: lost, now: now}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.mu.Lock() // the first renewal may be due already
 	defer l.mu.Unlock()
@@ -156,3 +155,12 @@ func (l *Lease) interval(err error) time.Duration {
 	}
 	return l.length / renewalsPerLease
 }
+
+// lock is a mutex that is held while a store answers. Whoever waits for it counts as blocked
+// in the simulated time of testing/synctest, as with a channel and not with a [sync.Mutex].
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
