@@ -259,5 +259,7 @@ type dialing func(ctx context.Context, network, addr string, next redis.DialHook
 func (d dialing) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return d(ctx, network, addr, next) }
 }
-func (dialing) ProcessHook(redis.ProcessHook) redis.ProcessHook                         { return nil }
+
+func (dialing) ProcessHook(redis.ProcessHook) redis.ProcessHook { return nil }
+
 func (dialing) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook { return nil }

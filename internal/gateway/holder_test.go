@@ -46,11 +46,20 @@ func TestParseHoldings(t *testing.T) {
 	}
 	line := good.String()
 	for _, lines := range [][]string{
-		nil, {""}, {line, line}, {" " + line}, {line + ","}, {line + "," + line}, {line + " x"},
-		{strings.Replace(line, "claim", "Claim", 1)}, {strings.Replace(line, "passed", "failed", 1)},
-		{strings.Replace(line, good.grant.Token, "x", 1)}, {strings.Replace(line, good.grant.Token, "c:*\r\n", 1)},
+		nil,
+		{""},
+		{line, line},
+		{" " + line},
+		{line + ","},
+		{line + "," + line},
+		{line + " x"},
+		{strings.Replace(line, "claim", "Claim", 1)},
+		{strings.Replace(line, "passed", "failed", 1)},
+		{strings.Replace(line, good.grant.Token, "x", 1)},
+		{strings.Replace(line, good.grant.Token, "c:*\r\n", 1)},
 		{strings.Replace(line, good.grant.Token, strings.Repeat("A", 17), 1)},
-		{strings.Join(slices.Repeat([]string{line}, maxHoldings+1), ", ")}, {strings.Repeat("x", maxHolderLine+1)},
+		{strings.Join(slices.Repeat([]string{line}, maxHoldings+1), ", ")},
+		{strings.Repeat("x", maxHolderLine+1)},
 	} {
 		if got := parseHoldings(lines); got != nil {
 			t.Errorf("%q: got %v", lines, got)
@@ -70,15 +79,22 @@ func TestHeldOutside(t *testing.T) {
 		outcome answer.Outcome
 	}{
 		"a claim": {func(t *testing.T, s *site) string { return member(true, s.claim(t, "/m")) }, nil, forwarded, answer.Bypassed},
-		"a claim, with a condition": {func(t *testing.T, s *site) string { return member(true, s.claim(t, "/m")) },
-			[]string{`If-Match: "stale"`}, forwarded, answer.Bypassed},
+		"a claim, with a condition": {
+			func(t *testing.T, s *site) string { return member(true, s.claim(t, "/m")) },
+			[]string{`If-Match: "stale"`},
+			forwarded, answer.Bypassed,
+		},
 		"a claim, where a condition is required": {func(t *testing.T, s *site) string {
 			s.Require = []string{"PUT"}
 			return member(true, s.claim(t, "/m"))
 		}, nil, forwarded, answer.Bypassed},
 		"a pass": {func(t *testing.T, s *site) string { return member(false, s.pass(t)) }, nil, forwarded, answer.Bypassed},
-		"a pass, and a condition that was added on the way": {func(t *testing.T, s *site) string { return member(false, s.pass(t)) },
-			[]string{`If-Match: "stale"`}, []string{"answer 503"}, answer.Unavailable},
+		"a pass, and a condition that was added on the way": {
+			func(t *testing.T, s *site) string { return member(false, s.pass(t)) },
+			[]string{`If-Match: "stale"`},
+			[]string{"answer 503"},
+			answer.Unavailable,
+		},
 		"a pass, where a condition is required": {func(t *testing.T, s *site) string {
 			s.Require = []string{"PUT"}
 			return member(false, s.pass(t))

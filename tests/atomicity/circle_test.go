@@ -163,13 +163,18 @@ func TestForgedHolder(t *testing.T) {
 		}
 		words, ended := strings.Fields(live), strings.Fields(over[0])
 		for _, forged := range [][]string{
-			{"x"}, {""}, {"passed"}, {strings.Repeat("passed claim AAAAAAAAAAAAAAAA AAAAAAAAAAAA, ", 100)},
+			{"x"},
+			{""},
+			{"passed"},
+			{strings.Repeat("passed claim AAAAAAAAAAAAAAAA AAAAAAAAAAAA, ", 100)},
 			{"passed claim AAAAAAAAAAAAAAAA " + ended[3]},
 			over,
 			{live},
 			{words[0] + " " + words[1] + " " + words[2] + " " + ended[3]},
 			{words[0] + " pass " + words[2] + " " + ended[3]},
-			{live, over[0]}, {live + ", " + over[0]}, {live + "," + over[0]},
+			{live, over[0]},
+			{live + ", " + over[0]},
+			{live + "," + over[0]},
 		} {
 			var fields []string
 			for _, line := range forged {
