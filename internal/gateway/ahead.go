@@ -27,7 +27,7 @@ type ahead struct {
 // turn decides about a write, by and by, until its turn is over.
 type turn struct{ *writing }
 
-// maxAhead is how often a write tries to find out whether it earns a turn, while other
+// maxAhead is how often a write asks the origin whether it earns a turn, while other
 // writes come in between.
 const maxAhead = 3
 
@@ -49,7 +49,7 @@ func (w turn) mustAsk(view knowledge.View, res validator.Result) bool {
 // decision if it doesn't. Otherwise it returns the view to go on with. It reserves nothing
 // while it waits for others.
 func (w turn) decideAhead(view knowledge.View) (knowledge.View, *decision) {
-	for ; ; w.ahead.tries++ {
+	for {
 		selected, stored, res := evaluate(w.exchange, view)
 		switch {
 		case !w.mustAsk(view, res):
@@ -62,7 +62,8 @@ func (w turn) decideAhead(view knowledge.View) (knowledge.View, *decision) {
 			return view, new(w.refuseSigned(selected, res))
 		}
 		now, d, err := view, (*decision)(nil), error(nil)
-		if !w.request.Signed && !(w.request.OneTime != nil && view.Busy()) {
+		if !view.Busy() || w.ahead.tries == 0 && !w.request.Signed && w.request.OneTime == nil {
+			w.ahead.tries++
 			now, d, err = w.askAhead(view, selected, stored, res)
 		}
 		if err == nil && d == nil && !w.ahead.earned && now.Busy() {

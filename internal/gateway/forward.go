@@ -171,7 +171,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	if w.invalidateAfter {
 		w.invalidate(w.plan.ChangedKeys())
 	}
-	lostSince := w.holds.Settle(fate, w.settlement(fate))
+	lostSince := w.holds.Settle(fate, w.settlement(a.Status, fate))
 	if fate == proxyhooks.Unanswered {
 		w.begun.EndAfter(w.Terms.Lease) // when its leases are over
 	} else {
@@ -197,15 +197,16 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	return true
 }
 
-// settlement returns what to tell the store about the subject.
-func (w *writing) settlement(fate proxyhooks.Fate) etagcache.Settlement {
+// settlement returns what to tell the store about the subject. Only a write that was done as
+// a whole has certainly replaced what was there.
+func (w *writing) settlement(status int, fate proxyhooks.Fate) etagcache.Settlement {
 	if fate == proxyhooks.Refused {
 		return etagcache.Settlement{Unchanged: true, Observation: w.before}
 	}
 	s := etagcache.Settlement{Observation: w.result.after, Receipt: w.result.receipt, Proven: w.result.proven}
 	if id := w.decision.current.Identity(); id != "" {
 		s.Replaced = []string{id}
-		if fate == proxyhooks.Applied && w.replaces() {
+		if fate == proxyhooks.Applied && isDone(status) && w.replaces() {
 			s.Replaced = knowledge.Replaces(id)
 		}
 	}

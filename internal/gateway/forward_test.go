@@ -16,6 +16,8 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -518,14 +520,33 @@ func TestInvalidate(t *testing.T) {
 // to.
 func TestSettlement(t *testing.T) {
 	before, after := &etagcache.Observation{Variant: "before"}, &etagcache.Observation{Variant: "after"}
-	w := &writing{before: before, result: aftermath{after: after, receipt: "receipt"}}
+	newWriting := func() *writing {
+		r := requestOf(t.Context(), "PUT /m")
+		return &writing{exchange: &exchange{r: r, request: resource.NewRequest(r)}, before: before, result: aftermath{after: after, receipt: "receipt"}}
+	}
+	w := newWriting()
 	for fate, want := range map[proxyhooks.Fate]etagcache.Settlement{
 		proxyhooks.Refused:    {Unchanged: true, Observation: before},
 		proxyhooks.Applied:    {Observation: after, Receipt: "receipt"},
 		proxyhooks.Unanswered: {Observation: after, Receipt: "receipt"},
 	} {
-		if got := w.settlement(fate); !reflect.DeepEqual(got, want) {
+		if got := w.settlement(204, fate); !reflect.DeepEqual(got, want) {
 			t.Errorf("%d: %+v", fate, got)
+		}
+	}
+
+	// What was there before is spent. It has certainly been replaced only if the write was
+	// done, and done as a whole.
+	w = newWriting()
+	w.decision.current = validator.Observed{Representation: validator.Representation{State: validator.Present, ETag: validator.ETag{Opaque: "1", Valid: true}}}
+	id := w.decision.current.Identity()
+	for status, certain := range map[int]bool{200: true, 201: true, 204: true, 205: true, 207: false, 302: false, 404: false, 408: false, 500: false, 503: false, 0: false} {
+		want := []string{id}
+		if certain {
+			want = knowledge.Replaces(id)
+		}
+		if got := w.settlement(status, proxyhooks.Applied).Replaced; !slices.Equal(got, want) {
+			t.Errorf("status %d: replaced %q, want %q", status, got, want)
 		}
 	}
 }
