@@ -1,8 +1,10 @@
 package etagcache_test
 
 import (
+	"cmp"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
@@ -39,6 +41,7 @@ func flush(t *testing.T, servers ...*redistest.Server) {
 
 // openTwo returns an empty store, opened by two gateways.
 func openTwo(t testing.TB, c etagcache.RedisConfig) (a, b etagcache.Store) {
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second) // the machine may be busy
 	prefix := etagcache.NewToken() + ":"
 	return open(t, c, prefix), open(t, c, prefix)
 }
