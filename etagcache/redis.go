@@ -119,6 +119,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r.checked.Store(new(time.Time))
 	_, cluster := client.(clusterClient)
 	r.markers = newMarkers(string(r.prefix)+markerKey, cluster)
+	r.replies.several = r.markers.tags != nil
 	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
 	r.closing, r.close = context.WithCancel(context.Background())

@@ -77,13 +77,36 @@ func TestRedisUnreadableFields(t *testing.T) {
 			t.Fatalf("%q: what a write replaced is unknown, but the entry is %+v, %v", value, e, err)
 		}
 	}
+	brief := terms
+	brief.Lease = time.Second
 	for _, field := range []string{"c:x", "p:x"} {
-		s.Client().FlushDB(ctx)
-		epochOf(t, store, "k")
-		same(t, s.Client().HSet(ctx, "caddy:preconditions:k", field, "x", "q", "x", "d", "x").Err(), nil)
-		e, err := store.Read(ctx, "k", terms)
-		if err != nil || e.Busy <= 0 || e.Busy > terms.Lease {
-			t.Fatalf("%s: got %+v, %v", field, e, err)
+		for value, most := range map[string]time.Duration{
+			"x": brief.Lease, "inf": brief.Lease, "nan": brief.Lease, "-1": brief.Lease, "": brief.Lease,
+			"99999999999999999999": 2 * time.Hour, "99999999999999999999.9999999": 9999999 * time.Millisecond, "99999999999999.9999999999999": 24 * time.Hour,
+		} {
+			s.Client().FlushDB(ctx)
+			epochOf(t, store, "k")
+			same(t, s.Client().HSet(ctx, "caddy:preconditions:k", field, value, "q", "x", "d", "x").Err(), nil)
+			for range 2 {
+				e, err := store.Read(ctx, "k", brief)
+				if err != nil || e.Busy <= 0 || e.Busy > most {
+					t.Fatalf("%s %q: got %+v, %v", field, value, e, err)
+				}
+				_, _, err = store.Claim(ctx, "k", e.Epoch, brief)
+				same(t, err, etagcache.ErrBusy)
+			}
+		}
+	}
+	for _, field := range []string{"from", "until", "grace", "lag", "spent"} {
+		for _, value := range []string{"", "x", "inf", "nan", "-1", "99999999999999999999"} {
+			s.Client().FlushDB(ctx)
+			graced := open(t, plain(s), "")
+			epochOf(t, graced, "k")
+			same(t, s.Client().HSet(ctx, "caddy:preconditions:generation", field, value).Err(), nil)
+			e, err := graced.Read(ctx, "k", brief)
+			if grace := field == "grace" && value == "99999999999999999999"; err != nil || e.Busy != 0 && !grace {
+				t.Fatalf("%s %q: got %+v, %v", field, value, e, err)
+			}
 		}
 	}
 	s.Client().FlushDB(ctx)

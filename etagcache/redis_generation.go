@@ -59,14 +59,17 @@ func (m markers) all() []string {
 
 // replies remembers what the server's replies have told.
 type replies struct {
+	several bool // whether there are several markers, each with a grace of its own
+
 	grace  atomic.Int64 // the longest of all callers, in ms
 	warn   func(error)  // may be nil
 	warned sync.Once
 }
 
-// heed takes note of a reply with an entry.
+// heed takes note of a reply with an entry. What it says about a single server replaces
+// what was known: after a loss, the gateways of that time no longer count.
 func (r *replies) heed(reply reply) {
-	for heard := r.grace.Load(); reply.grace() > heard; heard = r.grace.Load() {
+	for heard := r.grace.Load(); reply.grace() > heard || !r.several && reply.grace() < heard; heard = r.grace.Load() {
 		r.grace.CompareAndSwap(heard, reply.grace())
 	}
 	if reply.blind() && r.warn != nil {

@@ -53,3 +53,24 @@ func TestRedisMarkerKeepsTheLongestGrace(t *testing.T) {
 		t.Fatalf("got %+v, %v", e, err)
 	}
 }
+
+// Once a loss is over, gateways that were there before it no longer count.
+func TestRedisForgetsTheLongestGraceAfterALoss(t *testing.T) {
+	m, open := openMiniredis(t)
+	now := time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
+	m.SetTime(now)
+	store := open()
+	_, err := store.Read(t.Context(), "k", endless)
+	same(t, err, nil)
+	for _, want := range []time.Duration{endless.Grace, graced.Grace} {
+		m.FlushAll()
+		e, err := store.Read(t.Context(), "k", graced)
+		if err != nil || e.Busy != want {
+			t.Fatalf("busy for %v, want %v, %v", e.Busy, want, err)
+		}
+		now = now.Add(2 * endless.Grace)
+		m.SetTime(now)
+		_, err = store.Read(t.Context(), "k", graced)
+		same(t, err, nil)
+	}
+}

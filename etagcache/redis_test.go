@@ -265,10 +265,17 @@ func TestRedisWithADifferentTypeAtTheKey(t *testing.T) {
 	s := redistest.Start(t)
 	store := open(t, plain(s), "x:")
 	s.Client().Set(t.Context(), "x:string", "1", 0)
-	_, err := store.Read(t.Context(), "string", day)
-	unavailable(t, err)
-	_, _, err = store.Claim(t.Context(), "string", "", day)
-	unavailable(t, err)
+	terms := day
+	terms.Lease = time.Second
+	e, err := store.Read(t.Context(), "string", terms)
+	if err != nil || e.Busy <= 0 || e.Busy > terms.Lease {
+		t.Fatalf("got %+v, %v", e, err) // there may have been a claim
+	}
+	_, _, err = store.Claim(t.Context(), "string", e.Epoch, terms)
+	same(t, err, etagcache.ErrBusy)
+	e = idle(t, store, "string")
+	_, _, err = store.Claim(t.Context(), "string", e.Epoch, terms)
+	same(t, err, nil)
 }
 
 // A call whose reply is lost has its effect, and repeating it has no further one.

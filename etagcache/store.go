@@ -32,7 +32,8 @@ var (
 // that lets two versions misunderstand each other.
 const Format = 1
 
-// Terms are the durations that a caller asks for. All but Lag are required. Gateways that
+// Terms are the durations that a caller asks for. All but Lag are required, and all but
+// Retention are at most a day. Gateways that
 // write the same resources should have the same Lag.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless its holder renews it.

@@ -29,6 +29,15 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
+-- number returns a stored number, or nil if it is anything else.
+local function number(value)
+  return value and tonumber(string.match(value, '^%d+$'))
+end
+
+-- No term is longer than a day, in ms. In versions without a format number, leases were at
+-- most an hour; this allows for two.
+local day, unnumbered = 86400000, 7200000
+
 -- info returns the server's role and replication ID: nil for what it doesn't tell, or
 -- without permission for INFO.
 local function info()
@@ -64,8 +73,8 @@ end
 -- The longest grace of all callers since the generation began, and the longest lag of all
 -- callers, in ms. The lag is nil if a version without a format number began the
 -- generation: then callers may have a longer one that nobody has noted.
-local longest_grace, longest_lag = tonumber(marked[7]) or 0, tonumber(marked[8])
-local grace, heard, lag_asked = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local longest_grace, longest_lag = math.min(number(marked[7]) or 0, day), number(marked[8])
+local grace, heard, lease_asked, lag_asked = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if marked[1] then
   if not marked[6] then
     redis.call('HSET', marker, 'format', format)
@@ -82,8 +91,11 @@ end
 -- and whether that isn't what is stored: a clock that was set back makes it too late, and
 -- another version may have made it unreadable.
 local function latest(ends, most)
-  if not ends or most and ends > now + most then
-    return now + (most or 3600000), true
+  if not ends then
+    most = most or day
+    return now + math.min(most, math.max(lease_asked, 1000)), true
+  elseif ends > now + (most or day) then
+    return now + (most or day), true
   end
   return ends, false
 end
@@ -94,18 +106,21 @@ local id, from, ends
 local all_spent = 0
 if marked[5] then
   local wrong
-  all_spent, wrong = latest(tonumber(marked[5]), most_spent)
+  all_spent, wrong = latest(number(marked[5]), most_spent)
   if wrong then
     note('spent', all_spent)
   end
 end
 if not lost then
-  id, from, ends = marked[1], tonumber(marked[3]), tonumber(marked[4]) or now
+  id, from, ends = marked[1], number(marked[3]), number(marked[4]) or now
   if not from then
     from = note('from', now)
   elseif from > now then -- the clock was set back
     ends = note('until', now + ends - from)
     from = note('from', now)
+  end
+  if ends > now + day then
+    ends = note('until', now + longest_grace)
   end
   if ends > now and from + longest_grace > ends then
     ends = note('until', from + longest_grace)

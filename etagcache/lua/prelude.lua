@@ -39,16 +39,21 @@ local function lease_value(ends, length)
   return text(ends) .. string.format('.%07d', length)
 end
 
-local fields = redis.call('HGETALL', key)
+local fields = redis.pcall('HGETALL', key)
+if fields.err then -- somebody has put a different type there: what it held is lost, claims included
+  redis.call('PEXPIRE', key, 0)
+  redis.call('HSET', key, 'c:?', lease_value(now + math.max(lease_asked, 1000), lease_asked))
+  fields = redis.call('HGETALL', key)
+end
 for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]
   local kind = string.sub(name, 1, 2)
   if kind == 'c:' or kind == 'p:' then
-    local length = tonumber(string.match(value, '%.(%d+)$'))
+    local length = math.min(tonumber(string.match(value, '%.(%d+)$')) or unnumbered, day)
     local ends, wrong = latest(tonumber(string.match(value, '^%d+')), length)
     leases[name] = ends
     if wrong then
-      redis.call('HSET', key, name, lease_value(ends, length or ends - now))
+      redis.call('HSET', key, name, lease_value(ends, math.min(length, ends - now)))
     end
   elseif kind == 'v:' then
     variants[name] = value
