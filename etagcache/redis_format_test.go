@@ -82,11 +82,11 @@ func TestRedisUnreadableFields(t *testing.T) {
 	for _, field := range []string{"c:x", "p:x"} {
 		for value, most := range map[string]time.Duration{
 			"x": brief.Lease, "inf": brief.Lease, "nan": brief.Lease, "-1": brief.Lease, "": brief.Lease,
-			"99999999999999999999": 2 * time.Hour, "99999999999999999999.9999999": 9999999 * time.Millisecond, "99999999999999.9999999999999": 24 * time.Hour,
+			"99999999999999999999": brief.Lease, "99999999999999.9999999": brief.Lease, "9999999999999": 2 * time.Hour, "9999999999999.9999999": 9999999 * time.Millisecond,
 		} {
 			s.Client().FlushDB(ctx)
 			epochOf(t, store, "k")
-			same(t, s.Client().HSet(ctx, "caddy:preconditions:k", field, value, "q", "x", "d", "x").Err(), nil)
+			same(t, s.Client().HSet(ctx, "caddy:preconditions:k", field, value, "q", "x", "d", "x", "l", "inf").Err(), nil)
 			for range 2 {
 				e, err := store.Read(ctx, "k", brief)
 				if err != nil || e.Busy <= 0 || e.Busy > most {

@@ -91,7 +91,7 @@ end
 local function forget(value)
   local stored, known = string.match(value, '^(%d+) (%d+) ')
   local since = stored and stored - known or now
-  entry.d = text(math.max(tonumber(entry.d) or 0, since))
+  entry.d = text(math.max(number(entry.d) or 0, since))
 end
 
 -- drop forgets all variants. If ends is given, a write has or may have replaced them:
@@ -174,7 +174,7 @@ local function store(variant, value, vary, backend_tag)
   end
   if changed or not old then
     -- If the clock was set back, this comes a second after what has been given a date.
-    local last = tonumber(entry.d) or 0
+    local last = number(entry.d) or 0
     since = now < last and last + 1000 or now
   end
   local name, at = 'v:' .. variant, math.max(now, since)
@@ -191,7 +191,7 @@ end
 local function answer(status)
   local reply = {
     status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '', blind and 1 or 0, longest_grace or 0,
-    tonumber(entry.d) or 0,
+    number(entry.d) or 0,
   }
   for name, value in pairs(variants) do
     local variant = string.sub(name, 3)

@@ -29,9 +29,9 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
--- number returns a stored number, or nil if it is anything else.
+-- number returns a stored number, or nil if it is anything else. Times have 13 digits.
 local function number(value)
-  return value and tonumber(string.match(value, '^%d+$'))
+  return value and #value <= 13 and tonumber(string.match(value, '^%d+$'))
 end
 
 -- No term is longer than a day, in ms. In versions without a format number, leases were at

@@ -49,8 +49,8 @@ for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]
   local kind = string.sub(name, 1, 2)
   if kind == 'c:' or kind == 'p:' then
-    local length = math.min(tonumber(string.match(value, '%.(%d+)$')) or unnumbered, day)
-    local ends, wrong = latest(tonumber(string.match(value, '^%d+')), length)
+    local length = math.min(number(string.match(value, '%.(%d+)$')) or unnumbered, day)
+    local ends, wrong = latest(number(string.match(value, '^%d+')), length)
     leases[name] = ends
     if wrong then
       redis.call('HSET', key, name, lease_value(ends, math.min(length, ends - now)))

@@ -7,7 +7,7 @@
 
 -- lease_lag returns the lag of the claim or passes in flight.
 local function lease_lag()
-  return tonumber(entry.l) or 0
+  return math.min(number(entry.l) or 0, day)
 end
 
 -- own_lag is the caller's, and lag is at least that of the grants. Each is one more
