@@ -142,9 +142,10 @@ type Handler struct {
 	// a platform or a CDN gives them, and the application goes on. Other writes then
 	// wait until the lease is over, unless the answer has the field
 	// `Preconditions-Settled: ?1`. A digit stands for a class, such as 5 for all 5xx.
-	// 499 and errors of the proxy always count as no answer. If the list is empty,
-	// nothing else does. (In a Caddyfile: `unanswered none`.) Default: 202, 502, 503,
-	// 504, 520 to 530, 598 and 599.
+	// 499, statuses outside 100 to 599, and errors of the proxy always count as no
+	// answer. If the list is empty, nothing else does. (In a Caddyfile: `unanswered
+	// none`.) Default: 202, 502, 503, 504, 520 to 530, 598 and 599. A list replaces
+	// the default.
 	Unanswered []int `json:"unanswered,omitzero"`
 
 	// How long a write may keep others out without a sign of life from its node.
@@ -168,11 +169,13 @@ type Handler struct {
 
 	// How long the origin may show the past after a write, because it reads from
 	// replicas that lag behind, or because there is a cache in between. For that
-	// long, a tag that a write has replaced is dead: no condition on it is found
-	// true, whatever the origin shows. Content that comes back within that time is
-	// taken for the past, too, unless the write itself proves that it is current. 0s
-	// means that the origin always shows the present. Must not be longer than the
-	// retention. Default: the lease.
+	// long, a tag that a write has replaced is spent: no condition on it is found
+	// true, whatever the origin shows. So is the tag from before a write that failed
+	// with a 5xx, which may have changed something. Content that comes back within
+	// that time is taken for the past, too, unless the write itself proves that it is
+	// current. 0s means that the origin always shows the present: set it if the
+	// backend has neither replicas nor caches. Must not be longer than the retention.
+	// Default: the lease.
 	Lag *caddy.Duration `json:"lag,omitempty"`
 
 	// After how long an unused resource is forgotten, which costs no more than
@@ -209,11 +212,11 @@ type ETagSource struct {
 	// weak one). `header`: a hash of a response field, such as `X-Version`.
 	// `json`: a hash of values in JSON content of at most `buffer` bytes, such as a
 	// version number. `modified`: a hash of Last-Modified and Content-Length, once
-	// the second of the change is over. `body`: a hash of the content. `version`: a
-	// counter of the store's own that moves with every write that comes through
-	// this handler; the content isn't read. All hashes include Content-Type,
-	// Content-Encoding and Content-Language. `body` and `version` always yield a
-	// tag, so no source can follow them.
+	// the second of the change and the following one are over. `body`: a hash of the
+	// content. `version`: a counter of the store's own that moves with every write
+	// that comes through this handler; the content isn't read. All hashes include
+	// Content-Type, Content-Encoding and Content-Language. `body` and `version` always
+	// yield a tag, so no source can follow them.
 	Source string `json:"source"`
 
 	// For `header`: the name of the response field. If the field is absent or
