@@ -86,7 +86,8 @@ type Handler struct {
 	// longer, or takes longer than half a second after its header section, streams
 	// through without a tag, unless its header section is enough. If a part of it
 	// is asked for under a condition, it goes to a temporary file. For
-	// a request, this is what the handler reads before other writers must wait.
+	// a request, content beyond it goes to a temporary file before other writers
+	// must wait.
 	// Default: 1 MiB.
 	Buffer int64 `json:"buffer,omitempty"`
 

@@ -17,14 +17,15 @@ const maxPreallocated = 64 << 10
 //
 // It keeps up to limit bytes in memory. If there is more, the rest depends on spool: if
 // true, all of the content goes to a temporary file, which exists until done is called;
-// if false, the rest is read from the client later. Content that must be forwarded piece
-// by piece, such as gRPC, is not read ahead.
+// if false, the rest is read from the client later, and so is all of what the client calls
+// a stream, such as gRPC. A write that others must wait for needs spool, because what the
+// client calls its content is no reason to keep them waiting.
 //
 // The caller must call done when the content is no longer needed. An error wraps
 // [ErrSpool] if the temporary file failed; otherwise it is the error of r.Body.
 func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error) {
 	done = func() {}
-	if !hasContent(r) || mustStream(r.Header) {
+	if !hasContent(r) || !spool && mustStream(r.Header) {
 		return done, nil
 	}
 	var head bytes.Buffer

@@ -30,6 +30,17 @@ func (s *source) Close() error {
 	return nil
 }
 
+// streamFields are ways in which a client says that its content is a stream.
+var streamFields = [][2]string{
+	{"Incremental", "?1"},
+	{"Incremental", "?1;a=b"},
+	{"Content-Type", "text/event-stream"},
+	{"Content-Type", "TEXT/Event-Stream; charset=utf-8"},
+	{"Content-Type", "application/grpc"},
+	{"Content-Type", "application/grpc+proto"},
+	{"Content-Type", "application/grpc-web-text"},
+}
+
 // TestReadAhead: content is read ahead up to the limit, or all of it with a file.
 func TestReadAhead(t *testing.T) {
 	const limit = 10
@@ -50,14 +61,24 @@ func TestReadAhead(t *testing.T) {
 			}
 		}
 	})
-	t.Run("content that must be forwarded piece by piece", func(t *testing.T) {
-		for name, value := range map[string]string{"Content-Type": "application/grpc+proto", "Incremental": "?1"} {
-			s := &source{Reader: strings.NewReader("x")}
-			r := newRequest("POST", s)
-			r.ContentLength = -1
-			r.Header.Set(name, value)
-			if _, err := ReadAhead(r, limit, true); err != nil || s.read > 0 {
-				t.Errorf("%s: read %d bytes, %v", name, s.read, err)
+	t.Run("what the client calls a stream is read only if others must wait for it", func(t *testing.T) {
+		for _, field := range streamFields {
+			for _, spool := range []bool{false, true} {
+				for _, size := range []int{1, limit + 1} {
+					s := &source{Reader: strings.NewReader(strings.Repeat("x", size))}
+					r := newRequest("POST", s)
+					r.ContentLength = -1
+					r.Header.Set(field[0], field[1])
+					done, err := ReadAhead(r, limit, spool)
+					defer done()
+					want := 0
+					if spool {
+						want = size
+					}
+					if err != nil || s.read != want || ContentPending(r) == spool {
+						t.Errorf("%s, spool %t: read %d of %d bytes, %v", field, spool, s.read, size, err)
+					}
+				}
 			}
 		}
 	})

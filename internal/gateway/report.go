@@ -28,7 +28,13 @@ func (x *exchange) reportWrite() error {
 	x.invalidate(x.plan.ChangedKeys()[1:])
 	w := x.newWriting()
 	w.invalidateAfter = true
-	w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
+	if proxyhooks.ContentPending(x.r) {
+		// Handlers that enforce conditions may share the store. They wait for nobody who
+		// still sends.
+		x.invalidate(x.plan.ChangedKeys()[:1])
+	} else {
+		w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
+	}
 	defer w.release()
 	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current})
 }

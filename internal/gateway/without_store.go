@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -15,6 +16,13 @@ func (x *exchange) writeWithoutStore() error {
 	}
 	if !forwards {
 		return x.refuse(x.responder.CannotTell("the store is out of reach"))
+	}
+	if x.request.Conditional && proxyhooks.ContentPending(x.r) {
+		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true)
+		if err != nil {
+			return contentError(err)
+		}
+		defer done()
 	}
 	if x.begun == nil {
 		err := begin(x)

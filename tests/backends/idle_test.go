@@ -113,7 +113,7 @@ func TestBrokenIdleConnection(t *testing.T) {
 	}{
 		{name: "content in memory", method: "PUT", content: small, breaks: 1, status: 204, sent: 1},
 		{name: "content in a file", method: "PUT", options: "buffer 1KiB", content: strings.Repeat("x", large), breaks: 1, status: 204, sent: 1},
-		{name: "content that wasn't read ahead", method: "PUT", content: small, fields: []string{"Content-Type", "application/grpc"}, breaks: 1, status: 204, sent: 1},
+		{name: "content that is called a stream", method: "PUT", content: small, fields: []string{"Content-Type", "application/grpc"}, breaks: 1, status: 204, sent: 1},
 		{name: "no content", method: "DELETE", breaks: 1, status: 204, sent: 1},
 		{name: "empty content", method: "PUT", breaks: 1, status: 204, sent: 1},
 		{name: "a tracing handler", method: "PUT", between: "tracing", content: small, breaks: 1, status: 204, sent: 1},

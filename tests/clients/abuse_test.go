@@ -362,6 +362,33 @@ func TestUnconditionalContent(t *testing.T) {
 	}
 }
 
+// TestContentCalledAStream: a client that calls its content a stream, and never ends it,
+// doesn't keep others from writing.
+func TestContentCalledAStream(t *testing.T) {
+	docs := legacydocs.New(legacydocs.Options{})
+	base := abused(t, fmt.Sprintf("lease 30s\nwait %s\nbuffer %d", patience, abuseBuffer), condensed(docs))
+	for i, called := range []string{
+		"Incremental: ?1", "Content-Type: text/event-stream", "Content-Type: application/grpc", "Content-Type: application/grpc-web+proto",
+	} {
+		for _, condition := range []string{"If-Match: *", "X-Condition: none"} {
+			for _, f := range forms {
+				t.Run(called+", "+condition+", "+f.name, func(t *testing.T) {
+					path := fmt.Sprintf("/docs/stream-%d", i)
+					caddytest.Bypass(t, docs, "PUT", path, "new")
+					most, rest := f.split(f.content("unfinished"))
+					c := put(t, base, path, f, called, condition)
+					c.raw(most)
+					for i := range 3 {
+						edited(t, base+path, fmt.Sprint("during ", i))
+					}
+					c.raw(rest)
+					c.answer("PUT").Expect(t, 204)
+				})
+			}
+		}
+	}
+}
+
 // TestPipelined: requests that follow a write on the same connection are answered
 // after it, and its content is never parsed as a request (RFC 9112, sections 9.3.2
 // and 11.2).
