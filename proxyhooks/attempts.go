@@ -139,10 +139,10 @@ func (at *attempt) note(name string, lines []string) {
 		at.framed = true
 	case "X-Forwarded-Method":
 		at.forwarding = true
-	case "X-Http-Method-Override", "X-Method-Override", "X-Http-Method":
-		at.overriding = true
 	case "Idempotency-Key", "X-Idempotency-Key":
 		at.idempotent = true
+	default:
+		at.overriding = at.overriding || IsMethodOverride(name)
 	}
 }
 

@@ -267,6 +267,7 @@ func TestFateOfQuestions(t *testing.T) {
 		{"the client says so", newRequest("PUT", nil, "X-Forwarded-Method", "PUT"), imitation(asked), Unanswered},
 		{"a GET may be the write", newRequest("GET", nil), imitation(asked), Unanswered},
 		{"it names another method", newRequest("PUT", nil), field("X-HTTP-Method-Override", "PUT"), Unanswered},
+		{"it names another method in a different spelling", newRequest("PUT", nil), field("X_HTTP_Method", "PUT"), Unanswered},
 		{"its length is announced", newRequest("PUT", nil), field("Content-Length", "7"), Unanswered},
 		{"it is chunked", newRequest("PUT", nil), field("Transfer-Encoding", "chunked"), Unanswered},
 		{"HTTP/2 shows its method", newRequest("PUT", nil), field(":method", "PUT"), Unanswered},

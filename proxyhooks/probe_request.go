@@ -85,14 +85,13 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 func probeHeader(h http.Header) http.Header {
 	out := h.Clone()
 	for name := range out {
-		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") {
+		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") || IsMethodOverride(name) {
 			delete(out, name)
 		}
 	}
 	for _, name := range [...]string{
 		"Transfer-Encoding", "Trailer", "Expect", "Range", "Upgrade", "Connection",
 		"Http2-Settings", "Te", "If", "Prefer", "Idempotency-Key", "Want-Content-Digest", "Want-Repr-Digest",
-		"X-Http-Method-Override", "X-Method-Override", "X-Http-Method",
 	} {
 		delete(out, name)
 	}

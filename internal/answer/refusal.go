@@ -39,6 +39,17 @@ func TooLarge() Refusal {
 	}
 }
 
+// Unclear refuses a request that the backend may take for something else than the handler
+// does, and says why.
+func Unclear(why string) Refusal {
+	return Refusal{
+		Status:  http.StatusBadRequest,
+		Outcome: Unverifiable,
+		Reason:  why,
+		Detail:  "Nobody can tell what this request would change: " + why + ". Nothing was changed.",
+	}
+}
+
 // ConditionRequired refuses a write without a condition (RFC 6585, section 3).
 func ConditionRequired() Refusal {
 	return Refusal{

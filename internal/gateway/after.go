@@ -56,7 +56,7 @@ func (w *aftermath) mayBeVerbatim() bool {
 // putsWhole reports whether the content is meant to become the representation of
 // the subject, as a whole.
 func (w *aftermath) putsWhole() bool {
-	return !w.plan.Guarded && w.request.Meaning == http.MethodPut && w.r.Method == http.MethodPut &&
+	return !w.plan.Guarded && w.request.DoesOnly(http.MethodPut) &&
 		w.r.Header["Content-Range"] == nil && w.r.Header["Content-Encoding"] == nil
 }
 
@@ -109,7 +109,7 @@ func (w *aftermath) probeRefused(a proxyhooks.Answer) {
 // 9.3.5), so that somebody can create it again at once.
 func hasDeleted(x *exchange, a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	return x.Terms.Lag > 0 && fate == proxyhooks.Applied && !x.plan.Guarded &&
-		x.request.Meaning == http.MethodDelete && x.r.Method == http.MethodDelete &&
+		x.request.DoesOnly(http.MethodDelete) &&
 		(a.Status == http.StatusOK || a.Status == http.StatusNoContent)
 }
 

@@ -46,7 +46,7 @@ func (d decision) relay(x *exchange) error {
 		}
 	}
 	status := p.Status
-	if x.request.Meaning == http.MethodPost || x.r.Method == http.MethodPost {
+	if x.request.Does(http.MethodPost) {
 		status = withSameMethod(status)
 	}
 	return x.responder.Send(status, p.Body)

@@ -145,6 +145,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if request.TooManyConditions() && g.enforces() {
 		return responder.Refuse(answer.TooLarge())
 	}
+	if request.Unclear != "" && g.enforces() {
+		return responder.Refuse(answer.Unclear(request.Unclear))
+	}
 
 	x := g.newExchange(share, w, request, target, next)
 	x.responder.Inner = responder.Inner

@@ -77,7 +77,8 @@ func (w *writing) announce(current validator.Observed, stored etagcache.Stored) 
 }
 
 // replaces reports whether a write, if it succeeds, replaces the state of the subject. A
-// POST may do something else, and so may a write whose condition is about something else.
+// POST may do something else, and so may a write whose condition is about something else,
+// and one that the backend may take for a read.
 func (w *writing) replaces() bool {
-	return !w.plan.Guarded && w.request.Meaning != http.MethodPost && w.r.Method != http.MethodPost
+	return !w.plan.Guarded && !w.request.Does(http.MethodPost) && !w.request.MayWriteNothing()
 }

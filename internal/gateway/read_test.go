@@ -41,6 +41,11 @@ func TestServeHTTP(t *testing.T) {
 		{name: "too many conditions", mode: answer.Enforce, line: "PUT /m", fields: []string{tooMany}, events: []string{"answer 431"}, outcome: answer.Unverifiable},
 		{name: "too many conditions on a read", mode: answer.Enforce, line: "GET /m", fields: []string{tooMany}, events: []string{"answer 431"}, outcome: answer.Unverifiable},
 		{name: "too many conditions on a read, in mode report", mode: answer.ReportOnly, line: "GET /m", fields: []string{tooMany}, events: []string{"GET /m", "answer 200"}, outcome: answer.Unverifiable},
+		{name: "an override that names no method", mode: answer.Enforce, line: "POST /m", fields: []string{`X-HTTP-Method: "PUT"`}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "an override that names no method, with a condition", mode: answer.Enforce, line: "PUT /m", fields: []string{"X-HTTP-Method: PUT PATCH", "If-Match: *"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "an override that names no method, on a read", mode: answer.Enforce, line: "GET /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "an override that names no method, on a safe request", mode: answer.Enforce, line: "PROPFIND /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "an override that names no method, in mode report", mode: answer.ReportOnly, line: "POST /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"pass /m", "POST /m", "invalidate /m", "settle /m", "answer 204"}, outcome: answer.Unverifiable},
 		{name: "a target without a path", mode: answer.Enforce, line: "PUT x:http://example.com/m", status: 400, outcome: "none"},
 		{name: "a target without a path, in mode report", mode: answer.ReportOnly, line: "GET x:http://example.com/m", events: []string{"GET ", "answer 200"}, outcome: answer.Read},
 	} {

@@ -59,11 +59,14 @@ func requestDigest(x *exchange) string {
 	h := sha256.New()
 	c := x.request.Conditions
 	parts := [][]string{
-		append(x.request.Overrides(), x.r.Method, x.plan.Subject.CurrentTarget, x.request.OriginalTarget),
+		{x.r.Method, x.plan.Subject.CurrentTarget, x.request.OriginalTarget},
 		c.IfMatch, c.IfNoneMatch, c.IfUnmodifiedSince,
 	}
 	for _, name := range identifyingFields {
 		parts = append(parts, x.request.Fields[name])
+	}
+	for _, name := range x.request.OverrideFields() {
+		parts = append(parts, []string{name}, x.request.Fields[name])
 	}
 	for _, part := range parts {
 		for _, s := range part {

@@ -46,6 +46,9 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	if x.request.TooManyConditions() {
 		return answer.TooLarge(), validator.Observed{}
 	}
+	if x.request.Unclear != "" {
+		return answer.Unclear(x.request.Unclear), validator.Observed{}
+	}
 	if !x.request.Conditional {
 		return x.foreseeUnconditional(), validator.Observed{}
 	}

@@ -2,7 +2,10 @@ package resource
 
 import (
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Class is what a method means to preconditions.
@@ -32,16 +35,12 @@ func ClassOf(method string) Class {
 	}
 }
 
-// overrideFields are the request fields that ask a backend to treat the request as
-// if it had a different method.
-var overrideFields = [...]string{"X-Http-Method-Override", "X-Method-Override", "X-Http-Method"}
-
 // classify returns the class of a request and the method that it stands for. If
 // either its method or an override is a write method, it is a write: nobody knows
 // which of the two the backend obeys.
-func classify(r *http.Request) (Class, string) {
-	for _, method := range overrides(r) {
-		if method != "" && ClassOf(method) == Write {
+func classify(r *http.Request, overrides []string) (Class, string) {
+	for _, method := range overrides {
+		if ClassOf(method) == Write {
 			return Write, method
 		}
 	}
@@ -52,12 +51,42 @@ func classify(r *http.Request) (Class, string) {
 	return c, r.Method
 }
 
-// overrides returns the methods that the override fields of a request name.
-func overrides(r *http.Request) (methods []string) {
-	for _, name := range overrideFields {
-		for _, value := range r.Header[name] {
-			methods = append(methods, strings.ToUpper(strings.TrimSpace(value)))
+// maxOverrides is how many methods the override fields of a request may name. There
+// are three such fields.
+const maxOverrides = 16
+
+// overrideFields returns the names of the fields of h that override the method.
+func overrideFields(h http.Header) (names []string) {
+	for name := range h {
+		if proxyhooks.IsMethodOverride(name) {
+			names = append(names, name)
 		}
 	}
-	return methods
+	slices.Sort(names)
+	return names
+}
+
+// overrides returns every method, in upper case, that some backend may read in the
+// override fields. Some take the first member of a list (Express), some a whole line,
+// the first line or the last. It reports false if a backend might read anything else.
+func overrides(h http.Header) (methods []string, ok bool) {
+	for _, name := range overrideFields(h) {
+		for member := range strings.SplitSeq(strings.Join(h[name], ","), ",") {
+			member = strings.Trim(member, " \t")
+			if member == "" {
+				continue
+			}
+			if strings.ContainsFunc(member, notInMethod) || len(methods) == maxOverrides {
+				return nil, false
+			}
+			methods = append(methods, strings.ToUpper(member))
+		}
+	}
+	return methods, true
+}
+
+// notInMethod reports whether a character occurs in no method that anybody uses. A
+// backend may drop such a character, or end the method at it.
+func notInMethod(c rune) bool {
+	return (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_'
 }

@@ -25,6 +25,12 @@ type Request struct {
 	// override field names.
 	Meaning string
 
+	// Unclear says why nobody can tell what the request means to the backend. It is
+	// empty if it is clear, and then readings are all methods that the backend may take
+	// the request for, in upper case.
+	Unclear  string
+	readings []string
+
 	// Fields is a copy of the header, made before anything changes it.
 	Fields     http.Header
 	Conditions validator.Conditions
@@ -48,7 +54,8 @@ type Request struct {
 
 // NewRequest describes a request that Caddy has prepared.
 func NewRequest(r *http.Request) *Request {
-	class, meaning := classify(r)
+	methods, ok := overrides(r.Header)
+	class, meaning := classify(r, methods)
 	req := &Request{
 		Request:       r,
 		Replacer:      r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
@@ -58,6 +65,10 @@ func NewRequest(r *http.Request) *Request {
 		Conditions:    validator.ConditionsFrom(r.Header),
 		Signed:        signed(r),
 		CurrentTarget: r.URL.RequestURI(),
+		readings:      append(methods, strings.ToUpper(r.Method)),
+	}
+	if !ok {
+		req.Class, req.Unclear = Write, "the field that overrides the method names none"
 	}
 	if !req.Signed {
 		req.OneTime, req.Challenged = oneTime(r), challenged(r)
@@ -66,7 +77,7 @@ func NewRequest(r *http.Request) *Request {
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
 		req.OriginalTarget = o.URL.RequestURI()
 	}
-	req.Conditional = class == Write && req.Conditions.GuardsWrite() &&
+	req.Conditional = req.Class == Write && req.Conditions.GuardsWrite() &&
 		req.Evaluate(validator.Representation{}).Verdict != validator.Unconditional
 	return req
 }
@@ -85,13 +96,21 @@ func (r *Request) TooManyConditions() bool { return r.Conditions.CheckSize() != 
 // obeys. Case is ignored: some backends (Flask, Symfony) accept lower case, and
 // browsers send `patch` in lower case.
 func (r *Request) Does(methods ...string) bool {
-	return slices.ContainsFunc(append(r.Overrides(), strings.ToUpper(r.Method)), func(method string) bool {
-		return slices.Contains(methods, method)
-	})
+	return slices.ContainsFunc(r.readings, func(method string) bool { return slices.Contains(methods, method) })
 }
 
-// Overrides returns the methods that the override fields name, in upper case.
-func (r *Request) Overrides() []string { return overrides(r.Request) }
+// DoesOnly reports whether the request has this method and can't stand for another.
+func (r *Request) DoesOnly(method string) bool {
+	return r.Method == method && !slices.ContainsFunc(r.readings, func(m string) bool { return m != method })
+}
+
+// MayWriteNothing reports whether the request may stand for one that doesn't write.
+func (r *Request) MayWriteNothing() bool {
+	return slices.ContainsFunc(r.readings, func(method string) bool { return ClassOf(method) != Write })
+}
+
+// OverrideFields returns the names of the fields that override the method.
+func (r *Request) OverrideFields() []string { return overrideFields(r.Fields) }
 
 // Gone reports whether the client has gone away.
 func (r *Request) Gone() bool { return r.Context().Err() != nil }

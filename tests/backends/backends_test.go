@@ -341,12 +341,13 @@ func TestBackendsLargeDocument(t *testing.T) {
 func TestBackendsOverriddenMethods(t *testing.T) {
 	t.Parallel()
 	s := standBefore(t, "json-server", "")
-	for _, method := range []string{"PUT", "PATCH", "DELETE"} {
+	for _, value := range []string{"PUT", "PATCH", "DELETE", "PUT,", "patch , GET", "Delete,,POST"} {
+		method := strings.ToUpper(strings.TrimSpace(strings.Split(value, ",")[0]))
 		d := s.document(t)
 		stale := d.read(t)
 		mark := d.bypass(t)
 		content, want := draft()
-		override := []string{"X-HTTP-Method-Override", method}
+		override := []string{"X-HTTP-Method-Override", value}
 		d.send(t, d.url, "POST", content, override...).Expect(t, 428)
 		d.send(t, d.url, "POST", content, append(override, "If-Match", stale)...).Expect(t, 412)
 		d.expectStored(t, mark)

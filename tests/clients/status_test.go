@@ -504,11 +504,42 @@ func TestMethodOverride(t *testing.T) {
 	if all := backend.All(); len(all) != 1 {
 		t.Errorf("the backend heard %d requests", len(all))
 	}
+	t.Run("in every spelling that a backend may obey", func(t *testing.T) { testOverrideSpellings(t, backend, base+"/page") })
 	caddytest.Send(t, "POST", base+"/page", "", "X-HTTP-Method-Override", "DELETE", "If-Match", tag).Expect(t, 204)
 	if got := backend.Last(t, "POST").Header.Get("X-HTTP-Method-Override"); got != "DELETE" {
 		t.Errorf("the backend got %q", got)
 	}
 	caddytest.Send(t, "POST", base+"/page", "").Expect(t, 204) // a plain POST needs no condition
+}
+
+// testOverrideSpellings: require means every method that a backend may read in an override
+// field. What some backend may read as another is refused.
+func testOverrideSpellings(t *testing.T, backend *caddytest.Witness, url string) {
+	const field = "X-HTTP-Method-Override"
+	before := len(backend.All())
+	for status, spellings := range map[int][][]string{
+		428: {
+			{field, "PUT,"}, {field, " ,PUT"}, {field, "GET, put"}, {field, "Delete\t,GET"}, {field, "POST", field, "PATCH"},
+			{field, "GET", "X-HTTP-Method", "PUT"}, {"X-HTTP-Method", "PUT", "X-Method-Override", "GET"},
+		},
+		400: {
+			{field, `"PUT"`}, {field, "PUT;"}, {field, "PUT DELETE"}, {field, "\u00a0PUT"}, {field, "PUT/1.1"}, {field, "po\u017ft"},
+			{field, "GET", "X-HTTP-Method", "'PUT'"}, {field, strings.Repeat("GET,", 20) + "PUT"},
+		},
+	} {
+		for _, fields := range spellings {
+			for _, method := range []string{"POST", "GET", "PROPFIND"} {
+				a := caddytest.Send(t, method, url, "", fields...)
+				if a.StatusCode != status {
+					t.Errorf("%s with %q: got %d, want %d: %s", method, fields, a.StatusCode, status, a.Content)
+				}
+			}
+		}
+	}
+	if n := len(backend.All()) - before; n > 0 {
+		t.Errorf("the backend heard %d requests", n)
+	}
+	caddytest.Send(t, "POST", url, "", field, ",").Expect(t, 204) // names none
 }
 
 // Preconditions don't apply to methods that neither select nor modify a

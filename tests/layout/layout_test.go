@@ -41,7 +41,7 @@ var layers = []layer{
 
 	{pkg: "internal/concurrently", outside: standardLibrary},
 	{pkg: "internal/directive"},
-	{pkg: "internal/resource", imports: []string{"validator"}},
+	{pkg: "internal/resource", imports: []string{"proxyhooks", "validator"}},
 	{pkg: "internal/relation", imports: []string{"internal/resource", "proxyhooks"}, outside: noCaddy},
 	{pkg: "internal/storeshare", imports: []string{"etagcache", "validator"}},
 	{pkg: "internal/knowledge", imports: []string{

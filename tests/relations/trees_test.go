@@ -231,6 +231,8 @@ func TestTreesOverrides(t *testing.T) {
 		{"X-Method-Override", "delete"},
 		{"X-HTTP-Method-Override", "PUT", "X-Method-Override", "DELETE"},
 		{"X-HTTP-Method-Override", "POST", "X-HTTP-Method-Override", "DELETE"},
+		{"X-HTTP-Method-Override", "DELETE,"},
+		{"X-HTTP-Method-Override", "post , Delete"},
 	} {
 		f := newFolders("/a/1")
 		url := caddytest.Site(t, caddytest.Trusting+"affects / /**\nrequire DELETE", f)
