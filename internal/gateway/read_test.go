@@ -46,6 +46,10 @@ func TestServeHTTP(t *testing.T) {
 		{name: "an override that names no method, on a read", mode: answer.Enforce, line: "GET /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
 		{name: "an override that names no method, on a safe request", mode: answer.Enforce, line: "PROPFIND /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
 		{name: "an override that names no method, in mode report", mode: answer.ReportOnly, line: "POST /m", fields: []string{"X-HTTP-Method: PUT;"}, events: []string{"pass /m", "POST /m", "invalidate /m", "settle /m", "answer 204"}, outcome: answer.Unverifiable},
+		{name: "a Destination that isn't one URL", mode: answer.Enforce, line: "MOVE /m", fields: []string{"Destination: http://example.com:x/n"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "two Destinations", mode: answer.Enforce, line: "COPY /m", fields: []string{"Destination: /n", "Destination: /o", "If-Match: *"}, events: []string{"answer 400"}, outcome: answer.Unverifiable},
+		{name: "a Destination on another host", mode: answer.Enforce, line: "COPY /m", fields: []string{"Destination: http://example.org/n"}, events: []string{"pass /m", "pass /n", "COPY /m", "settle /n", "settle /m", "answer 204"}, outcome: answer.Unconditional},
+		{name: "two Destinations, in mode report", mode: answer.ReportOnly, line: "COPY /m", fields: []string{"Destination: /n", "Destination: /o"}, events: []string{"invalidate /n", "invalidate /o", "pass /m", "COPY /m", "invalidate /m", "invalidate /n", "invalidate /o", "settle /m", "answer 204"}, outcome: answer.Unverifiable},
 		{name: "a target without a path", mode: answer.Enforce, line: "PUT x:http://example.com/m", status: 400, outcome: "none"},
 		{name: "a target without a path, in mode report", mode: answer.ReportOnly, line: "GET x:http://example.com/m", events: []string{"GET ", "answer 200"}, outcome: answer.Read},
 	} {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 )
@@ -141,8 +140,8 @@ func (b builder) affect() {
 			b.change(b.r.OriginalOr(current), current, t.tree)
 		}
 	}
-	if b.r.Does("MOVE", "COPY") {
-		for _, to := range b.destinations() {
+	for _, destination := range b.r.Destinations {
+		for _, to := range b.r.Candidates(destination) {
 			b.change(to, to, b.Namer.InTree(to.Path))
 		}
 	}
@@ -163,26 +162,4 @@ func (b builder) change(original, current *url.URL, tree bool) {
 			p.Subtrees = append(p.Subtrees, o)
 		}
 	}
-}
-
-// destinations returns the targets on this host that the Destination field of a
-// MOVE or COPY may mean (RFC 4918, section 10.3). Neither the scheme nor the port
-// counts, because not all backends look at them. If there are several field lines,
-// some backends take the first and some the last.
-func (b builder) destinations() (targets []*url.URL) {
-	lines := b.r.Header["Destination"]
-	if len(lines) > 2 {
-		lines = []string{lines[0], lines[len(lines)-1]}
-	}
-	for _, line := range lines {
-		to, ok := b.r.Resolve(line)
-		if strings.HasPrefix(line, "//") { // a path here, not a host (section 8.3)
-			path, err := url.ParseRequestURI(line)
-			to, ok = path, err == nil
-		}
-		if ok && (to.Host == "" || b.r.OnHost(to)) {
-			targets = append(targets, b.r.Candidates(to)...)
-		}
-	}
-	return targets
 }

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,10 @@ type Request struct {
 	OneTime    []string
 	Challenged bool
 
+	// Destinations are the targets, as the client calls them, that the Destination field
+	// may mean to the backend.
+	Destinations []*url.URL
+
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
 	// what they are after earlier handlers have rewritten them.
 	OriginalTarget, CurrentTarget string
@@ -77,6 +82,7 @@ func NewRequest(r *http.Request) *Request {
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
 		req.OriginalTarget = o.URL.RequestURI()
 	}
+	req.readDestinations()
 	req.Conditional = req.Class == Write && req.Conditions.GuardsWrite() &&
 		req.Evaluate(validator.Representation{}).Verdict != validator.Unconditional
 	return req

@@ -44,18 +44,6 @@ func (r *Request) IsOwnTarget(reference string) bool {
 	return strings.EqualFold(target.Host, r.Host) || strings.EqualFold(target.Host, known)
 }
 
-// OnHost reports whether a URL names the host of the request, as the handler or as
-// the client knows it. Neither the scheme nor the port counts.
-func (r *Request) OnHost(u *url.URL) bool {
-	_, known := r.Origin()
-	for _, host := range []string{r.Host, known} {
-		if foldHost((&url.URL{Host: host}).Hostname()) == foldHost(u.Hostname()) {
-			return true
-		}
-	}
-	return false
-}
-
 // Origin returns the scheme and the authority by which the client knows the target.
 // If Caddy trusts the proxy in front, they are what that proxy says.
 func (r *Request) Origin() (scheme, host string) {
@@ -86,9 +74,9 @@ func firstMember(lines []string) string {
 func (r *Request) Candidates(target *url.URL) []*url.URL {
 	targets := []*url.URL{target}
 	from, to := r.rewrite()
-	if rest, ok := strings.CutPrefix(target.Path, from); ok && from != to {
+	if n := len(from); from != to && len(target.Path) >= n && strings.EqualFold(target.Path[:n], from) {
 		u := *target
-		u.Path, u.RawPath = to+rest, ""
+		u.Path, u.RawPath = to+target.Path[n:], ""
 		targets = append(targets, &u)
 	}
 	return targets

@@ -145,30 +145,29 @@ func TestAffectsEachOther(t *testing.T) {
 	})
 }
 
-// MOVE and COPY change the resource at their Destination if it is on this host
-// (RFC 4918, section 10.3).
+// MOVE and COPY change the resource at their Destination (RFC 4918, section 10.3), even
+// if that names another host: not all backends compare it with their own.
 func TestAffectsDestination(t *testing.T) {
 	for _, method := range []string{"MOVE", "COPY"} {
 		url := caddytest.Site(t, "verify never", newShop())
 		tag := caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
-		caddytest.Send(t, method, url+"/orders/1", "elsewhere", "Destination", "http://other.example/orders/2").Expect(t, 200)
-		caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", tag).Expect(t, 200)
-		tag = caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
-		caddytest.Send(t, method, url+"/orders/1", "new", "Destination", url+"/orders/2").Expect(t, 200)
-		if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) != tag {
-			t.Fatal("the shop itself has changed the order")
+		for _, host := range []string{"http://other.example", url} {
+			caddytest.Send(t, method, url+"/orders/1", "new", "Destination", host+"/orders/2").Expect(t, 200)
+			if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) != tag {
+				t.Fatal("the shop itself has changed the order")
+			}
+			caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", `"x"`).Expect(t, 412)
 		}
-		caddytest.Send(t, "PUT", url+"/orders/2", "x", "If-Match", `"x"`).Expect(t, 412)
 	}
 }
 
-// A Destination counts in every form that refers to this host, also after a
-// rewrite.
+// A Destination counts in every form in which a backend may find a path in it, also after
+// a rewrite. If nobody can tell which path that is, the request is refused.
 func TestAffectsDestinationByAnyName(t *testing.T) {
 	for _, tt := range []struct {
 		directive, before, host string
 		destination             []string
-		marked                  bool
+		marked                  bool // and not refused
 	}{
 		{"", "", "a.example", []string{"http://a.example:80/cars/2"}, true},
 		{"", "", "a.example:80", []string{"http://a.example/cars/2"}, true},
@@ -179,12 +178,20 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 		{"", "", "[::1]", []string{"http://[::1]:80/cars/2"}, true},
 		{"", "", "a.example", []string{"/cars/2"}, true},
 		{"", "", "a.example", []string{"2"}, true},
-		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, true},
-		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // only the first and the last count
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/4", "http://a.example/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a.example/cars/3", "/cars/2", "http://a.example/cars/4"}, false}, // some backends take the first, some the last
 		{"uri strip_prefix /api", "/api", "a.example", []string{"http://a.example/api/cars/2"}, true},
 		{"rewrite * /v1{uri}", "", "a.example", []string{"http://a.example/cars/2"}, true},
 		{"request_header Host inner.example", "", "a.example", []string{"http://inner.example/cars/2"}, true},
-		{"", "", "a.example", []string{"http://b.example/cars/2"}, false},
+		{"", "", "a.example", []string{"http://b.example/cars/2"}, true}, // not every backend compares the host
+		{"", "", "a.example", []string{"http://a.example.evil:80/cars/2"}, true},
+		{"", "", "a.example", []string{"//b.example/cars/2"}, true},
+		{"", "", "a.example", []string{"http://a.example:x/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a.example:80:80/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a.example/cars%zz/../2"}, false},
+		{"", "", "a.example", []string{"http://[/cars/2"}, false},
+		{"", "", "a.example", []string{"http://a example/cars/2"}, false},
+		{"", "", "a.example", []string{"/cars/x/../2"}, false},
 		{"", "", "a.example", []string{"http://a.example:8080/cars/2"}, true}, // nginx accepts any port
 		{"", "", "a.example", []string{"mailto:cars/2"}, false},
 	} {
@@ -196,7 +203,13 @@ func TestAffectsDestinationByAnyName(t *testing.T) {
 		for _, line := range tt.destination {
 			fields = append(fields, "Destination", line)
 		}
-		caddytest.Send(t, "MOVE", base+"/cars/1", "", fields...).Expect(t, 200)
+		want := 200
+		if !tt.marked {
+			want = 400
+		}
+		if a := caddytest.Send(t, "MOVE", base+"/cars/1", "", fields...); a.StatusCode != want {
+			t.Errorf("%q: got %d, want %d: %s", tt.destination, a.StatusCode, want, a.Content)
+		}
 		caddytest.ExpectInvalidated(t, b, base+"/cars/2", tag, tt.marked)
 	}
 }
