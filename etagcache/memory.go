@@ -123,10 +123,8 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 		return Grant{}, refused, ErrBusy
 	}
 	token := NewToken()
-	e.hold(token, now.Add(t.Lease), t.Lag)
-	e.replace(time.Time{}, t.Lag)
+	beginPass(e, token, now.Add(t.Lease), t.Lag)
 	e.spent.tidy(now)
-	e.move(token)
 	return Grant{Key: key, Token: token, Pass: true}, e.snapshot(now), nil
 }
 

@@ -34,6 +34,10 @@ type entry struct {
 
 	spent spentStates
 
+	// quiet is the epoch if nothing has moved it since there are passes in flight, except
+	// passes that began, and passes that ended without a change.
+	quiet string
+
 	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
 	waiting int
 
@@ -58,8 +62,15 @@ func (e *entry) snapshot(now time.Time) Entry {
 		Now:      now,
 	}
 	s.Latest = e.latest
+	hidden := len(e.leases) > 0 && !e.claimed
+	if hidden {
+		s.Receipt = ""
+	}
 	for _, v := range e.variants {
 		s.Latest = laterOf(s.Latest, v.since.Round(0))
+		if hidden {
+			continue
+		}
 		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
 	}
 	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag))
@@ -110,6 +121,18 @@ func (e *entry) hold(token string, end time.Time, lag time.Duration) {
 	}
 	e.leases[token] = end
 	e.lag = max(e.lag, lag)
+}
+
+// beginPass begins a pass. The variants stay, although nobody sees them: perhaps the backend
+// refuses the write.
+func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
+	quiet := len(e.leases) == 0 || e.quiet == e.epoch
+	e.hold(token, end, lag)
+	spendVariants(e, time.Time{}, lag)
+	e.move(token)
+	if quiet {
+		e.quiet = token
+	}
 }
 
 func (e *entry) release(token string) {
@@ -182,7 +205,8 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	lag := max(e.lag, t.Lag)
 	until := now.Add(lag)
 	e.release(g.Token)
-	alone := e.epoch == g.Token
+	quiet := e.quiet == e.epoch
+	alone := e.epoch == g.Token || quiet
 	switch {
 	case len(e.leases) > 0:
 	case alone && s.Unchanged:
@@ -206,6 +230,9 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 		}
 	}
 	e.move(g.settled())
+	if quiet && s.Unchanged {
+		e.quiet = e.epoch
+	}
 }
 
 // store stores an observation. If it contradicts what is stored, store drops that

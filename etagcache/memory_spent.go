@@ -128,6 +128,12 @@ func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
 // replace forgets the variants because a write has or may have replaced them. They
 // are spent as by spend.
 func (e *entry) replace(until time.Time, lag time.Duration) {
+	spendVariants(e, until, lag)
+	e.drop()
+}
+
+// spendVariants makes the variants spent as by spend.
+func spendVariants(e *entry, until time.Time, lag time.Duration) {
 	var identities []string
 	for _, v := range e.variants {
 		identities = append(identities, v.Identity())
@@ -136,7 +142,6 @@ func (e *entry) replace(until time.Time, lag time.Duration) {
 		identities = append(identities, AnyState) // others may have been displaced
 	}
 	e.spend(identities, until, lag)
-	e.drop()
 }
 
 // invalidate reports a change at the time now.

@@ -27,7 +27,8 @@ func TestRedisBesideTheVersionWithoutANumber(t *testing.T) {
 					flush(t, s)
 					return openUnnumbered(t, s, unnumbered[0]), openUnnumbered(t, s, unnumbered[1])
 				},
-				Lose: func(t *testing.T) { flush(t, s) },
+				Lose:    func(t *testing.T) { flush(t, s) },
+				Forgets: true,
 			}.Run(t)
 		})
 	}

@@ -88,8 +88,10 @@ type Store interface {
 	// while there is a claim, and for one second after a claim was refused
 	// because of the passes in flight. That second begins anew while these
 	// passes last and somebody waits for a claim, so passes can't keep a claim
-	// out forever. The epoch moves and the variants are dropped. They are spent
-	// until the pass ends, and for Lag afterwards. On ErrBusy, Pass returns the
+	// out forever. The epoch moves. Until all passes have ended, the variants are
+	// hidden and spent, and for Lag afterwards they stay spent. Only if all of these passes
+	// end as Unchanged, and nothing else has moved the epoch, do the variants return, as
+	// if nothing had happened. On ErrBusy, Pass returns the
 	// entry as it is now.
 	Pass(ctx context.Context, key string, t Terms) (Grant, Entry, error)
 
@@ -107,7 +109,8 @@ type Store interface {
 	//
 	// Unless s is Unchanged, the variants that are dropped are spent, and so is
 	// what Pass and Spend have announced. With s.Unchanged these announcements
-	// are taken back, unless anything but this grant moved the epoch.
+	// are taken back, unless anything but this grant moved the epoch. Passes beside this
+	// one that are Unchanged, too, don't count as moving it.
 	Settle(ctx context.Context, g Grant, s Settlement, t Terms) error
 
 	// Spend announces that the write may replace the states with these

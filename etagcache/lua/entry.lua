@@ -87,6 +87,19 @@ local function release(name)
   end
 end
 
+-- noted_quiet reports whether nothing has moved the epoch since there are passes in flight,
+-- except passes that began, and passes that ended without a change. It says no if there was
+-- only one pass.
+local function noted_quiet()
+  return entry.u ~= nil and entry.u == entry.e
+end
+
+-- quiet reports the same for any number of passes.
+local function quiet()
+  local name = next(leases)
+  return not name or noted_quiet() or entry.e and name == 'p:' .. entry.e and not next(leases, name)
+end
+
 -- forget notes the date of a variant that is about to be forgotten. A move must follow.
 local function forget(value)
   local stored, known = string.match(value, '^(%d+) (%d+) ')
@@ -94,18 +107,26 @@ local function forget(value)
   entry.d = text(math.max(number(entry.d) or 0, since))
 end
 
+-- spend_variants makes all variants spent until then, and while a write is in flight.
+local function spend_variants(ends)
+  if lag == 0 and ends <= now then
+    return
+  end
+  local s, count = spending(), 0
+  for _, value in pairs(variants) do
+    s.spend(s.identity(value), ends)
+    count = count + 1
+  end
+  if count == max_variants then
+    s.spend('*', ends) -- others may have been displaced
+  end
+end
+
 -- drop forgets all variants. If ends is given, a write has or may have replaced them:
 -- they are spent until then, and while a write is in flight. A move must follow.
 local function drop(ends)
-  if ends and (lag > 0 or ends > now) then
-    local s, count = spending(), 0
-    for _, value in pairs(variants) do
-      s.spend(s.identity(value), ends)
-      count = count + 1
-    end
-    if count == max_variants then
-      s.spend('*', ends) -- others may have been displaced
-    end
+  if ends then
+    spend_variants(ends)
   end
   for name, value in pairs(variants) do
     forget(value)
@@ -186,11 +207,20 @@ local function store(variant, value, vary, backend_tag)
 end
 
 -- answer returns the status and the entry in the form that the client reads: whether a
--- generation began, whether a loss can't be noticed, the longest grace, the variants, each with a string or, if the backend has a tag of its own, with that and
--- the tag; and the spent states, each with the ms left.
+-- generation began, whether a loss can't be noticed, the longest grace, the date that was
+-- forgotten last, the variants, each with a string or, if the backend has a tag of its own,
+-- with that and the tag; and the spent states, each with the ms left.
 local function answer(status)
+  local hidden, variants = passed(), variants
+  local receipt = hidden and '' or entry.r or ''
+  if hidden then
+    for _, value in pairs(variants) do
+      forget(value) -- only in the reply
+    end
+    variants = {}
+  end
   local reply = {
-    status, entry.e, busy(), now, entry.y or '', began and 1 or 0, entry.r or '', blind and 1 or 0, longest_grace or 0,
+    status, entry.e, busy(), now, entry.y or '', began and 1 or 0, receipt, blind and 1 or 0, longest_grace or 0,
     number(entry.d) or 0,
   }
   for name, value in pairs(variants) do

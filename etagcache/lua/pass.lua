@@ -12,9 +12,17 @@ elseif claimed() or reserved() > 0 or grace_left() > 0 then
   status = 'BUSY'
   create()
 else
+  local first, kept = not next(leases), quiet()
   hold(name)
-  drop(0)
+  if kept then
+    spend_variants(0)
+  else
+    drop(0)
+  end
   move(token)
+  if kept and not first then
+    redis.call('HSET', key, 'u', token)
+  end
 end
 keep()
 

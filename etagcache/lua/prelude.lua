@@ -13,6 +13,9 @@
 --   c:<token>    the ms at which the claim expires, a point, and the lease in ms, with 7
 --                digits. Versions without a format number take that for one number
 --   p:<token>    the same for a pass
+--   u            the epoch, if nothing has moved it since there are passes in flight, except
+--                passes that began and passes that ended without a change. Absent if there
+--                was only one, and in what versions without it have moved
 --   l            the longest lag in ms of the calls that the claim or passes come
 --                from. Absent if it is zero or no write is in flight
 --   q            the ms until which passes are refused in favor of a refused claim

@@ -17,7 +17,8 @@ if not leases[name] then
 end
 release(name)
 -- The grant's token was the epoch that began with it.
-local alone = entry.e == string.sub(name, 3)
+local still_quiet = noted_quiet()
+local alone = entry.e == string.sub(name, 3) or still_quiet
 if next(spent) and not next(leases) then
   spending().let_go(alone and not changed and 0 or now + lag)
 end
@@ -41,5 +42,10 @@ if alone and string.sub(name, 1, 2) == 'c:' and value ~= '' then
   end
 end
 move(settled)
+if entry.u and not next(leases) then
+  redis.call('HDEL', key, 'u')
+elseif still_quiet and not changed then
+  redis.call('HSET', key, 'u', settled)
+end
 keep()
 return { 'OK' }

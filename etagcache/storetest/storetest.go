@@ -24,6 +24,10 @@ type Suite struct {
 	// losses are left out.
 	Lose func(t *testing.T)
 
+	// Forgets says that some calls go through an earlier version, which forgets the
+	// variants for good when a pass begins. The rules about their return are left out.
+	Forgets bool
+
 	// In runs each test, for example in a synctest bubble: the tests depend on
 	// time only by sleeping and waiting. Default: call the test.
 	In func(t *testing.T, test func(t *testing.T))
@@ -36,10 +40,13 @@ func (s Suite) Run(t *testing.T) {
 		{"observe", observeRules},
 		{"claim", claimRules},
 		{"settle", settleRules},
-		{"pass", passRules},
+		{"pass", slices.Concat(passRules, noReturnRules)},
 		{"wait", waitRules},
 		{"invalidate matching", invalidateMatchingRules},
-		{"spent", withLag(slices.Concat(spentRules, spentPendingRules, spentBoundsRules))},
+		{"spent", withLag(slices.Concat(spentRules, spentPendingRules, spentBoundsRules, noReturnOfSpentRules))},
+	}
+	if !s.Forgets {
+		groups = append(groups, group{"return", returnRules}, group{"return of spent states", withLag(returnOfSpentRules)})
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", withLag(lossOfSpentRules)})

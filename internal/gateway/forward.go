@@ -168,7 +168,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	w.result.observe(a, fate)
 	w.origin.session.tell(a.Header)
 	lost = w.holds.Lost()
-	if w.invalidateAfter {
+	if w.invalidateAfter && fate != proxyhooks.Refused {
 		w.invalidate(w.plan.ChangedKeys())
 	}
 	lostSince := w.holds.Settle(fate, w.settlement(a.Status, fate))

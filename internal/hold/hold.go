@@ -114,7 +114,7 @@ func (h *Holds) Release(seen *etagcache.Observation) {
 }
 
 // Settle ends the holds of a write with this fate. What it holds on its subject is
-// settled as given, everything else as changed. It reports whether the store says that the
+// settled as given, everything else as changed unless the write was refused. It reports whether the store says that the
 // hold on the subject was lost before: then others may have written it.
 func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost bool) {
 	if h.ended {
@@ -122,7 +122,7 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost
 	}
 	h.ended = true
 	for _, other := range slices.Backward(h.others) { // subtree epochs before locks
-		_ = h.end(other, fate, etagcache.Settlement{})
+		_ = h.end(other, fate, etagcache.Settlement{Unchanged: fate == proxyhooks.Refused})
 	}
 	return h.subject != nil && errors.Is(h.end(*h.subject, fate, subject), etagcache.ErrLost)
 }
