@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,7 +56,7 @@ type purgedStore struct {
 	// The kind of the store.
 	Store string `json:"store"`
 	// How many resources were marked as changed: one for each URL and each key, and
-	// as many as were known for each pattern.
+	// as many as were known of those that match a pattern.
 	Resources int `json:"resources"`
 	// How many groups were marked as changed, known or not.
 	Groups int `json:"groups,omitempty"`
@@ -104,7 +105,7 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 // readPurge reads and checks the content of a request.
 func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 	// A web page in a browser on this host could send other media types.
-	if !strings.Contains(r.Header.Get("Content-Type"), "/json") {
+	if !isJSON(r.Header["Content-Type"]) {
 		return p, apiError(http.StatusUnsupportedMediaType, errors.New("the content must be application/json"))
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPurge))
@@ -131,6 +132,15 @@ func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 		}
 	}
 	return p, nil
+}
+
+// isJSON reports whether the media type is that of JSON, or ends in +json (RFC 6839).
+func isJSON(contentType []string) bool {
+	if len(contentType) != 1 {
+		return false
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType[0])
+	return err == nil && (mediaType == "application/json" || strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json"))
 }
 
 // check refuses names that no stored group can have.
@@ -187,8 +197,19 @@ func (p purge) apply(ctx context.Context, s storeshare.OpenShare, t targets) (pu
 		done.All = true
 		return done, s.InvalidateAll(ctx, s.Terms)
 	}
+	var patterns []string
 	for _, key := range t.keys {
-		n, err := invalidate(ctx, s, key)
+		if resource.IsPattern(key) {
+			patterns = append(patterns, key)
+			continue
+		}
+		if err := s.Invalidate(ctx, resource.StoredKey(key), s.Terms); err != nil {
+			return done, err
+		}
+		done.Resources++
+	}
+	if patterns != nil {
+		n, err := invalidateMatching(ctx, s, patterns)
 		if err != nil {
 			return done, err
 		}
@@ -203,13 +224,23 @@ func (p purge) apply(ctx context.Context, s storeshare.OpenShare, t targets) (pu
 	return done, nil
 }
 
-// invalidate invalidates a resource, or all that match a pattern of keys. It returns
-// their number.
-func invalidate(ctx context.Context, s storeshare.OpenShare, key string) (int, error) {
-	if !resource.IsPattern(key) {
-		return 1, s.Invalidate(ctx, resource.StoredKey(key), s.Terms)
+// invalidateMatching invalidates the resources that match any of several patterns of keys,
+// in one pass through the store. It returns their number.
+func invalidateMatching(ctx context.Context, s storeshare.OpenShare, patterns []string) (int, error) {
+	prefix := resource.PatternPrefix(patterns[0])
+	for _, p := range patterns[1:] {
+		prefix = commonPrefix(prefix, resource.PatternPrefix(p))
 	}
-	return s.InvalidateMatching(ctx, resource.PatternPrefix(key), func(other string, whole bool) bool {
-		return resource.PatternMatches(key, other, whole)
+	return s.InvalidateMatching(ctx, prefix, func(key string, whole bool) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return resource.PatternMatches(p, key, whole) })
 	}, s.Terms)
+}
+
+// commonPrefix returns the longest text with which both a and b begin.
+func commonPrefix(a, b string) string {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
 }

@@ -1,15 +1,21 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
 // A purge that doesn't say clearly what was changed marks nothing, and its sender
@@ -51,12 +57,23 @@ func TestReadPurge(t *testing.T) {
 
 // A page in a browser can't send application/json to this API without asking.
 func TestMediaType(t *testing.T) {
-	for _, mediaType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
+	for mediaType, status := range map[string]int{
+		"": 415, "text/plain": 415, "application/x-www-form-urlencoded": 415, "multipart/form-data": 415,
+		"text/plain; a=/json": 415, "text/plain; a=application/json": 415, `text/plain; a="application/json"`: 415,
+		"text/plain;application/json": 415, "text/plain, application/json": 415, "application/json, text/plain": 415,
+		"multipart/form-data; boundary=/json": 415, "text/json+json": 415, "application/jsonp": 415, "application/json/json": 415,
+		"application/json": 0, "Application/JSON": 0, "application/json;charset=utf-8": 0, " application/json ; charset=\"utf-8\"": 0,
+		"application/merge-patch+json": 0,
+	} {
 		r := httptest.NewRequest("POST", purgePath, strings.NewReader(`{"all":true}`))
 		r.Header.Set("Content-Type", mediaType)
 		_, err := readPurge(httptest.NewRecorder(), r)
-		expectAPIError(t, mediaType, err, 415, "the content must be application/json")
+		expectAPIError(t, mediaType, err, status, "the content must be application/json")
 	}
+	r := httptest.NewRequest("POST", purgePath, strings.NewReader(`{"all":true}`))
+	r.Header["Content-Type"] = []string{"text/plain", "application/json"}
+	_, err := readPurge(httptest.NewRecorder(), r)
+	expectAPIError(t, "two lines", err, 415, "the content must be application/json")
 }
 
 // Each endpoint has one method, and says which.
@@ -100,5 +117,52 @@ func expectAPIError(t *testing.T, name string, err error, status int, message st
 	failed, ok := errors.AsType[caddy.APIError](err)
 	if !ok || failed.HTTPStatus != status || !strings.Contains(failed.Err.Error(), message) {
 		t.Errorf("%s: got %v, want %d: %s", name, err, status, message)
+	}
+}
+
+// passes counts the passes through a store.
+type passes struct {
+	etagcache.Store
+	count int
+}
+
+func (p *passes) InvalidateMatching(ctx context.Context, prefix string, matches func(string, bool) bool, t etagcache.Terms) (int, error) {
+	p.count++
+	return p.Store.InvalidateMatching(ctx, prefix, matches, t)
+}
+
+// All patterns of a request go through the store once, and mark what any of them matches.
+func TestPatternsInOnePass(t *testing.T) {
+	terms := etagcache.Terms{Lease: time.Minute, Retention: time.Hour}
+	for _, tt := range []struct {
+		patterns []string
+		marked   []string
+	}{
+		{[]string{"h/docs/*"}, []string{"h/docs/a", "h/docs/b"}},
+		{[]string{"h/docs/*", "h/other/**"}, []string{"h/docs/a", "h/docs/b", "h/other/a"}},
+		{[]string{"h/docs/*", "h/docs/a*", "h/d**"}, []string{"h/docs/a", "h/docs/b"}},
+		{[]string{"h/docs/b*", "x**", "other/*"}, []string{"h/docs/b", "other/a"}},
+		{[]string{"h/nothing/*", "x**"}, nil},
+	} {
+		store := &passes{Store: etagcache.NewMemory(0)}
+		s := storeshare.OpenShare{Share: storeshare.New(store, zap.NewNop()), Terms: terms}
+		epochs := make(map[string]string)
+		for _, key := range []string{"h/docs/a", "h/docs/b", "h/other/a", "other/a", "z"} {
+			e, err := s.Read(t.Context(), key, terms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			epochs[key] = e.Epoch
+		}
+		done, err := purge{}.apply(t.Context(), s, targets{keys: tt.patterns})
+		if err != nil || store.count != 1 || done.Resources != len(tt.marked) {
+			t.Errorf("%q: marked %d in %d passes, %v", tt.patterns, done.Resources, store.count, err)
+		}
+		for key, epoch := range epochs {
+			e, err := s.Read(t.Context(), key, terms)
+			if marked := e.Epoch != epoch; err != nil || marked != slices.Contains(tt.marked, key) {
+				t.Errorf("%q: %s is marked: %v, %v", tt.patterns, key, marked, err)
+			}
+		}
 	}
 }
