@@ -107,6 +107,9 @@ const (
 
 // ServeHTTP enforces the preconditions of a request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if g.enforces() {
+		defer keepProtocol(r)()
+	}
 	request := resource.NewRequest(r)
 	holder := takeHolder(request)
 	target := g.Namer.Own(request)

@@ -245,15 +245,17 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
-// A connection can be upgraded through the handler (RFC 9110, section 7.8).
-func TestUpgrade(t *testing.T) {
-	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "echo" {
+// echo is a backend that goes on in any protocol that the client asks for, and then repeats
+// what it gets.
+func echo() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocol := r.Header.Get("Upgrade")
+		if protocol == "" {
 			_, _ = io.WriteString(w, "content")
 			return
 		}
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "echo")
+		w.Header().Set("Upgrade", protocol)
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -262,7 +264,11 @@ func TestUpgrade(t *testing.T) {
 		defer c.Close()
 		_, _ = io.Copy(c, rw)
 	})
-	base := caddytest.Site(t, "", echo)
+}
+
+// A connection can become a WebSocket through the handler (RFC 9110, section 7.8).
+func TestUpgrade(t *testing.T) {
+	base := caddytest.Site(t, "", echo())
 	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
 	for _, request := range [][]string{
 		{"GET /page HTTP/1.1"},
@@ -273,7 +279,7 @@ func TestUpgrade(t *testing.T) {
 		t.Run(strings.Join(request, " "), func(t *testing.T) {
 			caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
 			c := dialWire(t, base)
-			c.send(slices.Concat(request, []string{"Host: " + c.RemoteAddr().String(), "Connection: Upgrade", "Upgrade: echo", ""})...)
+			c.send(slices.Concat(request, []string{"Host: " + c.RemoteAddr().String(), "Connection: Upgrade", "Upgrade: WebSocket", ""})...)
 			c.answer("GET").Expect(t, 101)
 			for _, word := range []string{"one\n", "two\n"} {
 				c.raw(word)
@@ -283,6 +289,39 @@ func TestUpgrade(t *testing.T) {
 			}
 			c.Close()
 		})
+	}
+}
+
+// In no other protocol can a client go on behind the handler, and send there what the
+// handler would refuse. The request is answered as if it hadn't asked.
+func TestOtherUpgrades(t *testing.T) {
+	base := caddytest.Site(t, "require PUT\nverify never", echo())
+	tag := caddytest.Send(t, "GET", base+"/page", "").Tag(t)
+	for _, upgrade := range [][]string{
+		{"Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"},
+		{"Upgrade: foo"},
+		{"Upgrade: websocket, h2c"},
+		{"Upgrade: h2c, websocket"},
+		{"Upgrade: websocket", "Upgrade: h2c"},
+		{"Upgrade: TLS/1.2"},
+		{"upgrade:\tHTTP/2.0"},
+	} {
+		for _, request := range [][]string{
+			{"GET /page HTTP/1.1"},
+			{"HEAD /page HTTP/1.1"},
+			{"OPTIONS /page HTTP/1.1"},
+			{"PROPFIND /page HTTP/1.1"},
+			{"POST /page HTTP/1.1"},
+			{"POST /page HTTP/1.1", "If-Match: " + tag},
+		} {
+			t.Run(strings.Join(append(upgrade, request...), " "), func(t *testing.T) {
+				caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
+				c := dialWire(t, base)
+				c.send(slices.Concat(request, []string{"Host: " + c.RemoteAddr().String(), "Connection: Upgrade, HTTP2-Settings"}, upgrade, []string{""})...)
+				method, _, _ := strings.Cut(request[0], " ")
+				c.answer(method).Expect(t, 200)
+			})
+		}
 	}
 }
 
