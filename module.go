@@ -133,8 +133,8 @@ type Handler struct {
 	// Whether a conditional write that has succeeded succeeds again if the client
 	// repeats it, because the answer was lost. Otherwise it would be refused for
 	// the change that it made itself. The repetition gets the same status and the
-	// new ETag. It must have the same user, conditions and content, and the same
-	// Idempotency-Key, if there is one. This costs a GET to the origin for each
+	// new ETag. It must have the same conditions, content and fields, except those
+	// that change from one try to the next, and come from the same client. This costs a GET to the origin for each
 	// write. If two clients write the same content, neither can tell which of them
 	// wrote it. Default: false.
 	Replay bool `json:"replay,omitempty"`

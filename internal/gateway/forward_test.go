@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
@@ -373,15 +378,16 @@ func TestReceipt(t *testing.T) {
 }
 
 // A repetition is the same request: from the same client, with the same conditions,
-// for the same target and to the same end. Nothing else counts: proxies and clients
-// change the rest.
+// for the same target and to the same end. Everything counts by which a backend may tell
+// clients apart. What proxies and clients change from one try to the next doesn't.
 func TestRequestDigest(t *testing.T) {
 	digest := func(line string, fields ...string) string {
 		x, _ := newSite().exchangeOf(requestOf(t.Context(), line, fields...))
 		return requestDigest(x)
 	}
 	original := digest("PUT /m", `If-Match: "a"`)
-	for _, fields := range [][]string{{"User-Agent: x"}, {"Accept: */*"}, {"Date: x"}, {"Traceparent: x"}, {"Expect: 100-continue"}, {"If-Modified-Since: x"}, {"Prefer: x"}} {
+	for _, fields := range [][]string{{"User-Agent: x"}, {"Accept: */*"}, {"Date: x"}, {"Traceparent: x"}, {"Expect: 100-continue"}, {"If-Modified-Since: x"}, {"Prefer: x"},
+		{"Cache-Control: no-cache"}, {"X-Request-Id: x", "X-B3-Spanid: x", "Via: 1.1 x"}, {"Amz-Sdk-Request: attempt=2"}, {"Sec-Fetch-Mode: cors"}, {"X-Retry-Count: 1"}, {"Preconditions-Holder: x"}} {
 		if digest("PUT /m", append(fields, `If-Match: "a"`)...) != original {
 			t.Errorf("%q counts", fields)
 		}
@@ -413,11 +419,81 @@ func TestRequestDigest(t *testing.T) {
 		"an empty Cookie":     digest("PUT /m", `If-Match: "a"`, "Cookie:"),
 		"an empty Depth":      digest("PUT /m", `If-Match: "a"`, "Depth:"),
 		"the client's target": rewritten,
+		"X-Api-Key":           digest("PUT /m", `If-Match: "a"`, "X-Api-Key: x"),
+		"another X-Api-Key":   digest("PUT /m", `If-Match: "a"`, "X-Api-Key: y"),
+		"two of them":         digest("PUT /m", `If-Match: "a"`, "X-Api-Key: x", "X-Api-Key: y"),
+		"a list of them":      digest("PUT /m", `If-Match: "a"`, "X-Api-Key: x, y"),
+		"X-Auth-Token":        digest("PUT /m", `If-Match: "a"`, "X-Auth-Token: x"),
+		"Remote-User":         digest("PUT /m", `If-Match: "a"`, "Remote-User: x"),
+		"X-Forwarded-User":    digest("PUT /m", `If-Match: "a"`, "X-Forwarded-User: x"),
+		"Proxy-Authorization": digest("PUT /m", `If-Match: "a"`, "Proxy-Authorization: x"),
+		"X-Forwarded-For":     digest("PUT /m", `If-Match: "a"`, "X-Forwarded-For: x"),
+		"Forwarded":           digest("PUT /m", `If-Match: "a"`, "Forwarded: for=x"),
+		"an unknown field":    digest("PUT /m", `If-Match: "a"`, "X-Whoever: x"),
+		"an API key in a URL": digest("PUT /m?key=x", `If-Match: "a"`),
 	} {
 		if same, ok := seen[other]; ok {
 			t.Errorf("%s is like %s", name, same)
 		}
 		seen[other] = name
+	}
+}
+
+// Who asks is also told by what isn't in the header. The address counts only where nothing
+// else says who asks: an answer is often lost because a client changes the network.
+func TestRequestDigestOfClient(t *testing.T) {
+	digest := func(edit func(*http.Request), fields ...string) string {
+		r := requestOf(t.Context(), "PUT /m", append(fields, `If-Match: "a"`)...)
+		r.RemoteAddr = "192.0.2.1:1000"
+		if edit != nil {
+			edit(r)
+		}
+		x, _ := newSite().exchangeOf(r)
+		return requestDigest(x)
+	}
+	cert := func(raw string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte(raw)}}}
+		}
+	}
+	user := func(id string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", id)
+		}
+	}
+	moved := func(edit func(*http.Request)) func(*http.Request) {
+		return func(r *http.Request) {
+			if edit != nil {
+				edit(r)
+			}
+			r.RemoteAddr = "192.0.2.2:1000"
+		}
+	}
+	port := func(r *http.Request) { r.RemoteAddr = "192.0.2.1:2000" }
+	trusted := func(r *http.Request) { caddyhttp.SetVar(r.Context(), caddyhttp.ClientIPVarKey, "192.0.2.3") }
+	for _, tt := range []struct {
+		name string
+		a, b string
+		same bool
+	}{
+		{"the port", digest(nil), digest(port), true},
+		{"the address", digest(nil), digest(moved(nil)), false},
+		{"the address that a trusted proxy names", digest(nil), digest(trusted), false},
+		{"a proxy in between", digest(trusted), digest(moved(trusted)), true},
+		{"the address, with an API key", digest(nil, "X-Api-Key: x"), digest(moved(nil), "X-Api-Key: x"), false},
+		{"the address, with credentials", digest(nil, "Authorization: x"), digest(moved(nil), "Authorization: x"), true},
+		{"the address, in a session", digest(nil, "Cookie: x"), digest(moved(nil), "Cookie: x", "X-Forwarded-For: x"), true},
+		{"the address, with a key of the request", digest(nil, "Idempotency-Key: x"), digest(moved(nil), "Idempotency-Key: x"), true},
+		{"the address, with a certificate", digest(cert("a")), digest(moved(cert("a"))), true},
+		{"the address of a user", digest(user("a")), digest(moved(user("a"))), true},
+		{"the certificate", digest(cert("a")), digest(cert("b")), false},
+		{"no certificate", digest(cert("a"), "Cookie: x"), digest(nil, "Cookie: x"), false},
+		{"the user", digest(user("a"), "Cookie: x"), digest(user("b"), "Cookie: x"), false},
+		{"no user", digest(user("a"), "Cookie: x"), digest(nil, "Cookie: x"), false},
+	} {
+		if (tt.a == tt.b) != tt.same {
+			t.Errorf("%s: the same request: %v", tt.name, !tt.same)
+		}
 	}
 }
 

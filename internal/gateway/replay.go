@@ -44,40 +44,6 @@ func evaluate(x *exchange, view knowledge.View) (selected knowledge.View, stored
 	return knowledge.Again(view, receipt[3]).EvaluateStored()
 }
 
-// identifyingFields are the fields, besides conditions and overrides, by which two
-// requests differ: who sends it, the key by which the client itself tells its
-// requests apart, what the content is, and what WebDAV should do (RFC 4918,
-// section 10).
-var identifyingFields = [...]string{
-	"Authorization", "Cookie", "Idempotency-Key",
-	"Content-Type", "Content-Encoding", "Content-Language", "Content-Range",
-	"Depth", "Destination", "Overwrite",
-}
-
-// requestDigest identifies a request, except for its content.
-func requestDigest(x *exchange) string {
-	h := sha256.New()
-	c := x.request.Conditions
-	parts := [][]string{
-		{x.r.Method, x.plan.Subject.CurrentTarget, x.request.OriginalTarget},
-		c.IfMatch, c.IfNoneMatch, c.IfUnmodifiedSince,
-	}
-	for _, name := range identifyingFields {
-		parts = append(parts, x.request.Fields[name])
-	}
-	for _, name := range x.request.OverrideFields() {
-		parts = append(parts, []string{name}, x.request.Fields[name])
-	}
-	for _, part := range parts {
-		for _, s := range part {
-			h.Write([]byte(s))
-			h.Write([]byte{0})
-		}
-		h.Write([]byte{1})
-	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
-}
-
 // replayedStatus returns the status with which the backend answered this very
 // request before, if that request led to the current state, and zero otherwise.
 func (d decision) replayedStatus(x *exchange) (status int, err error) {

@@ -115,8 +115,5 @@ func (r *Request) MayWriteNothing() bool {
 	return slices.ContainsFunc(r.readings, func(method string) bool { return ClassOf(method) != Write })
 }
 
-// OverrideFields returns the names of the fields that override the method.
-func (r *Request) OverrideFields() []string { return overrideFields(r.Fields) }
-
 // Gone reports whether the client has gone away.
 func (r *Request) Gone() bool { return r.Context().Err() != nil }

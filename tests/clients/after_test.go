@@ -204,6 +204,7 @@ func TestReplay(t *testing.T) {
 				"different type":      append(slices.Clone(fields), "Content-Type", "text/x"),
 				"different part":      append(slices.Clone(fields), "Content-Range", "bytes 0-2/6"),
 				"different target":    append(slices.Clone(fields), "Destination", n.First()+"/docs/elsewhere"),
+				"an API key":          append(slices.Clone(fields), "X-Api-Key", "a"),
 				"different method":    append(slices.Clone(fields), "X-HTTP-Method-Override", "PATCH"),
 			} {
 				t.Run(what, func(t *testing.T) { caddytest.Send(t, "PUT", n.Other()+path, content, other...).Expect(t, 412) })
@@ -220,6 +221,14 @@ func TestReplay(t *testing.T) {
 			caddytest.Send(t, "PUT", n.Other()+path, content, fields...).Expect(t, 412)
 		}
 
+		t.Run("a stranger", func(t *testing.T) {
+			path, tag := fresh()
+			caddytest.Send(t, "PUT", n.First()+path, "new", "If-Match", tag, "X-Api-Key", "a", "X-Request-Id", "1").Expect(t, 204)
+			for _, fields := range [][]string{nil, {"X-Api-Key", "b"}, {"X-Api-Key", "a", "X-Forwarded-User", "me"}} {
+				caddytest.Send(t, "PUT", n.Other()+path, "new", append(fields, "If-Match", tag)...).Expect(t, 412)
+			}
+			caddytest.Send(t, "PUT", n.Other()+path, "new", "If-Match", tag, "X-Api-Key", "a", "X-Request-Id", "2").Expect(t, 204)
+		})
 		t.Run("a creation", func(t *testing.T) {
 			for range 3 {
 				caddytest.Send(t, "PUT", n.Random()+"/docs/created", "new", "If-None-Match", "*").Expect(t, 201)
@@ -282,7 +291,7 @@ func TestReplayOfWhatIsInFlight(t *testing.T) {
 		one := g.Send(context.Background(), t, "PUT", n.First()+"/docs/a", "new", "If-Match", tag)
 		two := make(chan caddytest.Answer)
 		go func() {
-			a, _ := caddytest.Try(context.Background(), "PUT", n.Other()+"/docs/a", "new", "If-Match", tag)
+			a, _ := caddytest.Try(context.Background(), "PUT", n.Other()+"/docs/a", "new", "X-Hold", "PUT", "If-Match", tag) // as the first
 			two <- a
 		}()
 		g.Open()
@@ -314,7 +323,7 @@ func TestReplayForWhoHasLeft(t *testing.T) {
 			t.Fatalf("the client got %v", r.Response)
 		}
 		g.Open()
-		a := caddytest.Send(t, "PUT", n.Other()+"/docs/a", "new", "If-Match", tag).Expect(t, 204)
+		a := caddytest.Send(t, "PUT", n.Other()+"/docs/a", "new", "X-Hold", "PUT", "If-Match", tag).Expect(t, 204) // as the first
 		if got := len(docs.Writes()); got != 2 {
 			t.Errorf("%d writes, want 2", got)
 		}
