@@ -1,7 +1,6 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"encoding/json"
 	"unicode/utf8"
 
@@ -101,18 +100,16 @@ type jsonTag struct {
 }
 
 // tag returns the tag of valid JSON content. It reports false if one of the values
-// doesn't exist.
+// doesn't exist, or if nobody knows which value a reader takes for it.
 func (j jsonTag) tag(content []byte) (validator.ETag, bool) {
 	for _, p := range j.pointers {
-		value, ok := p.find(bytes.TrimSpace(content))
-		if !ok {
+		at, only := p.locate(content)
+		if !only {
 			return validator.ETag{}, false
 		}
-		text, err := canonical(value)
-		if err != nil {
-			return validator.ETag{}, false
-		}
-		j.text(string(text))
+		text := canonical(at.of(content))
+		j.number(len(text))
+		j.Write(text)
 	}
 	return j.tagHash.tag(), true
 }

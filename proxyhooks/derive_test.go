@@ -252,6 +252,7 @@ func TestSourceTags(t *testing.T) {
 				{content: `{"v":1,"w":2}`, fields: []string{"Content-Type", "application/vnd.doc+json; charset=utf-8"}},
 			},
 			[]response{
+				typed(`{"v":0,"v":1,"w":2}`), typed(`{"v":1,"w":2,"w":2}`), typed(`{"v":1,"w":2,"\u0077":2}`),
 				typed(`{"v":1}`), typed(`{"w":1}`), typed(`[{"v":1,"w":2}]`), typed(`{"v":1,"w":2`), typed(`{"v":1,"w":2}}`), typed(`{"v":1,"w":2} {}`),
 				typed(``), typed("\ufeff" + `{"v":1,"w":2}`), typed(`{"v":1,"w":"` + "\xff" + `"}`),
 				typed(`{"v":1,"w":2}` + strings.Repeat(" ", 20)),
@@ -371,6 +372,41 @@ func TestSourceOrder(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	})
+}
+
+// Readers of JSON take the first or the last of two members with the same name. So a value
+// that one of them is on the way to makes no tag, and a value that they are in has all of
+// them in its tag.
+func TestDuplicateNames(t *testing.T) {
+	fields := []string{"Content-Type", "application/json"}
+	for _, tt := range []struct {
+		pointer, one, other string
+		yields              bool
+	}{
+		{"", `{"amount":1,"amount":2}`, `{"amount":100,"amount":2}`, true},
+		{"", `{"amount":1,"amount":2}`, `{"amount":2,"amount":1}`, true},
+		{"", `[{"a":{"b":1,"b":2}}]`, `[{"a":{"b":3,"b":2}}]`, true},
+		{"/a", `{"a":{"b":1,"b":2}}`, `{"a":{"b":3,"b":2}}`, true},
+		{"/amount", `{"amount":1,"amount":2}`, `{"amount":100,"amount":2}`, false},
+		{"/amount", `{"amount":1,"amoun\u0074":2}`, `{"amount":100,"amoun\u0074":2}`, false},
+		{"/a/b", `{"a":{"b":1},"a":{"b":2}}`, `{"a":{"b":3},"a":{"b":2}}`, false},
+		{"/a/b", `{"a":{"b":1,"b":2}}`, `{"a":{"b":3,"b":2}}`, false},
+		{"/a/b", `{"a":1,"a":{"b":2}}`, `{"a":{"b":1},"a":{"b":2}}`, false},
+		{"/0/b", `[{"b":1,"b":2}]`, `[{"b":3,"b":2}]`, false},
+	} {
+		d := Deriver{Sources: []Source{jsonSource(t, tt.pointer)}, Limit: 64}
+		one, _ := response{content: tt.one, fields: fields}.derived(t, d)
+		other, _ := response{content: tt.other, fields: fields}.derived(t, d)
+		if one.Valid != tt.yields || other.Valid != tt.yields || tt.yields && one == other {
+			t.Errorf("%q: %s has the tag %s, and %s has %s", tt.pointer, tt.one, one, tt.other, other)
+		}
+		d.Sources = append(d.Sources, Source{Kind: SourceBody})
+		one, _ = response{content: tt.one, fields: fields}.derived(t, d)
+		other, _ = response{content: tt.other, fields: fields}.derived(t, d)
+		if one == other {
+			t.Errorf("%q, body: %s and %s have the tag %s", tt.pointer, tt.one, tt.other, one)
+		}
+	}
 }
 
 // TestSourcesDiffer: two sources never make the same tag from the same bytes.

@@ -32,8 +32,8 @@ type Item struct {
 // most of them. Other elements are skipped. The result is empty if there is no such array.
 // The content must be valid JSON in UTF-8; otherwise the result is unspecified.
 func Items(content []byte, array Pointer, most int) (items []Item) {
-	at, ok := array.locate(content)
-	if !ok || at.from == at.to || content[at.from] != '[' {
+	at, _ := array.locate(content)
+	if at.from == at.to || content[at.from] != '[' {
 		return nil
 	}
 	for _, value := range children(content, at) {

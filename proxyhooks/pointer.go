@@ -43,38 +43,44 @@ func (p Pointer) String() string { return p.text }
 // isWhole reports whether the pointer points at the whole document.
 func (p Pointer) isWhole() bool { return p.text == "" }
 
-// find returns the value in document that the pointer points at (RFC 6901, section 4).
+// find returns the value in document that the pointer points at (RFC 6901, section 4). Of
+// several members with the same name, the last one counts, as for most readers of JSON.
 func (p Pointer) find(document []byte) (value []byte, ok bool) {
-	at, ok := p.locate(document)
-	return at.of(document), ok
+	at, _ := p.locate(document)
+	return at.of(document), at != span{}
 }
 
 // locate returns the position of that value, which is why no library does this: the usual
-// ones evaluate a pointer against a decoded document. Of several members with the same
-// name, the last one counts, as for most readers of JSON.
-func (p Pointer) locate(document []byte) (at span, ok bool) {
-	at = trimmed(document)
+// ones evaluate a pointer against a decoded document. The position is empty if there is no
+// such value. It reports whether there is one, and all readers find the same: no name on the
+// way to it occurs twice.
+func (p Pointer) locate(document []byte) (at span, only bool) {
+	at, only = trimmed(document), true
 	for _, token := range p.tokens {
-		if at, ok = child(document, at, token); !ok {
+		var count int
+		if at, count = child(document, at, token); count == 0 {
 			return span{}, false
 		}
+		only = only && count == 1
 	}
-	return at, true
+	return at, only
 }
 
-// child returns the member or element of the value at parent that a token names.
-func child(document []byte, parent span, token string) (at span, ok bool) {
+// child returns the last member or element of the value at parent that a token names, and
+// how many there are.
+func child(document []byte, parent span, token string) (at span, count int) {
 	index := 0
 	for name, value := range children(document, parent) {
 		switch {
 		case name == span{}:
 			if strconv.Itoa(index) == token { // so "01" names no element (RFC 6901, section 4)
-				return value, true
+				return value, 1
 			}
 			index++
 		case isName(name.of(document), token):
-			at, ok = value, true
+			at = value
+			count++
 		}
 	}
-	return at, ok
+	return at, count
 }

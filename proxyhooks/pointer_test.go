@@ -70,12 +70,8 @@ func TestPointer(t *testing.T) {
 			continue
 		}
 		value, ok := p.find(json.RawMessage(test.document))
-		text, err := canonical(value)
-		if !ok {
-			text, err = nil, nil
-		}
-		if ok != (test.want != "") || err != nil || string(text) != test.want {
-			t.Errorf("%q: got %s, %t, %v, want %s", test.pointer, text, ok, err, test.want)
+		if text := canonical(value); ok != (test.want != "") || string(text) != test.want {
+			t.Errorf("%q: got %s, %t, want %s", test.pointer, text, ok, test.want)
 		}
 		if p.String() != test.pointer {
 			t.Errorf("%q is %q", test.pointer, p)
@@ -119,11 +115,36 @@ func FuzzPointer(f *testing.F) {
 			if ok != exists {
 				t.Errorf("%q finds %q in %q: %t", pointer, value, document, ok)
 			}
-			if got, err := canonical(value); ok && (err != nil || !strings.Contains(document, `\u`) && string(got) != want) {
-				t.Errorf("%q finds %s in %q, want %s, %v", pointer, got, document, want, err)
+			if got := canonical(value); ok && !strings.Contains(document, `\u`) && !hasDuplicates([]byte(document)) &&
+				string(got) != string(canonical([]byte(want))) {
+				t.Errorf("%q finds %s in %q, want %s", pointer, got, document, want)
 			}
 		}
 	})
+}
+
+// hasDuplicates reports whether a valid document has an object with two members of the same
+// name.
+func hasDuplicates(document []byte) bool {
+	var check func(at span) bool
+	check = func(at span) bool {
+		seen := make(map[string]bool)
+		for name, value := range children(document, at) {
+			var decoded string
+			if name != (span{}) {
+				_ = json.Unmarshal(name.of(document), &decoded)
+				if seen[decoded] {
+					return true
+				}
+				seen[decoded] = true
+			}
+			if check(value) {
+				return true
+			}
+		}
+		return false
+	}
+	return check(trimmed(document))
 }
 
 // walk finds a value in a different way: it decodes the whole document first.
