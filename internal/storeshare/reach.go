@@ -11,12 +11,22 @@ import (
 )
 
 // reach knows whether the store can be reached. It spares requests calls that
-// would time out, and logs when the store goes out of reach and when it is back.
+// would time out, and logs when the store goes out of reach, when it can't be used, and
+// when it is back.
 type reach struct {
 	breaker *breaker
 	logger  atomic.Pointer[zap.Logger]
-	away    atomic.Bool // the last call found the store out of reach
+	last    atomic.Uint32 // what the last call found: a trouble
 }
+
+// trouble is what is wrong with the store. It is logged when it changes.
+type trouble = uint32
+
+const (
+	noTrouble trouble = iota
+	outOfReach
+	unusable
+)
 
 func newReach(logger *zap.Logger) *reach {
 	r := &reach{breaker: newBreaker()}
@@ -33,16 +43,16 @@ func (r *reach) call(f func() error) error {
 func (r *reach) note(err error) error {
 	switch {
 	case errors.Is(err, etagcache.ErrUnavailable):
-		if r.away.CompareAndSwap(false, true) {
+		if r.last.Swap(outOfReach) != outOfReach {
 			r.logger.Load().Error("the store is out of reach", zap.Error(err))
 		}
 	case errors.Is(err, etagcache.ErrIncompatible):
-		if r.away.CompareAndSwap(false, true) {
+		if r.last.Swap(unusable) != unusable {
 			r.logger.Load().Error("the store can't be used", zap.Error(err))
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// says nothing about the store
-	case r.away.CompareAndSwap(true, false):
+	case r.last.Swap(noTrouble) != noTrouble:
 		r.logger.Load().Info("the store is back")
 	}
 	return err

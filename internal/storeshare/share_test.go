@@ -3,6 +3,7 @@ package storeshare
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -313,6 +314,30 @@ func TestStoreOutOfReachIsLoggedOnce(t *testing.T) {
 		got = append(got, entry.Level.String()+": "+entry.Message)
 	}
 	if want := []string{"error: the store is out of reach", "info: the store is back"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("logged %q, want %q", got, want)
+	}
+}
+
+// The operator learns of every kind of trouble with the store, also of one that follows
+// another: what was out of reach can come back in a different version.
+func TestEachKindOfTroubleIsLogged(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	r := newReach(zap.New(core))
+	unusable := fmt.Errorf("%w: its format is 2", etagcache.ErrIncompatible)
+	for _, err := range []error{
+		etagcache.ErrUnavailable, unusable, context.Canceled, unusable, etagcache.ErrUnavailable, etagcache.ErrUnavailable, nil, unusable, nil, nil,
+	} {
+		_ = r.note(err)
+	}
+	var got []string
+	for _, entry := range logs.All() {
+		got = append(got, entry.Message)
+	}
+	want := []string{
+		"the store is out of reach", "the store can't be used", "the store is out of reach", "the store is back",
+		"the store can't be used", "the store is back",
+	}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("logged %q, want %q", got, want)
 	}
 }
