@@ -246,7 +246,7 @@ func (c *config) warn(old *config) {
 			if (n.shared || o.shared) && n.replaced(o) {
 				c.logger.Warn("a reload has changed which keys writes claim: " +
 					"nodes that still run with the old ones don't see what this one writes, " +
-					"see \"Changing key, affects or guards\" in docs/operations.md")
+					"see \"On several nodes\" in docs/operations.md")
 				return
 			}
 		}
