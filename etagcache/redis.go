@@ -37,7 +37,8 @@ type RedisOptions struct {
 
 // ErrBlind means that the server tells no replication ID. It is no Redis, or its user has
 // no permission for info. If it loses claims without losing the marker, nobody notices.
-var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO shows no master_replid")
+var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO shows no master_replid; " +
+	"if it is Redis, let the user call INFO: ACL SETUSER <user> +info")
 
 // Redis is the Store of gateways that share Redis 5 or later: a single server, a
 // replicated one or a cluster. Each call runs one script on one entry and on a

@@ -136,7 +136,8 @@ func TestRedisReplicaIsRefused(t *testing.T) {
 	unknown(t, store, "k", before)
 }
 
-// A store that can't tell whether it has lost data says so once, at the first contact.
+// A store that can't tell whether it has lost data says so once, at the first contact, and
+// how to change that.
 func TestRedisThatCannotTellALoss(t *testing.T) {
 	s := redistest.Start(t, "--user", "gate", "on", ">secret", "~*", "&*", "+@all", "-info")
 	for user, want := range map[string]int32{"gate": 1, "": 0} {
@@ -147,6 +148,9 @@ func TestRedisThatCannotTellALoss(t *testing.T) {
 		var warned atomic.Int32
 		store := openWith(t, c, etagcache.RedisOptions{Warn: func(err error) {
 			same(t, err, etagcache.ErrBlind)
+			if !strings.Contains(err.Error(), "ACL SETUSER <user> +info") {
+				t.Errorf("the warning doesn't say what to do: %v", err)
+			}
 			warned.Add(1)
 		}})
 		for range 2 {
