@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
@@ -97,9 +98,17 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 		done.Stores = append(done.Stores, marked)
 	}
 	if failed != nil {
-		return apiError(http.StatusServiceUnavailable, fmt.Errorf("not everything was marked as changed, so try again: %w", errors.Join(failed...)))
+		return apiError(http.StatusServiceUnavailable, notMarked(errors.Join(failed...)))
 	}
 	return sendJSON(w, done)
+}
+
+// notMarked says that a purge failed, at least in part, and what to do.
+func notMarked(err error) error {
+	if errors.Is(err, etagcache.ErrIncompatible) {
+		return fmt.Errorf("not everything was marked as changed, and another try won't help: stop the nodes of the other version first: %w", err)
+	}
+	return fmt.Errorf("not everything was marked as changed, so try again: %w", err)
 }
 
 // readPurge reads and checks the content of a request.

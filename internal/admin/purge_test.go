@@ -55,6 +55,23 @@ func TestReadPurge(t *testing.T) {
 	}
 }
 
+// A purge that failed is to be tried again only if that can help.
+func TestFailedPurgeSaysWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		errs []error
+		want string
+	}{
+		{[]error{etagcache.ErrUnavailable}, "so try again"},
+		{[]error{etagcache.ErrIncompatible}, "another try won't help: stop the nodes of the other version first"},
+		{[]error{etagcache.ErrUnavailable, etagcache.ErrIncompatible}, "another try won't help"},
+	} {
+		cause := errors.Join(tt.errs...)
+		if err := notMarked(cause); !errors.Is(err, cause) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: got %v, want one that says %q", tt.errs, err, tt.want)
+		}
+	}
+}
+
 // A page in a browser can't send application/json to this API without asking.
 func TestMediaType(t *testing.T) {
 	for mediaType, status := range map[string]int{
