@@ -79,6 +79,7 @@ func WriteInFlight() Refusal {
 func OlderWriteInFlight() Refusal {
 	refusal := WriteInFlight()
 	refusal.Reason = "writes from before the last reload, which changed the keys of resources, are in flight"
+	refusal.Detail = "Writes that began before the configuration of the server was replaced may still be under way. Nothing was changed; try again later."
 	return refusal
 }
 
@@ -99,11 +100,15 @@ func (a *Responder) ConfigReplaced() Refusal {
 // CannotTell refuses a write because the store or the origin can't be asked. The
 // reason goes to the operator and to the client.
 func (a *Responder) CannotTell(reason string) Refusal {
+	what := "This write can't be let through right now: "
+	if a.Request.Conditional {
+		what = "The condition can't be checked right now: "
+	}
 	return Refusal{
 		Status:     http.StatusServiceUnavailable,
 		Outcome:    Unavailable,
 		Reason:     reason,
-		Detail:     "The condition can't be checked right now: " + reason + ". Nothing was changed; try again later.",
+		Detail:     what + reason + ". Nothing was changed; try again later.",
 		RetryAfter: a.RetryAfter,
 	}
 }

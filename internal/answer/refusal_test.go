@@ -165,6 +165,28 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Only a request with a condition is told that its condition can't be checked.
+func TestCannotTellSaysWhatItIsAbout(t *testing.T) {
+	for _, conditional := range []bool{true, false} {
+		a, _ := newResponder(t, "PUT")
+		a.Request.Conditional = conditional
+		want := "This write can't be let through right now: the store is out of reach. "
+		if conditional {
+			want = "The condition can't be checked right now: the store is out of reach. "
+		}
+		if got := a.CannotTell("the store is out of reach").Detail; !strings.HasPrefix(got, want) {
+			t.Errorf("conditional %v: got %q, want %q", conditional, got, want)
+		}
+	}
+}
+
+// After a change of the keys, nobody knows which resource an older write is about.
+func TestOlderWriteMayBeOfAnyResource(t *testing.T) {
+	if got := OlderWriteInFlight().Detail; strings.Contains(got, "this resource") || !strings.Contains(got, "before the configuration of the server was replaced") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A refusal that tells the client to reach the new config ends the connection to the old
 // one. HTTP/3 has no such field.
 func TestConfigReplacedEndsTheConnection(t *testing.T) {
