@@ -2,6 +2,7 @@ package preconditions
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -68,13 +69,23 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	if d.NextArg() {
-		return d.ArgErr()
+		return notAMatcher(d)
 	}
 	at, err := directive.EachOption(d, h.unmarshalOption, "etag", "affects", "guards", "items")
 	if err != nil {
 		return err
 	}
 	return h.checkParsed(at)
+}
+
+// notAMatcher refuses an argument of the directive. Caddy has already taken a matcher, if
+// there was one.
+func notAMatcher(d *caddyfile.Dispenser) error {
+	arg := d.Val()
+	if arg == "*" || strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "@") {
+		return d.Errf("%q is one matcher too many: combine them in a named one", arg)
+	}
+	return d.Errf("%q is not a matcher: write /%s or @%s", arg, arg, arg)
 }
 
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
@@ -89,7 +100,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 			return err
 		}
 		h.ETag = append(h.ETag, source)
-		return errHere(d, option, errorOf(sources(h.ETag)))
+		return directive.Check(d, errorOf(sources(h.ETag)))
 	case "vary":
 		return directive.SomeArgs(d, &h.Vary)
 	case "secret":
@@ -106,24 +117,24 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "affects":
 		args := d.RemainingArgs()
 		if len(args) < 2 {
-			return d.ArgErr()
+			return d.Err("takes the path of a write and one or more paths of what it also changes")
 		}
 		h.Affects = append(h.Affects, Affects{Path: args[0], Resources: args[1:]})
-		return errHere(d, option, errorOf(affectsRules(h.Affects)))
+		return directive.Check(d, errorOf(affectsRules(h.Affects)))
 	case "guards":
 		var g Guards
 		if !d.AllArgs(&g.Path, &g.Resource) {
-			return d.ArgErr()
+			return d.Err("takes the path of a write and the path of the resource that its condition is about")
 		}
 		h.Guards = append(h.Guards, g)
-		return errHere(d, option, errorOf(guardsRules(h.Guards)))
+		return directive.Check(d, errorOf(guardsRules(h.Guards)))
 	case "items":
 		var items Items
 		if err := items.unmarshal(d); err != nil {
 			return err
 		}
 		h.Items = append(h.Items, items)
-		return errHere(d, option, errorOf(itemRules(h.Items)))
+		return directive.Check(d, errorOf(itemRules(h.Items)))
 	case "write_etag":
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
@@ -147,24 +158,15 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		h.Disclose = new(bool)
 		return directive.SwitchArg(d, h.Disclose)
 	case "unanswered":
-		return h.unmarshalUnanswered(d)
+		return h.Unanswered.unmarshal(d)
 	case "unconditional":
 		return directive.OneArg(d, &h.Unconditional)
 	case "store_down":
 		h.StoreDown = new(StoreDown)
 		return h.StoreDown.unmarshal(d)
 	default:
-		return d.Errf("unknown option %s", option)
+		return directive.ErrUnknown
 	}
-}
-
-// errHere adds the line of the option that was just read to err. For a repeatable
-// option, checkParsed would name the line of the last one instead.
-func errHere(d *caddyfile.Dispenser, option string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return d.Errf("%s: %v", option, err)
 }
 
 // checkParsed returns an error for the first invalid option, with its file and line.
@@ -184,12 +186,27 @@ func (h *Handler) checkParsed(at map[string]caddyfile.Token) error {
 	return err
 }
 
+// storeNamespace is the namespace of the modules that are stores.
+const storeNamespace = "http.preconditions.stores"
+
+// storeNames lists the stores that are compiled in.
+func storeNames() string {
+	var names []string
+	for _, m := range caddy.GetModules(storeNamespace) {
+		names = append(names, m.ID.Name())
+	}
+	return strings.Join(names, " or ")
+}
+
 func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("takes the name of a store: %s", storeNames())
 	}
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "http.preconditions.stores."+name)
+	if _, err := caddy.GetModule(storeNamespace + "." + name); err != nil {
+		return d.Errf("must be %s, not %q", storeNames(), name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, storeNamespace+"."+name)
 	if err != nil {
 		return err
 	}
@@ -202,57 +219,91 @@ func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unansweredNone stands for no status in the option unanswered.
-const unansweredNone = "none"
+// The words that the option unanswered has in a Caddyfile: no status, and what stands
+// after the digit of a class.
+const (
+	unansweredNone  = "none"
+	unansweredClass = "xx"
+)
 
-func (h *Handler) unmarshalUnanswered(d *caddyfile.Dispenser) error {
+func (u *UnansweredStatuses) unmarshal(d *caddyfile.Dispenser) error {
 	var args []string
 	if err := directive.SomeArgs(d, &args); err != nil {
 		return err
 	}
-	h.Unanswered = []int{}
+	*u = UnansweredStatuses{}
 	if len(args) == 1 && args[0] == unansweredNone {
 		return nil
 	}
 	for _, arg := range args {
-		class, isClass := strings.CutSuffix(arg, "xx")
-		status, err := strconv.Atoi(class)
-		if err != nil || isClass != (len(class) == 1) {
-			return d.Errf("unanswered: %q is neither a status, such as 503, nor a class, such as 5xx (or, alone, %s)", arg, unansweredNone)
+		number, err := unansweredNumber(arg)
+		if err != nil {
+			return d.WrapErr(err)
 		}
-		h.Unanswered = append(h.Unanswered, status)
+		*u = append(*u, number)
 	}
 	return nil
 }
 
+// unansweredNumber returns what a word of the option unanswered stands for.
+func unansweredNumber(word string) (int, error) {
+	switch {
+	case word == unansweredNone:
+		return 0, errors.New(unansweredNone + " must stand alone")
+	case word == "default":
+		return 0, errors.New("no word stands for the default: list each status, separated by spaces")
+	case strings.ContainsAny(word, "0123456789") && strings.ContainsAny(word, "-,"):
+		return 0, fmt.Errorf("%q: ranges aren't possible: list each status, separated by spaces", word)
+	}
+	least, most := 100, 599 // 1xx is refused later, with the reason
+	digits, isClass := strings.CutSuffix(word, unansweredClass)
+	if isClass {
+		least, most = 1, 5
+	}
+	number, err := strconv.Atoi(digits)
+	if err != nil || number < least || number > most || isClass && len(digits) > 1 {
+		return 0, fmt.Errorf("%q is neither a status from 200 to 599 nor a class, such as 5xx (or, alone, %s)", word, unansweredNone)
+	}
+	return number, nil
+}
+
 func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
-	var args []string
-	if err := directive.SomeArgs(d, &args); err != nil || args[0] == "" {
-		return d.ArgErr()
+	args := d.RemainingArgs()
+	if len(args) == 0 || args[0] == "" {
+		return d.Err("takes a source: " + sourceNames)
 	}
 	s.Source, args = args[0], args[1:]
 	switch proxyhooks.SourceKind(s.Source) {
 	case proxyhooks.SourceJSON:
 		if s.Pointers = args; len(args) == 0 {
-			return d.ArgErr()
+			return d.Err("source json takes one or more JSON pointers")
 		}
 	case proxyhooks.SourceHeader:
 		if len(args) != 1 || args[0] == "" {
-			return d.ArgErr()
+			return d.Err("source header takes the name of one field")
 		}
 		s.Field = args[0]
 	case proxyhooks.SourceUpstream, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 		if len(args) > 0 {
-			return d.ArgErr()
+			return d.Errf("source %s takes no arguments: write each source in a line of its own", s.Source)
 		}
 	}
 	return nil // an unknown source is refused by the function sources
 }
 
+// String returns the source as it would appear in a Caddyfile.
+func (s ETagSource) String() string {
+	words := []string{s.Source}
+	if s.Field != "" {
+		words = append(words, s.Field)
+	}
+	return strings.Join(append(words, s.Pointers...), " ")
+}
+
 func (o *Items) unmarshal(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 2 || len(args) > 3 || args[len(args)-1] == "" {
-		return d.ArgErr()
+		return d.Err("takes a JSON pointer to an array, the path of an item and, if it isn't etag, the member for the tag")
 	}
 	o.Array, o.Path = args[0], args[1]
 	if len(args) == 3 {
@@ -262,20 +313,25 @@ func (o *Items) unmarshal(d *caddyfile.Dispenser) error {
 }
 
 func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
+	if err := directive.NoArgs(d); err != nil {
+		return err
 	}
 	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
+		var err error
 		switch option {
 		case "conditional":
-			return directive.OneArg(d, &s.Conditional)
+			err = directive.OneArg(d, &s.Conditional)
 		case "unconditional":
-			return directive.OneArg(d, &s.Unconditional)
+			err = directive.OneArg(d, &s.Unconditional)
 		case "retry_after":
-			return directive.DurationArg(d, &s.RetryAfter)
+			err = directive.DurationArg(d, &s.RetryAfter)
 		default:
-			return d.Errf("unknown option store_down %s", option)
+			return directive.ErrUnknown
 		}
+		if err != nil {
+			return err
+		}
+		return directive.Check(d, s.checkOption(option))
 	})
 	return err
 }

@@ -5,6 +5,7 @@ package preconditions
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -147,7 +148,7 @@ type Handler struct {
 	// answer. If the list is empty, nothing else does. (In a Caddyfile: `unanswered
 	// none`.) Default: 202, 502, 503, 504, 520 to 530, 598 and 599. A list replaces
 	// the default.
-	Unanswered []int `json:"unanswered,omitzero"`
+	Unanswered UnansweredStatuses `json:"unanswered,omitzero"`
 
 	// How long a write may keep others out without a sign of life from its node.
 	// It is also the time after which a write without an answer can no longer
@@ -282,6 +283,18 @@ type StoreDown struct {
 	RetryAfter caddy.Duration `json:"retry_after,omitempty"`
 }
 
+// UnansweredStatuses are the numbers of the option unanswered: statuses, or the first
+// digits of classes.
+type UnansweredStatuses []int
+
+// UnmarshalJSON implements json.Unmarshaler. It refuses the words of a Caddyfile.
+func (u *UnansweredStatuses) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, (*[]int)(u)); err != nil {
+		return errors.New("unanswered: must be a list of numbers, such as [202, 5]; [] means none")
+	}
+	return nil
+}
+
 // StoreOpener is the interface of the modules in the namespace
 // http.preconditions.stores.
 type StoreOpener = storeshare.Opener
@@ -308,7 +321,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.storeTimeout = timeoutOf(opener)
 	h.setDefaults()
 	if err := h.check(); err != nil {
-		return err
+		return h.withUnit(err)
 	}
 	var err error
 	if h.gateway, err = h.newGateway(ctx.Logger()); err != nil {
@@ -323,6 +336,39 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.gateway.Store = h.store
 	return nil
+}
+
+// timeoutOf returns how long one operation of a store may take, if it says so.
+func timeoutOf(opener StoreOpener) time.Duration {
+	if t, ok := opener.(interface{ OperationTimeout() time.Duration }); ok {
+		return t.OperationTimeout()
+	}
+	return 0
+}
+
+// naming returns a text that is the same for handlers whose writes claim the same keys.
+func (h *Handler) naming() string {
+	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards})
+	if err != nil {
+		panic(err) // can't happen: these are texts
+	}
+	return string(text)
+}
+
+// withUnit adds to an error about a duration that a number in JSON counts nanoseconds, if
+// that explains the error: nobody means less than a millisecond.
+func (h *Handler) withUnit(err error) error {
+	option, ok := errors.AsType[*optionError](err)
+	if !ok {
+		return err
+	}
+	given := map[string]caddy.Duration{
+		"lease": h.Lease, "wait": h.Wait, "grace": h.Grace, "retention": h.Retention, "store_down": h.StoreDown.RetryAfter,
+	}[option.option]
+	if given > 0 && given < caddy.Duration(time.Millisecond) {
+		return fmt.Errorf("%w (a JSON number counts nanoseconds: write a text with a unit, such as \"5s\")", err)
+	}
+	return err
 }
 
 // configOf returns what identifies the config that ctx belongs to, and the one that

@@ -2,7 +2,6 @@ package preconditions
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -47,6 +46,9 @@ const (
 	defaultRetention  = caddy.Duration(24 * time.Hour)
 	defaultRetryAfter = caddy.Duration(5 * time.Second)
 )
+
+// sourceNames lists the etag sources.
+const sourceNames = "upstream, header, json, modified, body or version"
 
 // defaultSources are the etag sources if none are configured.
 var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
@@ -106,7 +108,6 @@ func (h *Handler) check() error {
 		{"write_etag", checkWord(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
-		{"grace", checkRange(h.Grace, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", h.checkGrace()},
 		{"lag", checkRange(*h.Lag, 0, caddy.Duration(time.Hour), "0s", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
@@ -160,10 +161,15 @@ func (h *Handler) leastGrace() caddy.Duration {
 	return caddy.Duration((least + time.Millisecond - 1).Truncate(time.Millisecond))
 }
 
-// checkGrace refuses a grace in which nodes can't renew what they hold.
+// checkGrace refuses a grace in which nodes can't renew what they hold, and one that is
+// too long.
 func (h *Handler) checkGrace() error {
+	const most = caddy.Duration(time.Hour)
 	least := h.leastGrace()
-	if h.Grace >= least {
+	switch {
+	case h.Grace > most:
+		return fmt.Errorf("must be at least %s and at most 1h", time.Duration(least))
+	case h.Grace >= least:
 		return nil
 	}
 	why := fmt.Sprintf("a lease of %s", time.Duration(h.Lease))
@@ -171,14 +177,6 @@ func (h *Handler) checkGrace() error {
 		why += fmt.Sprintf(" and a store timeout of %s", h.storeTimeout)
 	}
 	return fmt.Errorf("must be at least %s: with %s, nodes need that long to take their claims again", time.Duration(least), why)
-}
-
-// timeoutOf returns how long one operation of a store may take, if it says so.
-func timeoutOf(opener StoreOpener) time.Duration {
-	if t, ok := opener.(interface{ OperationTimeout() time.Duration }); ok {
-		return t.OperationTimeout()
-	}
-	return 0
 }
 
 // checkLag refuses to forget what a write replaced while an origin may still show it.
@@ -242,7 +240,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Require:              h.Require,
 		Replay:               h.Replay,
 		ForwardUnconditional: h.Unconditional == unconditionalForward,
-		Unanswered:           h.Unanswered,
+		Unanswered:           proxyhooks.Statuses(h.Unanswered),
 		Buffer:               h.Buffer,
 		Wait:                 time.Duration(h.Wait),
 		StoreDown: gateway.StoreDown{
@@ -251,15 +249,6 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		},
 		Logger: logger,
 	}, nil
-}
-
-// naming returns a text that is the same for handlers whose writes claim the same keys.
-func (h *Handler) naming() string {
-	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards})
-	if err != nil {
-		panic(err) // can't happen: these are texts
-	}
-	return string(text)
 }
 
 // deriver returns the deriver of tags, with the secret's placeholders replaced.
@@ -308,7 +297,7 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 	switch source.Kind {
 	case proxyhooks.SourceUpstream, proxyhooks.SourceHeader, proxyhooks.SourceJSON, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 	default:
-		return source, fmt.Errorf("unknown source %q: must be upstream, header, json, modified, body or version", s.Source)
+		return source, fmt.Errorf("unknown source %q: must be %s", s.Source, sourceNames)
 	}
 	if (s.Field != "") != (source.Kind == proxyhooks.SourceHeader) {
 		return source, errors.New("source header needs a field, and no other source has one")
@@ -333,15 +322,6 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 		}
 	}
 	return source, nil
-}
-
-// String returns the source as it would appear in a Caddyfile.
-func (s ETagSource) String() string {
-	words := []string{s.Source}
-	if s.Field != "" {
-		words = append(words, s.Field)
-	}
-	return strings.Join(append(words, s.Pointers...), " ")
 }
 
 // versioned reports whether version is among the etag sources.
@@ -487,14 +467,21 @@ func (h *Handler) checkItems() error {
 }
 
 func (s *StoreDown) check() error {
-	if err := checkWord(s.Conditional, storeDownRefuse, storeDownForward); err != nil {
-		return fmt.Errorf("conditional %w", err)
-	}
-	if err := checkWord(s.Unconditional, storeDownRefuse, storeDownForward); err != nil {
-		return fmt.Errorf("unconditional %w", err)
-	}
-	if err := checkRange(s.RetryAfter, caddy.Duration(time.Second), caddy.Duration(24*time.Hour), "1s", "24h"); err != nil {
-		return fmt.Errorf("retry_after %w", err)
+	for _, option := range [...]string{"conditional", "unconditional", "retry_after"} {
+		if err := s.checkOption(option); err != nil {
+			return &optionError{option, err}
+		}
 	}
 	return nil
+}
+
+func (s *StoreDown) checkOption(option string) error {
+	switch option {
+	case "conditional":
+		return checkWord(s.Conditional, storeDownRefuse, storeDownForward)
+	case "unconditional":
+		return checkWord(s.Unconditional, storeDownRefuse, storeDownForward)
+	default:
+		return checkRange(s.RetryAfter, caddy.Duration(time.Second), caddy.Duration(24*time.Hour), "1s", "24h")
+	}
 }

@@ -41,7 +41,7 @@ func (s Statuses) CheckUnanswered() error {
 		case class < 1, class > 5:
 			return fmt.Errorf("%d is neither a status from 200 to 599 nor the first digit of one", number)
 		case class == 1:
-			return fmt.Errorf("%s is no answer yet: another one follows", name)
+			return fmt.Errorf("%s isn't a final answer", name)
 		case class <= 3 && number != http.StatusAccepted && number != http.StatusMultiStatus:
 			return fmt.Errorf("%s says that a write succeeded: each would keep others waiting until its lease is over. "+
 				"Below 400, only 202 and 207 are possible", name)

@@ -33,7 +33,7 @@ func taker[T any](take func(*caddyfile.Dispenser, *T) error) func(*caddyfile.Dis
 }
 
 // Every kind of option takes its number of arguments and its values, and refuses
-// all else with a message that says what is wrong, and where.
+// all else with a message that names the option, and says what is wrong and where.
 func TestArguments(t *testing.T) {
 	kinds := map[string]func(*caddyfile.Dispenser) (any, error){
 		"one":      taker(OneArg),
@@ -43,8 +43,10 @@ func TestArguments(t *testing.T) {
 		"number":   taker(NumberArg),
 		"duration": taker(DurationArg),
 		"size":     taker(SizeArg),
+
+		"duration or zero": taker(DurationOrZeroArg),
 	}
-	const count = "wrong argument count or unexpected line ending"
+	const one, some, none = "takes one argument, at", "takes one or more arguments, at", "takes no arguments, at"
 	used := make(map[string]bool)
 	for _, tt := range []struct {
 		kind, args string
@@ -53,49 +55,60 @@ func TestArguments(t *testing.T) {
 	}{
 		{"one", `a`, "a", ""},
 		{"one", `"a b"`, "a b", ""},
-		{"one", ``, nil, count},
-		{"one", `""`, nil, count},
-		{"one", `a b`, nil, count},
+		{"one", ``, nil, one},
+		{"one", `""`, nil, "must not be empty, at"},
+		{"one", `a b`, nil, one},
 
 		{"some", `a`, []string{"a"}, ""},
 		{"some", `a b ""`, []string{"a", "b", ""}, ""},
-		{"some", ``, nil, count},
+		{"some", ``, nil, some},
 
 		{"flag", ``, true, ""},
-		{"flag", `on`, nil, count},
+		{"flag", `on`, nil, none},
+		{"flag", "{\non\n}", nil, "takes no block, at"},
+		{"flag", "{\n}", nil, "takes no block, at"},
+		{"one", "a {\non\n}", nil, "takes no block, at"},
+		{"one", "{\non\n}", nil, one},
 
 		{"switch", `on`, true, ""},
 		{"switch", `off`, false, ""},
 		{"switch", `On`, nil, `must be on or off, not "On"`},
-		{"switch", ``, nil, count},
-		{"switch", `on off`, nil, count},
+		{"switch", ``, nil, one},
+		{"switch", `on off`, nil, one},
 
 		{"number", `12`, 12, ""},
 		{"number", `-1`, -1, ""},
 		{"number", `0`, 0, ""},
-		{"number", `1.5`, nil, `"1.5" is not a whole number`},
-		{"number", `99999999999999999999`, nil, `"99999999999999999999" is not a whole number`},
-		{"number", ``, nil, count},
-		{"number", `1 2`, nil, count},
+		{"number", `1.5`, nil, `must be a whole number, not "1.5"`},
+		{"number", `99999999999999999999`, nil, `must be a whole number, not "99999999999999999999"`},
+		{"number", ``, nil, one},
+		{"number", `1 2`, nil, one},
 
 		{"duration", `1d`, caddy.Duration(24 * time.Hour), ""},
 		{"duration", `1ns`, caddy.Duration(1), ""},
-		{"duration", `0s`, nil, `"0s" is not above zero`},
-		{"duration", `-1s`, nil, `"-1s" is not above zero`},
-		{"duration", `5`, nil, `"5" is not a duration: `},
-		{"duration", ``, nil, count},
-		{"duration", `1s 2s`, nil, count},
+		{"duration", `0s`, nil, `must be above zero, not "0s"`},
+		{"duration", `-1s`, nil, `must be above zero, not "-1s"`},
+		{"duration", `5`, nil, `"5" has no unit: write 5s`},
+		{"duration", `0.5`, nil, `"0.5" has no unit: write 0.5s`},
+		{"duration", `-5`, nil, `"-5" is not a duration, such as`},
+		{"duration", `inf`, nil, `"inf" is not a duration, such as`},
+		{"duration", `0`, nil, `must be above zero, not "0"`},
+		{"duration", ``, nil, one},
+		{"duration", `1s 2s`, nil, one},
+
+		{"duration or zero", `0s`, caddy.Duration(0), ""},
+		{"duration or zero", `-1s`, nil, `must be zero or above, not "-1s"`},
 
 		{"size", `1`, int64(1), ""},
 		{"size", `1MiB`, int64(1 << 20), ""},
 		{"size", `1MB`, int64(1000000), ""},
 		{"size", `4EiB`, int64(1 << 62), ""},
-		{"size", `0`, nil, `"0" is not a size above zero`},
-		{"size", `-1`, nil, `"-1" is not a size above zero`},
-		{"size", `5EiB`, nil, `"5EiB" is not a size above zero`},
-		{"size", `much`, nil, `"much" is not a size above zero`},
-		{"size", ``, nil, count},
-		{"size", `1 MiB`, nil, count},
+		{"size", `0`, nil, `must be a size above zero, such as 512KiB, not "0"`},
+		{"size", `-1`, nil, `must be a size above zero, such as 512KiB, not "-1"`},
+		{"size", `5EiB`, nil, `must be a size above zero, such as 512KiB, not "5EiB"`},
+		{"size", `much`, nil, `must be a size above zero, such as 512KiB, not "much"`},
+		{"size", ``, nil, one},
+		{"size", `1 MiB`, nil, one},
 	} {
 		used[tt.kind] = true
 		value, err := read("option "+tt.args, kinds[tt.kind])
@@ -106,8 +119,8 @@ func TestArguments(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), "Testfile:2") {
-			t.Errorf("%s: got %v, want a message with the line that says %s", name, err, tt.err)
+		if err == nil || !strings.HasPrefix(err.Error(), "option: "+tt.err) || !strings.HasSuffix(err.Error(), ", at Testfile:2") {
+			t.Errorf("%s: got %v, want a message with the option and the line that says %s", name, err, tt.err)
 		}
 	}
 	if len(used) != len(kinds) {
@@ -158,14 +171,18 @@ func TestEachOption(t *testing.T) {
 		{"some", "a\nb\nc", []string{"a", "b", "c"}, map[string]int{"a": 2, "b": 3, "c": 4}, ""},
 		{"one that may be repeated", "many\na\nmany", []string{"many", "a", "many"}, map[string]int{"a": 3, "many": 4}, ""},
 		{"one that may not", "a\nb\na", []string{"a", "b"}, nil, "a is given twice"},
-		{"one that is refused", "a\nbad\nb", []string{"a"}, nil, "bad is bad"},
+		{"one that is refused", "a\nbad\nb", []string{"a"}, nil, "bad: it is bad"},
+		{"one that doesn't exist", "a\nodd", []string{"a"}, nil, "unknown option odd, at Testfile:3"},
 	} {
 		d := caddyfile.NewTestDispenser("directive {\n" + tt.block + "\n}")
 		d.Next()
 		var options []string
 		at, err := EachOption(d, func(_ *caddyfile.Dispenser, option string) error {
-			if option == "bad" {
-				return errors.New("bad is bad")
+			switch option {
+			case "bad":
+				return errors.New("it is bad")
+			case "odd":
+				return ErrUnknown
 			}
 			options = append(options, option)
 			return nil
@@ -174,7 +191,7 @@ func TestEachOption(t *testing.T) {
 			t.Errorf("%s: read %q", tt.name, options)
 		}
 		if tt.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.err) || at != nil {
+			if err == nil || !strings.HasPrefix(err.Error(), tt.err) || at != nil {
 				t.Errorf("%s: got %v, %v", tt.name, at, err)
 			}
 			continue
@@ -187,6 +204,54 @@ func TestEachOption(t *testing.T) {
 				t.Errorf("%s: %s is on line %d, want %d", tt.name, option, at[option].Line, line)
 			}
 		}
+	}
+}
+
+// Nested options are named from the outside to the inside.
+func TestNestedOptions(t *testing.T) {
+	for block, want := range map[string]string{
+		"inner {\nflag on\n}":     "outer: inner: flag: takes no arguments, at Testfile:4",
+		"inner {\nodd\n}":         "outer: inner: unknown option odd, at Testfile:4",
+		"inner {\nflag\nflag\n}":  "outer: inner: flag is given twice, at Testfile:5",
+		"inner all {\nflag\n}":    "outer: inner: takes no arguments, only a block, at Testfile:3",
+		"inner {\nflag {\n}\n}":   "outer: inner: flag: takes no block, at Testfile:4",
+		"inner {\nflag\n}\ninner": "outer: inner is given twice, at Testfile:6",
+	} {
+		d := caddyfile.NewTestDispenser("directive {\nouter {\n" + block + "\n}\n}")
+		d.Next()
+		within := func(d *caddyfile.Dispenser, f func(d *caddyfile.Dispenser, option string) error) error {
+			if err := NoArgs(d); err != nil {
+				return err
+			}
+			_, err := EachOption(d, f)
+			return err
+		}
+		_, err := EachOption(d, func(d *caddyfile.Dispenser, _ string) error {
+			return within(d, func(d *caddyfile.Dispenser, _ string) error {
+				return within(d, func(d *caddyfile.Dispenser, option string) error {
+					if option != "flag" {
+						return ErrUnknown
+					}
+					return FlagArg(d, new(bool))
+				})
+			})
+		})
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", block, err, want)
+		}
+	}
+}
+
+// Check adds the line to an error only.
+func TestCheck(t *testing.T) {
+	d := caddyfile.NewTestDispenser("directive")
+	d.Next()
+	if err := Check(d, nil); err != nil {
+		t.Error(err)
+	}
+	cause := errors.New("out of range")
+	if err := Check(d, cause); !errors.Is(err, cause) || err.Error() != "out of range, at Testfile:1" {
+		t.Errorf("got %v", err)
 	}
 }
 

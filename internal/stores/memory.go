@@ -5,6 +5,7 @@ package stores
 import (
 	"cmp"
 	"errors"
+	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -51,8 +52,15 @@ func (m *Memory) Provision(caddy.Context) error {
 
 // Validate refuses a limit below 1.
 func (m *Memory) Validate() error {
+	if err := m.checkMaxEntries(); err != nil {
+		return fmt.Errorf("max_entries %w", err)
+	}
+	return nil
+}
+
+func (m *Memory) checkMaxEntries() error {
 	if m.MaxEntries < 1 {
-		return errors.New("max_entries must be at least 1")
+		return errors.New("must be at least 1")
 	}
 	return nil
 }
@@ -81,19 +89,16 @@ func (m *Memory) Reconfigure(s etagcache.Store) {
 func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // store name
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Err("memory takes no arguments, only a block")
 	}
 	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
 		if option != "max_entries" {
-			return d.Errf("unknown option store memory %s", option)
+			return directive.ErrUnknown
 		}
 		if err := directive.NumberArg(d, &m.MaxEntries); err != nil {
 			return err
 		}
-		if err := m.Validate(); err != nil {
-			return d.WrapErr(err)
-		}
-		return nil
+		return directive.Check(d, m.checkMaxEntries())
 	})
 	return err
 }

@@ -155,11 +155,19 @@ func (s *Redis) setDefaults() {
 // Validate refuses options that are out of range or contradict each other. It
 // doesn't use the network.
 func (s *Redis) Validate() error {
-	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
-		return errors.New("redis: timeout must be between 1ms and 1m")
+	err := s.check()
+	if err != nil && s.Timeout > 0 && s.Timeout < caddy.Duration(time.Millisecond) {
+		return fmt.Errorf("%w (a JSON number counts nanoseconds: write a text with a unit, such as \"250ms\")", err)
 	}
-	if s.Replicas < 0 || s.Replicas > maxReplicas {
-		return fmt.Errorf("redis: replicas must be between 0 and %d", maxReplicas)
+	return err
+}
+
+func (s *Redis) check() error {
+	if err := s.checkTimeout(); err != nil {
+		return fmt.Errorf("redis: timeout %w", err)
+	}
+	if err := s.checkReplicas(); err != nil {
+		return fmt.Errorf("redis: replicas %w", err)
 	}
 	config, err := s.config()
 	if err != nil {
@@ -170,6 +178,27 @@ func (s *Redis) Validate() error {
 		return err
 	}
 	return client.Close()
+}
+
+func (s *Redis) checkTimeout() error {
+	if s.Timeout < caddy.Duration(time.Millisecond) || s.Timeout > caddy.Duration(time.Minute) {
+		return errors.New("must be between 1ms and 1m")
+	}
+	return nil
+}
+
+func (s *Redis) checkReplicas() error {
+	if s.Replicas < 0 || s.Replicas > maxReplicas {
+		return fmt.Errorf("must be between 0 and %d", maxReplicas)
+	}
+	return nil
+}
+
+func (s *Redis) checkDB() error {
+	if s.DB < 0 {
+		return errors.New("must not be negative")
+	}
+	return nil
 }
 
 // StoreKey implements storeshare.Opener. The key contains a digest of every field

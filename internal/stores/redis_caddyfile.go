@@ -56,7 +56,7 @@ func (s *Redis) contradiction() error {
 		parsed.TLS = new(RedisTLS) // the files may be on a different machine
 	}
 	parsed.setDefaults()
-	return parsed.Validate()
+	return parsed.check()
 }
 
 func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
@@ -70,7 +70,7 @@ func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "password":
 		return directive.OneArg(d, &s.Password)
 	case "db":
-		return directive.NumberArg(d, &s.DB)
+		return checked(d, directive.NumberArg(d, &s.DB), s.checkDB)
 	case "tls":
 		s.TLS = new(RedisTLS)
 		return s.TLS.unmarshal(d)
@@ -85,17 +85,25 @@ func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "prefix":
 		return directive.OneArg(d, &s.Prefix)
 	case "timeout":
-		return directive.DurationArg(d, &s.Timeout)
+		return checked(d, directive.DurationArg(d, &s.Timeout), s.checkTimeout)
 	case "replicas":
-		return directive.NumberArg(d, &s.Replicas)
+		return checked(d, directive.NumberArg(d, &s.Replicas), s.checkReplicas)
 	default:
-		return d.Errf("unknown option store redis %s", option)
+		return directive.ErrUnknown
 	}
 }
 
+// checked checks an option that was just read, unless err says that it couldn't be.
+func checked(d *caddyfile.Dispenser, err error, check func() error) error {
+	if err != nil {
+		return err
+	}
+	return directive.Check(d, check())
+}
+
 func (t *RedisTLS) unmarshal(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
+	if err := directive.NoArgs(d); err != nil {
+		return err
 	}
 	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
 		switch option {
@@ -103,7 +111,7 @@ func (t *RedisTLS) unmarshal(d *caddyfile.Dispenser) error {
 			return directive.OneArg(d, &t.CA)
 		case "certificate":
 			if !d.AllArgs(&t.Certificate, &t.Key) {
-				return d.ArgErr()
+				return d.Err("takes two files: the certificate and its key")
 			}
 			return nil
 		case "server_name":
@@ -111,7 +119,7 @@ func (t *RedisTLS) unmarshal(d *caddyfile.Dispenser) error {
 		case "insecure_skip_verify":
 			return directive.FlagArg(d, &t.InsecureSkipVerify)
 		default:
-			return d.Errf("unknown option tls %s", option)
+			return directive.ErrUnknown
 		}
 	})
 	return err

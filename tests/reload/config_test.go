@@ -74,6 +74,31 @@ func TestJSONIsAccepted(t *testing.T) {
 	}
 }
 
+// Nobody means a few nanoseconds: a number in JSON that is a duration needs a unit.
+func TestJSONNumberOfNanoseconds(t *testing.T) {
+	const hint = `(a JSON number counts nanoseconds: write a text with a unit, such as "`
+	for members, want := range map[string]bool{
+		`"lease": 30`:                      true,
+		`"wait": 10`:                       true,
+		`"grace": 5`:                       true,
+		`"retention": 3600`:                true,
+		`"store_down": {"retry_after": 5}`: true,
+		`"store": {"module": "redis", "timeout": 250}`: true,
+		`"grace": 1000000`:                              false,
+		`"grace": "5s"`:                                 false,
+		`"grace": -1`:                                   false,
+		`"lease": "2h"`:                                 false,
+		`"lease": "2h", "grace": 5`:                     false,
+		`"store_down": {"retry_after": "500ms"}`:        false,
+		`"store": {"module": "redis", "timeout": "2m"}`: false,
+		`"store": {"module": "redis", "timeout": -1}`:   false,
+	} {
+		if err := validateJSON(t, members); err == nil || strings.Contains(err.Error(), hint) != want {
+			t.Errorf("%s: got %v, with the hint: %v", members, err, want)
+		}
+	}
+}
+
 // An error in the JSON config is refused with a message that names the option.
 func TestJSONIsRefused(t *testing.T) {
 	tests := []struct{ members, want string }{
@@ -116,13 +141,13 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"lease": "2h"`, "lease: must be between 1s and 1h"},
 		{`"wait": -1`, "wait: must be between 1ms and 1h"},
 		{`"wait": "2h"`, "wait: must be between 1ms and 1h"},
-		{`"grace": -1`, "grace: must be between 1ms and 1h"},
+		{`"grace": -1`, "grace: must be at least 7.5s: with a lease of 30s, nodes"},
 		{`"lag": -1`, "lag: must be between 0s and 1h"},
 		{`"lag": "2h"`, "lag: must be between 0s and 1h"},
 		{`"lag": "30m", "retention": "10m"`, "retention: must not be shorter than the lag, 30m0s"},
 		{`"grace": "7499ms"`, "grace: must be at least 7.5s: with a lease of 30s, nodes"},
 		{`"grace": "10s", "store": {"module": "redis", "timeout": "5s"}`, "grace: must be at least 11s: with a lease of 30s and a store timeout of 5s, nodes"},
-		{`"grace": "2h"`, "grace: must be between 1ms and 1h"},
+		{`"grace": "2h"`, "grace: must be at least 7.5s and at most 1h"},
 		{`"retention": "30s"`, "retention: must be longer than the lease, 30s"},
 		{`"retention": -1`, "retention: must be longer"},
 		{`"mode": "observe"`, `mode: must be enforce or report, not "observe"`},
@@ -131,11 +156,15 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"unanswered": [0]`, "unanswered: 0 is neither a status from 200 to 599"},
 		{`"unanswered": [200]`, "unanswered: 200 says that a write succeeded"},
 		{`"unanswered": [503, 5]`, "unanswered: 503 is given twice: 5xx includes it"},
-		{`"unanswered": "none"`, "unanswered"},
+		{`"unanswered": [600]`, "unanswered: 600 is neither a status from 200 to 599 nor the first digit of one"},
+		{`"unanswered": [1]`, "unanswered: 1xx isn't a final answer"},
+		{`"unanswered": "none"`, "unanswered: must be a list of numbers, such as [202, 5]; [] means none"},
+		{`"unanswered": ["5xx"]`, "unanswered: must be a list of numbers, such as [202, 5]; [] means none"},
+		{`"unanswered": 503`, "unanswered: must be a list of numbers, such as [202, 5]; [] means none"},
 		{`"unconditional": "refuse"`, "unconditional: must be serialize or forward"},
-		{`"store_down": {"conditional": "queue"}`, "store_down: conditional must be refuse or forward"},
-		{`"store_down": {"unconditional": "queue"}`, "store_down: unconditional must be refuse or forward"},
-		{`"store_down": {"retry_after": "500ms"}`, "store_down: retry_after must be between"},
+		{`"store_down": {"conditional": "queue"}`, "store_down: conditional: must be refuse or forward"},
+		{`"store_down": {"unconditional": "queue"}`, "store_down: unconditional: must be refuse or forward"},
+		{`"store_down": {"retry_after": "500ms"}`, "store_down: retry_after: must be between"},
 		{`"store_down": {"reads": "refuse"}`, `unknown field "reads"`},
 
 		{`"store": {}`, "store"},
