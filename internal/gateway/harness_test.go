@@ -184,12 +184,12 @@ func newSite() *site {
 func (s *site) Enter() (*storeshare.Share, func(), error) { return s.share, func() {}, nil }
 
 // Begin implements Store.
-func (s *site) Begin(context.Context, *storeshare.Share) (*storeshare.Write, error) {
+func (s *site) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) {
 	return nil, s.begin
 }
 
 // Count implements Store.
-func (*site) Count() *storeshare.Write { return nil }
+func (*site) Count(string) *storeshare.Write { return nil }
 
 // next is the next handler. It records the methods that reach it.
 func (s *site) next() caddyhttp.Handler {

@@ -190,7 +190,7 @@ func (x inner) passThrough(h holding) error {
 		changes[holderField] = []string{h.String()}
 	}
 	defer proxyhooks.EditHeader(x.r.Header, changes)()
-	x.begun = x.Store.Count() // it can't wait for the one further out
+	x.begun = x.Store.Count(x.request.HostName()) // it can't wait for the one further out
 	defer x.begun.End()
 	others := x.plan.ChangedKeys()[1:]
 	x.invalidate(others)

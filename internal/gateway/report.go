@@ -23,7 +23,7 @@ func (x *exchange) reportWrite() error {
 			zap.Int("status", refusal.Status), zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
 			zap.String("method", x.r.Method), zap.String("resource", x.plan.Subject.Key))
 	}
-	x.begun = x.Store.Count()
+	x.begun = x.Store.Count(x.request.HostName())
 	defer x.begun.End()
 	x.invalidate(x.plan.ChangedKeys()[1:])
 	w := x.newWriting()

@@ -58,7 +58,7 @@ func (x *exchange) writeConditional() error {
 func begin(x *exchange) (err error) {
 	waiting, cancel := x.waiting()
 	defer cancel()
-	x.begun, err = x.Store.Begin(waiting, x.share)
+	x.begun, err = x.Store.Begin(waiting, x.request.HostName(), x.share)
 	return err
 }
 

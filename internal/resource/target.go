@@ -44,6 +44,10 @@ func (r *Request) IsOwnTarget(reference string) bool {
 	return strings.EqualFold(target.Host, r.Host) || strings.EqualFold(target.Host, known)
 }
 
+// HostName returns the host of the request, without its port. All spellings of a host
+// have one.
+func (r *Request) HostName() string { return foldHost((&url.URL{Host: r.Host}).Hostname()) }
+
 // Origin returns the scheme and the authority by which the client knows the target.
 // If Caddy trusts the proxy in front, they are what that proxy says.
 func (r *Request) Origin() (scheme, host string) {

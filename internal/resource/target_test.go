@@ -66,3 +66,20 @@ func TestOriginBehindProxy(t *testing.T) {
 		}
 	}
 }
+
+// All spellings of a host, with any port, have one name.
+func TestHostName(t *testing.T) {
+	for host, want := range map[string]string{
+		"example.com":        "example.com",
+		"EXAMPLE.com.:8080":  "example.com",
+		"www.example.com":    "www.example.com",
+		"[2001:DB8::1]":      "2001:db8::1",
+		"[2001:db8::1]:8080": "2001:db8::1",
+		"":                   "",
+	} {
+		r := &Request{Request: &http.Request{Host: host}}
+		if got := r.HostName(); got != want {
+			t.Errorf("%q: got %q, want %q", host, got, want)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func TestTheLongestGraceCounts(t *testing.T) {
 	expect("alone", time.Second, one.share)
 	two := handler(old, 20*time.Second)
 	expect("beside a patient handler", 20*time.Second, one.share)
-	w, err := two.Begin(ctx, two.share)
+	w, err := two.Begin(ctx, "", two.share)
 	if err != nil {
 		t.Fatal(err)
 	}

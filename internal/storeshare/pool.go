@@ -124,9 +124,10 @@ func (m *Membership) Enter() (share *Share, leave func(), err error) {
 // it fails with ErrOlderWrites and the error of waiting. It fails with
 // ErrReplacedConfig if the write itself comes in under such names. It may also fail
 // because the store can't be told of the new names; it then returns the write, which
-// may go on without the store.
-func (m *Membership) Begin(waiting context.Context, share *Share) (*Write, error) {
-	return m.naming.begin(waiting, func() error {
+// may go on without the store. The host is the request's, without its port, in one
+// spelling for all.
+func (m *Membership) Begin(waiting context.Context, host string, share *Share) (*Write, error) {
+	return m.naming.begin(waiting, hostOf(host), func() error {
 		terms := m.user.Terms
 		terms.Lag = 0 // nothing was replaced
 		return share.reach.call(func() error {
@@ -135,8 +136,8 @@ func (m *Membership) Begin(waiting context.Context, share *Share) (*Write, error
 	})
 }
 
-// Count begins a write that waits for nobody, and that nobody refuses.
-func (m *Membership) Count() *Write { return m.naming.count() }
+// Count begins a write to a host that waits for nobody, and that nobody refuses.
+func (m *Membership) Count(host string) *Write { return m.naming.count(hostOf(host)) }
 
 // OpenShare is a share that handlers of the running config use.
 type OpenShare struct {

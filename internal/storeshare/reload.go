@@ -26,6 +26,11 @@ import (
 // Before the first write under an added naming, the store forgets what it knows:
 // reads may have stored it while older writes were in flight that didn't move its
 // epochs, or it may be left from a time when the names were in use before.
+//
+// The numbers hide a change if the same reload adds an unrelated handler with the
+// removed naming, or removes one with the added naming. So the same applies to any two
+// namings under which writes come to one host, if the two configs have different
+// namings (reloadhost.go).
 
 // ErrReplacedConfig means that a write came in under names that a reload has removed.
 var ErrReplacedConfig = errors.New("the config has been replaced by one that names resources differently")
@@ -71,9 +76,13 @@ type config struct {
 	logger  *zap.Logger
 	open    int // handlers that have joined and not parted
 	namings map[namingKey]*naming
-	counts  counts   // of all handlers that have ever joined
-	before  []counts // of the configs that were live when it joined
-	dropped []func() // to call when it has neither handlers nor writes in flight
+	counts  counts         // of all handlers that have ever joined
+	before  []counts       // of the configs that were live when it joined
+	foreign [hosts]writers // of other configs, that they may have written to each host
+	// unsettled means that it has taken over doubts of a config with the same namings,
+	// or that a config that failed to load has written.
+	unsettled bool
+	dropped   []func() // to call when it has neither handlers nor writes in flight
 
 	refreshing sync.Mutex // held while a store is told to forget
 }
@@ -96,6 +105,7 @@ type naming struct {
 	shared bool // whether other processes may use the store
 
 	inFlight atomic.Int64
+	at       [hosts]atHost
 	// calm means that no other config is live, and that the rest is true. A write need
 	// not look further then.
 	calm      atomic.Bool
@@ -127,6 +137,7 @@ func (r *registry) join(c Config, key namingKey, shared bool, logger *zap.Logger
 		}
 		r.byID[c.ID] = own
 		own.enliven()
+		own.inherit()
 	}
 	own.open++
 	own.counts[key.text]++
@@ -134,6 +145,7 @@ func (r *registry) join(c Config, key namingKey, shared bool, logger *zap.Logger
 	n := own.namings[key]
 	if n == nil {
 		n = &naming{config: own, namingKey: key}
+		n.suspected = own.doubted(key)
 		own.namings[key] = n
 	}
 	n.shared = shared
@@ -271,60 +283,67 @@ func (c *config) suspect(failed *config) {
 // nothing.
 type Write struct {
 	naming *naming
+	host   host
 	ended  bool
 }
 
 // count begins a write that waits for nobody, and that nobody refuses.
-func (n *naming) count() *Write {
-	n.inFlight.Add(1)
+func (n *naming) count(h host) *Write {
+	n.enter(h)
 	if n.calm.Load() {
-		return &Write{naming: n}
+		return &Write{naming: n, host: h}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.enliven()
-	return &Write{naming: n}
+	n.mark(h)
+	return &Write{naming: n, host: h}
 }
 
 // begin begins a write. It waits for writes under names that a reload has removed, and
 // fails with ErrReplacedConfig if the reload has removed its own. If refresh fails, it
 // returns the write and the error.
-func (n *naming) begin(waiting context.Context, refresh func() error) (*Write, error) {
-	n.inFlight.Add(1)
-	w := &Write{naming: n}
+func (n *naming) begin(waiting context.Context, h host, refresh func() error) (*Write, error) {
+	n.enter(h)
+	w := &Write{naming: n, host: h}
 	if n.calm.Load() {
 		return w, nil
 	}
-	if err := n.take(waiting); err != nil {
+	if err := n.take(waiting, h); err != nil {
 		w.End()
 		return nil, err
 	}
-	if err := n.refresh(refresh); err != nil {
+	if err := n.refresh(h, refresh); err != nil {
 		return w, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.live) == 1 && n.open > 0 && n.fresh.Load() {
+	if len(n.live) == 1 && n.open > 0 && n.fresh.Load() && !n.staleAnywhere() {
 		n.calm.Store(true)
 	}
 	return w, nil
 }
 
 // take waits for the turn of a write.
-func (n *naming) take(waiting context.Context) error {
+func (n *naming) take(waiting context.Context, h host) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.enliven()
 	for {
-		if n.superseded() {
+		if n.superseded(h) {
 			return ErrReplacedConfig
 		}
 		if !n.arrived {
+			n.fresh.Store(n.trusted())
 			n.arrived = true
-			n.fresh.Store(!n.suspected && !slices.ContainsFunc(n.before, n.replacedAny))
 			n.wake() // writes that are replaced wait in vain
 		}
-		if !slices.ContainsFunc(n.live, n.mustWaitFor) {
+		if at := &n.at[h]; !at.arrived {
+			at.arrived = true
+			n.wake()
+		}
+		if !slices.ContainsFunc(n.live, func(c *config) bool { return n.mustWaitFor(c, h) }) {
+			n.mark(h)
 			return nil
 		}
 		moved := n.moved
@@ -342,14 +361,23 @@ func (n *naming) take(waiting context.Context) error {
 	}
 }
 
-// superseded reports whether a write has come in under a naming that replaces n.
-func (n *naming) superseded() bool {
+// trusted reports whether what the store knows under these names can be trusted, as far
+// as the numbers of handlers tell.
+func (n *naming) trusted() bool {
+	if n.arrived {
+		return n.fresh.Load()
+	}
+	return !n.suspected && !slices.ContainsFunc(n.before, n.replacedAny)
+}
+
+// superseded reports whether a write has come in that replaces one to a host under n.
+func (n *naming) superseded(h host) bool {
 	for _, c := range n.live {
 		if c.number <= n.number {
 			continue
 		}
 		for _, newer := range c.namings {
-			if newer.arrived && newer.replaced(n) {
+			if newer.arrived && newer.replaced(n) || newer.at[h].arrived && newer.meets(n) {
 				return true
 			}
 		}
@@ -357,14 +385,14 @@ func (n *naming) superseded() bool {
 	return false
 }
 
-// mustWaitFor reports whether writes of an older config are in flight under a naming
-// that n has replaced.
-func (n *naming) mustWaitFor(old *config) bool {
+// mustWaitFor reports whether writes of an older config are in flight that one to a host
+// under n replaces.
+func (n *naming) mustWaitFor(old *config, h host) bool {
 	if old.number >= n.number {
 		return false
 	}
 	for _, o := range old.namings {
-		if o.inFlight.Load() > 0 && n.replaced(o) {
+		if o.inFlight.Load() > 0 && n.replaced(o) || o.at[h].inFlight.Load() > 0 && n.meets(o) {
 			return true
 		}
 	}
@@ -373,23 +401,28 @@ func (n *naming) mustWaitFor(old *config) bool {
 
 // refresh calls f, which makes the store forget, unless that has succeeded before or
 // there is no need. It counts for all namings of the config that have waited for the same
-// writes.
-func (n *naming) refresh(f func() error) error {
-	if n.fresh.Load() {
+// writes, and for all hosts without such writes.
+func (n *naming) refresh(h host, f func() error) error {
+	if !n.mustForget(h) {
 		return nil
 	}
 	n.refreshing.Lock()
 	defer n.refreshing.Unlock()
-	if n.fresh.Load() {
+	if !n.mustForget(h) {
 		return nil
 	}
+	n.prepareHosts()
 	if err := f(); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, other := range n.namings {
-		if other.store == n.store && !slices.ContainsFunc(n.before, func(older counts) bool {
+		if other.store != n.store {
+			continue
+		}
+		other.refreshHosts()
+		if !slices.ContainsFunc(n.before, func(older counts) bool {
 			return other.replacedAny(older) && !n.replacedAny(older)
 		}) {
 			other.arrived = true // they replace the same
@@ -400,7 +433,8 @@ func (n *naming) refresh(f func() error) error {
 }
 
 // leave ends one write.
-func (n *naming) leave() {
+func (n *naming) leave(h host) {
+	n.at[h].inFlight.Add(-1)
 	n.inFlight.Add(-1)
 	if n.calm.Load() {
 		return
@@ -414,7 +448,7 @@ func (n *naming) leave() {
 func (w *Write) End() {
 	if w != nil && !w.ended {
 		w.ended = true
-		w.naming.leave()
+		w.naming.leave(w.host)
 	}
 }
 
@@ -423,6 +457,6 @@ func (w *Write) End() {
 func (w *Write) EndAfter(d time.Duration) {
 	if w != nil && !w.ended {
 		w.ended = true
-		time.AfterFunc(d, w.naming.leave)
+		time.AfterFunc(d, func() { w.naming.leave(w.host) })
 	}
 }

@@ -52,11 +52,13 @@ func (g *generation) at(text string) *naming {
 // nothing is a refresh that succeeds.
 func nothing() error { return nil }
 
-// tryBegin begins a write that waits for nobody.
-func tryBegin(n *naming) (*Write, error) {
+// tryBegin begins a write that waits for nobody, to a host of its naming's own.
+func tryBegin(n *naming) (*Write, error) { return tryBeginAt(n, hostOf(n.text)) }
+
+func tryBeginAt(n *naming, h host) (*Write, error) {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	return n.begin(gone, nothing)
+	return n.begin(gone, h, nothing)
 }
 
 func begin(t *testing.T, n *naming) *Write {
@@ -127,7 +129,7 @@ func TestWaitForOlderWrites(t *testing.T) {
 		one.end()
 		begun := make(chan error, 1)
 		go func() {
-			w, err := two.at("b").begin(context.Background(), nothing)
+			w, err := two.at("b").begin(context.Background(), 0, nothing)
 			w.End()
 			begun <- err
 		}()
@@ -197,7 +199,7 @@ func TestConfigFailsToLoad(t *testing.T) {
 	refresh := func() error { refreshes++; return nil }
 	old := func() *Write {
 		t.Helper()
-		w, err := one.at("a").begin(t.Context(), refresh)
+		w, err := one.at("a").begin(t.Context(), 0, refresh)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,11 +242,11 @@ func TestRefresh(t *testing.T) {
 	cancel()
 	refreshes, failure := 0, errors.New("the store is away")
 	refresh := func() error { refreshes++; return failure }
-	if _, err := two.at("b").begin(gone, refresh); !errors.Is(err, ErrOlderWrites) || refreshes != 0 {
+	if _, err := two.at("b").begin(gone, 0, refresh); !errors.Is(err, ErrOlderWrites) || refreshes != 0 {
 		t.Fatalf("%v, %d refreshes", err, refreshes)
 	}
 	first.End()
-	w, err := two.at("b").begin(gone, refresh)
+	w, err := two.at("b").begin(gone, 0, refresh)
 	if !errors.Is(err, failure) || w == nil {
 		t.Fatalf("got %v, %v", w, err)
 	}
@@ -252,13 +254,13 @@ func TestRefresh(t *testing.T) {
 	w.End()
 	failure = nil
 	for range 2 {
-		if w, err = two.at("b").begin(gone, refresh); err != nil {
+		if w, err = two.at("b").begin(gone, 0, refresh); err != nil {
 			t.Fatal(err)
 		}
 		w.End()
 	}
 	for _, text := range []string{"c", "k"} {
-		if w, err = two.at(text).begin(gone, refresh); err != nil {
+		if w, err = two.at(text).begin(gone, 0, refresh); err != nil {
 			t.Fatal(err)
 		}
 		w.End()
@@ -310,10 +312,10 @@ func TestCountedWrite(t *testing.T) {
 	first := begin(t, one.at("a"))
 	two := load(r, one, "b")
 	one.end()
-	two.at("b").count().End()
+	two.at("b").count(0).End()
 	begin(t, one.at("a")).End() // a counted write makes no promise that a late one could break
 	first.End()
-	counted := one.at("a").count()
+	counted := one.at("a").count(0)
 	refused(t, two.at("b"), ErrOlderWrites)
 	counted.End()
 	counted.End()
@@ -329,7 +331,7 @@ type stress struct {
 func (s *stress) write(t *testing.T, n *naming) {
 	waiting, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	w, err := n.begin(waiting, nothing)
+	w, err := n.begin(waiting, 0, nothing)
 	if errors.Is(err, ErrReplacedConfig) {
 		return
 	}
@@ -377,7 +379,7 @@ func TestRenamingUnderLoad(t *testing.T) {
 func BenchmarkBegin(b *testing.B) {
 	n := load(newRegistry(), nil, "a").at("a")
 	for b.Loop() {
-		w, err := n.begin(context.Background(), nothing)
+		w, err := n.begin(context.Background(), 0, nothing)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -138,10 +138,10 @@ type actorKey struct{}
 func (n *node) Enter() (*storeshare.Share, func(), error) { return n.share, func() {}, nil }
 
 // Begin implements gateway.Store.
-func (*node) Begin(context.Context, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
+func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
 
 // Count implements gateway.Store.
-func (*node) Count() *storeshare.Write { return nil }
+func (*node) Count(string) *storeshare.Write { return nil }
 
 // newRun must be called inside the bubble, because its channels belong to it.
 func newRun(sc *scenario) *run {

@@ -136,10 +136,10 @@ func newSteps(o *op, renewal bool) *steps {
 func (n *node) Enter() (*storeshare.Share, func(), error) { return n.share, func() {}, nil }
 
 // Begin implements gateway.Store.
-func (*node) Begin(context.Context, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
+func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
 
 // Count implements gateway.Store.
-func (*node) Count() *storeshare.Write { return nil }
+func (*node) Count(string) *storeshare.Write { return nil }
 
 // deriver makes the tags.
 var deriver = proxyhooks.Deriver{Limit: 1 << 20, Sources: []proxyhooks.Source{{Kind: proxyhooks.SourceUpstream}, {Kind: proxyhooks.SourceBody}}}
