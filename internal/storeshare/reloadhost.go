@@ -151,26 +151,28 @@ func (n *naming) mustForget(h host) bool {
 func (n *naming) prepareHosts() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, other := range n.namings {
-		for h := range other.at {
-			other.at[h].pending = !other.meetsAny(host(h))
-		}
-	}
-}
-
-// meetsAny reports whether writes to a host are in flight under another config's naming.
-func (n *naming) meetsAny(h host) bool {
+	n.setPending(func(*naming, host) bool { return true })
 	for _, c := range n.live {
 		if c == n.config {
 			continue
 		}
 		for _, o := range c.namings {
-			if o.text != n.text && o.at[h].inFlight.Load() > 0 {
-				return true
+			if o.inFlight.Load() > 0 {
+				n.setPending(func(own *naming, h host) bool {
+					return own.at[h].pending && (own.text == o.text || o.at[h].inFlight.Load() == 0)
+				})
 			}
 		}
 	}
-	return false
+}
+
+// setPending sets for which hosts it counts that the store forgets.
+func (c *config) setPending(pending func(*naming, host) bool) {
+	for _, n := range c.namings {
+		for h := range n.at {
+			n.at[h].pending = pending(n, host(h))
+		}
+	}
 }
 
 // refreshHosts notes that the store has forgotten.

@@ -138,7 +138,9 @@ type actorKey struct{}
 func (n *node) Enter() (*storeshare.Share, func(), error) { return n.share, func() {}, nil }
 
 // Begin implements gateway.Store.
-func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
+func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) {
+	return nil, nil
+}
 
 // Count implements gateway.Store.
 func (*node) Count(string) *storeshare.Write { return nil }

@@ -159,7 +159,7 @@ func TestFailedReloadRenamesNothing(t *testing.T) {
 	}
 }
 
-// Sites whose names stay wait for nobody, and their late requests are served.
+// Hosts whose names stay wait for nobody, and their late requests are served.
 func TestKeptNamesAreNotAffected(t *testing.T) {
 	g := caddytest.NewGate()
 	docs := legacydocs.New(legacydocs.Options{Before: g.Pass})
@@ -167,26 +167,21 @@ func TestKeptNamesAreNotAffected(t *testing.T) {
 		caddytest.Bypass(t, docs, "PUT", path, "old")
 	}
 	backend := caddytest.Serve(t, docs)
-	site := func(key string) (sites, kept, renamed string) {
-		kept, renamed = caddytest.Address(t), caddytest.Address(t)
-		return fmt.Sprintf("http://%s {\n%s\n}\nhttp://%s {\n%s\n}\n",
-			kept, caddytest.Guarded("key kept{http.request.uri.path}\nwait 1ms", backend),
-			renamed, caddytest.Guarded(key+"\nwait 1ms", backend)), "http://" + kept, "http://" + renamed
+	kept := named{"kept.example", "key kept{http.request.uri.path}"}
+	send := func(url, path, host, content, tag string) caddytest.Answer {
+		t.Helper()
+		return caddytest.Send(t, "PUT", url+path, content, "If-Match", tag, "Host", host)
 	}
-	sites, kept, renamed := site("key one{http.request.uri.path}")
-	caddytest.Load(t, sites)
-	a := caddytest.Send(t, "GET", kept+"/docs/a", "").Tag(t)
-	b := caddytest.Send(t, "GET", renamed+"/docs/b", "").Tag(t)
-	first := g.Send(t.Context(), t, "PUT", renamed+"/docs/b", "first", "If-Match", b)
-	sites, kept, renamed = site("key two{http.request.uri.path}")
-	if err := caddytest.Reload(t, sites); err != nil {
-		t.Fatal(err)
-	}
-	caddytest.Send(t, "PUT", renamed+"/docs/b", "second", "If-Match", b).Expect(t, 503)
-	caddytest.Send(t, "PUT", kept+"/docs/a", "x", "If-Match", a).Expect(t, 204)
+	url := loadNamed(t, backend, kept, named{"renamed.example", "key one{http.request.uri.path}"})
+	a := caddytest.Send(t, "GET", url+"/docs/a", "", "Host", "kept.example").Tag(t)
+	b := caddytest.Send(t, "GET", url+"/docs/b", "", "Host", "renamed.example").Tag(t)
+	first := g.Send(t.Context(), t, "PUT", url+"/docs/b", "first", "If-Match", b, "Host", "renamed.example")
+	url = reloadNamed(t, backend, kept, named{"renamed.example", "key two{http.request.uri.path}"})
+	send(url, "/docs/b", "renamed.example", "second", b).Expect(t, 503)
+	send(url, "/docs/a", "kept.example", "x", a).Expect(t, 204)
 	g.Open()
 	caddytest.ExpectResult(t, first, 204)
-	caddytest.Send(t, "PUT", renamed+"/docs/b", "second", "If-Match", b).Expect(t, 412)
+	send(url, "/docs/b", "renamed.example", "second", b).Expect(t, 412)
 }
 
 // A write that the backend hasn't answered can land until its lease is over. Until

@@ -136,7 +136,9 @@ func newSteps(o *op, renewal bool) *steps {
 func (n *node) Enter() (*storeshare.Share, func(), error) { return n.share, func() {}, nil }
 
 // Begin implements gateway.Store.
-func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) { return nil, nil }
+func (*node) Begin(context.Context, string, *storeshare.Share) (*storeshare.Write, error) {
+	return nil, nil
+}
 
 // Count implements gateway.Store.
 func (*node) Count(string) *storeshare.Write { return nil }
