@@ -15,6 +15,8 @@ type answerWriter struct {
 	writing  Writing
 	attempts *attempts
 
+	keepSettled bool // whether the answer may keep SettledField
+
 	holdback
 
 	// The lock of the holdback protects these.
@@ -60,6 +62,7 @@ func (w *answerWriter) settle(whole bool, fate Fate) {
 func (w *answerWriter) pass() error {
 	w.unhold() // should Pass panic, nothing must be sent
 	w.writing.Pass(Answer{Status: w.status, Header: w.client.Header()})
+	w.tellSettled()
 	w.mode, w.passed = passing, true
 	return w.send()
 }
@@ -86,6 +89,14 @@ func (w *answerWriter) takeHeader() (done bool) {
 	header := w.client.Header()
 	defer removeSettled(header)
 	return w.attempts.proxy.trusted && isSettled(header)
+}
+
+// tellSettled puts SettledField back on an answer that goes to a handler, if the answer
+// settles the whole write: an earlier attempt may still be under way.
+func (w *answerWriter) tellSettled() {
+	if w.keepSettled && w.done && w.attempts.fateOfAnswer(w.status, true) != Unanswered {
+		w.client.Header()[SettledField] = []string{"?1"}
+	}
 }
 
 // Header returns the handler's header.
@@ -179,6 +190,7 @@ func (w *answerWriter) finish() error {
 	if w.settle(true, fate); w.mode != passing {
 		return nil
 	}
+	w.tellSettled()
 	return w.send()
 }
 

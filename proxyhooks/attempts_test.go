@@ -459,3 +459,48 @@ func TestSettledField(t *testing.T) {
 		}
 	})
 }
+
+// TestKeepSettled: a handler further out also gets that field, unless an earlier attempt at
+// the write may still be under way.
+func TestKeepSettled(t *testing.T) {
+	for _, test := range []struct {
+		attempts string
+		lines    []string
+		kept     bool
+	}{
+		{"bsa503!", []string{"?1"}, true},
+		{"bsa503", []string{"?0"}, false},
+		{"bsa503", nil, false},
+		{"bs bsa503!", []string{"?1"}, false},
+	} {
+		for _, limit := range []int64{1000, 0, -1} {
+			rec := newRecorder()
+			rec.bufferLimit = limit
+			next := handler(func(w http.ResponseWriter, r *http.Request) {
+				imitation(test.attempts)(r)
+				w.Header()[SettledField] = test.lines
+				w.WriteHeader(503)
+				_, _ = w.Write([]byte("content"))
+			})
+			kept := false
+			seen := &seenHeader{rec, func(h http.Header) { kept = h[SettledField] != nil }}
+			if err := Forward(t.Context(), next, seen, newRequest("PUT", nil), Forwarding{KeepSettled: true}, rec); err != nil {
+				t.Fatal(err)
+			}
+			if kept != test.kept {
+				t.Errorf("%s %q, limit %d: kept: %t", test.attempts, test.lines, limit, kept)
+			}
+		}
+	}
+}
+
+// seenHeader is a response writer that shows the header section as it is sent.
+type seenHeader struct {
+	http.ResponseWriter
+	show func(http.Header)
+}
+
+func (s *seenHeader) WriteHeader(status int) {
+	s.show(s.Header())
+	s.ResponseWriter.WriteHeader(status)
+}

@@ -32,6 +32,10 @@ type Forwarding struct {
 	// write. Nil means DefaultUnanswered. 499 and what isn't from 100 to 599 belong to
 	// them in any case.
 	Unanswered Statuses
+
+	// KeepSettled leaves SettledField on an answer, if that settles the whole write. It is
+	// for a write that came from a handler which also reads the field.
+	KeepSettled bool
 }
 
 // Writing receives what became of a write that is forwarded.
@@ -107,6 +111,7 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	})
 	defer restore()
 	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
+	answer.keepSettled = how.KeepSettled
 	if !writing.Held() {
 		answer.notSent()
 		return answer.conclude(nil, ErrLeaseLost)

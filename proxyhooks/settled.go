@@ -7,7 +7,8 @@ import (
 
 // SettledField is a response field with which a backend says that it is done with a write:
 // nothing will happen after this answer. Its value is a boolean of RFC 9651, so it is true
-// if it is ?1. Only Forward reads it; the client never gets it.
+// if it is ?1. Only Forward reads it; the client never gets it
+// (Forwarding.KeepSettled is for handlers).
 //
 // A backend may repeat fields of the request in its answer. Whoever forwards a write removes
 // the field from the request; Forward ignores it on the answer otherwise.
