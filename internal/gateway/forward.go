@@ -56,6 +56,7 @@ func (w *writing) release() { w.holds.Release(w.before) }
 // the form of the condition.
 func (w *writing) forward(d decision) error {
 	w.decision = d
+	w.announces.passed = d.outcome == answer.Passed
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	defer w.holds.OnLost(func() { cancel(proxyhooks.ErrLeaseLost) })()
@@ -95,6 +96,9 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 		changes = make(map[string][]string)
 	}
 	maps.Copy(changes, w.sent.fields)
+	if !w.enforces() {
+		w.announces.withheld = linesNow(r.Header, w.sent.fields)
+	}
 	if lines := holder(w); lines != nil {
 		changes[holderField] = lines
 	}
@@ -105,7 +109,24 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 		}
 	}
 	defer proxyhooks.EditHeader(r.Header, changes)()
-	return proxyhooks.Forward(ctx, w.next, w.rw, r, proxyhooks.Forwarding{Linger: w.Terms.Lease, Unanswered: w.Unanswered}, w)
+	return proxyhooks.Forward(ctx, w.next, w.rw, r, forwarding(w.exchange), w)
+}
+
+// linesNow returns the lines that a header has of the fields that are about to be changed.
+func linesNow(h http.Header, changed map[string][]string) map[string][]string {
+	now := make(map[string][]string)
+	for name := range changed {
+		if h[name] != nil {
+			now[name] = h[name]
+		}
+	}
+	return now
+}
+
+// forwarding says how the write is forwarded. A handler further out must hear what the
+// backend says about the end of the write.
+func forwarding(x *exchange) proxyhooks.Forwarding {
+	return proxyhooks.Forwarding{Linger: x.Terms.Lease, Unanswered: x.Unanswered, KeepSettled: x.responder.Inner}
 }
 
 // concludeForward ends a write that was forwarded.

@@ -107,8 +107,10 @@ const (
 
 // ServeHTTP enforces the preconditions of a request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	outside := announced(r)
 	if g.enforces() {
 		defer keepProtocol(r)()
+		defer putBack(r, outside)()
 	}
 	request := resource.NewRequest(r)
 	holder := takeHolder(request)
@@ -117,20 +119,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer responder.LogFields()
 
 	// Methods that neither select nor modify a representation have no preconditions
-	// (RFC 9110, section 13.2.1), and an upgrade has no response. An outer handler
-	// may already protect the same resource.
-	switch {
-	case request.Class == resource.Other:
+	// (RFC 9110, section 13.2.1), and an upgrade has no response.
+	if request.Class == resource.Other {
 		responder.Report(answer.Bypassed, "")
 		return next.ServeHTTP(w, r)
-	case protectedOutside(request, target):
-		g.warnOfOuter(target)
-		responder.Report(answer.Bypassed, protectedReason)
-		return passOn(w, request, holder, next)
 	}
-	nested := len(announced(request)) > 0
-	responder.Inner = request.Class == resource.Write && (nested || holder != nil)
-	announce(request, target)
+	responder.Inner = request.Class == resource.Write && (len(outside) > 0 || holder != nil)
 
 	// A target such as `x:http://host/path` has no path to identify the resource.
 	if r.URL.Opaque != "" && g.enforces() {
@@ -155,12 +149,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x := g.newExchange(share, w, request, target, next)
 	x.responder.Inner = responder.Inner
 	defer x.responder.LogFields()
-	if nested {
-		x.inherited = holder
+	x.inherited = parseHoldings(holder)
+
+	// An outer handler may already protect the same resource.
+	if p := (inner{x}).protectedOutside(outside); p != nil {
+		return inner{x}.passOn(p)
 	}
-	if held, ok := (inner{x}).heldOutside(holder); ok {
+	defer inner{x}.announce(outside)()
+	if held, ok := (inner{x}).heldOutside(); ok {
 		return inner{x}.passThrough(held)
 	}
+	inner{x}.takeOver(outside)
 	switch {
 	case request.Class == resource.Read:
 		// Forwarded. The response is labelled with its validators, and the
@@ -199,7 +198,8 @@ type exchange struct {
 	target    string // its key; the subject of the plan may be a different resource
 	plan      relation.Plan
 	begun     *storeshare.Write // nil for a read
-	inherited []string          // lines of holderField from a handler further out in the chain
+	inherited []holding         // from handlers further out, or whoever says so
+	announces *protection
 	reader    *knowledge.Reader
 	origin    prober
 	responder *answer.Responder
@@ -208,9 +208,6 @@ type exchange struct {
 // newExchange plans how a request is served.
 func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r *resource.Request, target resource.Subject, next caddyhttp.Handler) *exchange {
 	plan := g.Rules.Plan(r, target)
-	if plan.Guarded {
-		announce(r, plan.Subject)
-	}
 	return &exchange{
 		Gateway:   g,
 		share:     share,
@@ -220,6 +217,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		next:      next,
 		target:    target.Key,
 		plan:      plan,
+		announces: g.protectionBy(share, r, target, plan),
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
 		origin:    prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.OriginalTarget, r.Fields), base: r.Request, limit: maxProbed},
 		responder: g.newResponder(w, r, plan.Subject),

@@ -3,47 +3,18 @@ package gateway
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
-	"github.com/caddy-preconditions/preconditions/internal/storeshare"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// A handler may protect what a handler further out already protects. If that one waited for
-// the claim of the outer one, it would wait forever. Within one chain of handlers the outer
-// one announces what it protects. Across a proxy the write says in a request field what it
-// holds, and the store says whether that is so.
-
-// announcedVar is the variable in which handlers announce the keys of what they
-// protect, for handlers further in.
-const announcedVar = "preconditions.resources"
-
-// protectedOutside reports whether a handler further out in the chain already protects a
-// resource.
-func protectedOutside(r *resource.Request, s resource.Subject) bool {
-	return slices.Contains(announced(r), s.Key)
-}
-
-// announce tells handlers further in that this one protects a resource.
-func announce(r *resource.Request, s resource.Subject) {
-	caddyhttp.SetVar(r.Context(), announcedVar, append(slices.Clip(announced(r)), s.Key))
-}
-
-// announced returns the keys that handlers have announced so far.
-func announced(r *resource.Request) []string {
-	keys, _ := caddyhttp.GetVar(r.Context(), announcedVar).([]string)
-	return keys
-}
+// Across a proxy, a write says in a request field what it holds, and the store says whether
+// that is so. Whoever gets the field uses the members about its own resource, and passes all
+// of them on: a handler further in may have the key or the store of one further out.
 
 // holderField is the request field that says what a forwarded write holds. Each member has
 // four words: whether its condition was found true, the kind of the grant, its token, and
@@ -138,99 +109,22 @@ func holder(w *writing) []string {
 		}
 		for _, key := range keys {
 			if grant, ok := hold.On(w.holds, key); ok {
-				members = append(members, holding{w.decision.outcome == answer.Passed, grant, keyDigest(key)}.String())
+				members = append(members, holding{w.decision.outcome == answer.Passed, grant, keyDigest(key)})
 			}
 		}
 	}
+	return linesOf(members)
+}
+
+// linesOf returns the lines of the field with these members. If they are too many, those of
+// the handlers that are the furthest out are left out: a client may have made them up.
+func linesOf(members []holding) []string {
 	if len(members) == 0 {
 		return nil
 	}
-	return []string{strings.Join(members, ", ")}
-}
-
-// inner is a request to a handler that may not be the outermost.
-type inner struct{ *exchange }
-
-// heldOutside returns the grant on the subject or the target that a handler further out
-// holds for this write, according to lines and to the store.
-func (x inner) heldOutside(lines []string) (h holding, ok bool) {
-	if x.request.Class != resource.Write || x.request.Signed {
-		return h, false
+	var words []string
+	for _, h := range members[max(0, len(members)-maxHoldings):] {
+		words = append(words, h.String())
 	}
-	subject, target := keyDigest(x.plan.Subject.Key), keyDigest(x.target)
-	for _, h := range parseHoldings(lines) {
-		switch h.digest {
-		case subject:
-			h.grant.Key = x.plan.Subject.Key
-		case target:
-			h.grant.Key = x.target
-		default:
-			continue
-		}
-		return h, storeshare.Holds(x.r.Context(), x.share, h.grant, x.Terms)
-	}
-	return h, false
-}
-
-// passThrough forwards a write that a handler further out has let through, and for which it
-// holds a grant. What only this handler knows to change with it is invalidated.
-func (x inner) passThrough(h holding) error {
-	if x.enforces() {
-		switch {
-		case h.grant.Key != x.plan.Subject.Key, x.request.Conditional && !h.passed:
-			return x.refuse(x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition"))
-		case !h.passed && x.mustBeConditional():
-			return x.refuse(answer.ConditionRequired())
-		}
-	}
-	x.warnOfOuter(x.plan.Subject)
-	changes := x.unknownConditions()
-	changes[holderField] = x.inherited
-	if x.inherited == nil {
-		changes[holderField] = []string{h.String()}
-	}
-	defer proxyhooks.EditHeader(x.r.Header, changes)()
-	x.begun = x.Store.Count(x.request.HostName()) // it can't wait for the one further out
-	defer x.begun.End()
-	others := x.plan.ChangedKeys()[1:]
-	x.invalidate(others)
-	defer x.invalidate(others)
-	x.responder.Report(answer.Bypassed, protectedReason)
-	return x.next.ServeHTTP(x.rw, x.r)
-}
-
-const protectedReason = "a handler further out protects the resource"
-
-// unknownConditions returns the changes that remove conditions about validators that this
-// handler may have made: the backend wouldn't know them. The handler further out took them
-// for the backend's own.
-func (x inner) unknownConditions() map[string][]string {
-	changes := make(map[string][]string)
-	c := x.request.Conditions
-	for field, lines := range map[validator.Field][]string{validator.IfMatch: c.IfMatch, validator.IfNoneMatch: c.IfNoneMatch} {
-		for tag := range validator.Tags(lines) {
-			if x.Deriver.MayHaveMade(tag) {
-				changes[field.String()] = nil
-			}
-		}
-	}
-	if c.IfUnmodifiedSince != nil {
-		changes[validator.IfUnmodifiedSince.String()] = nil
-	}
-	return changes
-}
-
-// warnOfOuter warns, once, of a handler that does what one further out does already.
-func (g *Gateway) warnOfOuter(s resource.Subject) {
-	if g.Learned.tellOfOuter() {
-		g.Logger.Warn("a handler further out protects the same resources on the same store, so this one is not needed for them: "+
-			"its requests pass untouched", zap.String("resource", s.Key))
-	}
-}
-
-// passOn lets a request pass that a handler further out in the chain protects, with the field
-// that it got from there.
-func passOn(w http.ResponseWriter, r *resource.Request, holder []string, next caddyhttp.Handler) error {
-	defer proxyhooks.EditHeader(r.Header, map[string][]string{holderField: holder})()
-	return next.ServeHTTP(w, r.Request)
+	return []string{strings.Join(words, ", ")}
 }

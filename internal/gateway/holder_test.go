@@ -203,7 +203,7 @@ func TestConditionsPassedThrough(t *testing.T) {
 }
 
 // What the backend is told that the write holds: the subject, and the target if that is a
-// different one, and what a handler further out in the chain holds.
+// different one, and what handlers further out hold, or whoever says so.
 func TestHolder(t *testing.T) {
 	for name, tt := range map[string]struct {
 		prepare func(*testing.T, *site)
@@ -211,11 +211,19 @@ func TestHolder(t *testing.T) {
 		outer   bool
 		want    []string // without tokens
 	}{
-		"a claim":                     {nil, []string{"If-Match: *"}, false, []string{"passed claim /m"}},
-		"a pass":                      {nil, nil, false, []string{"unconditional pass /m"}},
-		"a guarded resource":          {func(t *testing.T, s *site) { s.guards(t, "/m", "/g") }, []string{"If-Match: *"}, false, []string{"passed claim /g", "passed pass /m"}},
-		"further out in the chain":    {nil, []string{"If-Match: *"}, true, []string{"passed claim /outer", "passed claim /m"}},
-		"a client that makes it up":   {nil, []string{"If-Match: *", holderField + ": passed claim AAAAAAAAAAAAAAAA " + keyDigest("/outer")}, false, []string{"passed claim /m"}},
+		"a claim":                   {nil, []string{"If-Match: *"}, false, []string{"passed claim /m"}},
+		"a pass":                    {nil, nil, false, []string{"unconditional pass /m"}},
+		"a guarded resource":        {func(t *testing.T, s *site) { s.guards(t, "/m", "/g") }, []string{"If-Match: *"}, false, []string{"passed claim /g", "passed pass /m"}},
+		"further out in the chain":  {nil, []string{"If-Match: *"}, true, []string{"passed claim /outer", "passed claim /m"}},
+		"further out":               {nil, []string{"If-Match: *", holderField + ": passed claim AAAAAAAAAAAAAAAA " + keyDigest("/outer")}, false, []string{"passed claim /outer", "passed claim /m"}},
+		"in a different store":      {nil, []string{"If-Match: *", holderField + ": passed claim AAAAAAAAAAAAAAAA " + keyDigest("/m")}, false, []string{"passed claim /m", "passed claim /m"}},
+		"a client that makes it up": {nil, []string{"If-Match: *", holderField + ": passed claim AAAAAAAAAAAAAAAA " + keyDigest("/outer") + " x"}, false, []string{"passed claim /m"}},
+		"a client that makes up a lot": {
+			nil,
+			[]string{"If-Match: *", holderField + ": " + strings.Join(slices.Repeat([]string{"passed claim AAAAAAAAAAAAAAAA " + keyDigest("/outer")}, maxHoldings), ", ")},
+			false,
+			append(slices.Repeat([]string{"passed claim /outer"}, maxHoldings-1), "passed claim /m"),
+		},
 		"nothing is held":             {func(_ *testing.T, s *site) { s.ForwardUnconditional = true }, nil, false, nil},
 		"nothing is enforced":         {func(_ *testing.T, s *site) { s.Answers.Mode = answer.ReportOnly }, nil, false, nil},
 		"the condition doesn't count": {func(_ *testing.T, s *site) { s.Deriver.Sources = s.Deriver.Sources[:1] }, []string{"If-Unmodified-Since: Mon, 03 Nov 2025 12:00:00 GMT"}, false, []string{"unconditional claim /m"}},
@@ -236,7 +244,7 @@ func TestHolder(t *testing.T) {
 			}
 			r := requestOf(t.Context(), "PUT /m", tt.fields...)
 			if tt.outer {
-				caddyhttp.SetVar(r.Context(), announcedVar, []string{"/outer"})
+				caddyhttp.SetVar(r.Context(), announcedVar, []*protection{s.protects("/outer")})
 				r.Header[holderField] = []string{holding{true, s.claim(t, "/outer"), keyDigest("/outer")}.String()}
 			}
 			if w, err := s.serve(r); err != nil || w.Code != 204 {
@@ -265,7 +273,7 @@ func TestWarnsOfOuter(t *testing.T) {
 	s.Logger = zap.New(core)
 	for range 3 {
 		inner := requestOf(t.Context(), "PUT /m")
-		caddyhttp.SetVar(inner.Context(), announcedVar, []string{"/m"})
+		caddyhttp.SetVar(inner.Context(), announcedVar, []*protection{s.protects("/m")})
 		across := requestOf(t.Context(), "PUT /n", holderField+": "+holding{true, s.claim(t, "/n"), keyDigest("/n")}.String())
 		for _, r := range []*http.Request{inner, across} {
 			if _, err := s.serve(r); err != nil || outcome(r) != "bypassed" {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
-	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -65,7 +64,9 @@ func TestServeHTTP(t *testing.T) {
 				r.URL.Scheme, r.URL.Opaque, r.URL.Path = "x", opaque, ""
 			}
 			if tt.outer {
-				caddyhttp.SetVar(r.Context(), "preconditions.resources", []string{"/m"})
+				p := s.protects("/m")
+				p.evaluated, p.passed = true, true
+				caddyhttp.SetVar(r.Context(), announcedVar, []*protection{p})
 			}
 			_, err := s.serve(r)
 			expectEvents(t, s.take(), tt.events)
@@ -96,32 +97,6 @@ func TestNoShare(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	expectEvents(t, s.take(), nil)
-}
-
-// Nested handlers are told of a resource, and of one that it guards, and pass
-// requests for these through. They look after every other.
-func TestNested(t *testing.T) {
-	s := newSite()
-	s.guards(t, "/m", "/guarded")
-	request := resource.NewRequest(requestOf(t.Context(), "POST /m", "If-Match: *"))
-	own := s.Namer.Own(request)
-	if protectedOutside(request, own) {
-		t.Error("the outermost handler is nested")
-	}
-	announce(request, own)
-	s.newExchange(s.share, nil, request, own, s.next())
-	for _, tt := range []struct {
-		key  string
-		want bool
-	}{{"/m", true}, {"/guarded", true}, {"/third", false}} {
-		if got := protectedOutside(request, resource.Subject{Key: tt.key}); got != tt.want {
-			t.Errorf("%s: %v", tt.key, got)
-		}
-	}
-	other := resource.NewRequest(requestOf(t.Context(), "POST /m", "If-Match: *"))
-	if protectedOutside(other, own) {
-		t.Error("a different request was told")
-	}
 }
 
 // A backend that may not know a tag gets no condition on it, and no Range that

@@ -36,6 +36,7 @@ func (x *exchange) reportWrite() error {
 		w.holds.TryPass(x.r.Context(), x.plan.Subject.Key)
 	}
 	defer w.release()
+	x.announces.release = w.release
 	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current})
 }
 
