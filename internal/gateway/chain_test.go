@@ -86,8 +86,12 @@ func TestPassOn(t *testing.T) {
 		outcome answer.Outcome
 	}{
 		"nothing more": {nil, nil, []string{"PUT /m", "answer 204"}, answer.Bypassed},
-		"a condition": {func(_ *testing.T, _ *site, p *protection) { p.evaluated, p.passed = true, true },
-			[]string{`If-Match: "stale"`}, []string{"PUT /m", "answer 204"}, answer.Bypassed},
+		"a condition": {
+			func(_ *testing.T, _ *site, p *protection) { p.evaluated, p.passed = true, true },
+			[]string{`If-Match: "stale"`},
+			[]string{"PUT /m", "answer 204"},
+			answer.Bypassed,
+		},
 		"a condition that was added on the way": {nil, []string{`If-Match: "stale"`}, []string{"answer 503"}, answer.Unavailable},
 		"it requires a condition":               {func(_ *testing.T, s *site, _ *protection) { s.Require = []string{"PUT"} }, nil, []string{"answer 428"}, answer.Required},
 		"it requires a condition that was removed": {func(_ *testing.T, s *site, p *protection) {

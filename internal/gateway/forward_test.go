@@ -386,8 +386,21 @@ func TestRequestDigest(t *testing.T) {
 		return requestDigest(x)
 	}
 	original := digest("PUT /m", `If-Match: "a"`)
-	for _, fields := range [][]string{{"User-Agent: x"}, {"Accept: */*"}, {"Date: x"}, {"Traceparent: x"}, {"Expect: 100-continue"}, {"If-Modified-Since: x"}, {"Prefer: x"},
-		{"Cache-Control: no-cache"}, {"X-Request-Id: x", "X-B3-Spanid: x", "Via: 1.1 x"}, {"Amz-Sdk-Request: attempt=2"}, {"Sec-Fetch-Mode: cors"}, {"X-Retry-Count: 1"}, {"Preconditions-Holder: x"}} {
+	for _, fields := range [][]string{
+		{"User-Agent: x"},
+		{"Accept: */*"},
+		{"Date: x"},
+		{"Traceparent: x"},
+		{"Expect: 100-continue"},
+		{"If-Modified-Since: x"},
+		{"Prefer: x"},
+		{"Cache-Control: no-cache"},
+		{"X-Request-Id: x", "X-B3-Spanid: x", "Via: 1.1 x"},
+		{"Amz-Sdk-Request: attempt=2"},
+		{"Sec-Fetch-Mode: cors"},
+		{"X-Retry-Count: 1"},
+		{"Preconditions-Holder: x"},
+	} {
 		if digest("PUT /m", append(fields, `If-Match: "a"`)...) != original {
 			t.Errorf("%q counts", fields)
 		}

@@ -519,12 +519,23 @@ func testOverrideSpellings(t *testing.T, backend *caddytest.Witness, url string)
 	before := len(backend.All())
 	for status, spellings := range map[int][][]string{
 		428: {
-			{field, "PUT,"}, {field, " ,PUT"}, {field, "GET, put"}, {field, "Delete\t,GET"}, {field, "POST", field, "PATCH"},
-			{field, "GET", "X-HTTP-Method", "PUT"}, {"X-HTTP-Method", "PUT", "X-Method-Override", "GET"},
+			{field, "PUT,"},
+			{field, " ,PUT"},
+			{field, "GET, put"},
+			{field, "Delete\t,GET"},
+			{field, "POST", field, "PATCH"},
+			{field, "GET", "X-HTTP-Method", "PUT"},
+			{"X-HTTP-Method", "PUT", "X-Method-Override", "GET"},
 		},
 		400: {
-			{field, `"PUT"`}, {field, "PUT;"}, {field, "PUT DELETE"}, {field, "\u00a0PUT"}, {field, "PUT/1.1"}, {field, "po\u017ft"},
-			{field, "GET", "X-HTTP-Method", "'PUT'"}, {field, strings.Repeat("GET,", 20) + "PUT"},
+			{field, `"PUT"`},
+			{field, "PUT;"},
+			{field, "PUT DELETE"},
+			{field, "\u00a0PUT"},
+			{field, "PUT/1.1"},
+			{field, "po\u017ft"},
+			{field, "GET", "X-HTTP-Method", "'PUT'"},
+			{field, strings.Repeat("GET,", 20) + "PUT"},
 		},
 	} {
 		for _, fields := range spellings {
