@@ -67,8 +67,8 @@ var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO 
 // and moving a hash slot to a different server. During such a move, calls on the
 // slot may fail with ErrUnavailable.
 //
-// The longest grace counts of which this gateway has heard: gateways with longer leases
-// renew them later. A server that says that it isn't a master is unavailable.
+// If this gateway has heard of a longer grace than its own, the longest one counts:
+// gateways with longer leases renew them later. A server that says that it isn't a master is unavailable.
 //
 // Claims and passes that are not renewed during the grace, because their gateway
 // disappeared as well, are lost unless Replicas or a file has kept them. The

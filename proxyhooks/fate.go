@@ -24,7 +24,7 @@ const (
 	Refused
 )
 
-// worse returns the fate of which less is known.
+// worse returns the fate that says less.
 func worse(a, b Fate) Fate { return min(a, b) }
 
 // StatusClientClosedRequest is the status that Caddy's proxy writes if the context of

@@ -57,7 +57,7 @@ func (s proxyState) forget() {
 	s.Delete(proxySettled)
 }
 
-// upstream names the last upstream that a proxy has chosen. It is nil if there is none.
+// upstream names the last upstream that a proxy has chosen, or is nil.
 func (s proxyState) upstream() any { return s.value(upstreamAddress) }
 
 // retries returns how often the proxy tried again. It is known once the proxy is done.

@@ -70,9 +70,8 @@ local function create()
 end
 
 local function hold(name)
-  local length = tonumber(ARGV[5])
-  leases[name] = now + length
-  redis.call('HSET', key, name, lease_value(leases[name], length))
+  leases[name] = now + lease_asked
+  redis.call('HSET', key, name, lease_value(leases[name], lease_asked))
   if lag > 0 then
     spending().raise_lag()
   end

@@ -3,12 +3,10 @@
 -- If the generation has ended, there is nothing to do: the next one invalidates
 -- everything when it begins.
 
-local lag = tonumber(ARGV[6])
-
 if id then
   redis.call('HSET', marker, 'id', fresh)
-  if lag > 0 then
-    redis.call('HSET', marker, 'spent', text(math.max(all_spent, now + lag + 1))) -- now is rounded down
+  if lag_asked > 0 then
+    redis.call('HSET', marker, 'spent', text(math.max(all_spent, now + lag_asked + 1))) -- now is rounded down
   end
 end
 return { 'OK' }

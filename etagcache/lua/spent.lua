@@ -10,12 +10,9 @@ local function lease_lag()
   return math.min(number(entry.l) or 0, day)
 end
 
--- own_lag is the caller's, and lag is at least that of the grants. Each is one more
--- than was asked for, because now is rounded down.
-local own_lag = tonumber(ARGV[6])
-if own_lag > 0 then
-  own_lag = own_lag + 1
-end
+-- own_lag is the lag of the caller, and lag is no less than what the grants have noted.
+-- Each is one more than was asked for, because now is rounded down.
+local own_lag = lag_asked > 0 and lag_asked + 1 or 0
 local lag = math.max(own_lag, lease_lag())
 
 -- spending returns the functions below. It makes them on demand: scripts that don't

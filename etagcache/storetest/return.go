@@ -72,7 +72,7 @@ var returnRules = []rule{
 	}},
 }
 
-// noReturnRules are about passes of which not all were refused.
+// noReturnRules are about passes that were not all refused.
 var noReturnRules = []rule{
 	{"nothing is known after passes if anything may have changed meanwhile", func(g *gateways) {
 		for name, change := range changesDuringAPass {
@@ -136,7 +136,7 @@ var returnOfSpentRules = []rule{
 	}},
 }
 
-// noReturnOfSpentRules are about passes of which not all were refused.
+// noReturnOfSpentRules are about spent states and passes that were not all refused.
 var noReturnOfSpentRules = []rule{
 	{"what one of several passes may have replaced stays spent", func(g *gateways) {
 		for _, end := range []func(first, second etagcache.Grant){

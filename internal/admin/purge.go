@@ -143,7 +143,8 @@ func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 	return p, nil
 }
 
-// isJSON reports whether the media type is that of JSON, or ends in +json (RFC 6839).
+// isJSON reports whether the media type is application/json, or an application type that
+// ends in +json (RFC 6839).
 func isJSON(contentType []string) bool {
 	if len(contentType) != 1 {
 		return false

@@ -41,6 +41,9 @@ func TestHopeless(t *testing.T) {
 	for _, lag := range []time.Duration{0, time.Minute} {
 		for status, want := range map[int]int{400: 400, 401: 401, 404: 412, 405: 405, 422: 503, 500: 503} {
 			for _, busy := range []bool{false, true} {
+				if busy && want == 412 && lag > 0 {
+					continue // it may exist once the write in flight has ended
+				}
 				t.Run(fmt.Sprintf("lag %s, %d, busy: %v", lag, status, busy), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						s := newSite()
@@ -48,9 +51,6 @@ func TestHopeless(t *testing.T) {
 						s.origin = refusing(status)
 						if busy {
 							s.pass(t)
-							if want == 412 && lag > 0 {
-								t.Skip("it may exist once the write in flight has ended")
-							}
 						}
 						begun := time.Now()
 						for range 3 {

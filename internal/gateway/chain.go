@@ -27,7 +27,7 @@ const announcedVar = "preconditions.protections"
 type protection struct {
 	share    *storeshare.Share // the same key in a different store is nobody's business
 	keys     []string          // of the target and the subject
-	changes  []string          // the keys of what the handler knows to change
+	changes  []string          // the keys of what the handler knows a write to change
 	enforces bool
 	ended    atomic.Bool
 
@@ -45,8 +45,10 @@ type protection struct {
 // protectionBy returns what this handler announces about a request.
 func (g *Gateway) protectionBy(share *storeshare.Share, r *resource.Request, target resource.Subject, plan relation.Plan) *protection {
 	p := &protection{
-		share: share, keys: []string{target.Key}, changes: plan.ChangedKeys(),
-		enforces: g.enforces(), evaluated: r.Conditional,
+		share: share, keys: []string{target.Key}, enforces: g.enforces(), evaluated: r.Conditional,
+	}
+	if r.Class == resource.Write {
+		p.changes = plan.ChangedKeys()
 	}
 	if plan.Guarded {
 		p.keys = append(p.keys, plan.Subject.Key)
@@ -63,6 +65,9 @@ func announced(r *http.Request) []*protection {
 // putBack puts the conditions back that handlers withhold which only report, unless one that
 // enforces them comes after these.
 func putBack(r *http.Request, outside []*protection) (restore func()) {
+	if len(outside) == 0 {
+		return func() {}
+	}
 	conditions := make(map[string][]string)
 	for _, p := range slices.Backward(outside) {
 		if p.enforces {
@@ -84,7 +89,7 @@ func (x inner) announce(outside []*protection) (takeBack func()) {
 type inner struct{ *exchange }
 
 // protectedOutside returns the protection by a handler further out in the chain that
-// enforces conditions on the target, with the same store. It is nil if there is none.
+// enforces conditions on the target, with the same store, or nil.
 func (x inner) protectedOutside(outside []*protection) *protection {
 	for _, p := range slices.Backward(outside) {
 		if p.enforces && p.share == x.share && slices.Contains(p.keys, x.target) {

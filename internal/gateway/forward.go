@@ -206,16 +206,22 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	}
 	// An answer goes to the client even if a lease was lost in the meantime.
 	if lost && (fate == proxyhooks.Unanswered || a.Status == 0) {
-		refusal := w.responder.LeaseLost()
-		if fate == proxyhooks.Refused {
-			refusal = w.responder.CannotTell("the claim was lost before the request was forwarded")
-		}
-		w.responder.Report(refusal.Outcome, refusal.Reason)
-		w.lost = &refusal
+		w.lost = reportLost(w.responder, fate)
 		return false
 	}
 	w.report()
 	return true
+}
+
+// reportLost reports that the claim of a write was lost, and returns what the client gets
+// in place of an answer.
+func reportLost(r *answer.Responder, fate proxyhooks.Fate) *answer.Refusal {
+	refusal := r.LeaseLost()
+	if fate == proxyhooks.Refused {
+		refusal = r.CannotTell("the claim was lost before the request was forwarded")
+	}
+	r.Report(refusal.Outcome, refusal.Reason)
+	return &refusal
 }
 
 // settlement returns what to tell the store about the subject. Only a write that was done as

@@ -63,7 +63,7 @@ type Store interface {
 	// Enter returns the share, which stays open until leave is called.
 	Enter() (share *storeshare.Share, leave func(), err error)
 	// Begin begins a write. It waits for those that name resources as a config before
-	// the last reload did. The host is that of [resource.Request.HostName].
+	// the last reload did. The host is [resource.Request.HostName].
 	Begin(waiting context.Context, host string, share *storeshare.Share) (*storeshare.Write, error)
 	// Count begins a write to a host that waits for nobody.
 	Count(host string) *storeshare.Write

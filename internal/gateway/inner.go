@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -116,14 +115,13 @@ func (x inner) borrow(g etagcache.Grant) error {
 	taken, terms := time.Now(), x.Terms
 	entry, err := x.share.Read(x.r.Context(), g.Key, terms)
 	terms.Lease = max(terms.Lease, entry.Busy*6/5)
-	renew := func(ctx context.Context) error { return x.share.Renew(ctx, g, terms) }
 	if err == nil {
-		err = renew(x.r.Context())
+		err = x.share.Renew(x.r.Context(), g, terms)
 	}
 	if err != nil {
 		return x.refuse(x.responder.CannotTell("the claim of the handler further out could not be renewed"))
 	}
-	lease := proxyhooks.KeepLease(taken, terms.Lease, renew, func(err error) bool { return errors.Is(err, etagcache.ErrLost) })
+	lease := hold.KeepAlive(x.share, g, taken, terms)
 	defer lease.Stop()
 	b := &borrowed{inner: x, lease: lease}
 	err = proxyhooks.Forward(lease.Context(), x.next, x.rw, x.r, forwarding(x.exchange), b)
@@ -152,12 +150,7 @@ func (b *borrowed) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) (send bool)
 		b.responder.Report(answer.Bypassed, protectedReason)
 		return true
 	}
-	refusal := b.responder.LeaseLost()
-	if fate == proxyhooks.Refused {
-		refusal = b.responder.CannotTell("the claim was lost before the request was forwarded")
-	}
-	b.responder.Report(refusal.Outcome, refusal.Reason)
-	b.lost = &refusal
+	b.lost = reportLost(b.responder, fate)
 	return false
 }
 

@@ -48,9 +48,15 @@ func New(ctx context.Context, share *storeshare.Share, terms etagcache.Terms, lo
 
 // keepAlive keeps a claim or pass alive. The store granted it at taken or later.
 func (h *Holds) keepAlive(grant etagcache.Grant, taken time.Time) held {
-	renew := func(ctx context.Context) error { return h.share.Renew(ctx, grant, h.terms) }
+	return held{grant, KeepAlive(h.share, grant, taken, h.terms)}
+}
+
+// KeepAlive keeps a claim or pass alive until the lease is stopped. The store granted or
+// renewed it at taken or later, for the lease of these terms.
+func KeepAlive(share *storeshare.Share, grant etagcache.Grant, taken time.Time, terms etagcache.Terms) *proxyhooks.Lease {
+	renew := func(ctx context.Context) error { return share.Renew(ctx, grant, terms) }
 	lost := func(err error) bool { return errors.Is(err, etagcache.ErrLost) }
-	return held{grant, proxyhooks.KeepLease(taken, h.terms.Lease, renew, lost)}
+	return proxyhooks.KeepLease(taken, terms.Lease, renew, lost)
 }
 
 // all returns everything that is held, the subject first.
@@ -114,8 +120,9 @@ func (h *Holds) Release(seen *etagcache.Observation) {
 }
 
 // Settle ends the holds of a write with this fate. What it holds on its subject is
-// settled as given, everything else as changed unless the write was refused. It reports whether the store says that the
-// hold on the subject was lost before: then others may have written it.
+// settled as given, everything else as changed unless the write was refused. It reports
+// whether the store says that the hold on the subject was lost before: then others may
+// have written it.
 func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost bool) {
 	if h.ended {
 		return false

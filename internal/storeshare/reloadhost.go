@@ -1,6 +1,7 @@
 package storeshare
 
 import (
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -15,10 +16,9 @@ type host uint8
 
 // hostOf returns the group of a host, which depends on the name alone.
 func hostOf(name string) host {
-	sum := uint32(2166136261) // FNV-1a
-	for i := range len(name) {
-		sum = (sum ^ uint32(name[i])) * 16777619
-	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // never fails
+	sum := h.Sum32()
 	return host((sum ^ sum>>16) % hosts)
 }
 

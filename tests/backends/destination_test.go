@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// destinationSpellings are ways to name a document, of which servers understand some.
+// destinationSpellings are ways to name a document. Each server understands some of them.
 var destinationSpellings = []string{
 	"http://{host}:{port}{path}", "https://{host}:{port}{path}", "HTTP://{host}:{port}{path}", "{path}",
 	"http://{host}{path}", "http://{host}:x{path}", "http://{host}:{port}:{port}{path}", "http://{host}:{port}x{path}", "http://{host}.example{path}",

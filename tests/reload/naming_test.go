@@ -216,7 +216,7 @@ func TestUnansweredWriteUnderRemovedNames(t *testing.T) {
 	}
 }
 
-// So does a write that goes on without the store, of which only the journal knows.
+// So does a write that goes on without the store, and that only the journal knows.
 func TestWriteWithoutStoreUnderRemovedNames(t *testing.T) {
 	m := caddytest.UsedMiniredis(t)
 	g := caddytest.NewGate()

@@ -209,7 +209,7 @@ func (d *drawer) drawClient(name string, node int) {
 	d.clients = append(d.clients, c)
 }
 
-// lateStatuses are those of answers after which a write may still be applied.
+// lateStatuses are the statuses after which a write may still be applied.
 var lateStatuses = []int{
 	http.StatusAccepted, 499, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 	520, 522, 524, 530, 598, 599,
