@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -231,7 +232,32 @@ func StartClusterReplica(t testing.TB, master *Server) *Server {
 		return c.ClusterReplicate(ctx, id).Err() == nil
 	})
 	master.waitForReplica()
+	// The other nodes hear of it from the master, which a test may stop at once. If they
+	// don't know it, they take no notice of its promotion.
+	s.eventually("all nodes know it as a replica", func() bool {
+		nodes := strings.Split(strings.TrimSpace(c.ClusterNodes(ctx).Val()), "\n")
+		return !slices.ContainsFunc(nodes, func(node string) bool { return !knowsReplica(ctx, node, c.ClusterMyID(ctx).Val()) })
+	})
 	return s
+}
+
+// knowsReplica reports whether the node of a cluster that a line of CLUSTER NODES
+// describes knows the one with this id as a replica.
+func knowsReplica(ctx context.Context, line, id string) bool {
+	fields := strings.Fields(line)
+	if len(fields) < 2 {
+		return false
+	}
+	address, _, _ := strings.Cut(fields[1], "@")
+	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	for known := range strings.Lines(c.ClusterNodes(ctx).Val()) {
+		fields := strings.Fields(known)
+		if len(fields) > 2 && fields[0] == id {
+			return strings.Contains(fields[2], "slave")
+		}
+	}
+	return false
 }
 
 // startNode starts a node of a cluster.
