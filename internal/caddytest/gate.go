@@ -1,7 +1,9 @@
 package caddytest
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -27,6 +29,10 @@ func (g *Gate) Pass(r *http.Request) int {
 	shut := g.shut
 	g.mu.Unlock()
 	if shut != nil && r.Header.Get("X-Hold") == r.Method {
+		// Whoever kills the sender now must not cut the content off.
+		if content, err := io.ReadAll(r.Body); err == nil {
+			r.Body = io.NopCloser(bytes.NewReader(content))
+		}
 		g.arrived <- struct{}{}
 		<-shut
 	}
