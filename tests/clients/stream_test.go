@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -22,8 +21,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
@@ -337,26 +334,11 @@ func TestHTTP2(t *testing.T) {
 func exchanges(t *testing.T, c *http.Client, url string, version int) {
 	do := func(status int, method, content string, fields ...string) caddytest.Answer {
 		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(content))
-		if err != nil {
-			t.Fatal(err)
+		a := versioned{c, url}.expect(t, status, method, content, fields...)
+		if a.ProtoMajor != version {
+			t.Fatalf("got %s", a.Proto)
 		}
-		for i := 0; i < len(fields); i += 2 {
-			r.Header.Add(fields[i], fields[i+1])
-		}
-		resp, err := c.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		got, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.ProtoMajor != version {
-			t.Fatalf("got %s", resp.Proto)
-		}
-		return caddytest.Answer{Response: resp, Content: string(got)}.Expect(t, status)
+		return a
 	}
 	tag := do(200, "GET", "").Tag(t)
 	if got := do(200, "HEAD", "").Tag(t); got != tag {
@@ -589,20 +571,8 @@ func TestBrokenRequest(t *testing.T) {
 // Conditional requests work over TLS with HTTP/2 and HTTP/3, as browsers use them (RFC
 // 9113 and RFC 9114).
 func TestTLS(t *testing.T) {
-	address := caddytest.LocalAddress(t) // the certificate's host
-	certificate, key := certificateFiles(t)
-	global := strings.Replace(caddytest.GlobalOptions, "auto_https off", "auto_https disable_redirects", 1)
-	caddytest.LoadCaddyfile(t, global+fmt.Sprintf("https://%s {\n\ttls %s %s\n\tpreconditions {\n\t\trequire\n\t\tlag 0s\n\t}\n\treverse_proxy %s\n}\n",
-		address, certificate, key, caddytest.Serve(t, caddytest.Page("content"))))
-	t.Run("HTTP/2", func(t *testing.T) {
-		transport := &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		defer transport.CloseIdleConnections()
-		exchanges(t, &http.Client{Transport: transport}, "https://"+address+"/page", 2)
-	})
-	t.Run("HTTP/3", func(t *testing.T) {
-		transport := &http3.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		defer transport.Close()
-		exchanges(t, &http.Client{Transport: transport}, "https://"+address+"/page", 3)
+	overTLS(t, "require\nlag 0s", caddytest.Page("content"), func(t *testing.T, c *http.Client, base string, version int) {
+		exchanges(t, c, base+"/page", version)
 	})
 }
 
