@@ -127,6 +127,19 @@ var Backends = []Backend{
 		Proxy:   davProxy,
 	},
 	{
+		Name:  "Tomcat",
+		needs: []string{"java", tomcat("bin/bootstrap.jar")},
+		Start: startTomcat,
+		Path:  "/%s.json",
+		Alone: Habits{
+			// The tag is the millisecond of the modification, and the size.
+			Tag: WeakTag, Dated: true, Tags: Some, Parts: true, Checks: true, OnWrite: NoTag, OnNone: NoTag,
+			Creates: 201, Replace: 204, Deletes: 204, Patches: 501, Collections: true, Properties: true,
+		},
+		Options: []string{"", "etag body"},
+		Proxy:   davProxy,
+	},
+	{
 		Name:  "PHP",
 		needs: []string{"php"},
 		Start: func(t testing.TB, address, dir string) *exec.Cmd {
@@ -215,6 +228,24 @@ func apache(t testing.TB, config, dir string) *exec.Cmd {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody(t, dir)}
 	}
 	return cmd
+}
+
+// tomcat returns the path of a file of Debian's Tomcat.
+func tomcat(name string) string { return filepath.Join("/usr/share/tomcat10", name) }
+
+// startTomcat returns the command that runs Tomcat with its WebDAV servlet.
+func startTomcat(t testing.TB, address, dir string) *exec.Cmd {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, "tomcat", "conf"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := strings.Cut(address, ":")
+	configFile(t, dir, "tomcat/conf/server.xml", "{host}", host, "{port}", port)
+	configFile(t, dir, "tomcat/conf/web.xml")
+	return exec.Command("java", "-Xmx64m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+		"-Dcatalina.home="+tomcat(""), "-Dcatalina.base="+filepath.Join(dir, "tomcat"),
+		"-cp", tomcat("bin/bootstrap.jar")+":"+tomcat("bin/tomcat-juli.jar"),
+		"org.apache.catalina.startup.Bootstrap", "start")
 }
 
 // nobody returns the credentials of a user without rights, who gets to own the

@@ -2,6 +2,7 @@ package backends
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httputil"
 	"path"
 	"strings"
@@ -25,12 +26,13 @@ func aliasBefore(t testing.TB, b caddytest.Backend, options string) alias {
 	b.OrSkip(t)
 	at := caddytest.StartBackends(t, b)[b.Name]
 	g := caddytest.NewGate()
-	between := caddytest.Serve(t, &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			g.Pass(r.In)
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", at
-		},
-	})
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host = "http", at
+	}}
+	between := caddytest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.Pass(r)
+		proxy.ServeHTTP(w, r)
+	}))
 	url := caddytest.AnyHost(t, fmt.Sprintf("header >X-Resource {http.preconditions.resource}\n%s",
 		caddytest.Guarded("wait 1ms\n"+options, between+" {\n"+b.Proxy+"}")))
 	return alias{stand{Backend: &b, direct: "http://" + at, url: url}, g, url}
@@ -112,6 +114,7 @@ func TestAliasesShareAClaim(t *testing.T) {
 		{"nginx", 12},
 		{"Apache httpd", 12},
 		{"rclone", 10},
+		{"Tomcat", 12},
 		{"PHP", 9},
 		{"json-server", 9},
 		{"Express", 9},

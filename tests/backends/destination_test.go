@@ -28,7 +28,7 @@ var destinationSpellings = []string{
 // server has replaced because of it isn't written with its old tag.
 func TestDestinationSpellings(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"nginx", "Apache httpd", "rclone"} {
+	for _, name := range []string{"nginx", "Apache httpd", "rclone", "Tomcat"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := caddytest.BackendNamed(t, name)
