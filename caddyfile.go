@@ -41,6 +41,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		buffer        <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
+//		signed        aws|rfc9421|cavage|gcs|azure …
 //		affects       <path> <paths…>
 //		guards        <path> <path>
 //		items         <pointer> <pointer or template> [<member>]
@@ -108,12 +109,12 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "buffer":
 		return directive.SizeArg(d, &h.Buffer)
 	case "require":
-		if h.Require = d.RemainingArgs(); len(h.Require) == 0 {
-			h.Require = []string{"PUT", "PATCH", "DELETE"}
-		}
+		h.Require = requiredMethods(d.RemainingArgs())
 		return nil
 	case "verify":
 		return directive.OneArg(d, &h.Verify)
+	case "signed":
+		return directive.SomeArgs(d, &h.Signed)
 	case "affects":
 		args := d.RemainingArgs()
 		if len(args) < 2 {
@@ -167,6 +168,14 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	default:
 		return directive.ErrUnknown
 	}
+}
+
+// requiredMethods returns what the arguments of the option require stand for.
+func requiredMethods(args []string) []string {
+	if len(args) == 0 {
+		return []string{"PUT", "PATCH", "DELETE"}
+	}
+	return args
 }
 
 // checkParsed returns an error for the first invalid option, with its file and line.

@@ -106,6 +106,16 @@ type Handler struct {
 	// and can't be anything else.
 	Verify string `json:"verify,omitempty"`
 
+	// In which schemes clients sign their requests over header fields. Such a request is
+	// forwarded untouched, and so is its answer. `aws`: AWS Signature Version 4, also in
+	// the query of a URL. `rfc9421`: HTTP message signatures (RFC 9421). `cavage`: the
+	// drafts before it. `gcs`: Google Cloud Storage (GOOG4). `azure`: SharedKey of Azure
+	// Storage. The condition of a signed write is confirmed at the origin without the
+	// signature; if the origin shows nothing without one, the write is refused, unless
+	// `verify` is `never`, or a duration that hasn't passed. Default: none; a request that
+	// says it is signed is then handled like any other.
+	Signed []string `json:"signed,omitempty"`
+
 	// Which other resources a write changes. While such a write is in flight, no
 	// condition on one of them is found true. Below a path that is given with
 	// `/**` at its end, DELETE, MOVE and COPY also change everything below their
@@ -323,6 +333,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return h.withUnit(err)
 	}
+	warnOfSigned(h, ctx.Logger())
 	var err error
 	if h.gateway, err = h.newGateway(ctx.Logger()); err != nil {
 		return err

@@ -99,6 +99,7 @@ func (h *Handler) check() error {
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
 		{"require", checkMethods(h.Require)},
 		{"verify", h.checkVerify()},
+		{"signed", errorOf(signatureSchemes(h.Signed))},
 		{"affects", errorOf(affectsRules(h.Affects))},
 		{"guards", errorOf(guardsRules(h.Guards))},
 		{"affects", h.checkOthers(len(h.Affects))},
@@ -207,6 +208,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	items, _ := itemRules(h.Items)
 	vary, _ := varyNames(h.Vary)
 	verify, _ := verification(h.Verify)
+	signed, _ := signatureSchemes(h.Signed)
 	namer := &resource.Namer{Template: resource.Template(h.Key)}
 	for _, rule := range affects {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
@@ -238,6 +240,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		WriteETag:            gateway.WriteETag(h.WriteETag),
 		Learned:              gateway.NewLearned(time.Duration(*h.Lag)),
 		Require:              h.Require,
+		Signed:               signed,
 		Replay:               h.Replay,
 		ForwardUnconditional: h.Unconditional == unconditionalForward,
 		Unanswered:           proxyhooks.Statuses(h.Unanswered),

@@ -24,6 +24,11 @@ type Deriver struct {
 	// is sent. A source of kind JSON yields nothing for more content than this. Zero
 	// means that only empty content is buffered.
 	Limit int64
+
+	// AnyCoding means that a probe asks for the content codings that its request accepts:
+	// reads are forwarded with them, too. Otherwise it asks for the identity coding, so that
+	// one content has one hash.
+	AnyCoding bool
 }
 
 // Scheme names how the Deriver makes tags. Tags of different schemes must not be

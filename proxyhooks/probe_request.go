@@ -12,10 +12,13 @@ import (
 )
 
 // probeRequest makes the GET that stands for r.
-func probeRequest(ctx context.Context, w http.ResponseWriter, r *http.Request) *http.Request {
+func probeRequest(ctx context.Context, w *probeWriter, r *http.Request) *http.Request {
 	probe := r.Clone(untracedContext{ctx})
 	probe.Method = http.MethodGet
 	probe.Header = probeHeader(r.Header)
+	if !w.deriver.AnyCoding {
+		probe.Header["Accept-Encoding"] = []string{"identity"}
+	}
 	probe.Body, probe.GetBody, probe.ContentLength = http.NoBody, nil, 0
 	probe.TransferEncoding, probe.Trailer = nil, nil
 	return isolate(probe, originalOf(r), w)
@@ -79,9 +82,8 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 }
 
 // probeHeader returns the fields of h that select a representation or authorize the
-// client to see it. It asks for the identity coding, so that one content has one hash.
-// It asks caches on the way to ask the origin: with Pragma those that only know HTTP/1.0
-// (RFC 9111, sections 5.2.1.4 and 5.4).
+// client to see it. It asks caches on the way to ask the origin: with Pragma those that
+// only know HTTP/1.0 (RFC 9111, sections 5.2.1.4 and 5.4).
 func probeHeader(h http.Header) http.Header {
 	out := h.Clone()
 	for name := range out {
@@ -95,7 +97,6 @@ func probeHeader(h http.Header) http.Header {
 	} {
 		delete(out, name)
 	}
-	out["Accept-Encoding"] = []string{"identity"}
 	out["Cache-Control"] = []string{"no-cache"}
 	out["Pragma"] = []string{"no-cache"}
 	return out

@@ -160,3 +160,15 @@ func (b *Witness) Asks(f func()) int {
 
 // LegacyDate is a modification date in the distant past.
 const LegacyDate = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+// Hiding hides what a backend shows from whoever has neither credentials nor a signature.
+func Hiding(backend http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if reads && r.Header["Authorization"] == nil && r.Header["Signature-Input"] == nil && !r.URL.Query().Has("X-Amz-Signature") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	})
+}

@@ -58,11 +58,9 @@ func (w turn) decideAhead(view knowledge.View) (knowledge.View, *decision) {
 			return view, w.ahead.refuted
 		case w.ahead.tries == maxAhead:
 			return view, new(refuseWith(answer.WriteInFlight()))
-		case w.request.Signed && !view.Busy():
-			return view, new(w.refuseSigned(selected, res))
 		}
 		now, d, err := view, (*decision)(nil), error(nil)
-		if !view.Busy() || w.ahead.tries == 0 && !w.request.Signed && w.request.OneTime == nil {
+		if !view.Busy() || w.ahead.tries == 0 && w.request.OneTime == nil {
 			w.ahead.tries++
 			now, d, err = w.askAhead(view, selected, stored, res)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 )
 
 // meanwhile calls f each time when the origin is asked, before it answers.
@@ -222,12 +223,13 @@ func TestWaitsWithoutReserving(t *testing.T) {
 	}{
 		"refuted by the origin":                      {[]string{`If-Match: "stale"`}, true, 412},
 		"refuted by the origin, and nobody can tell": {[]string{`If-Match: "stale"`}, false, 503},
-		"signed": {[]string{`If-Match: "stale"`, "Signature-Input: x"}, true, 503},
+		"signed": {[]string{`If-Match: "stale"`, "Signature-Input: x"}, true, 412},
 		"with credentials that are good for one request only": {[]string{`If-Match: "stale"`, "Authorization: Digest x"}, true, 412},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSite()
+				s.Signed = []resource.Scheme{resource.RFC9421}
 				s.Terms.Lag = time.Minute
 				grant := s.pass(t)
 				begun, done := time.Now(), make(chan int)

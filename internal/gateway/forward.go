@@ -91,9 +91,9 @@ func untouched(r *http.Request) *http.Request {
 
 // send sends the write to the backend as r.
 func (w *writing) send(ctx context.Context, r *http.Request) error {
-	changes := w.origin.session.renewals()
-	if changes == nil {
-		changes = make(map[string][]string)
+	changes := make(map[string][]string)
+	if !w.request.Signed {
+		maps.Copy(changes, w.origin.session.renewals())
 	}
 	maps.Copy(changes, w.sent.fields)
 	if !w.enforces() {

@@ -73,6 +73,7 @@ func TestForwardedConditions(t *testing.T) {
 		{"a signed request", false, []string{`If-Match: "a"`, "Signature-Input: x"}, present("a"), `If-Match: "a"`},
 	} {
 		s := newSite()
+		s.Signed = []resource.Scheme{resource.RFC9421}
 		if tt.guarded {
 			s.guards(t, "/m", "/other")
 		}

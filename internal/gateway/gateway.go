@@ -33,6 +33,10 @@ type Gateway struct {
 	// Require lists the methods that need a condition.
 	Require []string
 
+	// Signed lists the schemes in which requests are expected to be signed. They are
+	// forwarded as they are.
+	Signed []resource.Scheme
+
 	// Replay lets a write that has succeeded succeed again when it is repeated.
 	Replay bool
 
@@ -112,7 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer keepProtocol(r)()
 		defer putBack(r, outside)()
 	}
-	request := resource.NewRequest(r)
+	request := resource.NewRequest(r, g.Signed...)
 	holder := takeHolder(request)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
@@ -150,6 +154,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.responder.Inner = responder.Inner
 	defer x.responder.LogFields()
 	x.inherited = parseHoldings(holder)
+
+	warnOfSignature(x)
 
 	// An outer handler may already protect the same resource.
 	if p := (inner{x}).protectedOutside(outside); p != nil {
@@ -219,7 +225,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		plan:      plan,
 		announces: g.protectionBy(share, r, target, plan),
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
-		origin:    prober{Gateway: g, next: next, request: r, subject: plan.Subject, session: newSession(r.OriginalTarget, r.Fields), base: r.Request, limit: maxProbed},
+		origin:    g.newProber(next, r, plan.Subject),
 		responder: g.newResponder(w, r, plan.Subject),
 	}
 }

@@ -273,7 +273,7 @@ func (s *site) serve(r *http.Request) (*client, error) {
 // exchangeOf returns a request on its way through the gateway.
 func (s *site) exchangeOf(r *http.Request) (*exchange, *client) {
 	w := &client{ResponseRecorder: httptest.NewRecorder(), events: s.events}
-	request := resource.NewRequest(r)
+	request := resource.NewRequest(r, s.Signed...)
 	return s.newExchange(s.share, w, request, s.Namer.Own(request), s.next()), w
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -148,6 +149,7 @@ func TestHeldOutside(t *testing.T) {
 // A signed request is forwarded untouched, and recognises nothing.
 func TestHolderOfSignedRequest(t *testing.T) {
 	s := newSite()
+	s.Signed = []resource.Scheme{resource.RFC9421}
 	var got []string
 	s.origin = func(w http.ResponseWriter, r *http.Request) error {
 		got = r.Header[holderField]

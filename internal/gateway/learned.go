@@ -16,6 +16,7 @@ type Learned struct {
 	watch          bool // whether its answers may be too old
 	toldOfSessions atomic.Bool
 	toldOfOuter    atomic.Bool
+	toldOfSigned   atomic.Bool
 	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
 	mu      sync.Mutex
@@ -91,4 +92,9 @@ func (l *Learned) tellOfSessions() bool {
 // tellOfOuter reports, once, that nobody has been told of a handler further out.
 func (l *Learned) tellOfOuter() bool {
 	return l != nil && l.toldOfOuter.CompareAndSwap(false, true)
+}
+
+// tellOfSigned reports, once, that nobody has been told of requests that may be signed.
+func (l *Learned) tellOfSigned() bool {
+	return l != nil && l.toldOfSigned.CompareAndSwap(false, true)
 }

@@ -24,11 +24,20 @@ type prober struct {
 	request *resource.Request
 	subject resource.Subject
 	session session
+	deriver proxyhooks.Deriver
 
 	// base is what probes are derived from: the request before next changed it.
 	base *http.Request
 
 	limit int64 // of the content of a probe before a write
+}
+
+// newProber returns a prober for a request that is about a subject.
+func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject) prober {
+	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: g.Deriver}
+	p.session = newSession(r.OriginalTarget, r.Fields)
+	p.deriver.AnyCoding = r.Signed
+	return p
 }
 
 // maxProbed is how much content is read to find out whether the condition of a write
@@ -37,12 +46,12 @@ const maxProbed = 4 << 30
 
 // probe asks for the representation that a view of the subject is about.
 func (p *prober) probe(ctx context.Context, view knowledge.View) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(view), p.Deriver, p.limit))
+	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(view), p.deriver, p.limit))
 }
 
 // probeContent does the same, and writes the content of the representation to content.
 func (p *prober) probeContent(ctx context.Context, view knowledge.View, content io.Writer) proxyhooks.Probed {
-	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(view), p.Deriver, content))
+	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(view), p.deriver, content))
 }
 
 // inClientsName returns the request that a probe is made of, as the client would send it
@@ -50,15 +59,11 @@ func (p *prober) probeContent(ctx context.Context, view knowledge.View, content 
 // refuse them on a GET, and might count a failed attempt to log in.
 func (p *prober) inClientsName(view knowledge.View) *http.Request {
 	r, renewals := view.Renegotiated(p.subject.Request(p.base)), p.session.renewals()
-	if p.request.OneTime == nil && renewals == nil {
-		return r
+	if renewals != nil {
+		r = r.Clone(r.Context())
+		proxyhooks.EditHeader(r.Header, renewals)
 	}
-	r = r.Clone(r.Context())
-	proxyhooks.EditHeader(r.Header, renewals)
-	for _, name := range p.request.OneTime {
-		delete(r.Header, name)
-	}
-	return r
+	return p.request.Unsigned(r)
 }
 
 // finish looks at the answer to a probe that began at some time. An answer to a GET
@@ -93,10 +98,11 @@ func dependsOnCredentials(h http.Header) bool {
 // true, although the origin had to be asked: the origin has refused to show the resource
 // to a GET without the client's credentials, and with them the handler can't ask. The
 // backend checks the credentials of the write itself. An origin that does show something
-// must show what is stored.
+// must show what is stored. Anybody can say that a request is signed, beside credentials of
+// another kind, so that isn't enough.
 func (p *prober) trustsStore(probed proxyhooks.Probed, stored validator.Observed, res validator.Result) bool {
 	switch {
-	case p.request.OneTime == nil, res.Verdict != validator.True, probed.Err != nil, probed.Known:
+	case p.request.OneTime == nil, p.request.Claimed != nil, res.Verdict != validator.True, probed.Err != nil, probed.Known:
 		return false
 	case shows(probed.Status):
 		return !probed.Cached && stored.ETag.Valid && probed.Observed.ETag == stored.ETag
@@ -116,24 +122,23 @@ func passes(status int) bool {
 // current representation is. A 412 would tell the client that its condition is false,
 // which nobody knows.
 func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decision {
+	if x.Verify.Refused {
+		field = x.request.Evaluate(validator.Representation{}).Field // whatever is stored
+	}
 	switch {
 	case x.request.Gone():
 		return decision{kind: clientGone}
 	case p.Err != nil:
 		x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Error(p.Err))
 		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
-	case concernsClient(p.Status) && (x.request.OneTime == nil || x.Verify.Refused):
+	case concernsClient(p.Status) && !x.request.Signed && (x.request.OneTime == nil || x.Verify.Refused):
 		// Under verify all, whoever only claims to have credentials that can't be checked
 		// here must get the same answer whatever is stored. If the condition holds, the
 		// write is forwarded, and the backend refuses it like this.
 		return decision{kind: relay, probed: p}
 	}
 	x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status))
-	why := "the origin answered " + statusText(p.Status) + " to a GET"
-	if x.request.OneTime != nil {
-		why += " without your credentials, which are good for one request only. Read the resource first"
-	}
-	refusal := x.responder.NotVerifiable(field, why)
+	refusal := x.responder.NotVerifiable(field, "the origin answered "+statusText(p.Status)+" to a GET"+credentialAdvice(x))
 	if p.Status >= 500 || passes(p.Status) {
 		refusal.Outcome = answer.Unavailable
 	}
@@ -141,6 +146,22 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 		refusal.RetryAfter = after
 	}
 	return refuseWith(refusal)
+}
+
+// credentialAdvice tells a client whose credentials a probe doesn't have what may help.
+func credentialAdvice(x *exchange) string {
+	const read = "Read the resource first"
+	switch {
+	case x.request.OneTime == nil:
+		return ""
+	case x.request.Claimed == nil:
+		return " without your credentials, which are good for one request only. " + read
+	case !x.Verify.Passing || x.Verify.FreshFor > 0:
+		return " without your signature, which nobody else can make. " + read
+	default:
+		return " without your signature, which nobody else can make. If every write comes through here, " +
+			"the operator can choose `verify never`: what was read here then decides"
+	}
 }
 
 // concernsClient reports whether the client can do something about the status that the

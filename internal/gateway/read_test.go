@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -147,6 +148,7 @@ func TestForwardedFields(t *testing.T) {
 		}
 	}
 	s := newSite()
+	s.Signed = []resource.Scheme{resource.RFC9421}
 	x, _ := s.exchangeOf(requestOf(t.Context(), "GET /m", `If-Match: "a"`, "Signature-Input: x"))
 	if got := (&reading{exchange: x}).forwardedFields(); got != nil {
 		t.Errorf("a signed request is changed: %v", got)

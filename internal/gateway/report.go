@@ -61,7 +61,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	known := view.Stored()
 	current := known.Observed
 	res := view.Evaluate(current, known)
-	if !x.request.Signed && (view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age)) {
+	if view.Busy() || res.Verdict == validator.Unverifiable || x.Verify.needed(known.Age) {
 		p := x.origin.probe(x.r.Context(), view)
 		trusted := x.origin.trustsStore(p, current, res)
 		if p.Known {

@@ -12,7 +12,7 @@ import (
 func (x *exchange) writeWithoutStore() error {
 	forwards := x.StoreDown.ForwardUnconditional
 	if x.request.Conditional {
-		forwards = x.StoreDown.ForwardConditional && !x.request.Signed
+		forwards = x.StoreDown.ForwardConditional
 	}
 	if !forwards {
 		return x.refuse(x.responder.CannotTell("the store is out of reach"))

@@ -243,15 +243,6 @@ func (w turn) patiently(f func(waiting context.Context) error) error {
 	return f(waiting)
 }
 
-// refuseSigned refuses a signed write whose condition isn't known to hold. Nobody but the
-// signer can ask the origin.
-func (w turn) refuseSigned(view knowledge.View, res validator.Result) decision {
-	if w.namesReplaced(view) {
-		return refuseWith(w.responder.Replaced(res.Field))
-	}
-	return refuseWith(w.responder.NotVerifiable(res.Field, "only the signer of a signed request can ask the origin about it. Read the resource first"))
-}
-
 // decideClaimed decides under the claim. It confirms what is stored, by reading the groups
 // again or by asking the origin, and evaluates the condition again. What the origin showed
 // before the claim counts if nothing has changed since.
@@ -262,7 +253,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	}
 	// If what is stored is all that lets the write pass, make sure that no group of
 	// the resource has changed since it was read.
-	if res.Verdict == validator.True && (w.request.Signed || !w.Verify.needed(stored.Age)) {
+	if res.Verdict == validator.True && !w.Verify.needed(stored.Age) {
 		var err error
 		if view, err = view.Confirm(); err != nil {
 			return w.decideOnError(err)
@@ -271,12 +262,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	}
 	w.view = view
 	current, confirmed := stored.Observed, false
-	switch {
-	case w.request.Signed:
-		if res.Verdict != validator.True {
-			return turn{w}.refuseSigned(view, res)
-		}
-	case res.Verdict != validator.True || w.Verify.needed(stored.Age):
+	if res.Verdict != validator.True || w.Verify.needed(stored.Age) {
 		c := shown
 		if !ok {
 			c = confirmer{w}.confirm(view, stored, res)

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/hold"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
@@ -33,7 +34,10 @@ func unavailable(call string) func(string) error {
 // Whatever is decided about a write, what it took is given back once, before the
 // client is answered; and the backend gets only what was decided to be forwarded.
 func TestDecisions(t *testing.T) {
-	const current = `If-Match: CURRENT` // stands for the current tag
+	const (
+		current = `If-Match: CURRENT` // stands for the current tag
+		signed  = "Signature-Input: x"
+	)
 	verify := func(_ *testing.T, s *site) { s.Verify.Passing = true }
 	for _, tt := range []struct {
 		name    string
@@ -71,23 +75,20 @@ func TestDecisions(t *testing.T) {
 		{"a condition is required", func(_ *testing.T, s *site) { s.Require = []string{"PUT"} }, nil, []string{"answer 428"}, 428, answer.Required},
 		{"the origin can't be asked", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(502) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 503"}, 503, answer.Unavailable},
 		{"the origin's answer doesn't tell", func(_ *testing.T, s *site) { s.Verify.Passing = true; s.origin = refusing(406) }, []string{current}, []string{"claim /m", "GET /m", "settle /m", "answer 406"}, 406, answer.Unverifiable},
-		{"a signed request can't be verified", func(t *testing.T, s *site) {
-			if err := s.share.InvalidateAll(t.Context(), s.Terms); err != nil {
-				t.Fatal(err)
-			}
-		}, []string{current, "Signature-Input: x"}, []string{"answer 503"}, 503, answer.Unverifiable},
 		{"a signed request names what was replaced", func(t *testing.T, s *site) {
+			s.Signed = []resource.Scheme{resource.RFC9421}
 			s.Terms.Lag = time.Minute
-			read, err := s.serve(requestOf(t.Context(), "GET /m", "Signature-Input: x"))
+			read, err := s.serve(requestOf(t.Context(), "GET /m", signed))
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+read.Header().Get("ETag"), "Signature-Input: x"))
+			w, err := s.serve(requestOf(t.Context(), "PUT /m", "If-Match: "+read.Header().Get("ETag"), signed))
 			if err != nil || w.Code != 204 {
 				t.Fatalf("status %d, %v", w.Code, err)
 			}
+			s.origin = refusing(403)
 			s.take()
-		}, []string{current, "Signature-Input: x"}, []string{"answer 412"}, 412, answer.Failed},
+		}, []string{current, signed}, []string{"GET /m", "answer 412"}, 412, answer.Failed},
 		{"the pass is lost before the write is forwarded", func(t *testing.T, s *site) {
 			s.affects(t, "/m", "/z")
 			s.Wait = time.Minute
@@ -156,9 +157,16 @@ func TestDecisions(t *testing.T) {
 			s.store.fail = unavailable("")
 		}, []string{current}, []string{"GET /m", "PUT /m", "answer 204"}, 204, answer.Passed},
 		{"the store is away, and the request is signed", func(_ *testing.T, s *site) {
+			s.Signed = []resource.Scheme{resource.RFC9421}
 			s.StoreDown.ForwardConditional = true
 			s.store.fail = unavailable("")
-		}, []string{current, "Signature-Input: x"}, []string{"answer 503"}, 503, answer.Unavailable},
+		}, []string{current, signed}, []string{"GET /m", "PUT /m", "answer 204"}, 204, answer.Passed},
+		{"the store is away, and the origin shows nothing without the signature", func(_ *testing.T, s *site) {
+			s.Signed = []resource.Scheme{resource.RFC9421}
+			s.StoreDown.ForwardConditional = true
+			s.store.fail = unavailable("")
+			s.origin = refusing(403)
+		}, []string{current, signed}, []string{"GET /m", "answer 503"}, 503, answer.Unverifiable},
 		{"the store is away, and the origin can't be asked", func(_ *testing.T, s *site) {
 			s.StoreDown.ForwardConditional = true
 			s.store.fail = unavailable("")

@@ -84,7 +84,7 @@ func (s *site) reader(ctx context.Context, line string, fields ...string) *Reade
 	if rewritten != "" {
 		r.URL.Path = rewritten
 	}
-	request := resource.NewRequest(r)
+	request := resource.NewRequest(r, resource.RFC9421)
 	return &Reader{Config: s.Config, Share: s.share, Request: request, Subject: s.namer.Own(request)}
 }
 

@@ -6,45 +6,15 @@ import (
 	"strings"
 )
 
-// signed reports whether a request carries a signature over its fields: HTTP message
-// signatures (RFC 9421) or their predecessors, AWS Signature Version 4, or one of the
-// schemes that other object stores and gateways have made after it. A signed request is
-// forwarded untouched, because a change could break the signature. For the same reason,
-// no other request can be derived from it.
-func signed(r *http.Request) bool {
-	if r.Header["Signature-Input"] != nil {
-		return true
-	}
-	for _, value := range r.Header["Authorization"] {
-		if scheme := authScheme(value); strings.HasPrefix(scheme, "AWS") || strings.Contains(scheme, "HMAC") ||
-			slices.Contains(signatureSchemes, scheme) {
-			return true
-		}
-	}
-	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if slices.Contains(signatureParameters, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// signatureSchemes are authentication schemes that sign fields of the request, in upper
-// case: of drafts that became RFC 9421, Google, Azure, Alibaba and Huawei.
-var signatureSchemes = []string{"SIGNATURE", "GOOG1", "SHAREDKEY", "SHAREDKEYLITE", "OSS", "OBS"}
-
-// signatureParameters are the query parameters in which URLs are signed in advance: for
-// AWS, Google, Tencent, and OAuth 1.0 (RFC 5849, section 3.5.3).
-var signatureParameters = []string{"X-Amz-Signature", "X-Goog-Signature", "q-signature", "oauth_signature"}
-
 // oneTimeSchemes are authentication schemes, in upper case, whose credentials are good
 // for one request only: they cover its method, or they may not be used twice. They don't
 // cover its other fields. (Digest: RFC 7616, section 3.4.3. OAuth 1.0: RFC 5849, section
 // 3.4.1. DPoP: RFC 9449, section 4.2. Negotiate and NTLM: RFC 4559; a ticket is refused the
 // second time. SCRAM: RFC 7804.)
+// The last line is about object stores, whose signatures cover the method and the content.
 var oneTimeSchemes = []string{
 	"DIGEST", "OAUTH", "HAWK", "MAC", "DPOP", "NEGOTIATE", "NTLM", "SCRAM-SHA-1", "SCRAM-SHA-256",
+	"AWS", "GOOG1", "SHAREDKEYLITE", "OSS", "OBS",
 }
 
 // challengedSchemes are those whose credentials answer a challenge of the server. A server
@@ -60,23 +30,27 @@ func challenged(r *http.Request) bool {
 
 // oneTime returns the names of the fields whose credentials are good for this one request
 // only. Fields such as X-Hub-Signature and X-GitHub-OTP are known by their names. If there
-// are any, Authorization is one of them: the one is worth nothing without the other.
+// are any, Authorization is one of them: the one is worth nothing without the other. The
+// fields of a signature are known by its scheme (signature.go).
 func oneTime(r *http.Request) (names []string) {
 	for name := range r.Header {
-		if name == "Dpop" || endsIn(name, "otp") || endsIn(name, "signature") ||
+		if name == "Dpop" || endsIn(name, "otp") || endsIn(name, "signature") && name != signatureField ||
 			strings.Contains(name, "-Signature-") || endsIn(name, "-hmac") {
 			names = append(names, name)
 		}
 	}
-	covers := func(value string) bool {
-		scheme := authScheme(value)
-		// Some services call a bearer token by the name of OAuth, too.
-		return slices.Contains(oneTimeSchemes, scheme) && (scheme != "OAUTH" || strings.Contains(value, "oauth_signature"))
-	}
-	if names != nil || slices.ContainsFunc(r.Header["Authorization"], covers) {
+	if names != nil || slices.ContainsFunc(r.Header["Authorization"], isOneTime) || signedURL(r.URL.RawQuery) != nil {
 		names = append(names, "Authorization")
 	}
 	return names
+}
+
+// isOneTime reports whether the value of an Authorization field is good for one request
+// only. Some services call a bearer token by the name of OAuth, too.
+func isOneTime(value string) bool {
+	scheme := authScheme(value)
+	return slices.Contains(oneTimeSchemes, scheme) && (scheme != "OAUTH" || strings.Contains(value, "oauth_signature")) ||
+		strings.Contains(scheme, "HMAC") || strings.HasPrefix(scheme, "AWS") || strings.HasPrefix(scheme, "Q-SIGN-ALGORITHM=")
 }
 
 // endsIn reports whether a field name has a suffix, in whatever case.

@@ -41,10 +41,13 @@ type Request struct {
 	// 9110, section 13.1) can't.
 	Conditional bool
 
-	// Signed means that the request must be forwarded as it is. OneTime names the fields
-	// with credentials that are good for this one request only; Challenged means that they
-	// answer a challenge (credentials.go).
-	Signed     bool
+	// Claimed are the schemes in which the request says that it is signed. Signed means
+	// that the operator expects one of them: the request must be forwarded as it is.
+	Claimed []Scheme
+	Signed  bool
+
+	// OneTime names the fields with credentials that are good for this one request only;
+	// Challenged means that they answer a challenge (credentials.go).
 	OneTime    []string
 	Challenged bool
 
@@ -53,34 +56,42 @@ type Request struct {
 	Destinations []*url.URL
 
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
-	// what they are after earlier handlers have rewritten them.
+	// what they are after earlier handlers have rewritten them. If the request is
+	// Signed, they lack the parameters that differ between requests for one resource.
 	OriginalTarget, CurrentTarget string
+	differing                     []string
 }
 
-// NewRequest describes a request that Caddy has prepared.
-func NewRequest(r *http.Request) *Request {
+// NewRequest describes a request that Caddy has prepared. The operator expects requests
+// that are signed in some schemes.
+func NewRequest(r *http.Request, expected ...Scheme) *Request {
 	methods, ok := overrides(r.Header)
 	class, meaning := classify(r, methods)
 	req := &Request{
-		Request:       r,
-		Replacer:      r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
-		Class:         class,
-		Meaning:       meaning,
-		Fields:        r.Header.Clone(),
-		Conditions:    validator.ConditionsFrom(r.Header),
-		Signed:        signed(r),
-		CurrentTarget: r.URL.RequestURI(),
-		readings:      append(methods, strings.ToUpper(r.Method)),
+		Request:    r,
+		Replacer:   r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		Class:      class,
+		Meaning:    meaning,
+		Fields:     r.Header.Clone(),
+		Conditions: validator.ConditionsFrom(r.Header),
+		Claimed:    claimedSchemes(r),
+		OneTime:    oneTime(r),
+		Challenged: challenged(r),
+		readings:   append(methods, strings.ToUpper(r.Method)),
 	}
 	if !ok {
 		req.Class, req.Unclear = Write, "the field that overrides the method names none"
 	}
-	if !req.Signed {
-		req.OneTime, req.Challenged = oneTime(r), challenged(r)
+	for _, s := range req.Claimed {
+		req.OneTime = append(req.OneTime, s.credentialFields(r)...)
+		if slices.Contains(expected, s) {
+			req.Signed, req.differing = true, append(req.differing, s.targetParameters()...)
+		}
 	}
+	req.CurrentTarget = withoutParameters(r.URL, req.differing).RequestURI()
 	req.OriginalTarget = req.CurrentTarget
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
-		req.OriginalTarget = o.URL.RequestURI()
+		req.OriginalTarget = withoutParameters(o.URL, req.differing).RequestURI()
 	}
 	req.readDestinations()
 	req.Conditional = req.Class == Write && req.Conditions.GuardsWrite() &&

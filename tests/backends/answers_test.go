@@ -117,7 +117,7 @@ func TestSettled(t *testing.T) {
 	b := new(talker)
 	const field, signature = "Preconditions-Settled", "AWS4-HMAC-SHA256 Credential=x"
 	for _, mode := range []string{"", "mode report\n"} {
-		site := caddytest.OneNodeAt(t, caddytest.Guarded(patientClaims+"verify never\n"+mode, caddytest.Serve(t, b))).First()
+		site := caddytest.OneNodeAt(t, caddytest.Guarded(patientClaims+"verify never\nsigned aws\n"+mode, caddytest.Serve(t, b))).First()
 		for _, tt := range []struct {
 			name   string
 			status int

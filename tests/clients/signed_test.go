@@ -1,23 +1,31 @@
 package clients
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// A request with a signature over its header fields reaches the backend exactly as
-// the client sent it. The handler sends no other request in the client's name.
-func TestSignedRequests(t *testing.T) {
-	for name, signature := range map[string][]string{
-		"AWS Signature Version 4":          {"Authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"},
-		"HTTP message signature, RFC 9421": {"Signature-Input", `sig=("@method" "if-match");keyid="k"`, "Signature", "sig=:YQ==:"},
-		"Signature, its predecessor":       {"Authorization", `Signature keyId="k",headers="if-match",signature="b"`},
-	} {
-		t.Run(name, func(t *testing.T) {
+// signatures are fields that a signed request has, by the word for them in the option signed.
+var signatures = map[string][]string{
+	"aws":     {"Authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"},
+	"rfc9421": {"Signature-Input", `sig=("@method" "if-match");keyid="k"`, "Signature", "sig=:YQ==:"},
+	"cavage":  {"Authorization", `Signature keyId="k",headers="if-match",signature="b"`},
+	"gcs":     {"Authorization", "GOOG4-RSA-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"},
+	"azure":   {"Authorization", "SharedKey account:YQ=="},
+}
+
+// A request that is signed as the option signed says reaches the backend exactly as the
+// client sent it. With verify never, the handler sends no other request in the client's name
+// once it knows the resource.
+func TestOptionSigned(t *testing.T) {
+	for scheme, signature := range signatures {
+		t.Run(scheme, func(t *testing.T) {
 			backend := caddytest.Page("content")
-			url := caddytest.Site(t, "lag 1m", backend) + "/page"
+			url := caddytest.Site(t, "lag 1m\nverify never\nsigned "+scheme, caddytest.Hiding(backend)) + "/page"
 			with := func(fields ...string) []string { return append(fields, signature...) }
 			arrives := func(method string, name string, want ...string) {
 				t.Helper()
@@ -26,10 +34,10 @@ func TestSignedRequests(t *testing.T) {
 				}
 			}
 
-			// No tag is stored yet, and the handler can't send a signed probe.
+			// No tag is stored yet, and the origin shows nothing without the signature.
 			// That isn't a condition that is false.
 			a := caddytest.Send(t, "PUT", url, "x", with("If-Match", `"x"`)...).Expect(t, 503)
-			if problemOf(t, a)["condition"] != "If-Match" || len(backend.All()) != 0 || a.Header.Get("Retry-After") == "" {
+			if problemOf(t, a)["condition"] != "If-Match" || len(backend.All()) != 0 || a.Header.Get("Retry-After") == "" || !strings.Contains(a.Content, "Read the resource first") {
 				t.Errorf("%s; the backend heard %d requests", a.Content, len(backend.All()))
 			}
 
@@ -51,19 +59,106 @@ func TestSignedRequests(t *testing.T) {
 			caddytest.Send(t, "PUT", url, "x", with("Accept-Encoding", "gzip, br", "If-Match", tag)...).Expect(t, 412)
 		})
 	}
-	t.Run("AWS Signature Version 4 in the query", func(t *testing.T) {
-		backend := caddytest.Page("content")
-		url := caddytest.Site(t, "", backend) + "/page?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=b"
-		caddytest.Send(t, "PUT", url, "x", "If-Match", `"x"`).Expect(t, 503)
-		if got := len(backend.All()); got != 0 {
-			t.Errorf("the backend heard %d requests", got)
+}
+
+// A URL that was signed in advance is signed, too. The signatures of a GET and of a PUT
+// differ, but both are about the same representation.
+func TestPresignedURL(t *testing.T) {
+	const signature = "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a&X-Amz-SignedHeaders=host%3Bif-match&X-Amz-Signature="
+	backend := caddytest.Page("content")
+	url := caddytest.Site(t, "lag 1m\nverify never\nsigned aws", caddytest.Hiding(backend)) + "/page" + signature
+	caddytest.Send(t, "PUT", url+"b", "x", "If-Match", `"x"`).Expect(t, 503)
+	tag := caddytest.Send(t, "GET", url+"c&x-id=GetObject", "").Expect(t, 200).Tag(t)
+	caddytest.Send(t, "PUT", url+"d&x-id=PutObject", "x", "If-Match", `"stale"`).Expect(t, 412)
+	caddytest.Send(t, "PUT", url+"d&x-id=PutObject", "x", "If-Match", tag).Expect(t, 204)
+	if last := backend.Last(t, "PUT"); last.Header.Get("If-Match") != tag {
+		t.Errorf("the backend got %v", last.Header)
+	}
+}
+
+// The condition of a signed write is confirmed at the origin without the signature. If the
+// origin shows nothing without it, the write is refused, and the answer says what to do.
+func TestSignedIsVerified(t *testing.T) {
+	for _, options := range []string{"", "verify all\n"} {
+		for scheme, signature := range signatures {
+			t.Run(scheme+" "+caddytest.Title(options), func(t *testing.T) {
+				content, hidden := "one", false
+				backend := caddytest.Page("")
+				page := backend.Answer
+				backend.Answer = func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case r.Method != "GET":
+						page(w, r)
+					case hidden && r.Header["Authorization"] == nil && r.Header["Signature-Input"] == nil:
+						w.WriteHeader(http.StatusForbidden)
+					default:
+						_, _ = w.Write([]byte(content))
+					}
+				}
+				url := caddytest.Site(t, "lag 0s\n"+options+"signed "+scheme, backend) + "/page"
+				put := func(tag string) caddytest.Answer {
+					return caddytest.Send(t, "PUT", url, "x", append([]string{"If-Match", tag}, signature...)...)
+				}
+				tag := caddytest.Send(t, "GET", url, "", signature...).Tag(t)
+				put(tag).Expect(t, 204)
+				tag = caddytest.Send(t, "GET", url, "", signature...).Tag(t)
+				content = "changed by somebody else"
+				put(tag).Expect(t, 412)
+
+				hidden = true
+				tag = caddytest.Send(t, "GET", url, "", signature...).Tag(t)
+				a := put(tag).Expect(t, 503)
+				if !strings.Contains(a.Content, "answered Forbidden") || !strings.Contains(a.Content, "`verify never`") {
+					t.Errorf("%s", a.Content)
+				}
+				if options != "" {
+					if stale := put(`"stale"`).Expect(t, 503); strings.ReplaceAll(stale.Content, `\"stale\"`, "") != strings.ReplaceAll(a.Content, strings.ReplaceAll(tag, `"`, `\"`), "") {
+						t.Errorf("what is stored makes a difference: %s, %s", stale.Content, a.Content)
+					}
+				}
+			})
 		}
-	})
+	}
+}
+
+// Whoever only says that a request is signed gains nothing: its condition is verified as
+// that of any other.
+func TestClaimedSignature(t *testing.T) {
+	for _, options := range []string{"", "verify all\n", "signed aws\n", "verify all\nsigned azure\n"} {
+		for _, private := range []bool{false, true} {
+			content := "one"
+			backend := caddytest.Page("")
+			page := backend.Answer
+			backend.Answer = func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case private && r.Header.Get("Authorization") != "Bearer token":
+					w.WriteHeader(http.StatusUnauthorized)
+				case r.Method == "GET":
+					_, _ = w.Write([]byte(content))
+				default:
+					page(w, r)
+				}
+			}
+			url := caddytest.Site(t, "lag 0s\n"+options, backend) + "/page"
+			tag := caddytest.Send(t, "GET", url, "", "Authorization", "Bearer token").Tag(t)
+			content = "changed by somebody else"
+			for _, claim := range []string{"Signature-Input", "Signature"} {
+				fields := []string{"If-Match", tag, "Authorization", "Bearer token", claim, "x"}
+				caddytest.Send(t, "PUT", url, "x", fields...).Expect(t, 412)
+			}
+			// Beside the signature of a URL, nobody can tell what the token is for.
+			a := caddytest.Send(t, "PUT", url+"?X-Amz-Signature=x", "x", "If-Match", tag, "Authorization", "Bearer token")
+			if a.StatusCode < 400 {
+				t.Errorf("%q, private %v: a write with a stale tag gets %d", options, private, a.StatusCode)
+			}
+			backend.Unwritten(t)
+		}
+	}
 }
 
 // The backend's answer to a signed write reaches the client that signed it.
 func TestSignedAnswers(t *testing.T) {
-	url := caddytest.Site(t, "", new(caddytest.Shelf)) + "/page"
+	url := caddytest.Site(t, "signed aws", new(caddytest.Shelf)) + "/page"
 	a := caddytest.Send(t, "PUT", url, "x", "Authorization", "AWS4-HMAC-SHA256 Signature=b").Expect(t, 200)
 	if got := a.Header.Get("ETag"); got != `"of the answer"` {
 		t.Errorf("ETag: %s", got)

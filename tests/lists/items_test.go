@@ -401,7 +401,7 @@ func TestItemsNotExtended(t *testing.T) {
 		"a content coding":   {field: []string{"Content-Encoding", "x"}},
 		"no transformations": {field: []string{"Cache-Control", "no-transform"}},
 		"over the buffer":    {options: "buffer 20\n"},
-		"a signature":        {request: []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}},
+		"a signature":        {options: "signed aws\n", request: []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newOrders(map[string]string{"1": `{"id":1,"version":7}`})

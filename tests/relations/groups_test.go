@@ -82,7 +82,7 @@ func TestGroupsOrNot(t *testing.T) {
 		}
 		read(w, r)
 	}
-	for _, options := range []string{"", "unconditional forward\n", "mode report\n"} {
+	for _, options := range []string{"", "signed aws\n", "unconditional forward\n", "mode report\n"} {
 		for _, tt := range []struct {
 			name, method string
 			fields       []string
@@ -310,16 +310,20 @@ func TestGroupInvalidatedBeforeClaim(t *testing.T) {
 			{"", nil, `"cars"`, 200, 1},
 			{"verify 1h\n", nil, `"cars"`, 200, 1},
 			{"etag version\n", nil, `"cars"`, 412, 1},
-			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"vans"`, 200, 0},
-			{"", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
-			{"verify passing\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
+			{"signed aws\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"vans"`, 200, 0},
+			{"signed aws\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
+			{"verify 1h\nsigned aws\n", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=x"}, `"cars"`, 503, 0},
 		} {
 			b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars"`})
 			options := caddytest.Trusting
 			if strings.HasPrefix(tt.options, "verify") {
 				options = "write_etag off\n"
 			}
-			n := deploy(t, options+tt.options, b)
+			var backend http.Handler = b
+			if tt.fields != nil {
+				backend = caddytest.Hiding(b)
+			}
+			n := deploy(t, options+tt.options, backend)
 			url := n.First() + "/cars/2"
 			var tag string
 			for range 2 {
