@@ -3,6 +3,7 @@ package validator
 import (
 	"errors"
 	"net/http"
+	"time"
 )
 
 // Conditions holds the field lines of a request's preconditions, as received and
@@ -31,6 +32,33 @@ func fieldLines(h http.Header, f Field) []string {
 		return []string{}
 	}
 	return lines
+}
+
+// Lines returns the lines of a field.
+func (c Conditions) Lines(f Field) []string {
+	switch f {
+	case IfMatch:
+		return c.IfMatch
+	case IfNoneMatch:
+		return c.IfNoneMatch
+	case IfModifiedSince:
+		return c.IfModifiedSince
+	case IfUnmodifiedSince:
+		return c.IfUnmodifiedSince
+	default:
+		return nil
+	}
+}
+
+// HasDate reports whether a field is exactly one HTTP-date. Evaluate ignores a condition by
+// date that isn't.
+func (c Conditions) HasDate(f Field, now time.Time) bool {
+	lines := c.Lines(f)
+	if len(lines) != 1 {
+		return false
+	}
+	_, ok := ParseDate(trimOWS(lines[0]), now)
+	return ok
 }
 
 // Empty reports whether the request has no precondition field at all.

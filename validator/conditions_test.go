@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestConditionsFrom(t *testing.T) {
@@ -94,5 +95,34 @@ func BenchmarkCheckSize(b *testing.B) {
 				_ = tc.c.CheckSize()
 			}
 		})
+	}
+}
+
+// A condition by date counts only if the field is exactly one HTTP-date (RFC 9110, sections
+// 13.1.3 and 13.1.4).
+func TestHasDate(t *testing.T) {
+	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
+	for _, tt := range []struct {
+		lines []string
+		want  bool
+	}{
+		{nil, false},
+		{[]string{""}, false},
+		{[]string{date}, true},
+		{[]string{" " + date + "\t"}, true},
+		{[]string{"Sunday, 06-Nov-94 08:49:37 GMT"}, true},
+		{[]string{date, date}, false},
+		{[]string{date + ", " + date}, false},
+		{[]string{"1994-11-06T08:49:37Z"}, false},
+	} {
+		c := Conditions{IfModifiedSince: tt.lines, IfUnmodifiedSince: tt.lines}
+		for _, field := range []Field{IfModifiedSince, IfUnmodifiedSince} {
+			if got := c.HasDate(field, time.Now()); got != tt.want || !slices.Equal(c.Lines(field), tt.lines) {
+				t.Errorf("%s: %q: %v, want %v", field, tt.lines, got, tt.want)
+			}
+		}
+		if c.HasDate(IfMatch, time.Now()) || c.Lines(None) != nil {
+			t.Error("a field that is absent has a date")
+		}
 	}
 }

@@ -46,16 +46,5 @@ func newProblem(refusal Refusal, provided string, disclose bool) problem {
 
 // provided returns the value of a field as the client sent it.
 func provided(c validator.Conditions, f validator.Field) string {
-	var lines []string
-	switch f {
-	case validator.IfMatch:
-		lines = c.IfMatch
-	case validator.IfNoneMatch:
-		lines = c.IfNoneMatch
-	case validator.IfModifiedSince:
-		lines = c.IfModifiedSince
-	case validator.IfUnmodifiedSince:
-		lines = c.IfUnmodifiedSince
-	}
-	return strings.Join(lines, ", ")
+	return strings.Join(c.Lines(f), ", ")
 }

@@ -50,15 +50,20 @@ func Unclear(why string) Refusal {
 	}
 }
 
-// ConditionRequired refuses a write without a condition (RFC 6585, section 3).
-func ConditionRequired() Refusal {
-	return Refusal{
+// ConditionRequired refuses a write without a condition (RFC 6585, section 3), or with
+// nothing but conditions that had to be ignored.
+func (a *Responder) ConditionRequired(ignored validator.Fields) Refusal {
+	refusal := Refusal{
 		Status:  http.StatusPreconditionRequired,
 		Outcome: Required,
 		Reason:  "no condition",
 		Detail: "This request must be conditional. Read the resource, and send its ETag in If-Match; " +
 			"to create it, send If-None-Match: *.",
 	}
+	if reason, detail := a.ignored(ignored); reason != "" {
+		refusal.Reason, refusal.Detail = reason, detail+" "+refusal.Detail
+	}
+	return refusal
 }
 
 // WriteInFlight refuses a write that waited in vain for another write. After the

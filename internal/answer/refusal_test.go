@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"too large (RFC 6585, section 5)":          {TooLarge(), 431, Unverifiable, 0},
 		"unclear":                                  {Unclear("x"), 400, Unverifiable, 0},
-		"condition required (RFC 6585, section 3)": {ConditionRequired(), 428, Required, 0},
+		"condition required (RFC 6585, section 3)": {a.ConditionRequired(0), 428, Required, 0},
 		"write in flight":                          {WriteInFlight(), 503, Conflict, time.Second},
 		"older write in flight":                    {OlderWriteInFlight(), 503, Conflict, time.Second},
 		"config replaced":                          {a.ConfigReplaced(), 503, Conflict, time.Second},

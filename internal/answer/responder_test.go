@@ -309,7 +309,7 @@ func TestConnectionEnds(t *testing.T) {
 		a, w := newResponder(t, "PUT")
 		a.Request.Body, a.Request.ContentLength = io.NopCloser(strings.NewReader("content")), 7
 		tt.edit(a)
-		if err := a.Refuse(ConditionRequired()); (err != nil) != a.ErrorRoutes {
+		if err := a.Refuse(a.ConditionRequired(0)); (err != nil) != a.ErrorRoutes {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if got := w.Header().Get("Connection") == "close"; got != tt.closes {

@@ -91,7 +91,7 @@ func (w turn) askAhead(view, selected knowledge.View, stored etagcache.Stored, r
 	case c.silent():
 		return view, c.undecided, nil
 	case c.holds() && c.res.Verdict == validator.Unconditional && w.mustBeConditional():
-		return view, new(refuseWith(answer.ConditionRequired())), nil
+		return view, new(refuseWith(w.responder.ConditionRequired(c.res.Ignored))), nil
 	case c.holds():
 		w.ahead.earned = true
 		if !view.Busy() && c.confirmed && !c.probed.Versioned {

@@ -178,7 +178,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// Evaluated before the backend hears of it, and forwarded alone.
 		return x.writeConditional()
 	case x.mustBeConditional():
-		return x.responder.Refuse(answer.ConditionRequired())
+		return x.responder.Refuse(x.responder.ConditionRequired(x.request.Ignored))
 	default:
 		// Forwarded, but not while a conditional write is in flight.
 		return x.writeUnconditional()

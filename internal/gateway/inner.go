@@ -46,7 +46,7 @@ func (x inner) objection(subject, evaluated, passed bool) (refusal answer.Refusa
 	case !subject, x.request.Conditional && !evaluated:
 		return x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition"), true
 	case !passed && x.mustBeConditional():
-		return answer.ConditionRequired(), true
+		return x.responder.ConditionRequired(x.request.Ignored), true
 	default:
 		return refusal, false
 	}

@@ -196,7 +196,7 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 	res := rd.request.Evaluate(current)
 	switch res.Verdict {
 	case validator.NotModified:
-		rd.responder.Report(answer.Unmodified, "")
+		rd.responder.Report(answer.Unmodified, rd.responder.Ignored(res.Ignored))
 		rd.responder.ReportCondition(res.Field, current.ETag)
 		return reply{kind: notModified, tag: tagToConfirm(res.Matched, current.ETag)}, res
 	case validator.False, validator.Unverifiable:
@@ -211,7 +211,7 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 		}
 		return reply{kind: refused, refusal: refusal}, res
 	default:
-		rd.responder.Report(answer.Read, "")
+		rd.responder.Report(answer.Read, rd.responder.Ignored(res.Ignored))
 		return reply{}, res
 	}
 }

@@ -51,7 +51,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 		return answer.Unclear(x.request.Unclear), validator.Observed{}
 	}
 	if !x.request.Conditional {
-		return x.foreseeUnconditional(), validator.Observed{}
+		return x.foreseeUnconditional(x.request.Ignored), validator.Observed{}
 	}
 	view, err := x.reader.Read()
 	if err != nil {
@@ -79,17 +79,17 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	}
 	switch res.Verdict {
 	case validator.True:
-		return answer.Refusal{Outcome: answer.Passed, Condition: res.Field}, current
+		return answer.Refusal{Outcome: answer.Passed, Reason: x.responder.Ignored(res.Ignored), Condition: res.Field}, current
 	case validator.Unconditional:
-		return x.foreseeUnconditional(), current
+		return x.foreseeUnconditional(res.Ignored), current
 	default:
 		return x.responder.ConditionFailed(res, current.Representation), current
 	}
 }
 
-func (x *exchange) foreseeUnconditional() answer.Refusal {
+func (x *exchange) foreseeUnconditional(ignored validator.Fields) answer.Refusal {
 	if x.mustBeConditional() {
-		return answer.ConditionRequired()
+		return x.responder.ConditionRequired(ignored)
 	}
-	return answer.Refusal{Outcome: answer.Unconditional}
+	return answer.Refusal{Outcome: answer.Unconditional, Reason: x.responder.Ignored(ignored)}
 }

@@ -34,7 +34,7 @@ func (x *exchange) writeWithoutStore() error {
 		}
 	}
 	if !x.request.Conditional {
-		return x.forwardJournaled(decision{outcome: answer.Unconditional})
+		return x.forwardJournaled(x.unconditional())
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.
@@ -47,9 +47,9 @@ func (x *exchange) writeWithoutStore() error {
 	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable:
 		return x.refuse(x.responder.ConditionFailed(res, p.Observed.Representation))
 	case res.Verdict == validator.Unconditional && x.mustBeConditional():
-		return x.refuse(answer.ConditionRequired())
+		return x.refuse(x.responder.ConditionRequired(res.Ignored))
 	}
-	return x.forwardJournaled(decision{outcome: answer.Passed, current: p.Observed})
+	return x.forwardJournaled(decision{outcome: answer.Passed, reason: x.responder.Ignored(res.Ignored), current: p.Observed})
 }
 
 // forwardJournaled forwards a write that only this node's journal knows of.

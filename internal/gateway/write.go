@@ -101,7 +101,7 @@ func (x *exchange) forwardAtOnce() error {
 	}
 	w := x.newWriting()
 	w.invalidateAfter = true
-	return w.forward(decision{outcome: answer.Unconditional})
+	return w.forward(x.unconditional())
 }
 
 // carryOut does what was decided. A write that isn't forwarded is released before
@@ -274,13 +274,14 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		w.view = view
 	}
 	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current, confirmed: confirmed, view: view}
+	d.reason = w.responder.Ignored(res.Ignored)
 	switch res.Verdict {
 	case validator.True:
 	case validator.Unconditional:
 		// The origin has no modification date, so the condition must be ignored (RFC
 		// 9110, section 13.1.4), and the write has no other.
 		if w.mustBeConditional() {
-			return refuseWith(answer.ConditionRequired())
+			return refuseWith(w.responder.ConditionRequired(res.Ignored))
 		}
 		d.outcome = answer.Unconditional
 	default:
@@ -333,7 +334,13 @@ func (w *writing) decideUnconditional() decision {
 	case w.holds.Lost():
 		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded"))
 	}
-	return decision{kind: forward, outcome: answer.Unconditional}
+	return w.unconditional()
+}
+
+// unconditional returns the decision to forward a write that has no condition, or none that
+// counts.
+func (x *exchange) unconditional() decision {
+	return decision{kind: forward, outcome: answer.Unconditional, reason: x.responder.Ignored(x.request.Ignored)}
 }
 
 // decideOnError decides about a write that got no claim or pass, or whose resource

@@ -41,6 +41,9 @@ type Request struct {
 	// 9110, section 13.1) can't.
 	Conditional bool
 
+	// Ignored are the fields of a write that must be ignored in every state.
+	Ignored validator.Fields
+
 	// Claimed are the schemes in which the request says that it is signed. Signed means
 	// that the operator expects one of them: the request must be forwarded as it is.
 	Claimed []Scheme
@@ -94,8 +97,11 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		req.OriginalTarget = withoutParameters(o.URL, req.differing).RequestURI()
 	}
 	req.readDestinations()
-	req.Conditional = req.Class == Write && req.Conditions.GuardsWrite() &&
-		req.Evaluate(validator.Representation{}).Verdict != validator.Unconditional
+	if req.Class == Write && !req.Conditions.Empty() {
+		res := req.Evaluate(validator.Representation{})
+		req.Conditional = req.Conditions.GuardsWrite() && res.Verdict != validator.Unconditional
+		req.Ignored = res.Ignored
+	}
 	return req
 }
 
