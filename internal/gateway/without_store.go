@@ -34,7 +34,7 @@ func (x *exchange) writeWithoutStore() error {
 		}
 	}
 	if !x.request.Conditional {
-		return x.forwardJournaled(x.unconditional())
+		return x.forwardJournaled(forwardUnconditionally(x))
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.

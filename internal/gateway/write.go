@@ -101,7 +101,7 @@ func (x *exchange) forwardAtOnce() error {
 	}
 	w := x.newWriting()
 	w.invalidateAfter = true
-	return w.forward(x.unconditional())
+	return w.forward(forwardUnconditionally(x))
 }
 
 // carryOut does what was decided. A write that isn't forwarded is released before
@@ -334,12 +334,12 @@ func (w *writing) decideUnconditional() decision {
 	case w.holds.Lost():
 		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded"))
 	}
-	return w.unconditional()
+	return forwardUnconditionally(w.exchange)
 }
 
-// unconditional returns the decision to forward a write that has no condition, or none that
+// forwardUnconditionally returns the decision to forward a write that has no condition, or none that
 // counts.
-func (x *exchange) unconditional() decision {
+func forwardUnconditionally(x *exchange) decision {
 	return decision{kind: forward, outcome: answer.Unconditional, reason: x.responder.Ignored(x.request.Ignored)}
 }
 

@@ -137,20 +137,26 @@ func (r *Request) Unsigned(derived *http.Request) *http.Request {
 	if r.OneTime == nil {
 		return derived
 	}
-	names := slices.Concat(r.differing, signedURL(r.URL.RawQuery))
-	ctx := derived.Context()
-	if first, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && first.URL != nil {
-		first.URL = withoutParameters(first.URL, names)
-		first.RequestURI = first.URL.RequestURI()
-		ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, first)
+	derived = derived.Clone(derived.Context())
+	if names := slices.Concat(r.differing, signedURL(r.URL.RawQuery)); names != nil {
+		derived = withTargets(derived, func(u *url.URL) *url.URL { return withoutParameters(u, names) })
 	}
-	derived = derived.Clone(ctx)
-	derived.URL = withoutParameters(derived.URL, names)
-	derived.RequestURI = derived.URL.RequestURI()
 	for _, name := range r.OneTime {
 		delete(derived.Header, name)
 	}
 	return derived
+}
+
+// withTargets returns r with its target, and the one that the client sent, changed by f.
+func withTargets(r *http.Request, f func(*url.URL) *url.URL) *http.Request {
+	if first, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && first.URL != nil {
+		first.URL = f(first.URL)
+		first.RequestURI = first.URL.RequestURI()
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, first))
+	}
+	r.URL = f(r.URL)
+	r.RequestURI = r.URL.RequestURI()
+	return r
 }
 
 // targetParameters returns the query parameters that differ between a client's requests for

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -95,7 +96,8 @@ func TestUnsigned(t *testing.T) {
 		}
 		probe := r.Unsigned(r.Request)
 
-		if probe.URL.RequestURI() != tt.unsigned || probe.RequestURI != tt.unsigned {
+		first, _ := probe.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+		if first.RequestURI != tt.unsigned || probe.URL.RequestURI() != tt.unsigned || probe.RequestURI != tt.unsigned {
 			t.Errorf("%s: a probe of %s, want %s", tt.target, probe.URL.RequestURI(), tt.unsigned)
 		}
 		if tt.lost != "" && probe.Header[tt.lost] != nil {
