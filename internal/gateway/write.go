@@ -337,8 +337,8 @@ func (w *writing) decideUnconditional() decision {
 	return forwardUnconditionally(w.exchange)
 }
 
-// forwardUnconditionally returns the decision to forward a write that has no condition, or none that
-// counts.
+// forwardUnconditionally returns the decision to forward a write that has no condition, or
+// none that counts.
 func forwardUnconditionally(x *exchange) decision {
 	return decision{kind: forward, outcome: answer.Unconditional, reason: x.responder.Ignored(x.request.Ignored)}
 }
