@@ -12,3 +12,6 @@ func ScriptName(hash string) string {
 	}
 	panic("unknown script " + hash)
 }
+
+// Failed returns the error of a call that ran a script.
+var Failed = failed

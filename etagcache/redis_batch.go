@@ -3,7 +3,6 @@ package etagcache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -79,6 +78,6 @@ func unavailableUnless(ctx context.Context, err error, doing string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	default:
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+		return failed(err, doing)
 	}
 }

@@ -53,7 +53,18 @@ local function note(field, ms)
   return ms
 end
 
-local marked = redis.call('HMGET', marker, 'id', 'replid', 'from', 'until', 'spent', 'format', 'grace', 'lag')
+-- wrong_type reports whether a reply says that somebody has put a different type at a key.
+local function wrong_type(reply)
+  return reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
+end
+
+local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'spent', 'format', 'grace', 'lag')
+if wrong_type(marked) then -- the marker is gone, and with it all that it said
+  redis.call('PEXPIRE', marker, 0)
+  marked = {}
+elseif marked.err then
+  return marked
+end
 if marked[6] and marked[6] ~= format then
   return { 'FORMAT', marked[6] }
 end

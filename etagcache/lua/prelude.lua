@@ -43,10 +43,14 @@ local function lease_value(ends, length)
 end
 
 local fields = redis.pcall('HGETALL', key)
-if fields.err then -- somebody has put a different type there: what it held is lost, claims included
+if wrong_type(fields) and lease_asked == 0 then -- who only waits must ask for the claim
+  fields = {}
+elseif wrong_type(fields) then -- what it held is lost, claims included
   redis.call('PEXPIRE', key, 0)
-  redis.call('HSET', key, 'c:?', lease_value(now + math.max(lease_asked, 1000), lease_asked))
+  redis.call('HSET', key, 'c:?', lease_value(now + math.max(lease_asked, 1000), math.max(lease_asked, 1000)))
   fields = redis.call('HGETALL', key)
+elseif fields.err then
+  return fields
 end
 for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]

@@ -122,21 +122,41 @@ func Holds(ctx context.Context, s *Share, g etagcache.Grant, t etagcache.Terms) 
 	return s.reach.call(func() error { return s.Store.Spend(ctx, g, nil, t) }) == nil
 }
 
-// Invalidate implements [etagcache.Store].
+// Invalidate implements [etagcache.Store]. If what is stored of the resource can't be read,
+// it invalidates everything: one bad entry must not keep the journal from being flushed.
 func (s *Share) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
-	return s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
+	err := s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
+	return orAll(ctx, s, err, key, t)
+}
+
+// orAll invalidates everything if err says that what is stored can't be read. Otherwise it
+// returns err.
+func orAll(ctx context.Context, s *Share, err error, name string, t etagcache.Terms) error {
+	if !errors.Is(err, etagcache.ErrUnreadable) {
+		return err
+	}
+	s.reach.logger.Load().Warn("an entry of the store can't be read, so everything is invalidated: delete the entry",
+		zap.String("resource", name), zap.Error(err))
+	return s.InvalidateAll(ctx, t)
 }
 
 // InvalidateMatching implements [etagcache.Store]. The breaker stops neither it nor
 // InvalidateAll: they may take longer than a request should.
 func (s *Share) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
 	n, err := s.Store.InvalidateMatching(ctx, prefix, matches, t)
-	return n, s.reach.note(err)
+	return n, orAll(ctx, s, s.reach.note(err), prefix+"*", t)
 }
 
 // InvalidateAll implements [etagcache.Store].
 func (s *Share) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
 	return s.reach.note(s.Store.InvalidateAll(ctx, t))
+}
+
+// Trusted reports whether what is stored may decide alone. It may not if the store evicts
+// keys, unless the operator has said that it may.
+func Trusted(s *Share) bool {
+	e, ok := s.opened.(interface{ Trusted() bool })
+	return !ok || e.Trusted()
 }
 
 // Wait implements [etagcache.Store]. It also waits for the writes that this node

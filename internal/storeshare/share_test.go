@@ -24,6 +24,8 @@ type fakeStore struct {
 	reads       int
 
 	invalidating func(key string) // if not nil, called by Invalidate
+	unreadable   string           // the key of an entry over which every call stumbles
+	all          int              // calls of InvalidateAll
 }
 
 func newFakeStore() *fakeStore { return &fakeStore{Store: etagcache.NewMemory(0)} }
@@ -40,11 +42,26 @@ func (f *fakeStore) Invalidate(ctx context.Context, key string, t etagcache.Term
 	if f.err != nil {
 		return f.err
 	}
+	if key == f.unreadable && key != "" {
+		return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, etagcache.ErrUnreadable)
+	}
 	f.invalidated = append(f.invalidated, key)
 	if f.invalidating != nil {
 		f.invalidating(key)
 	}
 	return f.Store.Invalidate(ctx, key, t)
+}
+
+func (f *fakeStore) InvalidateMatching(ctx context.Context, prefix string, matches func(string, bool) bool, t etagcache.Terms) (int, error) {
+	if f.unreadable != "" {
+		return 1, fmt.Errorf("%w: %w", etagcache.ErrUnavailable, etagcache.ErrUnreadable)
+	}
+	return f.Store.InvalidateMatching(ctx, prefix, matches, t)
+}
+
+func (f *fakeStore) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
+	f.all++
+	return f.Store.InvalidateAll(ctx, t)
 }
 
 func (f *fakeStore) Close() error {
@@ -339,5 +356,37 @@ func TestEachKindOfTroubleIsLogged(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("logged %q, want %q", got, want)
+	}
+}
+
+// An entry that nobody can read doesn't keep the node from catching up: everything is
+// invalidated in its place, and the log names it. The same goes for a purge.
+func TestUnreadableEntry(t *testing.T) {
+	f := newFakeStore()
+	m := join(t, &opener{key: t.Name(), store: f})
+	defer leave(t, m)
+	s := m.share
+	core, logs := observer.New(zapcore.WarnLevel)
+	s.reach.logger.Store(zap.New(core))
+	f.unreadable = "bad"
+
+	s.journal.once("bad")
+	s.journal.once("good")
+	if err := s.CatchUp(t.Context(), terms); err != nil || f.all != 1 || s.journal.has("bad") || s.journal.has("good") {
+		t.Fatalf("got %v, all were invalidated %d times", err, f.all)
+	}
+	if n, err := s.InvalidateMatching(t.Context(), "ba", func(string, bool) bool { return true }, terms); err != nil || n != 1 || f.all != 2 {
+		t.Errorf("got %d, %v, all were invalidated %d times", n, err, f.all)
+	}
+	named := logs.FilterField(zap.String("resource", "bad")).FilterMessageSnippet("can't be read")
+	if named.Len() != 1 {
+		t.Errorf("the log names it %d times: %v", named.Len(), logs.All())
+	}
+}
+
+// Without a store that says otherwise, what is stored may decide alone.
+func TestTrusted(t *testing.T) {
+	if !Trusted(New(newFakeStore(), zap.NewNop())) {
+		t.Error("a store that can't tell is not trusted")
 	}
 }
