@@ -3,6 +3,7 @@ package preconditions_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,58 @@ func TestCaddyfile(t *testing.T) {
 	if adapted == 0 || refused == 0 {
 		t.Fatalf("only %d Caddyfiles were adapted and %d refused", adapted, refused)
 	}
+}
+
+// TestWarnings loads what is in testdata/warnings. A file holds Caddyfiles, each followed by
+// the warnings that the log has then: a line for each, or none.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/warnings/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(string(data), "----------\n")
+		if len(parts)%2 != 0 {
+			t.Fatalf("%s: a Caddyfile has no expectation", file)
+		}
+		for i := 0; i < len(parts); i += 2 {
+			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i/2), func(t *testing.T) {
+				t.Parallel()
+				if got := warnings(t, parts[i]); got != parts[i+1] {
+					t.Errorf("got\n%swant\n%sfor:\n%s", got, parts[i+1], parts[i])
+				}
+			})
+		}
+	}
+}
+
+// warnings returns the warnings of the handler with which a process checks a config, one a
+// line.
+func warnings(t *testing.T, caddyfile string) string {
+	t.Helper()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := caddytest.Command(t, dir, "validate", "--config", config, "--adapter", "caddyfile")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var said strings.Builder
+	for line := range strings.Lines(string(out)) {
+		var entry struct{ Level, Logger, Msg string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "warn" && entry.Logger == "http.handlers.preconditions" {
+			said.WriteString(entry.Msg + "\n")
+		}
+	}
+	return said.String()
 }
 
 func expectAdapted(t *testing.T, got []byte, err error, want string) {

@@ -1,8 +1,10 @@
 package preconditions
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-preconditions/preconditions/internal/directive"
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -166,7 +169,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		h.StoreDown = new(StoreDown)
 		return h.StoreDown.unmarshal(d)
 	default:
-		return directive.ErrUnknown
+		return directive.Unknown(option, optionNames...)
 	}
 }
 
@@ -176,6 +179,13 @@ func requiredMethods(args []string) []string {
 		return []string{"PUT", "PATCH", "DELETE"}
 	}
 	return args
+}
+
+// optionNames are the options of the directive.
+var optionNames = []string{
+	"store", "key", "etag", "vary", "secret", "buffer", "require", "verify", "affects", "guards", "items", "write_etag",
+	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
+	"store_down",
 }
 
 // checkParsed returns an error for the first invalid option, with its file and line.
@@ -198,22 +208,21 @@ func (h *Handler) checkParsed(at map[string]caddyfile.Token) error {
 // storeNamespace is the namespace of the modules that are stores.
 const storeNamespace = "http.preconditions.stores"
 
-// storeNames lists the stores that are compiled in.
-func storeNames() string {
-	var names []string
+// storeNames returns the stores that are compiled in.
+func storeNames() (names []string) {
 	for _, m := range caddy.GetModules(storeNamespace) {
 		names = append(names, m.ID.Name())
 	}
-	return strings.Join(names, " or ")
+	return names
 }
 
 func (h *Handler) unmarshalStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Errf("takes the name of a store: %s", storeNames())
+		return d.Errf("takes the name of a store: %s", strings.Join(storeNames(), " or "))
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule(storeNamespace + "." + name); err != nil {
-		return d.Errf("must be %s, not %q", storeNames(), name)
+		return directive.Check(d, spelling.Check(name, storeNames()...))
 	}
 	module, err := caddyfile.UnmarshalModule(d, storeNamespace+"."+name)
 	if err != nil {
@@ -294,10 +303,33 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 		s.Field = args[0]
 	case proxyhooks.SourceUpstream, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 		if len(args) > 0 {
-			return d.Errf("source %s takes no arguments: write each source in a line of its own", s.Source)
+			return d.Err(s.alone(args))
 		}
 	}
 	return nil // an unknown source is refused by the function sources
+}
+
+// alone says that a source takes no arguments and, if they are sources too, how to write
+// them.
+func (s ETagSource) alone(args []string) string {
+	text := "source " + s.Source + " takes no arguments"
+	kinds := append([]string{s.Source}, args...)
+	if slices.ContainsFunc(args, func(arg string) bool { return !slices.Contains(sourceWords, arg) }) {
+		return text
+	}
+	slices.SortStableFunc(kinds, func(a, b string) int { return cmp.Compare(sourceRank(a), sourceRank(b)) })
+	if sourceRank(kinds[len(kinds)-2]) > 0 {
+		return text + ": write each source in a line of its own, and body or version last"
+	}
+	return text + ": write each source in a line of its own, \"etag " + strings.Join(kinds, "\", then \"etag ") + "\""
+}
+
+// sourceRank orders sources: those that always yield come last.
+func sourceRank(name string) int {
+	if proxyhooks.SourceKind(name).AlwaysYields() {
+		return 1
+	}
+	return 0
 }
 
 // String returns the source as it would appear in a Caddyfile.
@@ -335,7 +367,7 @@ func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {
 		case "retry_after":
 			err = directive.DurationArg(d, &s.RetryAfter)
 		default:
-			return directive.ErrUnknown
+			return directive.Unknown(option, "conditional", "unconditional", "retry_after")
 		}
 		if err != nil {
 			return err

@@ -12,10 +12,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	_ "github.com/caddy-preconditions/preconditions/internal/admin" // the admin API and the command
+	"github.com/caddy-preconditions/preconditions/internal/advice"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/gateway"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/stores"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
@@ -60,7 +63,9 @@ type Handler struct {
 	// handler removes differences that backends ignore: case, percent-encoding,
 	// empty segments, `.` and `..`, slashes, dots and white space at the end, `+`
 	// for a space, path parameters, backslashes, the name of a directory's index,
-	// a dot at the end of the host, and the default port of the scheme. Default:
+	// a dot at the end of the host, and the default port of the scheme. A write is
+	// refused with 400 if its query has a parameter of the key more than once, or in
+	// a spelling that only some backends read. Default:
 	// `{http.request.host}{http.request.uri.path}`.
 	Key string `json:"key,omitempty"`
 
@@ -329,11 +334,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		opener = mod.(StoreOpener)
 	}
 	h.storeTimeout = timeoutOf(opener)
+	given := *h
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return h.withUnit(err)
 	}
 	warnOfSigned(h, ctx.Logger())
+	advise(ctx, *h, given)
 	var err error
 	if h.gateway, err = h.newGateway(ctx.Logger()); err != nil {
 		return err
@@ -347,6 +354,26 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.gateway.Store = h.store
 	return nil
+}
+
+// advise warns of what is valid but can hardly be meant. Given are the options as they were
+// configured.
+func advise(ctx caddy.Context, h, given Handler) {
+	verify, _ := verification(h.Verify)
+	options := advice.Options{
+		Key: resource.Template(h.Key), Require: h.Require,
+		Lease: time.Duration(h.Lease), Wait: time.Duration(h.Wait), Grace: time.Duration(h.Grace),
+		Retention: time.Duration(h.Retention), FreshFor: verify.FreshFor, StoreTimeout: h.storeTimeout,
+		Given: advice.Given{Lease: given.Lease > 0, Wait: given.Wait > 0, Grace: given.Grace > 0},
+	}
+	for _, sentence := range options.Of() {
+		ctx.Logger().Warn(sentence)
+	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	said, route := advice.Site(server, defaultKey)
+	for _, sentence := range said {
+		ctx.Logger().Warn(sentence, zap.Strings("listen", server.Listen), zap.Int("route", route))
+	}
 }
 
 // timeoutOf returns how long one operation of a store may take, if it says so.

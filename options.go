@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -47,7 +48,9 @@ const (
 	defaultRetryAfter = caddy.Duration(5 * time.Second)
 )
 
-// sourceNames lists the etag sources.
+// sourceWords are the etag sources, and sourceNames lists them.
+var sourceWords = []string{"upstream", "header", "json", "modified", "body", "version"}
+
 const sourceNames = "upstream, header, json, modified, body or version"
 
 // defaultSources are the etag sources if none are configured.
@@ -94,10 +97,11 @@ func (h *Handler) check() error {
 		option string
 		err    error
 	}{
+		{"key", resource.Template(h.Key).CheckPlaceholders()},
 		{"etag", errorOf(sources(h.ETag))},
 		{"vary", errorOf(varyNames(h.Vary))},
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
-		{"require", checkMethods(h.Require)},
+		{"require", resource.CheckRequired(h.Require)},
 		{"verify", h.checkVerify()},
 		{"signed", errorOf(signatureSchemes(h.Signed))},
 		{"affects", errorOf(affectsRules(h.Affects))},
@@ -106,17 +110,17 @@ func (h *Handler) check() error {
 		{"guards", h.checkOthers(len(h.Guards))},
 		{"items", h.checkItems()},
 		{"items", h.checkOthers(len(h.Items))},
-		{"write_etag", checkWord(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
+		{"write_etag", spelling.Check(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", h.checkGrace()},
 		{"lag", checkRange(*h.Lag, 0, caddy.Duration(time.Hour), "0s", "1h")},
 		{"retention", checkRetention(h.Retention, h.Lease)},
 		{"retention", checkLag(h.Retention, *h.Lag)},
-		{"mode", checkWord(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
-		{"errors", checkWord(h.Errors, errorsProblem, errorsCaddy)},
+		{"mode", spelling.Check(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
+		{"errors", spelling.Check(h.Errors, errorsProblem, errorsCaddy)},
 		{"unanswered", proxyhooks.Statuses(h.Unanswered).CheckUnanswered()},
-		{"unconditional", checkWord(h.Unconditional, unconditionalSerialize, unconditionalForward)},
+		{"unconditional", spelling.Check(h.Unconditional, unconditionalSerialize, unconditionalForward)},
 		{"store_down", h.StoreDown.check()},
 	}
 	for _, c := range checks {
@@ -139,13 +143,6 @@ func (e *optionError) Unwrap() error { return e.err }
 // errorOf drops the first of two results, of a function that is only called to find
 // out whether it fails.
 func errorOf[T any](_ T, err error) error { return err }
-
-func checkWord(word string, words ...string) error {
-	if !slices.Contains(words, word) {
-		return fmt.Errorf("must be %s, not %q", strings.Join(words, " or "), word)
-	}
-	return nil
-}
 
 func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
 	if n < least || n > most {
@@ -300,7 +297,7 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 	switch source.Kind {
 	case proxyhooks.SourceUpstream, proxyhooks.SourceHeader, proxyhooks.SourceJSON, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
 	default:
-		return source, fmt.Errorf("unknown source %q: must be %s", s.Source, sourceNames)
+		return source, fmt.Errorf("unknown source %q: must be %s%s", s.Source, sourceNames, spelling.Meant(s.Source, sourceWords...))
 	}
 	if (s.Field != "") != (source.Kind == proxyhooks.SourceHeader) {
 		return source, errors.New("source header needs a field, and no other source has one")
@@ -362,22 +359,6 @@ func isFieldName(name string) bool {
 	})
 }
 
-// checkMethods refuses everything but write methods: only these can require a
-// condition.
-func checkMethods(methods []string) error {
-	for i, m := range methods {
-		switch {
-		case m == "" || strings.ToUpper(m) != m || strings.ContainsAny(m, " \t,/"):
-			return fmt.Errorf("%q is not a method (methods are upper-case)", m)
-		case resource.ClassOf(m) != resource.Write:
-			return fmt.Errorf("%s is not a write method, so it can't require a condition", m)
-		case slices.Contains(methods[:i], m):
-			return fmt.Errorf("%s is given twice", m)
-		}
-	}
-	return nil
-}
-
 // verification returns what the option verify means.
 func verification(s string) (gateway.Verification, error) {
 	switch s {
@@ -390,7 +371,8 @@ func verification(s string) (gateway.Verification, error) {
 	}
 	d, err := caddy.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q", s)
+		return gateway.Verification{}, fmt.Errorf("must be passing, all, never or a duration above zero, not %q%s", s,
+			spelling.Meant(s, verifyPassing, verifyAll, verifyNever))
 	}
 	return gateway.Verification{Passing: true, FreshFor: d}, nil
 }
@@ -481,9 +463,9 @@ func (s *StoreDown) check() error {
 func (s *StoreDown) checkOption(option string) error {
 	switch option {
 	case "conditional":
-		return checkWord(s.Conditional, storeDownRefuse, storeDownForward)
+		return spelling.Check(s.Conditional, storeDownRefuse, storeDownForward)
 	case "unconditional":
-		return checkWord(s.Unconditional, storeDownRefuse, storeDownForward)
+		return spelling.Check(s.Unconditional, storeDownRefuse, storeDownForward)
 	default:
 		return checkRange(s.RetryAfter, caddy.Duration(time.Second), caddy.Duration(24*time.Hour), "1s", "24h")
 	}

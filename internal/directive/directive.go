@@ -14,10 +14,20 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
 )
 
-// ErrUnknown is what EachOption's f returns for an option that doesn't exist.
-var ErrUnknown = errors.New("unknown option")
+// unknownOption is the error for an option that doesn't exist.
+type unknownOption struct{ text string }
+
+func (e *unknownOption) Error() string { return e.text }
+
+// Unknown is what EachOption's f returns for an option that doesn't exist. Options are those
+// that do: the error names the nearest.
+func Unknown(option string, options ...string) error {
+	return &unknownOption{"unknown option " + option + spelling.Meant(option, options...)}
+}
 
 // EachOption calls f for each option of the block that follows, and returns the
 // last token of each by its name. Only the repeatable options may be given more
@@ -31,8 +41,8 @@ func EachOption(d *caddyfile.Dispenser, f func(d *caddyfile.Dispenser, option st
 		}
 		at[option] = d.Token()
 		err := f(d, option)
-		if errors.Is(err, ErrUnknown) {
-			return nil, d.Errf("unknown option %s", option)
+		if unknown, ok := errors.AsType[*unknownOption](err); ok {
+			return nil, d.Err(unknown.text)
 		}
 		if last := d.Token(); err == nil && opensBlock(d) {
 			err = ErrAt(last, errors.New("takes no block"))
@@ -112,7 +122,7 @@ func SwitchArg(d *caddyfile.Dispenser, on *bool) error {
 		*on = word == "on"
 		return nil
 	}
-	return d.Errf("must be on or off, not %q", word)
+	return d.WrapErr(spelling.Check(word, "on", "off"))
 }
 
 // NumberArg takes a whole number.

@@ -72,7 +72,7 @@ func TestArguments(t *testing.T) {
 
 		{"switch", `on`, true, ""},
 		{"switch", `off`, false, ""},
-		{"switch", `On`, nil, `must be on or off, not "On"`},
+		{"switch", `On`, nil, `must be on or off, not "On" (did you mean on?)`},
 		{"switch", ``, nil, one},
 		{"switch", `on off`, nil, one},
 
@@ -172,7 +172,7 @@ func TestEachOption(t *testing.T) {
 		{"one that may be repeated", "many\na\nmany", []string{"many", "a", "many"}, map[string]int{"a": 3, "many": 4}, ""},
 		{"one that may not", "a\nb\na", []string{"a", "b"}, nil, "a is given twice"},
 		{"one that is refused", "a\nbad\nb", []string{"a"}, nil, "bad: it is bad"},
-		{"one that doesn't exist", "a\nodd", []string{"a"}, nil, "unknown option odd, at Testfile:3"},
+		{"one that doesn't exist", "a\nodd", []string{"a"}, nil, "unknown option odd (did you mean old?), at Testfile:3"},
 	} {
 		d := caddyfile.NewTestDispenser("directive {\n" + tt.block + "\n}")
 		d.Next()
@@ -182,7 +182,7 @@ func TestEachOption(t *testing.T) {
 			case "bad":
 				return errors.New("it is bad")
 			case "odd":
-				return ErrUnknown
+				return Unknown(option, "even", "old")
 			}
 			options = append(options, option)
 			return nil
@@ -230,7 +230,7 @@ func TestNestedOptions(t *testing.T) {
 			return within(d, func(d *caddyfile.Dispenser, _ string) error {
 				return within(d, func(d *caddyfile.Dispenser, option string) error {
 					if option != "flag" {
-						return ErrUnknown
+						return Unknown(option, "flag")
 					}
 					return FlagArg(d, new(bool))
 				})

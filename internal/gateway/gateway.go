@@ -117,6 +117,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer putBack(r, outside)()
 	}
 	request := resource.NewRequest(r, g.Signed...)
+	g.Namer.Template.CheckQuery(request)
 	holder := takeHolder(request)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)

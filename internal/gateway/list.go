@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,11 +28,17 @@ type ItemRule struct {
 	member string
 }
 
+// foreignVariable matches what stands for a part of a path elsewhere.
+var foreignVariable = regexp.MustCompile(`/(?:[:<*]+(?:\w+:)?(\w*)>?)(?:$|/)`)
+
 // ParseItemRule parses a rule from the configuration. An empty member means etag.
 func ParseItemRule(array, path, member string) (r ItemRule, err error) {
 	r.member = cmp.Or(member, "etag")
 	if r.array, err = proxyhooks.ParsePointer(array); err != nil {
 		return r, fmt.Errorf("array %q %w", array, err)
+	}
+	if found := foreignVariable.FindStringSubmatch(path); found != nil {
+		return r, fmt.Errorf("path %q takes %s literally: write {%s}, the name of a member of the item", path, found[0][1:], cmp.Or(found[1], "id"))
 	}
 	if r.path, err = proxyhooks.ParseItemPath(path); err != nil {
 		return r, fmt.Errorf("path %q %w", path, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,6 +18,9 @@ const anySegment = "*"
 
 // ParsePattern parses a path pattern from the configuration.
 func ParsePattern(text string) (Pattern, error) {
+	if err := checkWildcards(text); err != nil {
+		return nil, err
+	}
 	if !strings.HasPrefix(text, "/") {
 		return nil, fmt.Errorf("%q must begin with a slash", text)
 	}
@@ -37,6 +41,27 @@ func ParsePattern(text string) (Pattern, error) {
 		}
 	}
 	return p, nil
+}
+
+// foreign matches segments that stand for any segment elsewhere, and what only occurs in
+// regular expressions.
+var foreign = regexp.MustCompile(`^(?::\w+|<[^<>]*>)$|[{}]|\.\*|\.\+|\[(?:\^|\w-\w)|\\[A-Za-z.]|\(\?|^\^$`)
+
+// checkWildcards refuses the wildcards of other languages. They would be taken literally,
+// and the rule would never apply.
+func checkWildcards(text string) error {
+	for s := range strings.SplitSeq(text, "/") {
+		switch found := foreign.FindString(s); {
+		case found == "":
+		case strings.ContainsAny(found, "{}"):
+			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment. What the content of a write says can't be filled in", text, s)
+		case strings.ContainsAny(found, ":<"):
+			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment", text, s)
+		default:
+			return fmt.Errorf("%q looks like a regular expression: write * for any one segment", text)
+		}
+	}
+	return nil
 }
 
 // Segments splits a path into the segments that count for a key. It doesn't fold

@@ -93,7 +93,7 @@ func (m *Memory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	_, err := directive.EachOption(d, func(d *caddyfile.Dispenser, option string) error {
 		if option != "max_entries" {
-			return directive.ErrUnknown
+			return directive.Unknown(option, "max_entries")
 		}
 		if err := directive.NumberArg(d, &m.MaxEntries); err != nil {
 			return err

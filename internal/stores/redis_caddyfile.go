@@ -89,8 +89,14 @@ func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "replicas":
 		return checked(d, directive.NumberArg(d, &s.Replicas), s.checkReplicas)
 	default:
-		return directive.ErrUnknown
+		return directive.Unknown(option, redisOptions...)
 	}
+}
+
+// redisOptions are the options of the store.
+var redisOptions = []string{
+	"url", "address", "username", "password", "db", "tls", "sentinel_master", "sentinel_username", "sentinel_password",
+	"cluster", "prefix", "timeout", "replicas",
 }
 
 // checked checks an option that was just read, unless err says that it couldn't be.
@@ -119,7 +125,7 @@ func (t *RedisTLS) unmarshal(d *caddyfile.Dispenser) error {
 		case "insecure_skip_verify":
 			return directive.FlagArg(d, &t.InsecureSkipVerify)
 		default:
-			return directive.ErrUnknown
+			return directive.Unknown(option, "ca", "certificate", "server_name", "insecure_skip_verify")
 		}
 	})
 	return err

@@ -40,8 +40,10 @@ var layers = []layer{
 	{pkg: "proxyhooks", imports: []string{"validator"}},
 
 	{pkg: "internal/concurrently", outside: standardLibrary},
-	{pkg: "internal/directive"},
-	{pkg: "internal/resource", imports: []string{"proxyhooks", "validator"}},
+	{pkg: "internal/spelling", outside: standardLibrary},
+	{pkg: "internal/directive", imports: []string{"internal/spelling"}},
+	{pkg: "internal/resource", imports: []string{"internal/spelling", "proxyhooks", "validator"}},
+	{pkg: "internal/advice", imports: []string{"internal/resource"}},
 	{pkg: "internal/relation", imports: []string{"internal/resource", "proxyhooks"}, outside: noCaddy},
 	{pkg: "internal/storeshare", imports: []string{"etagcache", "validator"}},
 	{pkg: "internal/knowledge", imports: []string{
@@ -55,12 +57,13 @@ var layers = []layer{
 		"etagcache", "internal/answer", "internal/concurrently", "internal/hold", "internal/knowledge",
 		"internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
 	}},
-	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/storeshare"}},
+	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/spelling", "internal/storeshare"}},
 	{pkg: "internal/admin", imports: []string{"etagcache", "internal/resource", "internal/storeshare"}},
 
 	{pkg: ".", imports: []string{
-		"etagcache", "internal/admin", "internal/answer", "internal/directive", "internal/gateway", "internal/knowledge",
-		"internal/relation", "internal/resource", "internal/storeshare", "internal/stores", "proxyhooks", "validator",
+		"etagcache", "internal/admin", "internal/advice", "internal/answer", "internal/directive", "internal/gateway",
+		"internal/knowledge", "internal/relation", "internal/resource", "internal/spelling", "internal/storeshare",
+		"internal/stores", "proxyhooks", "validator",
 	}},
 	{pkg: "examples/legacydocs", outside: standardLibrary},
 	{pkg: "examples/quickstart", imports: []string{".", "examples/legacydocs"}},
