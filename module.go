@@ -348,6 +348,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := answer.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	if err := storeshare.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key, Naming: h.naming(), Config: configOf(ctx)}
 	if h.store, err = storeshare.Join(opener, user, ctx.Logger()); err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 // process ends. That is safe without a grace, because the holders of all claims
 // and passes end with it.
 type Memory struct {
+	neverEvicts
+
 	mu  sync.Mutex
 	max int
 	// entries has no limit of its own: evict decides which entries may go.
@@ -344,3 +346,9 @@ func (m *Memory) evict(now time.Time, room, n int) {
 		}
 	}
 }
+
+// neverEvicts says that no claim is evicted: entries that are in use don't give way.
+type neverEvicts struct{}
+
+// Evicts is like that of [Redis].
+func (neverEvicts) Evicts() (evicts, known bool) { return false, true }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,8 +29,13 @@ type RedisOptions struct {
 	// no claim succeeds while one of them is away.
 	Replicas int
 
+	// AllowEviction lets what is stored decide alone although the server may evict keys
+	// (see Trusted).
+	AllowEviction bool
+
 	// Warn is called once, at the first contact, with ErrBlind if the server can't tell
-	// whether it has lost data. Default: nothing is called.
+	// whether it has lost data. It is also called with ErrEvicts, and the policy, when a
+	// server is found that may evict keys. Default: nothing is called.
 	Warn func(error)
 }
 
@@ -75,7 +79,7 @@ var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO 
 // store does not notice
 //
 //   - the loss of entries without the loss of the marker, so the server must not
-//     evict keys (maxmemory-policy noeviction);
+//     evict keys (maxmemory-policy noeviction). INFO shows whether it may: see Trusted;
 //   - older data that is loaded into a running server;
 //   - a second server that believes it is the master (min-replicas-to-write
 //     prevents that);
@@ -95,6 +99,8 @@ type Redis struct {
 	releases *releases
 
 	replies replies
+
+	*evictions
 
 	checked atomic.Pointer[time.Time] // the start of the last call that looked for a loss
 
@@ -117,6 +123,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 		replicas: o.Replicas,
 		replies:  replies{warn: o.Warn},
 	}
+	r.evictions = newEvictions(client, r.timeout, o)
 	r.checked.Store(new(time.Time))
 	_, cluster := client.(clusterClient)
 	r.markers = newMarkers(string(r.prefix)+markerKey, cluster)
@@ -286,7 +293,11 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w: running %s.lua: %w", ErrUnavailable, s.name, err)
+		r.again()
+		return nil, failed(err, "running "+s.name+".lua")
+	}
+	if s.first {
+		r.look(ctx)
 	}
 	if check {
 		r.checked.Store(&begun)

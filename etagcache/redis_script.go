@@ -12,10 +12,10 @@ var sources embed.FS
 
 var (
 	// These run on an entry and the marker beside it.
-	readScript       = newEntryScript("read").always()
+	readScript       = newEntryScript("read").always().mayBeFirst()
 	observeScript    = newEntryScript("observe")
-	claimScript      = newEntryScript("claim").always()
-	passScript       = newEntryScript("pass").always()
+	claimScript      = newEntryScript("claim").always().mayBeFirst()
+	passScript       = newEntryScript("pass").always().mayBeFirst()
 	renewScript      = newEntryScript("renew").always()
 	settleScript     = newEntryScript("settle")
 	spendScript      = newEntryScript("spend")
@@ -34,10 +34,16 @@ type script struct {
 	*redis.Script
 	name   string
 	strict bool // always checks whether the server may have lost data
+	first  bool // may be the first to reach a server, which is then asked whether it evicts
 }
 
 func (s *script) always() *script {
 	s.strict = true
+	return s
+}
+
+func (s *script) mayBeFirst() *script {
+	s.first = true
 	return s
 }
 

@@ -161,6 +161,13 @@ func (s *Server) Restart() {
 	s.start()
 }
 
+// RestartWith is like Restart, with arguments added to those of Start.
+func (s *Server) RestartWith(args ...string) {
+	s.t.Helper()
+	s.args = append(s.args, args...)
+	s.start()
+}
+
 // Freeze suspends the server: the kernel still accepts connections for it.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -69,6 +70,9 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 	p := w.origin.probe(w.r.Context(), view)
 	c.probed = p
 	if w.origin.trustsStore(p, c.current, res) {
+		if !storeshare.Trusted(w.share) {
+			return decide(refuseWith(w.responder.CannotTell(untrusted)))
+		}
 		// Make sure that no group of the resource has changed since it was read.
 		view, err := view.Confirm()
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -76,6 +77,8 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 		if !p.Known && !trusted {
 			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
 		}
+	} else if res.Verdict == validator.True && !storeshare.Trusted(x.share) {
+		return x.responder.CannotTell(untrusted), validator.Observed{}
 	}
 	switch res.Verdict {
 	case validator.True:

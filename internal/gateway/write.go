@@ -254,6 +254,9 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	// If what is stored is all that lets the write pass, make sure that no group of
 	// the resource has changed since it was read.
 	if res.Verdict == validator.True && !w.Verify.needed(stored.Age) {
+		if !storeshare.Trusted(w.share) {
+			return refuseWith(w.responder.CannotTell(untrusted))
+		}
 		var err error
 		if view, err = view.Confirm(); err != nil {
 			return w.decideOnError(err)
@@ -294,6 +297,9 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	}
 	return w.decideFinally(d)
 }
+
+// untrusted is the reason why what is stored doesn't let a write pass by itself.
+const untrusted = "the store may evict what it knows, claims included"
 
 // decideFinally moves the subtree epochs, unless the client has gone.
 func (w *writing) decideFinally(d decision) decision {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
@@ -84,6 +85,12 @@ type Redis struct {
 	// survive a failover. With fewer replicas, writes are refused. Default: 0.
 	Replicas int `json:"replicas,omitempty"`
 
+	// What happens to writes that would pass because of what is stored alone, as with
+	// `verify` = `never`, while Redis may evict keys (any `maxmemory-policy` but
+	// `noeviction`): `refuse` (default) with 503, or `allow`. An evicted claim lets two
+	// writers in, whatever this says.
+	Eviction string `json:"eviction,omitempty"`
+
 	logger *zap.Logger
 }
 
@@ -119,6 +126,9 @@ const (
 	defaultRedisTimeout = caddy.Duration(250 * time.Millisecond)
 
 	maxReplicas = 100 // more is a mistake
+
+	evictionRefuse = "refuse"
+	evictionAllow  = "allow"
 )
 
 // Provision replaces placeholders and sets the defaults.
@@ -150,6 +160,7 @@ func (s *Redis) setDefaults() {
 	}
 	s.Prefix = cmp.Or(s.Prefix, defaultRedisPrefix)
 	s.Timeout = cmp.Or(s.Timeout, defaultRedisTimeout)
+	s.Eviction = cmp.Or(s.Eviction, evictionRefuse)
 }
 
 // Validate refuses options that are out of range or contradict each other. It
@@ -168,6 +179,9 @@ func (s *Redis) check() error {
 	}
 	if err := s.checkReplicas(); err != nil {
 		return fmt.Errorf("redis: replicas %w", err)
+	}
+	if err := s.checkEviction(); err != nil {
+		return fmt.Errorf("redis: eviction %w", err)
 	}
 	config, err := s.config()
 	if err != nil {
@@ -192,6 +206,10 @@ func (s *Redis) checkReplicas() error {
 		return fmt.Errorf("must be between 0 and %d", maxReplicas)
 	}
 	return nil
+}
+
+func (s *Redis) checkEviction() error {
+	return spelling.Check(s.Eviction, evictionRefuse, evictionAllow)
 }
 
 func (s *Redis) checkDB() error {
@@ -237,15 +255,20 @@ func (s *Redis) OpenStore() (etagcache.Store, error) {
 		return nil, err
 	}
 	return etagcache.NewRedis(client, etagcache.RedisOptions{
-		Prefix:   s.Prefix,
-		Timeout:  time.Duration(s.Timeout),
-		Replicas: s.Replicas,
-		Warn:     s.warn,
+		Prefix:        s.Prefix,
+		Timeout:       time.Duration(s.Timeout),
+		Replicas:      s.Replicas,
+		AllowEviction: s.Eviction == evictionAllow,
+		Warn:          s.warn,
 	}), nil
 }
 
 // warn logs what is wrong with the server, although it can be used.
 func (s *Redis) warn(err error) {
+	if errors.Is(err, etagcache.ErrEvicts) {
+		s.logger.Warn("the store evicts keys", zap.Error(err), zap.String("eviction", s.Eviction))
+		return
+	}
 	s.logger.Error("the store may lose claims without anybody noticing", zap.Error(err))
 }
 

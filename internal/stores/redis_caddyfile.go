@@ -30,6 +30,7 @@ import (
 //		prefix            <text>
 //		timeout           <duration>
 //		replicas          <number>
+//		eviction          refuse|allow
 //	}
 func (s *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // store name
@@ -88,6 +89,8 @@ func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return checked(d, directive.DurationArg(d, &s.Timeout), s.checkTimeout)
 	case "replicas":
 		return checked(d, directive.NumberArg(d, &s.Replicas), s.checkReplicas)
+	case "eviction":
+		return checked(d, directive.OneArg(d, &s.Eviction), s.checkEviction)
 	default:
 		return directive.Unknown(option, redisOptions...)
 	}
@@ -96,7 +99,7 @@ func (s *Redis) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 // redisOptions are the options of the store.
 var redisOptions = []string{
 	"url", "address", "username", "password", "db", "tls", "sentinel_master", "sentinel_username", "sentinel_password",
-	"cluster", "prefix", "timeout", "replicas",
+	"cluster", "prefix", "timeout", "replicas", "eviction",
 }
 
 // checked checks an option that was just read, unless err says that it couldn't be.
