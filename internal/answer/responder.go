@@ -48,8 +48,20 @@ type Responder struct {
 	// to know what became of it.
 	Inner bool
 
+	// CrossOrigin may be nil.
+	CrossOrigin CrossOrigin
+
 	outcome Outcome // that was reported
 	reason  string
+}
+
+// CrossOrigin lets scripts of other origins read answers that the handler makes, where the
+// backend lets them read its own.
+type CrossOrigin interface {
+	// Ask finds out what the backend says, if nothing of the request was forwarded.
+	Ask()
+	// Allow puts what the backend says on an answer.
+	Allow(header http.Header)
 }
 
 // Report reports the outcome of the request: as placeholders and in the metrics, and
@@ -110,6 +122,9 @@ func (a *Responder) Refuse(refusal Refusal) error {
 		a.Writer.Header()[proxyhooks.SettledField] = []string{"?1"}
 	}
 	a.Report(refusal.Outcome, refusal.Reason)
+	if a.CrossOrigin != nil {
+		a.CrossOrigin.Ask()
+	}
 	return a.SendRefusal(refusal)
 }
 
@@ -128,6 +143,9 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 	}
 	if p.LastModified != "" {
 		header.Set("Last-Modified", p.LastModified)
+	}
+	if a.CrossOrigin != nil {
+		a.CrossOrigin.Allow(header)
 	}
 	content, err := json.Marshal(p)
 	if err != nil {

@@ -39,7 +39,7 @@ func (d decision) relay(x *exchange) error {
 	for name, lines := range p.Header {
 		switch name {
 		case "Content-Length", "Transfer-Encoding", "Trailer", "Connection", "Etag", "Last-Modified":
-		case "Server", "Date":
+		case "Server", "Date", allowOrigin, allowCredentials:
 			header[name] = lines // one of a kind, and there may be Caddy's own
 		default:
 			header[name] = append(header[name], lines...)
@@ -88,6 +88,8 @@ func (d decision) answerRefuted(x *exchange) error {
 	if status != http.StatusNoContent {
 		header["Content-Length"] = []string{"0"}
 	}
+	x.cross.Ask()
+	x.cross.Allow(header)
 	return x.responder.Send(status, nil)
 }
 
@@ -128,6 +130,8 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 	if r := d.view.Dated(p.Observed, d.view.Stored()); r.State == validator.Present {
 		answer.SetDate(header, r, time.Now())
 	}
+	x.cross.Ask()
+	x.cross.Allow(header)
 	return x.responder.Send(refusal.Status, content.kept.Bytes())
 }
 

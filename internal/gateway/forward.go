@@ -68,6 +68,7 @@ func (w *writing) forward(d decision) error {
 	if w.sent.negotiable || w.result.probes {
 		w.r = untouched(r)
 		w.origin.base = w.r
+		w.cross.forwardedAs(w.r)
 	}
 	if w.sent.negotiable {
 		w.header = w.rw.Header().Clone()

@@ -118,6 +118,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	request := resource.NewRequest(r, g.Signed...)
 	g.Namer.Template.CheckQuery(request)
+	if g.enforces() {
+		w = newCrossOrigin(g, w, request, next)
+	}
 	holder := takeHolder(request)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
@@ -127,6 +130,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	// (RFC 9110, section 13.2.1), and an upgrade has no response.
 	if request.Class == resource.Other {
 		responder.Report(answer.Bypassed, "")
+		defer crossOriginOf(w).end()
 		return next.ServeHTTP(w, r)
 	}
 	responder.Inner = request.Class == resource.Write && (len(outside) > 0 || holder != nil)
@@ -191,7 +195,7 @@ func (g *Gateway) enforces() bool { return g.Answers.Mode == answer.Enforce }
 
 // newResponder returns the responder for a request that is about a resource.
 func (g *Gateway) newResponder(w http.ResponseWriter, r *resource.Request, about resource.Subject) *answer.Responder {
-	return &answer.Responder{Config: g.Answers, Writer: w, Request: r, Key: about.Key}
+	return &answer.Responder{Config: g.Answers, Writer: w, Request: r, Key: about.Key, CrossOrigin: crossOriginOf(w)}
 }
 
 // exchange is one request on its way through the gateway.
@@ -210,6 +214,7 @@ type exchange struct {
 	reader    *knowledge.Reader
 	origin    prober
 	responder *answer.Responder
+	cross     *crossOrigin // also the response writer, or nil
 }
 
 // newExchange plans how a request is served.
@@ -226,8 +231,9 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		plan:      plan,
 		announces: g.protectionBy(share, r, target, plan),
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
-		origin:    g.newProber(next, r, plan.Subject),
+		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w)),
 		responder: g.newResponder(w, r, plan.Subject),
+		cross:     crossOriginOf(w),
 	}
 }
 

@@ -19,6 +19,8 @@ type Learned struct {
 	toldOfSigned   atomic.Bool
 	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
+	policies policies
+
 	mu      sync.Mutex
 	offsets [maxOffsets]offset // in the last answers
 	learned int                // how many there have been

@@ -30,11 +30,12 @@ type prober struct {
 	base *http.Request
 
 	limit int64 // of the content of a probe before a write
+	cross *crossOrigin
 }
 
 // newProber returns a prober for a request that is about a subject.
-func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject) prober {
-	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: g.Deriver}
+func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject, cross *crossOrigin) prober {
+	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: g.Deriver, cross: cross}
 	p.session = newSession(r.OriginalTarget, r.Fields)
 	p.deriver.AnyCoding = r.Signed
 	return p
@@ -76,6 +77,7 @@ func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Pr
 		p.Logger.Warn("the origin's answer is dated before it was asked for, so a cache seems to have given it",
 			zap.String("resource", p.subject.Key), zap.Strings("date", probed.Header["Date"]))
 	}
+	p.cross.learnProbe(probed, p.subject.OriginalTarget)
 	if p.request.OneTime != nil && (!shows(probed.Status) || dependsOnCredentials(probed.Header)) {
 		probed.Known = false
 	}

@@ -123,6 +123,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		s, from, extra = rd.supplementHead(header, s)
 	}
 	s.Cached = s.Cached || rd.Learned.tooOld(from, rd.begun)
+	rd.cross.learn(status, header, rd.request.OriginalTarget)
 	o := s.Observed
 	if s.Versioned {
 		o = rd.version(o, from)
