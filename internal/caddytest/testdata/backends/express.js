@@ -1,7 +1,10 @@
 // A document service as it is written with Express: documents in memory,
 // answered with res.json, any PUT, PATCH and DELETE accepted.
 //
-//	node express.js <port> [<reads a minute>]
+//	node express.js <port> [<reads a minute> [<origins>]]
+//
+// The origins are those that the package cors lets read the answers, as JSON: the
+// options that its users write.
 
 const express = require("express");
 
@@ -12,6 +15,10 @@ const limit = Number(process.argv[3]);
 if (limit) {
   const { rateLimit } = require("express-rate-limit");
   app.use(rateLimit({ windowMs: 60000, limit, skip: (req) => req.method !== "GET" }));
+}
+
+if (process.argv[4]) {
+  app.use(require("cors")(JSON.parse(process.argv[4])));
 }
 
 app.use(express.json());
