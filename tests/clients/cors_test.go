@@ -169,6 +169,35 @@ func TestCrossOriginOfCaddy(t *testing.T) {
 	}
 }
 
+// TestCrossOriginOfCaddyAlone: a site whose application knows nothing of other origins lets a
+// page in with the directives that the documentation names.
+func TestCrossOriginOfCaddyAlone(t *testing.T) {
+	t.Parallel()
+	url := caddytest.AnyHost(t, `
+		header {
+			Access-Control-Allow-Origin `+app+`
+			Access-Control-Allow-Methods "GET, PUT, DELETE"
+			Access-Control-Allow-Headers "Content-Type"
+		}
+		@preflight {
+			method OPTIONS
+			header Access-Control-Request-Method *
+		}
+		respond @preflight 204
+		preconditions
+		reverse_proxy `+caddytest.Serve(t, caddytest.Page("doc"))) + "/doc"
+	a := caddytest.Send(t, "OPTIONS", url, "", "Origin", app, "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "content-type,if-match").Expect(t, 204)
+	if got := a.Header.Get("Access-Control-Allow-Headers"); got != "Content-Type, If-Match" {
+		t.Errorf("the preflight allows %q", got)
+	}
+	caddytest.Send(t, "GET", url, "", "Origin", app).Tag(t)
+	a = caddytest.Send(t, "PUT", url, "x", "Origin", app, "If-Match", `"old"`).Expect(t, 412)
+	want := "Allow-Origin: " + app + "; Allow-Methods: GET, PUT, DELETE; Allow-Headers: Content-Type; Expose-Headers: " + exposed
+	if got := corsFields(a.Header); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestCrossOriginQuestion: what isn't known, the handler asks as a browser would, without
 // credentials, and once.
 func TestCrossOriginQuestion(t *testing.T) {

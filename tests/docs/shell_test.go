@@ -45,6 +45,20 @@ func TestEveryShellBlockParses(t *testing.T) {
 	}
 }
 
+// Scripts are free of typing errors that their interpreter sees before it runs them.
+func TestEveryScriptParses(t *testing.T) {
+	needs(t, "node")
+	for _, b := range blocksIn(t, "js") {
+		file := filepath.Join(t.TempDir(), "script.mjs")
+		if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "node", "--check", file).CombinedOutput(); err != nil {
+			t.Errorf("%s:%d: %v\n%s", b.document, b.line, err, out)
+		}
+	}
+}
+
 // What a command of the go tool names in a document exists.
 func TestEveryGoCommandNamesWhatExists(t *testing.T) {
 	named := regexp.MustCompile(`(?m)^(?:\w+=\S+ )*go (run|build|test)\b[^#\n]*?( \./\S+)`)
