@@ -8,11 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -129,13 +127,13 @@ func (c *crossOrigin) complete(status int) {
 	if !c.made {
 		c.learn(status, header, c.request.OriginalTarget)
 	}
-	if c.request.Signed && !c.isPreflight() {
+	if c.request.Signed && !isPreflight(c.request) {
 		return
 	}
 	if status == http.StatusNotModified {
 		c.Allow(header) // some servers leave out of a 304 what they put on everything else
 	}
-	if c.isPreflight() {
+	if isPreflight(c.request) {
 		c.allowFields(status, header)
 	}
 	expose(header)
@@ -170,8 +168,8 @@ func (c *crossOrigin) forwardedAs(before *http.Request) {
 }
 
 // isPreflight reports whether a browser asks what a script may send.
-func (c *crossOrigin) isPreflight() bool {
-	return c.request.Method == http.MethodOptions && c.origin != "" && c.request.Fields[requestMethod] != nil
+func isPreflight(r *resource.Request) bool {
+	return r.Method == http.MethodOptions && r.Fields["Origin"] != nil && r.Fields[requestMethod] != nil
 }
 
 // allowFields adds to the answer to a preflight the fields that it asks for and that this
@@ -229,130 +227,6 @@ func addMembers(header http.Header, field string, names []string) {
 	}
 }
 
-// policy is what an answer says to scripts of other origins.
-type policy struct {
-	origin      string // that it allows: one, or *, or none
-	credentials bool   // it allows credentials
-	varies      bool   // it depends on the origin
-	exposed     string // the fields that it exposes
-	until       time.Time
-}
-
-// maxExposed is how many bytes of names of exposed fields are remembered.
-const maxExposed = 512
-
-func policyOf(header http.Header) policy {
-	lines := header[allowOrigin]
-	if len(lines) != 1 || !isOrigin(lines[0]) {
-		return policy{}
-	}
-	p := policy{
-		origin: lines[0], credentials: allowsCredentials(header),
-		varies: proxyhooks.Varies(header, "Origin"), exposed: strings.Join(members(header[exposeHeaders]), ", "),
-	}
-	if len(p.exposed) > maxExposed {
-		p.exposed = ""
-	}
-	return p
-}
-
-func allowsCredentials(header http.Header) bool {
-	lines := header[allowCredentials]
-	return len(lines) == 1 && lines[0] == "true"
-}
-
-// allows reports whether the policy allows the origin of a request.
-func (p policy) allows(origin string) bool {
-	return p.origin == "*" || p.origin != "" && p.origin == origin
-}
-
-// putOn puts the policy on an answer.
-func (p policy) putOn(header http.Header) {
-	header[allowOrigin] = []string{p.origin}
-	if p.credentials {
-		header[allowCredentials] = []string{"true"}
-	}
-	if p.varies || p.origin != "*" {
-		proxyhooks.AddVary("origin", header)
-	}
-	addMembers(header, exposeHeaders, members([]string{p.exposed}))
-}
-
-// policies is what the backend last said, by the target, the origin and, except for
-// preflights, the credentials of the request: what it tells one user says nothing about
-// another. Clients can make it forget something, which costs one more preflight.
-type policies struct {
-	mu     sync.Mutex
-	known  *lru.Cache[policyKey, policy] // nil until there is something
-	asking map[policyKey]chan struct{}   // closed when there is an answer
-}
-
-type policyKey [sha256.Size]byte
-
-const (
-	maxPolicies = 1024
-	// A backend's policy may change without a reload here.
-	maxPolicyAge = 10 * time.Minute
-	// An origin that gave no useful answer isn't asked again for a while.
-	minAskInterval = 10 * time.Second
-	// A refusal waits no longer for the answer to a preflight.
-	maxAskTime = time.Second
-	// maxAsking is how many preflights there are at once.
-	maxAsking = 32
-)
-
-func (s *policies) get(key policyKey) (p policy, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known == nil {
-		return p, false
-	}
-	p, ok = s.known.Get(key)
-	return p, ok && time.Now().Before(p.until)
-}
-
-func (s *policies) put(key policyKey, p policy, age time.Duration) {
-	p.until = time.Now().Add(age)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known == nil {
-		var err error
-		if s.known, err = lru.New[policyKey, policy](maxPolicies); err != nil {
-			panic(err) // only a size below one is refused
-		}
-	}
-	s.known.Add(key, p)
-}
-
-// once calls ask, unless somebody does that already for the same key. It then waits for
-// that. If too many ask, it does nothing.
-func (s *policies) once(key policyKey, ask func()) {
-	s.mu.Lock()
-	done, asked := s.asking[key]
-	if !asked && len(s.asking) < maxAsking {
-		if s.asking == nil {
-			s.asking = make(map[policyKey]chan struct{})
-		}
-		s.asking[key] = make(chan struct{})
-		s.mu.Unlock()
-		defer func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			close(s.asking[key])
-			delete(s.asking, key)
-		}()
-		ask()
-		return
-	}
-	s.mu.Unlock()
-	if asked {
-		select {
-		case <-done:
-		case <-time.After(maxAskTime):
-		}
-	}
-}
-
 // The kinds of requests whose answers are remembered.
 const (
 	aRead      = "read"
@@ -390,7 +264,7 @@ func (c *crossOrigin) learn(status int, header http.Header, target string) {
 	}
 	var kind string
 	switch {
-	case c.isPreflight():
+	case isPreflight(c.request):
 		kind = aPreflight
 	case c.request.Class == resource.Read:
 		kind = aRead
@@ -446,7 +320,8 @@ func (c *crossOrigin) policy() (p policy, known bool) {
 // origin would otherwise not see the refusal of its request. The answer doesn't depend on
 // what is stored, nor on who the user is.
 func (c *crossOrigin) Ask() {
-	if c == nil || c.origin == "" || c.policies == nil || c.request.Signed || c.Header()[allowOrigin] != nil || c.isSameOrigin() || c.request.Gone() {
+	if c == nil || c.origin == "" || c.policies == nil || c.Header()[allowOrigin] != nil ||
+		c.request.Signed || c.request.Gone() || isSameOrigin(c.request, c.origin) {
 		return
 	}
 	if _, known := c.policy(); known {
@@ -468,12 +343,12 @@ func (c *crossOrigin) Ask() {
 }
 
 // isSameOrigin reports whether the page that sends the request is one of the host itself.
-func (c *crossOrigin) isSameOrigin() bool {
-	if lines := c.request.Fields["Sec-Fetch-Site"]; len(lines) == 1 {
+func isSameOrigin(r *resource.Request, origin string) bool {
+	if lines := r.Fields["Sec-Fetch-Site"]; len(lines) == 1 {
 		return lines[0] == "same-origin"
 	}
-	_, host, ok := strings.Cut(c.origin, "://")
-	return ok && strings.EqualFold(host, c.request.Host)
+	_, host, ok := strings.Cut(origin, "://")
+	return ok && strings.EqualFold(host, r.Host)
 }
 
 // preflight returns the fields of the preflight that a browser would have sent. It has no

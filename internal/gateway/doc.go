@@ -16,5 +16,5 @@
 // the look at the origin after a write (after.go), repeated writes (replay.go),
 // writes while the store is out of reach (without_store.go), what is sent instead
 // of the response to a read (reply.go), lists with the tags of their items
-// (list.go), and mode report (report.go).
+// (list.go), mode report (report.go), and what scripts of other origins may see (cors.go).
 package gateway
