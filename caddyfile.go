@@ -60,6 +60,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		errors        problem|caddy
 //		disclose      on|off
 //		unconditional serialize|forward
+//		unclear_paths refuse|forward
 //		store_down {
 //			conditional   refuse|forward
 //			unconditional forward|refuse
@@ -154,17 +155,15 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.DurationOrZeroArg(d, h.Lag)
 	case "retention":
 		return directive.DurationArg(d, &h.Retention)
-	case "mode":
-		return directive.OneArg(d, &h.Mode)
-	case "errors":
-		return directive.OneArg(d, &h.Errors)
+	case "mode", "errors", "unconditional", "unclear_paths":
+		return directive.OneArg(d, map[string]*string{
+			"mode": &h.Mode, "errors": &h.Errors, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths,
+		}[option])
 	case "disclose":
 		h.Disclose = new(bool)
 		return directive.SwitchArg(d, h.Disclose)
 	case "unanswered":
 		return h.Unanswered.unmarshal(d)
-	case "unconditional":
-		return directive.OneArg(d, &h.Unconditional)
 	case "store_down":
 		h.StoreDown = new(StoreDown)
 		return h.StoreDown.unmarshal(d)

@@ -215,6 +215,13 @@ type Handler struct {
 	// at once, and only mark the resource as changed.
 	Unconditional string `json:"unconditional,omitempty"`
 
+	// What happens to writes if servers disagree about where their path leads, as with
+	// `/docs//../plan`, `/docs/a;/../plan` or `//docs/plan`. With `refuse` (default), they
+	// get 400 (Bad Request). With `forward`, they are treated like all others, as the
+	// option `key` says: choose it only if the backend reads such paths in that way, or
+	// takes each spelling for a resource of its own.
+	UnclearPaths string `json:"unclear_paths,omitempty"`
+
 	// What to do while the store is out of reach.
 	StoreDown *StoreDown `json:"store_down,omitempty"`
 

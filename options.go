@@ -33,6 +33,8 @@ const (
 	errorsCaddy            = "caddy"
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
+	unclearPathsRefuse     = "refuse"
+	unclearPathsForward    = "forward"
 
 	storeDownRefuse  = "refuse"
 	storeDownForward = "forward"
@@ -71,6 +73,7 @@ func (h *Handler) setDefaults() {
 	h.Mode = cmp.Or(h.Mode, string(answer.Enforce))
 	h.Errors = cmp.Or(h.Errors, errorsProblem)
 	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
+	h.UnclearPaths = cmp.Or(h.UnclearPaths, unclearPathsRefuse)
 	if h.Disclose == nil {
 		h.Disclose = new(true)
 	}
@@ -121,6 +124,7 @@ func (h *Handler) check() error {
 		{"errors", spelling.Check(h.Errors, errorsProblem, errorsCaddy)},
 		{"unanswered", proxyhooks.Statuses(h.Unanswered).CheckUnanswered()},
 		{"unconditional", spelling.Check(h.Unconditional, unconditionalSerialize, unconditionalForward)},
+		{"unclear_paths", spelling.Check(h.UnclearPaths, unclearPathsRefuse, unclearPathsForward)},
 		{"store_down", h.StoreDown.check()},
 	}
 	for _, c := range checks {
@@ -206,7 +210,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	vary, _ := varyNames(h.Vary)
 	verify, _ := verification(h.Verify)
 	signed, _ := signatureSchemes(h.Signed)
-	namer := &resource.Namer{Template: resource.Template(h.Key)}
+	namer := &resource.Namer{Template: resource.Template(h.Key), TrustPaths: h.UnclearPaths == unclearPathsForward}
 	for _, rule := range affects {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
 	}

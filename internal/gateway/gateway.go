@@ -116,7 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer keepProtocol(r)()
 		defer putBack(r, outside)()
 	}
-	request := resource.NewRequest(r, g.Signed...)
+	request := g.Namer.Request(r, g.Signed...)
 	g.Namer.Template.CheckQuery(request)
 	if g.enforces() {
 		w = newCrossOrigin(g, w, request, next)

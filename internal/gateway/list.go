@@ -10,13 +10,13 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/concurrently"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -82,7 +82,9 @@ type item struct {
 }
 
 // lists reports whether the response may be a list.
-func (rd *reading) lists() bool { return rd.Items != nil && !rd.request.Signed }
+func (rd *reading) lists() bool {
+	return rd.Items != nil && !rd.request.Signed && !rd.request.PathUnclear
+}
 
 // tagItems returns the content of a list with the tags of its items in it. It also
 // changes the validators of the representation. Different bytes have a different
@@ -188,14 +190,7 @@ func (l *list) locate(path proxyhooks.ItemPath, i proxyhooks.Item) (original, cu
 	} else if original, ok = l.request.SameOrigin(reference); ok {
 		current, ok = l.request.Current(original)
 	}
-	return original, current, ok && !hasDots(original.Path) && !hasDots(current.Path)
-}
-
-// hasDots reports whether a path has a dot segment. Such a path doesn't lead to
-// where the item says it does.
-func hasDots(path string) bool {
-	segments := strings.Split(path, "/")
-	return slices.Contains(segments, ".") || slices.Contains(segments, "..")
+	return original, current, ok && resource.IsPlain(original) && resource.IsPlain(current)
 }
 
 // decide gives the item its tag, or no tag, or leaves the decision to the origin.

@@ -39,8 +39,11 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
-	view, err := x.reader.Read()
-	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy()}
+	view, err := knowledge.View{Reader: x.reader}, error(nil)
+	if !x.request.PathUnclear {
+		view, err = x.reader.Read()
+	}
+	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
 	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
 		rd.base = untouched(x.r)

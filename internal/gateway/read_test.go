@@ -363,17 +363,6 @@ func TestReadDuringWrite(t *testing.T) {
 	}
 }
 
-// An item that isn't where its list says it is gets no tag.
-func TestHasDots(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/a/b": false, "/a/./b": true, "/a/../b": true, "/a/..": true, "/a/.": true, "/.a/b..": false, "/...": false, "": false,
-	} {
-		if got := hasDots(path); got != want {
-			t.Errorf("%q: %v", path, got)
-		}
-	}
-}
-
 // A response without a strong tag keeps a weak one, and a read may be compared with
 // that (RFC 9110, section 13.1.2).
 func TestWithWeakTag(t *testing.T) {

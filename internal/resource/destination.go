@@ -198,10 +198,5 @@ func isPlainPath(path string) bool {
 	if err != nil || strings.ContainsAny(path, "[]") || strings.ContainsFunc(decoded, unicode.IsControl) {
 		return false
 	}
-	for segment := range strings.FieldsFuncSeq(decoded, func(c rune) bool { return strings.ContainsRune(`/\?#`, c) }) {
-		if segment = foldSegmentEnd(segment); segment == "." || segment == ".." {
-			return false
-		}
-	}
-	return true
+	return unclearBelow(path) == "" && !hasDots(decodeFully(path))
 }

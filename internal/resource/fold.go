@@ -54,11 +54,7 @@ func foldPort(scheme, port string) string {
 //
 // Segments that name the index of a directory, or a session, are left out.
 func foldPath(p string) string {
-	// First clean the path as backends do for which these characters mean nothing: a
-	// `..` after `;x` removes a different segment than it would later.
-	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
-	p = foldCase(p)
-	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
+	segments := strings.Split(foldCase(cleanPath(p)), "/")
 	for i := range segments {
 		segments[i] = foldSegmentEnd(segments[i])
 	}
@@ -66,14 +62,29 @@ func foldPath(p string) string {
 	return "/" + strings.Join(slices.DeleteFunc(segments[1:], implied), "/")
 }
 
-// foldCase removes differences in the case and the composition of letters.
+// cleanPath returns a path in which all segments end in a slash. First it cleans the path
+// as backends do for which other characters mean nothing: a `..` after `;x` removes a
+// different segment than it would later.
+func cleanPath(p string) string {
+	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
+	return strings.ReplaceAll(p, `\`, "/")
+}
+
+// foldCase removes differences in the case and the composition of letters. All that isn't
+// UTF-8 is one character: decoders replace it by one or by several.
 func foldCase(s string) string {
 	lower := strings.ToLower(s)
 	if !strings.ContainsFunc(lower, func(c rune) bool { return c > unicode.MaxASCII }) {
 		return lower
 	}
-	return norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is a σ
+	lower = norm.NFC.String(strings.ToLower(strings.ToUpper(lower))) // ς is a σ
+	for strings.Contains(lower, invalid+invalid) {
+		lower = strings.ReplaceAll(lower, invalid+invalid, invalid)
+	}
+	return lower
 }
+
+const invalid = string(unicode.ReplacementChar)
 
 // foldSegment returns one spelling for all spellings of a path segment.
 func foldSegment(segment string) string { return foldSegmentEnd(foldCase(segment)) }
@@ -107,7 +118,7 @@ func implied(segment string) bool {
 // printable escapes control characters. A key must be fit to be logged, sent and
 // typed.
 func printable(key string) string {
-	key = strings.ToValidUTF8(key, string(unicode.ReplacementChar))
+	key = strings.ToValidUTF8(key, invalid)
 	if !strings.ContainsFunc(key, unicode.IsControl) {
 		return key
 	}

@@ -138,6 +138,8 @@ func TestLettersShareAKey(t *testing.T) {
 		{"/%E4", "/%C4"},       // of ISO 8859-1
 		{"/my%20plan", "/my+plan"},
 		{"/my%20plan", "/my%2Bplan"},
+		{"/%FF%FE", "/%EF%BF%BD"}, // not UTF-8: decoders replace it by one character or by two
+		{"/a%E4%B8b", "/a%EF%BF%BD%EF%BF%BDb"},
 	} {
 		if one, other := keyOf(defaultKey, "h", tt.one), keyOf(defaultKey, "h", tt.other); one != other {
 			t.Errorf("%s has the key %s, and %s has %s", tt.one, one, tt.other, other)

@@ -3,7 +3,6 @@ package resource
 import (
 	"fmt"
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,6 +28,9 @@ func ParsePattern(text string) (Pattern, error) {
 	}
 	if plain, err := url.PathUnescape(text); err == nil && plain != text {
 		return nil, fmt.Errorf("%q must be written without percent-encoding: %q", text, plain)
+	}
+	if unclearPath(text) != "" {
+		return nil, fmt.Errorf("%q must be written without dot segments and double slashes", text)
 	}
 	p := Segments(text)
 	for _, s := range p {
@@ -67,8 +69,7 @@ func checkWildcards(text string) error {
 // Segments splits a path into the segments that count for a key. It doesn't fold
 // them.
 func Segments(p string) (kept []string) {
-	p, _, _ = strings.Cut(path.Clean("/"+p), "\x00")
-	for s := range strings.SplitSeq(strings.ReplaceAll(p, `\`, "/"), "/") {
+	for s := range strings.SplitSeq(cleanPath(p), "/") {
 		switch foldSegment(s) {
 		case "", ".":
 		case "..":

@@ -32,6 +32,10 @@ type Request struct {
 	Unclear  string
 	readings []string
 
+	// PathUnclear means that nobody can tell which resource the path leads to. Nothing is
+	// known of what a read of it shows.
+	PathUnclear bool
+
 	// Fields is a copy of the header, made before anything changes it.
 	Fields     http.Header
 	Conditions validator.Conditions

@@ -51,6 +51,29 @@ type Namer struct {
 	// Roots are the roots of the trees: the paths below which everything may change
 	// as a whole (tree.go).
 	Roots []Pattern
+	// TrustPaths means that the backend reads paths as keys do, so no path is unclear.
+	TrustPaths bool
+}
+
+// Request describes a request that Caddy has prepared, as NewRequest does. It finds out
+// whether the path is clear.
+func (n *Namer) Request(r *http.Request, expected ...Scheme) *Request {
+	req := NewRequest(r, expected...)
+	if n.TrustPaths {
+		return req
+	}
+	why := unclearPath(r.URL.EscapedPath())
+	if why == "" && n.Template.dependsOnOriginal() {
+		original, _, _ := strings.Cut(req.OriginalTarget, "?")
+		why = unclearPath(original)
+	}
+	if why != "" {
+		req.PathUnclear = true
+		if req.Class == Write {
+			req.Unclear = cmp.Or(req.Unclear, why)
+		}
+	}
+	return req
 }
 
 // Own returns the request's own target as a subject.

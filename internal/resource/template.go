@@ -52,6 +52,11 @@ func (t Template) HasPartsOfPath() bool {
 	return slices.ContainsFunc(t.placeholders(), func(name string) bool { return strings.Contains(name, "uri.path.") })
 }
 
+// dependsOnOriginal reports whether the key contains the path as the client sent it.
+func (t Template) dependsOnOriginal() bool {
+	return strings.Contains(string(t), "http.request.orig_uri")
+}
+
 // AnyQuery returns a query made of wildcards. From a URL with that query, the
 // template makes a pattern that matches the keys of all queries.
 func (t Template) AnyQuery() string {
