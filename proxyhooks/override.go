@@ -12,6 +12,14 @@ func IsMethodOverride(name string) bool {
 	return false
 }
 
+// IsPathOverride reports whether a request field asks a backend to treat the request as if
+// it had a different path. IIS URL Rewrite and ISAPI_Rewrite set such fields, and what was
+// made to run behind them believes anybody: Symfony, Zend Framework and Yii, up to some
+// version.
+func IsPathOverride(name string) bool {
+	return isSpelling(name, "x-original-url") || isSpelling(name, "x-rewrite-url")
+}
+
 // isSpelling reports whether name is folded, which is in lower case, but for case and the
 // characters between words.
 func isSpelling(name, folded string) bool {

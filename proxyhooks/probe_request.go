@@ -87,7 +87,7 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 func probeHeader(h http.Header) http.Header {
 	out := h.Clone()
 	for name := range out {
-		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") || IsMethodOverride(name) {
+		if strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-") || IsMethodOverride(name) || IsPathOverride(name) {
 			delete(out, name)
 		}
 	}

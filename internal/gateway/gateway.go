@@ -114,6 +114,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	outside := announced(r)
 	if g.enforces() {
 		defer keepProtocol(r)()
+		defer keepPath(r, g.Signed)()
 		defer putBack(r, outside)()
 	}
 	request := g.Namer.Request(r, g.Signed...)

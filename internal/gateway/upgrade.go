@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -17,4 +18,19 @@ func keepProtocol(r *http.Request) (restore func()) {
 		return func() {}
 	}
 	return proxyhooks.EditHeader(r.Header, map[string][]string{"Upgrade": nil, "Http2-Settings": nil})
+}
+
+// keepPath does the same with fields that give the request a different path, to some
+// backends. A signed request stays as it is, and a write of it is refused.
+func keepPath(r *http.Request, expected []resource.Scheme) (restore func()) {
+	removed := make(map[string][]string)
+	for name := range r.Header {
+		if proxyhooks.IsPathOverride(name) {
+			removed[name] = nil
+		}
+	}
+	if len(removed) == 0 || resource.IsSigned(r, expected) {
+		return func() {}
+	}
+	return proxyhooks.EditHeader(r.Header, removed)
 }

@@ -63,6 +63,7 @@ func TestIsPlain(t *testing.T) {
 func TestUnclearRequest(t *testing.T) {
 	t.Parallel()
 	const original = "{http.request.host}{http.request.orig_uri.path}"
+	signed := http.Header{"Signature-Input": {`sig=("@method")`}, "X_original-Url": {"/docs/plan"}}
 	for _, tt := range []struct {
 		name            string
 		namer           Namer
@@ -82,13 +83,17 @@ func TestUnclearRequest(t *testing.T) {
 		{"rewritten from it, and it counts", Namer{Template: original}, "PUT", "/docs//../plan", "/index.php", nil, true, true},
 		{"rewritten to an unclear path", Namer{Template: original}, "PUT", "/docs/plan", "/docs//../plan", nil, true, true},
 		{"trusted", Namer{Template: original, TrustPaths: true}, "PUT", "/docs//../plan", "", nil, false, false},
+		{"a field in a signed write", Namer{Template: defaultKey}, "PUT", "/docs/a", "", signed, true, true},
+		{"a field in a signed read", Namer{Template: defaultKey}, "GET", "/docs/a", "", signed, true, false},
+		{"a field in a signed write, trusted", Namer{TrustPaths: true}, "PUT", "/docs/a", "", signed, true, true},
+		{"a field that is still there", Namer{Template: defaultKey}, "PUT", "/docs/a", "", http.Header{"X-Rewrite-Url": {"/"}}, true, false},
 	} {
 		r := requestAt("http://example.com"+tt.sent, tt.header).Request
 		r.Method = tt.method
 		if tt.rewritten != "" {
 			r.URL.Path, r.URL.RawPath = tt.rewritten, ""
 		}
-		got := tt.namer.Request(r)
+		got := tt.namer.Request(r, RFC9421)
 		if got.PathUnclear != tt.marked || (got.Unclear != "") != tt.unclear {
 			t.Errorf("%s: %t, %q", tt.name, got.PathUnclear, got.Unclear)
 		}

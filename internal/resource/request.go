@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -100,6 +101,7 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
 		req.OriginalTarget = withoutParameters(o.URL, req.differing).RequestURI()
 	}
+	req.readPathOverride()
 	req.readDestinations()
 	if req.Class == Write && !req.Conditions.Empty() {
 		res := req.Evaluate(validator.Representation{})
@@ -107,6 +109,19 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		req.Ignored = res.Ignored
 	}
 	return req
+}
+
+// readPathOverride finds a field that names a path. The handler removes such a field,
+// unless it may change nothing.
+func (r *Request) readPathOverride() {
+	for name := range r.Fields {
+		if proxyhooks.IsPathOverride(name) {
+			r.PathUnclear = true
+			if r.Signed && r.Class == Write {
+				r.Unclear = "the field " + name + " names a path, and a signed request can't be forwarded without it. Send the request without that field"
+			}
+		}
+	}
 }
 
 // Evaluate evaluates the request's conditions against a representation.

@@ -92,6 +92,12 @@ func claimedSchemes(r *http.Request) (schemes []Scheme) {
 	return schemes
 }
 
+// IsSigned reports whether a request says that it is signed in one of the schemes that the
+// operator expects.
+func IsSigned(r *http.Request, expected []Scheme) bool {
+	return slices.ContainsFunc(expected, func(s Scheme) bool { return claims(r, s) })
+}
+
 func claims(r *http.Request, s Scheme) bool {
 	if slices.ContainsFunc(r.Header["Authorization"], s.authorizes) {
 		return true

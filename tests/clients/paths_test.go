@@ -2,6 +2,7 @@ package clients
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -124,4 +125,71 @@ func TestUnclearRewritten(t *testing.T) {
 		url := caddytest.AnyHost(t, "route {\nrewrite * /index.php\n"+caddytest.Guarded(options, caddytest.Serve(t, literal()))+"\n}")
 		caddytest.Send(t, "PUT", url+"/docs//../plan", "x", "If-Match", "*").Expect(t, status)
 	}
+}
+
+// Some backends take the path from a field of the request. They don't get that field.
+func TestPathOverride(t *testing.T) {
+	t.Parallel()
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		for _, name := range pathOverrides {
+			if value := r.Header.Get(name); value != "" {
+				path = value
+			}
+		}
+		_, _ = io.WriteString(w, path)
+	}}
+	url := caddytest.Site(t, "", backend) + "/docs/a"
+	for _, name := range pathOverrides {
+		a := caddytest.Send(t, "GET", url, "", name, "/docs/b").Expect(t, 200)
+		if a.Content != "/docs/a" {
+			t.Errorf("%s: the backend read %s", name, a.Content)
+		}
+		caddytest.Send(t, "PUT", url, "x", name, "/docs/b", "If-Match", a.Tag(t)).Expect(t, 200)
+		caddytest.Send(t, "POST", url, "x", name, "/docs/b").Expect(t, 200)
+		caddytest.Send(t, "PROPFIND", url, "x", name, "/docs/b").Expect(t, 200)
+	}
+	for _, heard := range backend.All() {
+		for name := range heard.Header {
+			if strings.Contains(strings.ToLower(name), "url") {
+				t.Errorf("%s with %s", heard.Method, name)
+			}
+		}
+	}
+}
+
+var pathOverrides = []string{"X-Original-URL", "X-Rewrite-URL", "x_original_url", "X-Rewrite_Url"}
+
+// A signed request is forwarded with all its fields. So a write that names a path in one is
+// refused, and nothing is stored of a read.
+func TestSignedPathOverride(t *testing.T) {
+	t.Parallel()
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("X-Rewrite-Url"))
+	}}
+	url := caddytest.Site(t, "signed rfc9421\nverify never", backend) + "/docs/a"
+	signature := signatures["rfc9421"]
+	fields := append([]string{"X-Rewrite-URL", "/docs/b"}, signature...)
+	tag := caddytest.Send(t, "GET", url, "", fields...).Expect(t, 200).Tag(t)
+	if got := backend.Last(t, "GET").Header.Get("X-Rewrite-Url"); got != "/docs/b" {
+		t.Errorf("the backend got %q", got)
+	}
+	caddytest.Send(t, "PUT", url, "x", append(fields, "If-Match", tag)...).Expect(t, 400)
+	caddytest.Send(t, "PUT", url, "x", fields...).Expect(t, 400)
+	caddytest.Send(t, "PUT", url, "x", append(signature, "If-Match", tag)...).Expect(t, 412) // nothing is stored
+	backend.Unwritten(t)
+}
+
+// Mode report leaves such a field, and learns nothing from what comes back.
+func TestReportedPathOverride(t *testing.T) {
+	t.Parallel()
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("X-Original-Url"))
+	}}
+	url := caddytest.AnyHost(t, caddytest.Guarded("mode report\nverify never", caddytest.Serve(t, backend))) + "/docs/a"
+	a := caddytest.Send(t, "GET", url, "", "X-Original-URL", "/docs/b").Expect(t, 200)
+	if a.Content != "/docs/b" {
+		t.Errorf("the backend read %q", a.Content)
+	}
+	caddytest.Send(t, "PUT", url, "x", "If-Match", a.Tag(t)).Expect(t, 200).ExpectOutcome(t, "failed")
 }
