@@ -201,6 +201,26 @@ var RateLimited = Backend{
 	Path: "/docs/%s",
 }
 
+// Hono and NodeURL read the target of a request as a browser would: they resolve it with
+// the URL parser of WHATWG.
+var (
+	Hono = Backend{
+		Name:  "Hono",
+		needs: []string{"node", ours("node_modules/hono"), ours("node_modules/@hono/node-server")},
+		Start: startNode("hono.mjs"),
+		Path:  "/docs/%s",
+	}
+	NodeURL = Backend{Name: "new URL", needs: []string{"node"}, Start: startNode("url.js"), Path: "/docs/%s"}
+)
+
+// startNode returns a Start that runs a script with Node.
+func startNode(script string) func(t testing.TB, address, dir string) *exec.Cmd {
+	return func(_ testing.TB, address, _ string) *exec.Cmd {
+		_, port, _ := strings.Cut(address, ":")
+		return exec.Command("node", ours(script), port)
+	}
+}
+
 // BackendNamed returns one of the backends.
 func BackendNamed(t testing.TB, name string) *Backend {
 	t.Helper()

@@ -145,6 +145,8 @@ func TestUnclearSpellings(t *testing.T) {
 		{caddytest.BackendNamed(t, "rclone"), 1},
 		{caddytest.BackendNamed(t, "Tomcat"), 5},
 		{caddytest.BackendNamed(t, "PHP"), 1},
+		{&caddytest.Hono, 3},
+		{&caddytest.NodeURL, 5},
 	} {
 		t.Run(tt.backend.Name, func(t *testing.T) {
 			t.Parallel()
@@ -212,6 +214,8 @@ func TestAliasesShareAClaim(t *testing.T) {
 		{caddytest.BackendNamed(t, "PHP"), 9},
 		{caddytest.BackendNamed(t, "json-server"), 9},
 		{caddytest.BackendNamed(t, "Express"), 9},
+		{&caddytest.Hono, 9},
+		{&caddytest.NodeURL, 9},
 	} {
 		t.Run(tt.backend.Name, func(t *testing.T) {
 			t.Parallel()
