@@ -100,11 +100,11 @@ func dependsOnCredentials(h http.Header) bool {
 // true, although the origin had to be asked: the origin has refused to show the resource
 // to a GET without the client's credentials, and with them the handler can't ask. The
 // backend checks the credentials of the write itself. An origin that does show something
-// must show what is stored. Anybody can say that a request is signed, beside credentials of
-// another kind, so that isn't enough.
+// must show what is stored. Anybody can say that a request is signed, or has a one-time
+// password, beside credentials of another kind, so that isn't enough.
 func (p *prober) trustsStore(probed proxyhooks.Probed, stored validator.Observed, res validator.Result) bool {
 	switch {
-	case p.request.OneTime == nil, p.request.Claimed != nil, res.Verdict != validator.True, probed.Err != nil, probed.Known:
+	case p.request.OneTime == nil, p.request.Claimed != nil, p.request.Mixed, res.Verdict != validator.True, probed.Err != nil, probed.Known:
 		return false
 	case shows(probed.Status):
 		return !probed.Cached && stored.ETag.Valid && probed.Observed.ETag == stored.ETag
@@ -156,6 +156,9 @@ func credentialAdvice(x *exchange) string {
 	switch {
 	case x.request.OneTime == nil:
 		return ""
+	case x.request.Mixed && x.request.Claimed == nil:
+		return " without your credentials, some of which are good for one request only. If every write comes through here, " +
+			"the operator can choose `verify never`: what was read here then decides"
 	case x.request.Claimed == nil:
 		return " without your credentials, which are good for one request only. " + read
 	case !x.Verify.Passing || x.Verify.FreshFor > 0:

@@ -45,6 +45,12 @@ func oneTime(r *http.Request) (names []string) {
 	return names
 }
 
+// mixed reports whether a request also has credentials in Authorization that are good for
+// more than one request. Whoever sends it may need only these, and may have made up the others.
+func mixed(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Authorization"], func(value string) bool { return !isOneTime(value) })
+}
+
 // isOneTime reports whether the value of an Authorization field is good for one request
 // only. Some services call a bearer token by the name of OAuth, too.
 func isOneTime(value string) bool {

@@ -55,9 +55,10 @@ type Request struct {
 	Signed  bool
 
 	// OneTime names the fields with credentials that are good for this one request only;
-	// Challenged means that they answer a challenge (credentials.go).
-	OneTime    []string
-	Challenged bool
+	// Challenged means that they answer a challenge, and Mixed that there are credentials
+	// of another kind beside them (credentials.go).
+	OneTime           []string
+	Challenged, Mixed bool
 
 	// Destinations are the targets, as the client calls them, that the Destination field
 	// may mean to the backend.
@@ -85,6 +86,7 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		Claimed:    claimedSchemes(r),
 		OneTime:    oneTime(r),
 		Challenged: challenged(r),
+		Mixed:      mixed(r),
 		readings:   append(methods, strings.ToUpper(r.Method)),
 	}
 	if !ok {

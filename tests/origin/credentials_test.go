@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -35,7 +37,7 @@ func sealed(scheme, method, path, nonce string) []string {
 	case "DPoP":
 		return []string{"Authorization", "DPoP token", "DPoP", proof}
 	case "X-Hub-Signature-256", "X-GitHub-OTP":
-		return []string{"Authorization", "Bearer token", scheme, proof}
+		return []string{scheme, proof}
 	default: // Hawk, Negotiate, Digest
 		return []string{"Authorization", scheme + ` mac="` + proof + `"`}
 	}
@@ -45,7 +47,7 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sent, _ := io.ReadAll(r.Body)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	claimed := r.Header.Get("Authorization") != ""
+	claimed := r.Header.Get("Authorization")+r.Header.Get("X-Hub-Signature-256")+r.Header.Get("X-Github-Otp") != ""
 	var proof string
 	for _, lines := range r.Header {
 		for _, word := range strings.FieldsFunc(lines[0], func(c rune) bool { return c == '"' || c == ' ' }) {
@@ -119,6 +121,45 @@ func TestOneTimeCredentials(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// Whoever makes up such a credential, beside a real one of another kind, doesn't evade the
+// confirmation at an origin that hides the resource from strangers.
+func TestMadeUpCredentials(t *testing.T) {
+	for _, fields := range [][]string{
+		{"X-Hub-Signature-256", "sha256=x"},
+		{"X-GitHub-OTP", "123456"},
+		{"DPoP", "x"},
+		{"Authorization", "Digest x"},
+		{"Signature-Input", "x"},
+		{"X-Content-Hmac", "x"},
+	} {
+		for _, verify := range []string{"passing", "all"} {
+			t.Run(strings.Join(fields, " ")+" "+verify, func(t *testing.T) {
+				t.Parallel()
+				var content atomic.Value
+				content.Store("one")
+				url := caddytest.OneNode(t, "verify "+verify, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case r.Header.Get("Authorization") != "Bearer token":
+						w.WriteHeader(http.StatusUnauthorized)
+					case r.Method == http.MethodGet:
+						_, _ = io.WriteString(w, content.Load().(string))
+					default:
+						t.Error("a stale write arrived")
+						w.WriteHeader(http.StatusNoContent)
+					}
+				})).First() + "/doc"
+				bearer := []string{"Authorization", "Bearer token"}
+				tag := caddytest.Send(t, "GET", url, "", bearer...).Expect(t, 200).Tag(t)
+				content.Store("changed past Caddy")
+				all := slices.Concat(bearer, fields, []string{"If-Match", tag})
+				if a := caddytest.Send(t, "PUT", url, "two", all...); a.StatusCode/100 == 2 {
+					t.Errorf("got %s", a.Status)
+				}
+			})
 		}
 	}
 }
