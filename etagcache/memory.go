@@ -2,12 +2,9 @@ package etagcache
 
 import (
 	"context"
-	"math"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Memory is the Store of a single gateway. It forgets everything when the
@@ -16,10 +13,8 @@ import (
 type Memory struct {
 	neverEvicts
 
-	mu  sync.Mutex
-	max int
-	// entries has no limit of its own: evict decides which entries may go.
-	entries *simplelru.LRU[string, *entry]
+	mu      sync.Mutex
+	entries *entries
 }
 
 var _ Store = (*Memory)(nil)
@@ -27,25 +22,40 @@ var _ Store = (*Memory)(nil)
 // NewMemory returns a store that keeps at most maxEntries entries, or any number
 // of them if maxEntries is less than one. To make room it forgets the least
 // recently used entry, but never one with a write in flight, with a waiter or with
-// a spent state.
+// a spent state. [Memory.SetMaxSize] limits their size.
 func NewMemory(maxEntries int) *Memory {
-	entries, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // only a size below one is an error
-	return &Memory{max: maxEntries, entries: entries}
+	return &Memory{entries: newEntries(maxEntries)}
 }
 
 // SetMaxEntries changes the maximum number of entries, as given to NewMemory.
 func (m *Memory) SetMaxEntries(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.max = n
-	m.evict(time.Now(), 0, m.entries.Len())
+	m.entries.most = n
+	m.entries.evict(time.Now(), 0, m.entries.len(), nil)
+}
+
+// SetMaxSize limits the memory that the entries may take to about n bytes. Less than one
+// means no limit, as for a new store. To make room, entries are forgotten as for NewMemory.
+func (m *Memory) SetMaxSize(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entries.mostBytes = n
+	m.entries.evict(time.Now(), 0, m.entries.len(), nil)
+}
+
+// Size returns about how much memory the entries take, in bytes.
+func (m *Memory) Size() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entries.bytes
 }
 
 // Len returns the number of entries. It may include some whose retention is over.
 func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.entries.Len()
+	return m.entries.len()
 }
 
 // Read implements Store.
@@ -56,7 +66,9 @@ func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	return m.findOrCreate(key, now, t).snapshot(now), nil
+	e := m.entries.findOrCreate(key, now)
+	defer m.entries.keep(e, now, t)
+	return e.snapshot(now), nil
 }
 
 // Observe implements Store.
@@ -70,7 +82,7 @@ func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observ
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.find(key, now)
+	e := m.entries.find(key, now)
 	if e == nil || e.epoch != before.Epoch {
 		return ErrStale
 	}
@@ -80,7 +92,7 @@ func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observ
 	if e.isSpent(o.Observed, now) {
 		return ErrSpent
 	}
-	m.keep(e, now, t)
+	defer m.entries.keep(e, now, t)
 	return e.observe(before, o, now)
 }
 
@@ -92,7 +104,8 @@ func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.findOrCreate(key, now, t)
+	e := m.entries.findOrCreate(key, now)
+	defer m.entries.keep(e, now, t)
 	if e.busy(now) > 0 {
 		if !e.claimed {
 			e.reserved = now.Add(reservation)
@@ -118,7 +131,8 @@ func (m *Memory) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, e
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.findOrCreate(key, now, t)
+	e := m.entries.findOrCreate(key, now)
+	defer m.entries.keep(e, now, t)
 	if e.claimed || e.reserved.After(now) {
 		refused := e.snapshot(now)
 		refused.Busy, refused.passing = e.wait(now), true
@@ -138,12 +152,12 @@ func (m *Memory) Renew(ctx context.Context, g Grant, t Terms) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.find(g.Key, now)
+	e := m.entries.find(g.Key, now)
 	if e == nil || !e.holds(g) {
 		return ErrLost
 	}
 	e.hold(g.Token, now.Add(t.Lease), t.Lag)
-	m.keep(e, now, t)
+	m.entries.keep(e, now, t)
 	return nil
 }
 
@@ -155,13 +169,13 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.find(g.Key, now)
+	e := m.entries.find(g.Key, now)
 	switch {
 	case e == nil:
 		return ErrLost
 	case e.holds(g):
 		e.settle(g, s, now, t)
-		m.keep(e, now, t)
+		m.entries.keep(e, now, t)
 		return nil
 	case e.epoch == g.settled():
 		return nil // repeated
@@ -178,12 +192,12 @@ func (m *Memory) Spend(ctx context.Context, g Grant, identities []string, t Term
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e := m.find(g.Key, now)
+	e := m.entries.find(g.Key, now)
 	if e == nil || !e.holds(g) {
 		return ErrLost
 	}
 	e.spend(identities, time.Time{}, t.Lag)
-	m.keep(e, now, t)
+	m.entries.keep(e, now, t)
 	return nil
 }
 
@@ -195,9 +209,9 @@ func (m *Memory) Invalidate(ctx context.Context, key string, t Terms) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if e := m.find(key, now); e != nil {
+	if e := m.entries.find(key, now); e != nil {
 		e.invalidate(now, t)
-		m.keep(e, now, t)
+		m.entries.keep(e, now, t)
 	}
 	return nil
 }
@@ -211,10 +225,11 @@ func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches 
 	defer m.mu.Unlock()
 	now := time.Now()
 	invalidated := 0
-	for _, e := range m.entries.Values() {
+	for _, e := range m.entries.all() {
 		if strings.HasPrefix(e.key, prefix) && matches(e.key, true) {
 			e.lapse(now)
 			e.invalidate(now, t)
+			m.entries.measure(e)
 			invalidated++
 		}
 	}
@@ -229,9 +244,10 @@ func (m *Memory) InvalidateAll(ctx context.Context, t Terms) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	for _, e := range m.entries.Values() {
+	for _, e := range m.entries.all() {
 		e.lapse(now)
 		e.invalidate(now, t)
+		m.entries.measure(e)
 	}
 	return nil
 }
@@ -263,7 +279,7 @@ func (m *Memory) join(key string, seen Entry) (e *entry, moved <-chan struct{}, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e = m.find(key, now)
+	e = m.entries.find(key, now)
 	if e == nil || e.epoch != seen.Epoch {
 		return nil, nil, 0
 	}
@@ -291,61 +307,6 @@ func (m *Memory) leave(e *entry) {
 
 // Close implements Store.
 func (m *Memory) Close() error { return nil }
-
-// find returns the entry of key as it is now, or nil if there is none.
-func (m *Memory) find(key string, now time.Time) *entry {
-	e, ok := m.entries.Peek(key)
-	if !ok {
-		return nil
-	}
-	e.lapse(now)
-	if e.expired(now) {
-		m.entries.Remove(key)
-		return nil
-	}
-	return e
-}
-
-func (m *Memory) findOrCreate(key string, now time.Time, t Terms) *entry {
-	e := m.find(key, now)
-	if e == nil {
-		// Entries in use can't make room. To keep this call short, it looks at
-		// only a few entries; the next call continues.
-		m.evict(now, 1, 8)
-		e = &entry{key: key, epoch: NewToken()}
-		m.entries.Add(key, e)
-	}
-	m.keep(e, now, t)
-	return e
-}
-
-// keep marks the entry as used.
-func (m *Memory) keep(e *entry, now time.Time, t Terms) {
-	e.spent.tidy(now)
-	e.until = now.Add(t.Retention)
-	m.entries.Get(e.key)
-}
-
-// evict makes room for more entries. It looks at the n least recently used ones
-// and removes those that are too many or too old.
-func (m *Memory) evict(now time.Time, room, n int) {
-	for ; n > 0; n-- {
-		key, e, ok := m.entries.GetOldest()
-		if !ok {
-			return
-		}
-		e.lapse(now)
-		tooMany := m.max > 0 && m.entries.Len()+room > m.max
-		switch {
-		case e.expired(now) || tooMany && e.idle(now):
-			m.entries.Remove(key)
-		case tooMany:
-			m.entries.Get(key) // in use: it becomes the most recently used one
-		default:
-			return
-		}
-	}
-}
 
 // neverEvicts says that no claim is evicted: entries that are in use don't give way.
 type neverEvicts struct{}

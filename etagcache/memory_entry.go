@@ -2,6 +2,7 @@ package etagcache
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -42,6 +43,10 @@ type entry struct {
 	waiting int
 
 	until time.Time // the end of the retention
+	brief bool      // whether the retention was cut short
+	used  time.Time
+
+	size int64 // as last estimated
 }
 
 type variant struct {
@@ -179,6 +184,26 @@ func (e *entry) idle(now time.Time) bool {
 
 // expired reports whether the entry may be forgotten because its retention is over.
 func (e *entry) expired(now time.Time) bool { return e.idle(now) && !e.until.After(now) }
+
+// prolong restarts the retention. It doesn't shorten it: a caller that keeps the entry for the
+// sake of its epoch may have asked for more.
+func prolong(e *entry, now time.Time, t Terms) {
+	e.used = now
+	if t.Brief == 0 || t.Brief >= t.Retention || knows(e) {
+		e.until, e.brief = now.Add(t.Retention), false
+		return
+	}
+	until := now.Add(t.Brief)
+	e.brief = e.until.IsZero() || e.brief || !e.until.After(until)
+	e.until = laterOf(e.until, until)
+}
+
+// knows reports whether the entry knows anything that is worth the whole retention.
+func knows(e *entry) bool {
+	return e.receipt != "" || slices.ContainsFunc(e.variants, func(v variant) bool {
+		return v.State == validator.Present && (v.ETag.Valid || !v.LastModified.IsZero())
+	})
+}
 
 // observe stores an observation made under the current epoch. What it drops is not
 // spent: nobody knows which of two states that reads have shown is the older one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -311,7 +312,16 @@ const checkInterval = 100 * time.Millisecond
 
 // argv returns the arguments that all scripts on entries begin with.
 func (p prefix) argv(r *replies, t Terms, check bool) []any {
-	return append(r.argv(t, check), p.channel(), milliseconds(t.Retention))
+	return append(r.argv(t, check), p.channel(), t.retention())
+}
+
+// retention returns the argument that says how long an entry is kept.
+func (t Terms) retention() string {
+	long := strconv.FormatInt(milliseconds(t.Retention), 10)
+	if t.Brief == 0 || t.Brief >= t.Retention {
+		return long
+	}
+	return long + " " + strconv.FormatInt(milliseconds(t.Brief), 10)
 }
 
 // flag returns the argument of a script that is true unless it is empty.

@@ -76,7 +76,7 @@ func replaceScript(cmd redis.Cmder) {
 // the newer one takes, and returns what that returns.
 func olderScript(name string) string {
 	files := []string{"generation", "prelude", "spent", "entry", name}
-	common, first := "a[1], a[3], a[2], a[7], a[8], a[6]", 9
+	common, first := "a[1], a[3], a[2], a[7], string.match(a[8], '^%d+'), a[6]", 9
 	switch name {
 	case "begin", "invalidate_all":
 		files = []string{"generation", name}

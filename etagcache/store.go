@@ -32,8 +32,8 @@ var (
 // that lets two versions misunderstand each other.
 const Format = 1
 
-// Terms are the durations that a caller asks for. All but Lag are required, and all but
-// Retention are at most a day. Gateways that
+// Terms are the durations that a caller asks for. All but Brief and Lag are required, and
+// all but Retention are at most a day. Gateways that
 // write the same resources should have the same Lag.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless its holder renews it.
@@ -42,6 +42,12 @@ type Terms struct {
 	// the first half of it, a read need not count as use. An entry with a claim
 	// or pass is kept at least until the lease expires.
 	Retention time.Duration
+	// Brief takes the place of Retention, if it is shorter, for an entry that knows no
+	// validator: nobody has stored a tag or a date, or only that the resource is absent.
+	// Reading what doesn't exist then doesn't fill the store. An entry is never kept for
+	// less than an earlier call has asked for, and always until its leases and spent states
+	// have ended. Zero means that all entries are kept for Retention.
+	Brief time.Duration
 	// Grace is how long the store grants no claim or pass after it has lost
 	// data. With a third of the lease, every holder that renews in time and can
 	// reach the store again keeps what it holds. The whole lease also covers
@@ -54,6 +60,12 @@ type Terms struct {
 	// replaced. With zero, the origin shows the present only, and no state is
 	// ever spent.
 	Lag time.Duration
+}
+
+// WithoutBrief returns the terms for an entry whose epoch is worth the whole Retention.
+func (t Terms) WithoutBrief() Terms {
+	t.Brief = 0
+	return t
 }
 
 // Store is the shared memory of the gateways.

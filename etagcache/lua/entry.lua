@@ -37,14 +37,33 @@ local function wait()
   return reserved()
 end
 
--- keep restarts the retention. It must be called after states were spent.
+-- knows reports whether the entry knows anything that is worth the whole retention.
+local function knows()
+  if entry.r then
+    return true
+  end
+  for _, value in pairs(variants) do
+    local state, date, tag = string.match(value, '^%d+ %d+ (%a)%a* (-?%d*) (.*)$')
+    if state == 'p' and (tag ~= '' or date ~= '-') then
+      return true
+    end
+  end
+  return false
+end
+
+-- keep restarts the retention. It must be called after states were spent. It doesn't
+-- shorten it: a caller that keeps the entry for the sake of its epoch may have asked for more.
 local function keep()
   local left = busy()
   if watching() or made then
     spending().write()
     left = math.max(left, spending().longest())
   end
-  redis.call('PEXPIRE', key, text(math.max(retention, left)))
+  local long = retention
+  if brief < retention and not knows() then
+    long = math.max(brief, redis.call('PTTL', key))
+  end
+  redis.call('PEXPIRE', key, text(math.max(long, left)))
 end
 
 -- move gives the entry a new epoch and wakes everyone who waits.

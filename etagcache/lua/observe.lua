@@ -23,10 +23,10 @@ end
 if watching() and spending().is_spent(id, value) then
   return { 'SPENT' }
 end
-keep()
 if stored and stored ~= value and stored ~= known then
   drop()
   move(fresh)
+  keep()
   return { 'STALE' }
 end
 local changed = not stored and known ~= '' and known ~= value
@@ -36,4 +36,5 @@ end
 if store(variant, value, vary, backend_tag) or changed then
   move(fresh)
 end
+keep()
 return { 'OK' }

@@ -3,7 +3,8 @@
 -- on the entry follow in spent.lua and entry.lua.
 -- KEYS: 1 the entry, 2 the marker
 -- ARGV: 1 to 6 as in generation.lua, 7 the channel of wake-ups, 8 the retention
---       in ms; the script's own arguments follow
+--       in ms, and after a space the one of an entry that knows nothing, if that is
+--       shorter; the script's own arguments follow
 --
 -- An entry is a hash:
 --   e            the epoch
@@ -33,7 +34,9 @@
 --                while a write is in flight, and for the lag after it. The identity
 --                is * for a doubt about all states. Absent if nothing is spent
 
-local key, channel, retention = KEYS[1], ARGV[7], tonumber(ARGV[8])
+local key, channel, retention, brief = KEYS[1], ARGV[7], string.match(ARGV[8], '^(%d+) ?(%d*)$')
+retention = tonumber(retention)
+brief = tonumber(brief) or retention
 
 local entry, leases, variants, backend_tags, spent = {}, {}, {}, {}, {}
 

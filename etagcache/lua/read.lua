@@ -3,7 +3,8 @@
 
 join()
 create()
-if redis.call('PTTL', key) < retention / 2 then
+local left = redis.call('PTTL', key)
+if left < brief / 2 or left < retention / 2 and knows() then
   keep()
 end
 return answer('OK')

@@ -37,6 +37,7 @@ if alone and string.sub(name, 1, 2) == 'c:' and value ~= '' then
   if proven or not watching() or not spending().is_spent(id, value) then
     store(variant, value, vary, backend_tag)
     if receipt ~= '' then
+      entry.r = receipt
       redis.call('HSET', key, 'r', receipt)
     end
   end

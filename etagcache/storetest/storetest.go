@@ -25,7 +25,8 @@ type Suite struct {
 	Lose func(t *testing.T)
 
 	// Forgets says that some calls go through an earlier version, which forgets the
-	// variants for good when a pass begins. The rules about their return are left out.
+	// variants for good when a pass begins, and keeps all entries for the whole retention. The
+	// rules about both are left out.
 	Forgets bool
 
 	// In runs each test, for example in a synctest bubble: the tests depend on
@@ -46,7 +47,7 @@ func (s Suite) Run(t *testing.T) {
 		{"spent", withLag(slices.Concat(spentRules, spentPendingRules, spentBoundsRules, noReturnOfSpentRules))},
 	}
 	if !s.Forgets {
-		groups = append(groups, group{"return", returnRules}, group{"return of spent states", withLag(returnOfSpentRules)})
+		groups = append(groups, group{"brief", withBrief(briefRules)}, group{"return", returnRules}, group{"return of spent states", withLag(returnOfSpentRules)})
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", withLag(lossOfSpentRules)})

@@ -109,6 +109,7 @@ func (u *usage) terms() etagcache.Terms {
 	for user := range u.users {
 		t.Lease = max(t.Lease, user.Terms.Lease)
 		t.Retention = max(t.Retention, user.Terms.Retention)
+		t.Brief = max(t.Brief, user.Terms.Brief)
 		t.Grace = max(t.Grace, user.Terms.Grace)
 		t.Lag = max(t.Lag, user.Terms.Lag)
 	}
