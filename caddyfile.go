@@ -42,6 +42,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		vary          <fields…>
 //		secret        <text>
 //		buffer        <size>
+//		buffer_total  <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
 //		signed        aws|rfc9421|cavage|gcs|azure …
@@ -110,8 +111,6 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.SomeArgs(d, &h.Vary)
 	case "secret":
 		return directive.OneArg(d, &h.Secret)
-	case "buffer":
-		return directive.SizeArg(d, &h.Buffer)
 	case "require":
 		h.Require = requiredMethods(d.RemainingArgs())
 		return nil
@@ -144,17 +143,6 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
 		return directive.FlagArg(d, &h.Replay)
-	case "lease":
-		return directive.DurationArg(d, &h.Lease)
-	case "wait":
-		return directive.DurationArg(d, &h.Wait)
-	case "grace":
-		return directive.DurationArg(d, &h.Grace)
-	case "lag":
-		h.Lag = new(caddy.Duration)
-		return directive.DurationOrZeroArg(d, h.Lag)
-	case "retention":
-		return directive.DurationArg(d, &h.Retention)
 	case "mode", "errors", "unconditional", "unclear_paths":
 		return directive.OneArg(d, map[string]*string{
 			"mode": &h.Mode, "errors": &h.Errors, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths,
@@ -168,7 +156,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		h.StoreDown = new(StoreDown)
 		return h.StoreDown.unmarshal(d)
 	default:
-		return directive.Unknown(option, optionNames...)
+		return unmarshalLimit(d, option, h)
 	}
 }
 
@@ -182,7 +170,7 @@ func requiredMethods(args []string) []string {
 
 // optionNames are the options of the directive.
 var optionNames = []string{
-	"store", "key", "etag", "vary", "secret", "buffer", "require", "verify", "affects", "guards", "items", "write_etag",
+	"store", "key", "etag", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "items", "write_etag",
 	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
 	"store_down",
 }

@@ -97,6 +97,14 @@ type Handler struct {
 	// Default: 1 MiB.
 	Buffer int64 `json:"buffer,omitempty"`
 
+	// How many bytes of content all requests of this process may keep in memory
+	// together. Beyond that, responses stream through without a tag made from their
+	// content, and the content of requests goes to temporary files. The bytes of all
+	// handlers count, and each handler goes by its own bound, so give all of them the same
+	// one. Must be at least `buffer`. Default: an eighth of GOMEMLIMIT if that is set, or
+	// else 256 MiB.
+	BufferTotal int64 `json:"buffer_total,omitempty"`
+
 	// Methods that need a condition. Without one they are refused with 428
 	// (Precondition Required). Default: none. (In a Caddyfile, `require` without
 	// methods means PUT, PATCH and DELETE.)

@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
+	"github.com/caddy-preconditions/preconditions/internal/stores"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -42,13 +43,18 @@ const (
 
 // Defaults, as the fields of Handler and StoreDown document them.
 const (
-	defaultKey        = "{http.request.host}{http.request.uri.path}"
-	defaultBuffer     = 1 << 20
-	defaultLease      = caddy.Duration(30 * time.Second)
-	defaultWait       = caddy.Duration(10 * time.Second)
-	defaultRetention  = caddy.Duration(24 * time.Hour)
-	defaultRetryAfter = caddy.Duration(5 * time.Second)
+	defaultKey         = "{http.request.host}{http.request.uri.path}"
+	defaultBuffer      = 1 << 20
+	defaultBufferTotal = 256 << 20 // unless there is a GOMEMLIMIT
+	defaultLease       = caddy.Duration(30 * time.Second)
+	defaultWait        = caddy.Duration(10 * time.Second)
+	defaultRetention   = caddy.Duration(24 * time.Hour)
+	defaultRetryAfter  = caddy.Duration(5 * time.Second)
 )
+
+// briefRetention is how long the store keeps what was only asked for and isn't there, or
+// has neither a tag nor a date.
+const briefRetention = time.Minute
 
 // sourceWords are the etag sources, and sourceNames lists them.
 var sourceWords = []string{"upstream", "header", "json", "modified", "body", "version"}
@@ -62,6 +68,7 @@ var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhoo
 func (h *Handler) setDefaults() {
 	h.Key = cmp.Or(h.Key, defaultKey)
 	h.Buffer = cmp.Or(h.Buffer, defaultBuffer)
+	h.BufferTotal = cmp.Or(h.BufferTotal, max(h.Buffer, stores.MemoryShare(defaultBufferTotal)))
 	h.WriteETag = cmp.Or(h.WriteETag, string(gateway.WriteETagVerbatim))
 	h.Lease = cmp.Or(h.Lease, defaultLease)
 	h.Wait = cmp.Or(h.Wait, defaultWait)
@@ -104,6 +111,7 @@ func (h *Handler) check() error {
 		{"etag", errorOf(sources(h.ETag))},
 		{"vary", errorOf(varyNames(h.Vary))},
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
+		{"buffer_total", checkBufferTotal(h)},
 		{"require", resource.CheckRequired(h.Require)},
 		{"verify", h.checkVerify()},
 		{"signed", errorOf(signatureSchemes(h.Signed))},
@@ -155,48 +163,6 @@ func checkRange[T ~int64](n, least, most T, leastText, mostText string) error {
 	return nil
 }
 
-// leastGrace returns how long nodes need to take their claims again after the store has
-// lost them, in whole milliseconds.
-func (h *Handler) leastGrace() caddy.Duration {
-	lease := time.Duration(h.Lease)
-	least := max(lease/4, proxyhooks.RenewedWithin(lease, h.storeTimeout))
-	return caddy.Duration((least + time.Millisecond - 1).Truncate(time.Millisecond))
-}
-
-// checkGrace refuses a grace in which nodes can't renew what they hold, and one that is
-// too long.
-func (h *Handler) checkGrace() error {
-	const most = caddy.Duration(time.Hour)
-	least := h.leastGrace()
-	switch {
-	case h.Grace > most:
-		return fmt.Errorf("must be at least %s and at most 1h", time.Duration(least))
-	case h.Grace >= least:
-		return nil
-	}
-	why := fmt.Sprintf("a lease of %s", time.Duration(h.Lease))
-	if h.storeTimeout > 0 {
-		why += fmt.Sprintf(" and a store timeout of %s", h.storeTimeout)
-	}
-	return fmt.Errorf("must be at least %s: with %s, nodes need that long to take their claims again", time.Duration(least), why)
-}
-
-// checkLag refuses to forget what a write replaced while an origin may still show it.
-func checkLag(retention, lag caddy.Duration) error {
-	if retention < lag {
-		return fmt.Errorf("must not be shorter than the lag, %s", time.Duration(lag))
-	}
-	return nil
-}
-
-// checkRetention refuses to forget a resource while it may be written.
-func checkRetention(retention, lease caddy.Duration) error {
-	if retention <= lease {
-		return fmt.Errorf("must be longer than the lease, %s", time.Duration(lease))
-	}
-	return nil
-}
-
 // newGateway returns the gateway that the options describe. They have passed check,
 // so most errors can be ignored here.
 func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
@@ -225,6 +191,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 			Terms: etagcache.Terms{
 				Lease:     time.Duration(h.Lease),
 				Retention: time.Duration(h.Retention),
+				Brief:     briefRetention,
 				Grace:     time.Duration(h.Grace),
 				Lag:       time.Duration(*h.Lag),
 			},
@@ -246,6 +213,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		ForwardUnconditional: h.Unconditional == unconditionalForward,
 		Unanswered:           proxyhooks.Statuses(h.Unanswered),
 		Buffer:               h.Buffer,
+		BufferTotal:          h.BufferTotal,
 		Wait:                 time.Duration(h.Wait),
 		StoreDown: gateway.StoreDown{
 			ForwardConditional:   h.StoreDown.Conditional == storeDownForward,

@@ -49,7 +49,7 @@ func (w *answerWriter) settle(whole bool, fate Fate) {
 	w.unhold() // should Settle panic, nothing must be sent
 	answer := Answer{Status: w.status, Header: w.client.Header(), Passed: w.passed, Complete: whole}
 	if whole {
-		answer.Content = w.buffered.Bytes()
+		answer.Content = w.buffered.bytes()
 	}
 	if w.writing.Settle(answer, fate) || w.passed {
 		w.mode = passing

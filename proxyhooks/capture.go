@@ -56,9 +56,10 @@ type Shown struct {
 	// It still describes the response itself.
 	Cached bool
 
-	// Content is the whole content, if it was buffered and the caller may send
-	// parts of it or insert members into it. Otherwise it is nil. It is valid until
-	// Label returns, and after that only if Label returned false.
+	// Content is the whole content, if it was buffered, [Capture.BufferParts] or
+	// [Capture.BufferItems] asks for it, and the caller may send parts of it or insert
+	// members into it. Otherwise it is nil. It is valid until Label returns, and after
+	// that, until [Capture.Close], only if Label returned false.
 	Content []byte
 
 	// Spooled is the whole content, if it was too large for Content and was spooled
@@ -138,7 +139,7 @@ func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
 		ResponseWriterWrapper: wrapped,
 		deriver:               d,
 		reading:               reading,
-		holdback:              holdback{client: wrapped, cancel: func() {}},
+		holdback:              holdback{client: wrapped, cancel: func() {}, buffered: pieces{memory: d.Memory}},
 	}
 }
 
@@ -261,7 +262,9 @@ func (c *Capture) label(s Shown) error {
 		}
 		return c.send()
 	}
-	c.buffered.Reset()
+	if s.Content == nil {
+		c.buffered.drop()
+	}
 	c.discard()
 	return nil
 }
@@ -276,16 +279,21 @@ func (c *Capture) discard() {
 	}
 }
 
-// losePatience labels and sends the response when the content takes too long. It runs on
-// the timer's goroutine.
-func (c *Capture) losePatience() {
+// shownInPart returns what the response has shown, and goes on without the rest.
+func shownInPart(c *Capture) Shown {
 	s := c.shown(true)
 	if len(c.derivation.jsonTags) > 0 {
 		// The sources after JSON would yield a tag that the same content doesn't have when
-		// it is read faster.
+		// it is read faster, or when there is room for it.
 		c.derivation.giveUp()
 	}
-	c.sendErr = c.label(s)
+	return s
+}
+
+// losePatience labels and sends the response when the content takes too long. It runs on
+// the timer's goroutine.
+func (c *Capture) losePatience() {
+	c.sendErr = c.label(shownInPart(c))
 	switch c.mode {
 	case passing:
 		c.flush()
@@ -330,6 +338,9 @@ func (c *Capture) buffer(p []byte) (holdMode, error) {
 	case c.spool == nil && c.keep(p, c.deriver.Limit), c.spool != nil && c.spool.write(p):
 		c.derivation.write(p)
 		return buffering, nil
+	case c.short && len(c.derivation.jsonTags) > 0:
+		err := c.label(shownInPart(c))
+		return c.mode, err
 	default:
 		c.derivation.skipJSON()
 		if c.spool == nil && c.beginSpool() && c.spool.write(p) {
@@ -370,7 +381,7 @@ func (c *Capture) finish() error {
 		c.commitTrailers()
 	}
 	late := c.mode == passing && c.derivation.Need == NeedContent
-	c.derivation.finish(c.buffered.Bytes())
+	finishDerivation(c)
 	if late {
 		c.reading.Late(c.derivation.Observed)
 	}
@@ -381,11 +392,26 @@ func (c *Capture) finish() error {
 	switch {
 	case c.spool != nil:
 		s.Spooled = c.spool.content()
-	case s.Exact, c.buffersForItems():
-		s.Content = c.buffered.Bytes()
+	case s.Exact && c.BufferParts, c.buffersForItems():
+		s.Content = c.buffered.bytes()
 	}
 	return c.label(s)
 }
 
-// Close ends the use of [Shown.Spooled]. It may only be called after Serve.
-func (c *Capture) Close() { c.spool.close() }
+// finishDerivation completes the derivation when the content has ended.
+func finishDerivation(c *Capture) {
+	if len(c.derivation.jsonTags) == 0 {
+		c.derivation.finish(nil)
+		return
+	}
+	content, done := c.buffered.copied()
+	defer done()
+	c.derivation.finish(content)
+}
+
+// Close ends the use of [Shown.Content] and [Shown.Spooled]. It may only be called after
+// Serve.
+func (c *Capture) Close() {
+	c.spool.close()
+	c.buffered.drop()
+}

@@ -415,7 +415,7 @@ func TestCaptureBuffersForParts(t *testing.T) {
 				}
 				s := rec.only(t)
 				want := ""
-				if test.buffered && (hold || test.sources[len(test.sources)-1].Kind == SourceBody) {
+				if test.buffered && hold {
 					want = test.content
 				}
 				if string(s.Content) != want || rec.content.String() != test.content || len(rec.late) > 0 {

@@ -29,6 +29,10 @@ type Deriver struct {
 	// reads are forwarded with them, too. Otherwise it asks for the identity coding, so that
 	// one content has one hash.
 	AnyCoding bool
+
+	// Memory counts what is buffered. If there is no room for it, the content is treated
+	// as if it came too slowly. May be nil.
+	Memory *Memory
 }
 
 // Scheme names how the Deriver makes tags. Tags of different schemes must not be

@@ -36,6 +36,10 @@ type Forwarding struct {
 	// KeepSettled leaves SettledField on an answer, if that settles the whole write. It is
 	// for a write that came from a handler which also reads the field.
 	KeepSettled bool
+
+	// Memory counts what is buffered of the answer. If there is no room for it, the answer is
+	// passed on. May be nil.
+	Memory *Memory
 }
 
 // Writing receives what became of a write that is forwarded.
@@ -111,7 +115,8 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	})
 	defer restore()
 	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
-	answer.keepSettled = how.KeepSettled
+	answer.keepSettled, answer.buffered.memory = how.KeepSettled, how.Memory
+	defer func() { answer.buffered.drop() }()
 	if !writing.Held() {
 		answer.notSent()
 		return answer.conclude(nil, ErrLeaseLost)

@@ -338,7 +338,7 @@ func TestForwardClientDisconnects(t *testing.T) {
 					r = newRequest("PUT", strings.NewReader(test.content))
 				}
 				if test.ahead {
-					if _, err := ReadAhead(r, 100, false); err != nil {
+					if _, err := ReadAhead(r, 100, false, nil); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -1,7 +1,6 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"io"
@@ -37,7 +36,8 @@ type holdback struct {
 	mode     holdMode
 	status   int         // of the final response; zero until it is there
 	header   http.Header // the handler's, see handlerHeader
-	buffered bytes.Buffer
+	buffered pieces
+	short    bool           // whether no more may be held
 	spool    *responseSpool // has the content in place of buffered, if it isn't nil
 	timer    *time.Timer
 	panicked any   // the value of a panic on the timer's goroutine
@@ -127,11 +127,11 @@ func (h *holdback) unhold() {
 
 // keep appends p to the content that is held back, if no more than limit bytes result.
 func (h *holdback) keep(p []byte, limit int64) bool {
-	if int64(h.buffered.Len()+len(p)) > limit {
+	if h.buffered.size+int64(len(p)) > limit {
 		return false
 	}
-	h.buffered.Write(p)
-	return true
+	h.short = !h.buffered.write(p)
+	return !h.short
 }
 
 // send sends the header section and the content that was held back.
@@ -142,9 +142,7 @@ func (h *holdback) send() error {
 		_, err := io.Copy(h.client, h.spool.content())
 		return err
 	}
-	_, err := h.buffered.WriteTo(h.client)
-	h.buffered = bytes.Buffer{} // a stream may last long
-	return err
+	return h.buffered.sendTo(h.client)
 }
 
 // flush flushes what was sent on the timer's goroutine, because the handler may not write

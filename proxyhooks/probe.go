@@ -89,6 +89,8 @@ func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, 
 func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel(nil)
+	w.buffered.memory, w.buffered.probe = w.deriver.Memory, true
+	defer w.buffered.release()
 	w.asked, w.header, w.cancel = time.Now(), make(http.Header), func() { cancel(nil) }
 	defer func() {
 		if v := recover(); v != nil {

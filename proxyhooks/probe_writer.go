@@ -28,7 +28,7 @@ type probeWriter struct {
 	known       bool
 	cached      bool
 	read        int64        // bytes of content
-	buffered    bytes.Buffer // the content, as long as JSON sources need it
+	buffered    pieces       // the content, as long as JSON sources need it
 	body        bytes.Buffer // see Probed.Body
 	timer       *time.Timer  // to stop content that isn't needed, or nil
 	stopped     atomic.Bool
@@ -75,7 +75,7 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if !w.known {
-		w.body.Write(p[:min(len(p), maxProbeBody-w.body.Len())])
+		w.keepBody(p[:min(len(p), maxProbeBody-w.body.Len())])
 	}
 	if (!w.known || w.content == nil) && w.read > maxDiscarded {
 		w.stop()
@@ -85,12 +85,19 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 
 // buffer keeps content for JSON sources, but no more than a Capture would buffer.
 func (w *probeWriter) buffer(p []byte) {
-	if w.read <= w.deriver.Limit {
-		w.buffered.Write(p)
-		return
+	if w.read > w.deriver.Limit {
+		w.buffered.drop()
+		w.derivation.skipJSON()
+	} else if !w.stopped.Load() && !w.buffered.write(p) {
+		w.stop() // the sources after JSON would yield a different tag
 	}
-	w.buffered = bytes.Buffer{}
-	w.derivation.skipJSON()
+}
+
+// keepBody keeps content to relay, unless there is no room for it.
+func (w *probeWriter) keepBody(p []byte) {
+	if w.deriver.Memory.takeForProbe(int64(len(p))) {
+		w.body.Write(p)
+	}
 }
 
 // stop cuts the answer off: the rest of the content isn't needed, or is too much. It may
@@ -112,7 +119,9 @@ func (w *probeWriter) FlushError() error { return nil }
 
 func (w *probeWriter) result() Probed {
 	if !w.stopped.Load() {
-		w.derivation.finish(w.buffered.Bytes())
+		content, done := w.buffered.copied()
+		w.derivation.finish(content)
+		done()
 	}
 	return Probed{
 		Status: w.status, Header: w.header,

@@ -1,21 +1,17 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"io"
 	"net/http"
 	"os"
 )
 
-// maxPreallocated is how much memory, in bytes, is allocated on the strength of an
-// announced length alone.
-const maxPreallocated = 64 << 10
-
 // ReadAhead reads the request content and replaces r.Body with a copy of it. After that,
 // a client that sends slowly or disconnects can't delay others.
 //
-// It keeps up to limit bytes in memory. If there is more, the rest depends on spool: if
+// It keeps up to limit bytes in memory, or less if memory, which may be nil, has no room
+// for it. If there is more, the rest depends on spool: if
 // true, all of the content goes to a temporary file, which exists until done is called;
 // if false, the rest is read from the client later, and so is all of what the client calls
 // a stream, such as gRPC. A write that others must wait for needs spool, because what the
@@ -23,38 +19,37 @@ const maxPreallocated = 64 << 10
 //
 // The caller must call done when the content is no longer needed. An error wraps
 // [ErrSpool] if the temporary file failed; otherwise it is the error of r.Body.
-func ReadAhead(r *http.Request, limit int64, spool bool) (done func(), err error) {
+func ReadAhead(r *http.Request, limit int64, spool bool, memory *Memory) (done func(), err error) {
 	done = func() {}
 	if !hasContent(r) || !spool && mustStream(r.Header) {
 		return done, nil
 	}
-	var head bytes.Buffer
-	if r.ContentLength > 0 {
-		head.Grow(int(min(r.ContentLength, limit, maxPreallocated)) + bytes.MinRead)
-	}
-	n, err := head.ReadFrom(io.LimitReader(r.Body, limit+1))
+	head := &pieces{memory: memory}
+	whole, err := head.fill(r.Body, limit, max(0, r.ContentLength))
 	if err != nil {
+		head.drop()
 		return done, err
 	}
-	body := aheadBody{Closer: r.Body, content: inMemory(head.Bytes())}
-	if n > limit {
-		all := io.MultiReader(&head, r.Body)
+	done = head.release
+	body := aheadBody{Closer: r.Body, content: head, size: head.size}
+	if !whole {
+		all := io.MultiReader(head.consumed(), r.Body)
 		body.Reader, body.content = all, nil
 		if spool {
-			var file *os.File
-			if file, n, err = spoolContent(all); err != nil {
-				return done, err
+			file, n, err := spoolContent(all)
+			head.drop()
+			if err != nil {
+				return func() {}, err
 			}
-			body.content = file
+			body.content, body.size = file, n
 			done = func() { _ = file.Close(); _ = os.Remove(file.Name()) }
 		}
 	}
 	if body.content != nil {
-		body.size = n
 		body.Reader = body.reader()
 	}
 	if body.content != nil && r.ContentLength < 0 && len(r.Trailer) == 0 {
-		r.ContentLength = n
+		r.ContentLength = body.size
 		r.TransferEncoding = nil
 	}
 	r.Body = body
@@ -71,9 +66,6 @@ func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
 		return sum, false
 	}
 	body := r.Body.(aheadBody)
-	if content, ok := body.content.(inMemory); ok {
-		return sha256.Sum256(content), true
-	}
 	h := sha256.New()
 	if _, err := io.Copy(h, body.reader()); err != nil {
 		return sum, false // reading the content to forward it will return the error
@@ -118,13 +110,5 @@ type aheadBody struct {
 
 // reader returns a reader of the whole content that is independent of all others.
 func (b aheadBody) reader() io.Reader {
-	if content, ok := b.content.(inMemory); ok {
-		return bytes.NewReader(content)
-	}
 	return io.NewSectionReader(b.content, 0, b.size)
 }
-
-// inMemory is content in memory.
-type inMemory []byte
-
-func (m inMemory) ReadAt(p []byte, at int64) (int, error) { return bytes.NewReader(m).ReadAt(p, at) }

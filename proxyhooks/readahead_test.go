@@ -53,7 +53,7 @@ func TestReadAhead(t *testing.T) {
 		for _, body := range []io.ReadCloser{nil, http.NoBody, &source{Reader: iotest.ErrReader(errLegacy)}} {
 			r := newRequest("PUT", nil)
 			r.Body, r.ContentLength = body, 0
-			if _, err := ReadAhead(r, limit, true); err != nil || r.Body != body {
+			if _, err := ReadAhead(r, limit, true, nil); err != nil || r.Body != body {
 				t.Errorf("%v %v", err, r.Body)
 			}
 			if !trackBody(r).complete() {
@@ -69,7 +69,7 @@ func TestReadAhead(t *testing.T) {
 					r := newRequest("POST", s)
 					r.ContentLength = -1
 					r.Header.Set(field[0], field[1])
-					done, err := ReadAhead(r, limit, spool)
+					done, err := ReadAhead(r, limit, spool, nil)
 					defer done()
 					want := 0
 					if spool {
@@ -87,7 +87,7 @@ func TestReadAhead(t *testing.T) {
 			for _, length := range []int64{-1, 100} {
 				r := newRequest("PUT", io.MultiReader(strings.NewReader(strings.Repeat("x", before)), iotest.ErrReader(errLegacy)))
 				r.ContentLength = length
-				if _, err := ReadAhead(r, limit, true); !errors.Is(err, errLegacy) || errors.Is(err, ErrSpool) {
+				if _, err := ReadAhead(r, limit, true, nil); !errors.Is(err, errLegacy) || errors.Is(err, ErrSpool) {
 					t.Errorf("after %d bytes: %v", before, err)
 				}
 			}
@@ -96,7 +96,7 @@ func TestReadAhead(t *testing.T) {
 	t.Run("without a file, an error after the limit comes later", func(t *testing.T) {
 		r := newRequest("PUT", io.MultiReader(strings.NewReader("01234567890"), iotest.ErrReader(errLegacy)))
 		r.ContentLength = 100
-		if _, err := ReadAhead(r, limit, false); err != nil {
+		if _, err := ReadAhead(r, limit, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		tracked := trackBody(r)
@@ -108,7 +108,7 @@ func TestReadAhead(t *testing.T) {
 		t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
 		r := newRequest("PUT", strings.NewReader("01234567890"))
 		r.ContentLength = 11
-		if _, err := ReadAhead(r, limit, true); !errors.Is(err, ErrSpool) {
+		if _, err := ReadAhead(r, limit, true, nil); !errors.Is(err, ErrSpool) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -121,7 +121,7 @@ func TestReadAhead(t *testing.T) {
 		} {
 			r := newRequest("PUT", content)
 			r.ContentLength = -1
-			done, _ := ReadAhead(r, limit, true)
+			done, _ := ReadAhead(r, limit, true, nil)
 			done()
 			if files, err := os.ReadDir(dir); len(files) > 0 || err != nil {
 				t.Errorf("%v %v", files, err)
@@ -148,7 +148,7 @@ func testReadAhead(t *testing.T, limit int64, size int, whole, spool bool) {
 				if trailer {
 					r.Trailer = http.Header{"X-Checksum": nil}
 				}
-				done, err := ReadAhead(r, limit, spool)
+				done, err := ReadAhead(r, limit, spool, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

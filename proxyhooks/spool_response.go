@@ -57,6 +57,16 @@ func (s *responseSpool) write(p []byte) bool {
 	return true
 }
 
+// writeAll appends content, and reports whether that was possible.
+func (s *responseSpool) writeAll(content *pieces) bool {
+	for _, piece := range content.list {
+		if !s.write(piece) {
+			return false
+		}
+	}
+	return true
+}
+
 // content returns the content from its beginning.
 func (s *responseSpool) content() *io.SectionReader { return io.NewSectionReader(s.file, 0, s.size) }
 
@@ -82,11 +92,11 @@ func (c *Capture) beginSpool() bool {
 		return false
 	}
 	spool := newResponseSpool()
-	if spool == nil || !spool.write(c.buffered.Bytes()) {
+	if spool == nil || !spool.writeAll(&c.buffered) {
 		spool.close()
 		return false
 	}
-	c.buffered.Reset()
+	c.buffered.drop()
 	c.spool = spool
 	if c.timer != nil {
 		c.timer.Stop()

@@ -1,7 +1,6 @@
 package proxyhooks
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,8 +49,12 @@ func (w *window) begin(c *Capture) (err error) {
 		}
 		c.spool.close()
 	} else {
-		err = w.write(c, c.buffered.Bytes())
-		c.buffered = bytes.Buffer{} // a response may last long
+		for _, piece := range c.buffered.list {
+			if err = w.write(c, piece); err != nil {
+				break
+			}
+		}
+		c.buffered.drop()
 	}
 	if w.over() {
 		c.flush()

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // requestsTotal counts requests by outcome. It belongs to the process, and each
@@ -23,6 +25,14 @@ var unstableTotal = prometheus.NewCounter(prometheus.CounterOpts{
 	Help:      "Resources whose content differs on every read although nobody writes them.",
 })
 
+// bufferedBytes shows how much content is held in memory.
+var bufferedBytes = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	Namespace: "caddy",
+	Subsystem: "preconditions",
+	Name:      "buffered_bytes",
+	Help:      "Bytes of request and response content that are held in memory.",
+}, func() float64 { return float64(proxyhooks.HeldBytes()) })
+
 func init() {
 	for _, mode := range []Mode{Enforce, ReportOnly} {
 		for _, o := range outcomes {
@@ -34,7 +44,7 @@ func init() {
 // RegisterMetrics registers the collectors with the registry of a config, unless
 // another handler of the config has done so.
 func RegisterMetrics(registry *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{requestsTotal, unstableTotal} {
+	for _, c := range []prometheus.Collector{requestsTotal, unstableTotal, bufferedBytes} {
 		err := registry.Register(c)
 		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -101,7 +102,7 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 		x.request.Signed || !answer.PrefersRepresentation(x.request.Fields) {
 		return x.refuse(refusal)
 	}
-	content := &boundedBuffer{left: x.Buffer}
+	content := &boundedBuffer{left: x.Buffer, memory: x.memory}
 	p := x.origin.probeContent(x.r.Context(), knowledge.Own(d.view), content)
 	past := p.Cached || d.view.Past(p.Observed) != knowledge.NotPast
 	if !p.Known || past || p.Status != http.StatusOK || content.left < 0 {
@@ -137,14 +138,16 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 
 // boundedBuffer buffers content up to a limit.
 type boundedBuffer struct {
-	kept bytes.Buffer // not embedded: its other methods know no limit
-	left int64        // below zero if there was more
+	kept   bytes.Buffer // not embedded: its other methods know no limit
+	left   int64        // below zero if there was more
+	memory *proxyhooks.Memory
 }
 
 var errTooMuch = errors.New("too much content")
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
+	if b.left -= int64(len(p)); b.left < 0 || !b.memory.Take(int64(len(p))) {
+		b.left = -1
 		return 0, errTooMuch
 	}
 	return b.kept.Write(p)

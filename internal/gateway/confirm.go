@@ -93,7 +93,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		return decide(d)
 	}
 	if c.res.Verdict == validator.Unverifiable && p.Untagged && !proxyhooks.MustNotBuffer(p.Header) {
-		return decide(refuseWith(w.responder.NotVerifiable(res.Field, "the entity tag of the resource is made from its content, which is too long")))
+		return decide(refuseWith(w.responder.NotVerifiable(res.Field, "the entity tag of the resource is made from its content, which is too long, or more than there is room for now")))
 	}
 	c.confirmed = true
 	if o, ok := view.Observation(c.current, p.Header); ok && w.before == nil {

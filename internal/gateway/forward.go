@@ -127,7 +127,7 @@ func linesNow(h http.Header, changed map[string][]string) map[string][]string {
 // forwarding says how the write is forwarded. A handler further out must hear what the
 // backend says about the end of the write.
 func forwarding(x *exchange) proxyhooks.Forwarding {
-	return proxyhooks.Forwarding{Linger: x.Terms.Lease, Unanswered: x.Unanswered, KeepSettled: x.responder.Inner}
+	return proxyhooks.Forwarding{Linger: x.Terms.Lease, Unanswered: x.Unanswered, KeepSettled: x.responder.Inner, Memory: x.memory}
 }
 
 // concludeForward ends a write that was forwarded.

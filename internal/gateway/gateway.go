@@ -51,6 +51,10 @@ type Gateway struct {
 	// Buffer is how many bytes of content are kept in memory.
 	Buffer int64
 
+	// BufferTotal is how many bytes of content all exchanges of the process may keep in
+	// memory together.
+	BufferTotal int64
+
 	// Wait is how long a write waits for others.
 	Wait time.Duration
 
@@ -158,6 +162,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	x := g.newExchange(share, w, request, target, next)
 	x.responder.Inner = responder.Inner
+	defer x.memory.Close()
 	defer x.responder.LogFields()
 	x.inherited = parseHoldings(holder)
 
@@ -214,13 +219,14 @@ type exchange struct {
 	announces *protection
 	reader    *knowledge.Reader
 	origin    prober
+	memory    *proxyhooks.Memory
 	responder *answer.Responder
 	cross     *crossOrigin // also the response writer, or nil
 }
 
 // newExchange plans how a request is served.
 func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r *resource.Request, target resource.Subject, next caddyhttp.Handler) *exchange {
-	plan := g.Rules.Plan(r, target)
+	plan, memory := g.Rules.Plan(r, target), proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
 	return &exchange{
 		Gateway:   g,
 		share:     share,
@@ -232,7 +238,8 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		plan:      plan,
 		announces: g.protectionBy(share, r, target, plan),
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
-		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w)),
+		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w), memory),
+		memory:    memory,
 		responder: g.newResponder(w, r, plan.Subject),
 		cross:     crossOriginOf(w),
 	}

@@ -44,7 +44,7 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 	case !validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now()):
 		return s, header, supplement{label: storedLabel(rd.view, shown)}
 	case knowledge.Seen(rd.view) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
-		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, rd.Deriver, rd.Buffer)
+		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, counting(rd.Deriver, rd.memory), rd.Buffer)
 		rd.warnOfSession(p.Header)
 		if p.Err == nil && !p.Untagged && p.Observed.State == validator.Present {
 			return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header, supplement{}

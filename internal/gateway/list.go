@@ -105,6 +105,9 @@ func (rd *reading) tagItems(status int, header http.Header, r *validator.Represe
 		return nil, false
 	}
 	tagged, digest := proxyhooks.Insert(content, insertions)
+	if !rd.memory.Take(int64(len(tagged))) {
+		return nil, false
+	}
 	answer.RemoveContentMetadata(header)
 	header["Content-Length"] = []string{strconv.Itoa(len(tagged))}
 	delete(header, "Last-Modified")
@@ -239,7 +242,9 @@ func (l *list) probeItems(items []*item) {
 // before next changed it.
 func (l *list) probeItem(i *item, base *http.Request) {
 	r := i.reader.Subject.Request(base)
-	p := proxyhooks.Probe(r.Context(), l.next, r, l.Deriver, l.Buffer)
+	memory := l.memory.Part()
+	defer memory.Close()
+	p := proxyhooks.Probe(r.Context(), l.next, r, counting(l.Deriver, memory), l.Buffer)
 	l.warnOfSession(p.Header)
 	if !p.Observed.ETag.Valid || p.Cached {
 		return

@@ -34,8 +34,8 @@ type prober struct {
 }
 
 // newProber returns a prober for a request that is about a subject.
-func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject, cross *crossOrigin) prober {
-	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: g.Deriver, cross: cross}
+func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject, cross *crossOrigin, memory *proxyhooks.Memory) prober {
+	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: counting(g.Deriver, memory), cross: cross}
 	p.session = newSession(r.OriginalTarget, r.Fields)
 	p.deriver.AnyCoding = r.Signed
 	return p

@@ -68,7 +68,7 @@ func (x *exchange) read() error {
 // forward forwards the request, as x.r or as a copy of it, and answers the client.
 func (rd *reading) forward(r *http.Request) error {
 	restore := proxyhooks.EditHeader(r.Header, rd.forwardedFields())
-	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, rd.Deriver, rd)
+	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, counting(rd.Deriver, rd.memory), rd)
 	defer rd.capture.Close()
 	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || needsTag(rd.request), rd.lists()
 	err := rd.capture.Serve(rd.next, r)
@@ -143,6 +143,9 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		answer.SetDate(header, current, time.Now())
 	}
 	rd.header, rd.untagged = header, s.Untagged && !proxyhooks.MustNotBuffer(header)
+	if rd.untagged && rd.storable && rd.r.Method == http.MethodGet {
+		keepEpoch(rd)
+	}
 
 	var res validator.Result
 	switch {
@@ -206,7 +209,7 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 	case validator.False, validator.Unverifiable:
 		refusal := rd.responder.ConditionFailed(res, current)
 		if res.Verdict == validator.Unverifiable && rd.untagged {
-			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long or too slow")
+			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long, too slow, or more than there is room for now")
 		}
 		rd.responder.Report(refusal.Outcome, refusal.Reason)
 		if !rd.enforces() {
@@ -235,6 +238,12 @@ func (rd *reading) version(o validator.Observed, header http.Header) validator.O
 // Late implements proxyhooks.Reading.
 func (rd *reading) Late(o validator.Observed) {
 	rd.observe(o, rd.header)
+}
+
+// keepEpoch keeps the epoch that was read, until the tag of a response is known at its end,
+// which may be long after the store would have forgotten it.
+func keepEpoch(rd *reading) {
+	_, _ = rd.share.Read(rd.r.Context(), rd.plan.Subject.Key, rd.Terms.WithoutBrief())
 }
 
 // observe stores what a response showed, unless the store already knows it. It

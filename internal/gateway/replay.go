@@ -60,7 +60,7 @@ func (d decision) replayedStatus(x *exchange) (status int, err error) {
 	}
 	content, ok := proxyhooks.ContentDigest(x.r)
 	if !ok {
-		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true)
+		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true, x.memory)
 		if err != nil {
 			return 0, contentError(err)
 		}

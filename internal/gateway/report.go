@@ -13,7 +13,7 @@ import (
 // reportWrite forwards a write whatever its conditions say, and reports what
 // would have become of it. It waits for no other write.
 func (x *exchange) reportWrite() error {
-	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, false)
+	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, false, x.memory)
 	if err != nil {
 		return contentError(err)
 	}

@@ -126,7 +126,7 @@ func (r *Reader) epochs(names []string) (memberships, error) {
 	var mu sync.Mutex
 	epochs := make(memberships, len(names))
 	concurrently.Do(maxGroupReads, names, func(name string) {
-		group, err := r.Share.Read(ctx, r.epochKey(name), r.Terms)
+		group, err := r.Share.Read(ctx, r.epochKey(name), r.Terms.WithoutBrief())
 		switch {
 		case err != nil:
 			cancel(err) // the others are worthless without this one
