@@ -25,6 +25,11 @@ type answerWriter struct {
 	settled bool  // whether its fate was reported
 	passed  bool  // whether the client has seen the beginning of the answer
 	gone    bool  // whether the client takes no more of it
+	streams bool  // whether the answer must be forwarded piece by piece
+	length  int64 // of the content; below zero if it isn't announced
+
+	relay *relay      // passes the answer on, unless it is nil
+	seen  http.Header // what the client has seen, if there is a relay
 
 	received int64 // bytes of content
 }
@@ -48,6 +53,9 @@ func (w *answerWriter) settle(whole bool, fate Fate) {
 	w.settled = true
 	w.unhold() // should Settle panic, nothing must be sent
 	answer := Answer{Status: w.status, Header: w.client.Header(), Passed: w.passed, Complete: whole}
+	if w.relay != nil {
+		answer.Header = w.seen
+	}
 	if whole {
 		answer.Content = w.buffered.bytes()
 	}
@@ -64,13 +72,23 @@ func (w *answerWriter) pass() error {
 	w.writing.Pass(Answer{Status: w.status, Header: w.client.Header()})
 	w.tellSettled()
 	w.mode, w.passed = passing, true
-	return w.send()
+	if w.limit < 0 || w.streams || w.status == http.StatusSwitchingProtocols {
+		return w.send()
+	}
+	w.seen = w.client.Header().Clone()
+	w.client.WriteHeader(w.status)
+	w.relay = newRelay(w.client, w.limit, &w.buffered)
+	return nil
 }
 
 // losePatience passes the answer on when the content takes too long. It runs on the timer's
 // goroutine.
 func (w *answerWriter) losePatience() {
 	w.sendErr = w.pass()
+	if w.relay != nil {
+		w.relay.flush()
+		return
+	}
 	w.flush()
 }
 
@@ -115,9 +133,13 @@ func (w *answerWriter) WriteHeader(status int) {
 	}
 	w.status, w.done = status, done
 	header := w.client.Header()
+	w.streams, w.length = mustStream(header), -1
+	if length, announced := ContentLength(header); announced {
+		w.length = length
+	}
 	limit, patience := w.writing.BufferLimit(status, header)
+	w.limit = limit
 	if limit >= 0 && status >= 200 && !MustNotBuffer(header) {
-		w.limit = limit
 		w.hold(patience, w.losePatience)
 		return
 	}
@@ -131,9 +153,12 @@ func (w *answerWriter) Write(p []byte) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case mode == passing && w.relay != nil:
+		w.relay.write(p)
+		return len(p), nil
 	case mode == passing && !w.gone:
 		n, err := w.client.Write(p)
-		if err == nil || mustStream(w.client.Header()) {
+		if err == nil || w.streams {
 			return n, err
 		}
 		w.gone = true // read on: the write isn't over before its answer is complete
@@ -167,7 +192,11 @@ func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 // also flushes answers that are no streams.
 func (w *answerWriter) FlushError() error {
 	w.WriteHeader(http.StatusOK)
-	if w.current() != passing || w.gone {
+	switch {
+	case w.current() != passing, w.gone:
+		return nil
+	case w.relay != nil:
+		w.relay.flush()
 		return nil
 	}
 	return http.NewResponseController(w.client).Flush()
@@ -178,11 +207,17 @@ func (w *answerWriter) finish() error {
 	w.WriteHeader(http.StatusOK)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	fate := w.attempts.fateOfAnswer(w.status, w.done)
+	if w.relay != nil {
+		w.copyTrailers(w.seen)
+		removeSettled(w.seen)
+		w.settle(false, fate) // whatever the client has taken
+		w.relay.close()
+	}
 	if w.mode == buffering || w.mode == passing {
 		w.commitTrailers()
 		removeSettled(w.client.Header())
 	}
-	fate := w.attempts.fateOfAnswer(w.status, w.done)
 	if w.mode != buffering {
 		w.settle(false, fate)
 		return w.sendErr
@@ -199,8 +234,7 @@ func (w *answerWriter) complete() bool {
 	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
 		return true
 	}
-	length, announced := ContentLength(w.client.Header())
-	return announced && w.received >= length
+	return w.length >= 0 && w.received >= w.length
 }
 
 // abandon settles the write when next has returned err or panicked, before the answer was

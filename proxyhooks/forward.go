@@ -130,7 +130,8 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		if p != nil || err != nil {
 			answer.abandon(err)
 		}
-		err = answer.conclude(p, err)
+		defer func() { err = answer.conclude(p, err) }()
+		answer.relay.close()
 	}()
 	sent.forwarded = r.WithContext(sent.trace(forwarded))
 	sent.allowRepetition(content, guarded, body)

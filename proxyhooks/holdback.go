@@ -79,10 +79,12 @@ func (h *holdback) commitHeader() {
 	maps.Copy(header, h.header.Clone())
 }
 
-// commitTrailers copies the trailer fields that the handler has set, in both ways that
+// commitTrailers copies the trailer fields that the handler has set to the client's header.
+func (h *holdback) commitTrailers() { h.copyTrailers(h.client.Header()) }
+
+// copyTrailers copies the trailer fields that the handler has set, in both ways that
 // [http.ResponseWriter] knows.
-func (h *holdback) commitTrailers() {
-	header := h.client.Header()
+func (h *holdback) copyTrailers(header http.Header) {
 	for _, line := range h.header["Trailer"] {
 		for name := range strings.SplitSeq(line, ",") {
 			name = textproto.CanonicalMIMEHeaderKey(strings.Trim(name, " \t"))

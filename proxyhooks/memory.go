@@ -220,6 +220,13 @@ func (c *pieces) drop() {
 	c.release()
 }
 
+// moveTo moves the content to an empty holder.
+func (c *pieces) moveTo(to *pieces) {
+	to.memory, to.list, to.size = c.memory, c.list, c.size
+	to.taken.Store(c.taken.Swap(0))
+	c.list, c.size = nil, 0
+}
+
 // shift takes the first piece out. Its bytes are still counted.
 func (c *pieces) shift() []byte {
 	first := c.list[0]

@@ -26,22 +26,23 @@ var spoolRoom = make(chan struct{}, maxSpools)
 type responseSpool struct {
 	file *os.File
 	size int64
+	room chan struct{}
 }
 
 // newResponseSpool returns an empty spool, or nil if there is no room for one.
-func newResponseSpool() *responseSpool {
+func newResponseSpool(room chan struct{}) *responseSpool {
 	select {
-	case spoolRoom <- struct{}{}:
+	case room <- struct{}{}:
 	default:
 		return nil
 	}
 	file, err := os.CreateTemp("", "caddy-preconditions-*")
 	if err != nil {
-		<-spoolRoom
+		<-room
 		return nil
 	}
 	_ = os.Remove(file.Name()) // where the system allows it, the open file is enough
-	return &responseSpool{file: file}
+	return &responseSpool{file: file, room: room}
 }
 
 // write appends p, and reports whether that was possible within the bounds. If not, the
@@ -78,7 +79,7 @@ func (s *responseSpool) close() {
 	_ = s.file.Close()
 	_ = os.Remove(s.file.Name())
 	s.file = nil
-	<-spoolRoom
+	<-s.room
 }
 
 // beginSpool starts to spool a response that parts are wanted of, with what is buffered:
@@ -91,7 +92,7 @@ func (c *Capture) beginSpool() bool {
 		announced && (c.derivation.Need != NeedContent || length > maxSpooled) {
 		return false
 	}
-	spool := newResponseSpool()
+	spool := newResponseSpool(spoolRoom)
 	if spool == nil || !spool.writeAll(&c.buffered) {
 		spool.close()
 		return false

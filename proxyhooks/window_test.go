@@ -157,7 +157,7 @@ func TestSpoolDropped(t *testing.T) {
 
 // TestSpoolBounds: a spool accepts no more than its bound, and what the disk takes.
 func TestSpoolBounds(t *testing.T) {
-	s := newResponseSpool()
+	s := newResponseSpool(spoolRoom)
 	defer s.close()
 	s.size = maxSpooled - 1
 	if !s.write([]byte("x")) || s.write([]byte("x")) {
