@@ -127,13 +127,6 @@ func (r *relay) await() {
 	}
 }
 
-// keepsUp reports whether the client has everything.
-func (r *relay) keepsUp() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.busy
-}
-
 // drain waits until everything is sent, or the client has gone.
 func (r *relay) drain() {
 	r.mu.Lock()

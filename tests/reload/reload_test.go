@@ -60,6 +60,7 @@ func TestReloadKeepsState(t *testing.T) {
 		{"other options", "verify never\nwrite_etag off", "verify never\nwrite_etag off\nbuffer 5MiB\nwait 1s\nerrors caddy\ndisclose off\nrequire"},
 		{"the default store, by name", "verify never\nwrite_etag off", "store memory\nverify never\nwrite_etag off"},
 		{"a different bound of the memory store", "verify never\nwrite_etag off", "store memory {\nmax_entries 10\n}\nverify never\nwrite_etag off"},
+		{"a different size of the memory store", "verify never\nwrite_etag off", "store memory {\nmax_size 100KiB\n}\nbuffer_total 64MiB\nverify never\nwrite_etag off"},
 		{"redis", redis + "verify never\nwrite_etag off", redis + "verify never\nwrite_etag off\nwait 1s"},
 		{"a store from a different module", "store test kept\nverify never\nwrite_etag off", "store test kept\nverify never\nwrite_etag off"},
 	} {
