@@ -19,8 +19,8 @@ func TestMemorySize(t *testing.T) {
 	}{
 		"one variant":       {100_000, 1, false},
 		"nothing known":     {100_000, 0, false},
-		"many variants":     {2_000, etagcache.MaxVariants, false},
-		"many spent states": {2_000, etagcache.MaxVariants, true},
+		"many variants":     {500, etagcache.MaxVariants, false},
+		"many spent states": {500, etagcache.MaxVariants, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			terms := day
