@@ -97,7 +97,9 @@ func TestForwardIsOverBeforeTheClientReads(t *testing.T) {
 				done := make(chan error)
 				how := usual
 				how.Memory = test.memory
-				go func() { done <- Forward(context.Background(), handler(backend), client, newRequest("PUT", nil), how, client) }()
+				go func() {
+					done <- Forward(context.Background(), handler(backend), client, newRequest("PUT", nil), how, client)
+				}()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if client.fate(t) != Applied || !client.begun || client.content.Len() > 0 {
@@ -126,7 +128,9 @@ func TestForwardWaitsForTheClient(t *testing.T) {
 		backend, content := answerOf(50, 1000)
 		client := newUnread(3000)
 		done := make(chan error)
-		go func() { done <- Forward(context.Background(), handler(backend), client, newRequest("PUT", nil), usual, client) }()
+		go func() {
+			done <- Forward(context.Background(), handler(backend), client, newRequest("PUT", nil), usual, client)
+		}()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(client.fates) > 0 {

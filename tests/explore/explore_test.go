@@ -464,13 +464,14 @@ func (sc *scenario) provision(t *testing.T) {
 			Template: namer.Template,
 			Terms:    etagcache.Terms{Lease: lease, Grace: lease / 3, Retention: 24 * time.Hour},
 		},
-		Answers:   &answer.Config{Mode: answer.Enforce, Disclose: true, RetryAfter: 5 * time.Second, Logger: zap.NewNop()},
-		Verify:    gateway.Verification{Passing: sc.verify == passing},
-		WriteETag: gateway.WriteETagOff,
-		Buffer:    1 << 20,
-		Wait:      125 * time.Second, // longer than any write lasts
-		StoreDown: gateway.StoreDown{ForwardUnconditional: true},
-		Logger:    zap.NewNop(),
+		Answers:     &answer.Config{Mode: answer.Enforce, Disclose: true, RetryAfter: 5 * time.Second, Logger: zap.NewNop()},
+		Verify:      gateway.Verification{Passing: sc.verify == passing},
+		WriteETag:   gateway.WriteETagOff,
+		Buffer:      1 << 20,
+		BufferTotal: 1 << 30,
+		Wait:        125 * time.Second, // longer than any write lasts
+		StoreDown:   gateway.StoreDown{ForwardUnconditional: true},
+		Logger:      zap.NewNop(),
 	}
 	if sc.replica {
 		sc.gateway.Terms.Lag = lag

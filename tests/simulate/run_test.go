@@ -185,12 +185,13 @@ func newRun(t *testing.T, p *plan, m mutant) *run {
 				Terms: etagcache.Terms{Lease: n.lease, Grace: n.grace, Lag: n.nodePlan.lag, Retention: 24 * time.Hour},
 			},
 			Store: n, Namer: namer, Rules: &relation.Rules{Namer: namer},
-			Answers:   &answer.Config{Mode: answer.Enforce, Disclose: true, RetryAfter: 5 * time.Second, Logger: zap.NewNop()},
-			Verify:    p.verify,
-			WriteETag: p.writeETag,
-			Buffer:    1 << 20,
-			Wait:      p.wait,
-			Logger:    zap.NewNop(),
+			Answers:     &answer.Config{Mode: answer.Enforce, Disclose: true, RetryAfter: 5 * time.Second, Logger: zap.NewNop()},
+			Verify:      p.verify,
+			WriteETag:   p.writeETag,
+			Buffer:      1 << 20,
+			BufferTotal: 1 << 30,
+			Wait:        p.wait,
+			Logger:      zap.NewNop(),
 		}
 		r.nodes = append(r.nodes, n)
 	}
