@@ -162,8 +162,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	x := g.newExchange(share, w, request, target, next)
 	x.responder.Inner = responder.Inner
-	defer x.memory.Close()
-	defer x.responder.LogFields()
+	defer end(x)
 	x.inherited = parseHoldings(holder)
 
 	warnOfSignature(x)
@@ -243,6 +242,12 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r 
 		responder: g.newResponder(w, r, plan.Subject),
 		cross:     crossOriginOf(w),
 	}
+}
+
+// end is called when the request is over.
+func end(x *exchange) {
+	defer x.memory.Close()
+	x.responder.LogFields()
 }
 
 // mustBeConditional reports whether the request's method needs a condition.
