@@ -16,15 +16,17 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // writing is a write that may reach the backend, with what it holds.
 type writing struct {
 	*exchange
-	holds *hold.Holds
-	view  knowledge.View // for which the claim was taken
-	ahead ahead          // what the origin said before the claim
+	client storeshare.Client
+	holds  *hold.Holds
+	view   knowledge.View // for which the claim was taken
+	ahead  ahead          // what the origin said before the claim
 
 	waited time.Duration // for other writes, before the claim
 
@@ -44,9 +46,15 @@ type writing struct {
 }
 
 func (x *exchange) newWriting() *writing {
-	w := &writing{exchange: x, holds: hold.New(x.r.Context(), x.share, x.Terms, x.Logger)}
+	w := &writing{exchange: x, client: clientOf(x)}
+	w.holds = noHolds(w)
 	w.result.writing = w
 	return w
+}
+
+// noHolds returns the holds of a write that hasn't taken any yet.
+func noHolds(w *writing) *hold.Holds {
+	return hold.New(w.r.Context(), w.share, w.client, w.Terms, w.Logger)
 }
 
 // release gives back what the write holds, unless it was forwarded and settled.

@@ -192,7 +192,7 @@ func (w *writing) decide(view knowledge.View) decision {
 			return *d
 		}
 		w.release()
-		w.holds = hold.New(w.r.Context(), w.share, w.Terms, w.Logger)
+		w.holds = noHolds(w)
 	}
 }
 

@@ -100,7 +100,7 @@ func (h *Holds) acquire(waiting context.Context, others []relation.Other) error 
 // claim takes a claim once no other write is in flight, unless check says that it
 // is no longer wanted.
 func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entry, check Check) (one held, wanted bool, err error) {
-	release, waited, err := h.share.Queues.Acquire(waiting, key)
+	release, waited, err := h.share.Queues.Acquire(waiting, key, h.client)
 	if err != nil {
 		return one, false, err
 	}
@@ -148,7 +148,7 @@ func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
 
 // pass takes a pass once no conditional write is in flight.
 func (h *Holds) pass(waiting context.Context, key string) (held, error) {
-	release, _, err := h.share.Queues.Acquire(waiting, key)
+	release, _, err := h.share.Queues.Acquire(waiting, key, h.client)
 	if err != nil {
 		return held{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
 // A write takes the others whose keys come first, then its subject, then the rest,
@@ -94,7 +95,7 @@ func TestCheckSeesEachState(t *testing.T) {
 			time.AfterFunc(time.Second, func() { h.Release(nil) })
 		}, []string{"first", "to read"}},
 		{"a write of this node is waiting", func(t *testing.T, n node) {
-			release, _, err := n.Queues.Acquire(t.Context(), "a")
+			release, _, err := n.Queues.Acquire(t.Context(), "a", storeshare.Client{})
 			if err != nil {
 				t.Fatal(err)
 			}

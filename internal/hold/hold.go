@@ -26,6 +26,7 @@ import (
 type Holds struct {
 	ctx    context.Context // of the request, without its cancellation
 	share  *storeshare.Share
+	client storeshare.Client
 	terms  etagcache.Terms
 	logger *zap.Logger
 
@@ -40,10 +41,10 @@ type held struct {
 	lease *proxyhooks.Lease
 }
 
-// New returns the holds of a write that hasn't taken any yet. Ctx belongs to the
+// New returns the holds of a client's write that hasn't taken any yet. Ctx belongs to the
 // request. When it ends, the store still hears what became of the write.
-func New(ctx context.Context, share *storeshare.Share, terms etagcache.Terms, logger *zap.Logger) *Holds {
-	return &Holds{ctx: context.WithoutCancel(ctx), share: share, terms: terms, logger: logger}
+func New(ctx context.Context, share *storeshare.Share, client storeshare.Client, terms etagcache.Terms, logger *zap.Logger) *Holds {
+	return &Holds{ctx: context.WithoutCancel(ctx), share: share, client: client, terms: terms, logger: logger}
 }
 
 // keepAlive keeps a claim or pass alive. The store granted it at taken or later.

@@ -1,7 +1,6 @@
 package storeshare
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -10,55 +9,50 @@ import (
 // maxQueue is the number of writes of one resource that may wait on one node.
 const maxQueue = 256
 
-// ErrQueueFull means that too many writes of one resource are waiting.
+// ErrQueueFull means that too many writes of one resource are waiting, and this client has
+// more of them than others.
 var ErrQueueFull = errors.New("too many writes of this resource are waiting")
 
-// Queues order the writes of each resource that need a claim or a pass: first come,
-// first served. Only the first write in each queue asks the store.
+// Queues order the writes of each resource that need a claim or a pass. Clients have their
+// turns in rotation, so nobody waits for more than a few writes of each other client. Only
+// the write whose turn it is asks the store.
 type Queues struct {
 	mu    sync.Mutex
-	byKey map[string]*queue
-}
-
-type queue struct {
-	waiting list.List // of chan struct{}, which is closed when the turn comes
+	byKey map[string]*rota // of the writes that wait while a different one has its turn
 }
 
 func newQueues() *Queues {
-	return &Queues{byKey: make(map[string]*queue)}
+	return &Queues{byKey: make(map[string]*rota)}
 }
 
 // Acquire waits for the caller's turn, which lasts until release is called. It
 // reports whether the caller had to wait. It fails with ErrQueueFull, or with the
 // error of ctx.
-func (q *Queues) Acquire(ctx context.Context, key string) (release func(), waited bool, err error) {
+func (q *Queues) Acquire(ctx context.Context, key string, client Client) (release func(), waited bool, err error) {
 	q.mu.Lock()
-	line, busy := q.byKey[key]
+	waiting, busy := q.byKey[key]
 	if !busy {
-		q.byKey[key] = new(queue)
+		q.byKey[key] = new(rota)
 		q.mu.Unlock()
 		return func() { q.release(key) }, false, nil
 	}
-	if line.waiting.Len() >= maxQueue {
-		q.mu.Unlock()
-		return nil, false, ErrQueueFull
-	}
-	turn := make(chan struct{})
-	place := line.waiting.PushBack(turn)
+	called := make(chan error, 1)
+	p := &place{of: client, call: func(err error) { called <- err }}
+	waiting.join(p, maxQueue)
 	q.mu.Unlock()
 
 	select {
-	case <-turn:
+	case err := <-called:
+		if err != nil {
+			return nil, false, err
+		}
 		return func() { q.release(key) }, true, nil
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	select {
-	case <-turn: // it came at the last moment: pass it on
+	if !waiting.leave(p) && <-called == nil { // the turn came at the last moment: pass it on
 		q.next(key)
-	default:
-		line.waiting.Remove(place)
 	}
 	return nil, false, ctx.Err()
 }
@@ -69,11 +63,10 @@ func (q *Queues) release(key string) {
 	q.next(key)
 }
 
-// next gives the turn to the first in line.
+// next gives the turn to whoever is next.
 func (q *Queues) next(key string) {
-	line := q.byKey[key]
-	if first := line.waiting.Front(); first != nil {
-		close(line.waiting.Remove(first).(chan struct{}))
+	if p := q.byKey[key].next(); p != nil {
+		p.call(nil)
 		return
 	}
 	delete(q.byKey, key)

@@ -11,7 +11,7 @@ import (
 func TestQueues(t *testing.T) {
 	acquire := func(t *testing.T, q *Queues, ctx context.Context) func() {
 		t.Helper()
-		release, _, err := q.Acquire(ctx, "k")
+		release, _, err := q.Acquire(ctx, "k", Client{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,7 +25,7 @@ func TestQueues(t *testing.T) {
 			var order []int
 			for i := range 10 {
 				go func() {
-					release, waited, err := q.Acquire(t.Context(), "k")
+					release, waited, err := q.Acquire(t.Context(), "k", Client{})
 					if err != nil || !waited {
 						t.Errorf("got %v, %v", waited, err)
 						return
@@ -50,7 +50,7 @@ func TestQueues(t *testing.T) {
 	t.Run("other resources don't wait", func(t *testing.T) {
 		q := newQueues()
 		defer acquire(t, q, t.Context())()
-		release, waited, err := q.Acquire(t.Context(), "other")
+		release, waited, err := q.Acquire(t.Context(), "other", Client{})
 		if err != nil || waited {
 			t.Fatalf("got %v, %v", waited, err)
 		}
@@ -63,7 +63,7 @@ func TestQueues(t *testing.T) {
 			impatient, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			go func() {
-				if _, _, err := q.Acquire(impatient, "k"); !errors.Is(err, context.DeadlineExceeded) {
+				if _, _, err := q.Acquire(impatient, "k", Client{}); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v", err)
 				}
 			}()
@@ -89,7 +89,7 @@ func TestQueues(t *testing.T) {
 				go func() { acquire(t, q, t.Context())() }()
 			}
 			synctest.Wait()
-			if _, _, err := q.Acquire(t.Context(), "k"); !errors.Is(err, ErrQueueFull) {
+			if _, _, err := q.Acquire(t.Context(), "k", Client{}); !errors.Is(err, ErrQueueFull) {
 				t.Errorf("got %v", err)
 			}
 			release()

@@ -19,6 +19,7 @@ type Share struct {
 	opened etagcache.Store // as it was opened
 
 	Queues   *Queues
+	Lobby    *Lobby
 	Unstable *Unstable
 
 	journal *journal
@@ -38,6 +39,7 @@ func New(store etagcache.Store, logger *zap.Logger) *Share {
 		Store:    graceful{store, &usage.grace},
 		opened:   store,
 		Queues:   newQueues(),
+		Lobby:    newLobby(),
 		Unstable: newUnstable(),
 		journal:  newJournal(maxJournal),
 		recent:   newRecent(),
