@@ -217,7 +217,7 @@ func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 		if w.refutes(res) {
 			d = new(refutedBy(selected, res, stored.Observed))
 		}
-		return view.Entry().Epoch, d == nil && !w.mustAsk(view, res), nil
+		return view.Entry().Epoch, d == nil && !w.mustAsk(view, stored, res), nil
 	}
 	var claimed bool
 	err := w.patiently(func(waiting context.Context) (err error) {

@@ -59,6 +59,7 @@ func (r *Reader) Recent() (View, bool) {
 		return View{Reader: r}, false
 	}
 	v, err := r.View(entry)
+	v.Remembered = true
 	return v, err == nil
 }
 

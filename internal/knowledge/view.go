@@ -19,6 +19,10 @@ type View struct {
 	entry  etagcache.Entry
 	groups memberships // as they were read with the entry
 
+	// Remembered means that the entry is only what this node saw last. A claim, or
+	// another read, tells whether it is current.
+	Remembered bool
+
 	// outdated means that a group or subtree has changed since the variants were
 	// stored, or couldn't be read.
 	outdated bool

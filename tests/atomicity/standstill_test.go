@@ -59,17 +59,21 @@ func (b *slowDoc) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // A node that stands still for longer than its lease doesn't go on with its write
-// afterwards: while it asks the origin, or when half of the content is sent.
+// afterwards: while it asks the origin, or when half of the content is sent. It asks under
+// its claim if only the write itself carries the client's credentials. Before the claim it
+// holds nothing, and finds out afterwards that somebody has written.
 func TestNodeStandsStill(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		options string
 		size    int
 		read    int64
+		claimed bool
 	}{
-		{"while it asks the origin", "", 10, 0},
-		{"while it asks the origin, write_etag always", "write_etag always", 10, 0},
-		{"when half of the content is sent", "verify never", 16 << 20, 1 << 20},
+		{"while it asks the origin", "", 10, 0, true},
+		{"while it asks the origin, write_etag always", "write_etag always", 10, 0, true},
+		{"while it asks the origin before the claim", "", 10, 0, false},
+		{"when half of the content is sent", "verify never", 16 << 20, 1 << 20, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			backend := newSlowDoc("ann")
@@ -80,7 +84,11 @@ func TestNodeStandsStill(t *testing.T) {
 			first, other := nodes[0], nodes[1]
 			tag := caddytest.Send(t, "GET", first.URL+"/doc", "").Expect(t, 200).Tag(t)
 
-			ann := caddytest.Go(context.Background(), "PUT", first.URL+"/doc", strings.Repeat("a", tt.size), "X-Client", "ann", "If-Match", tag)
+			fields := []string{"X-Client", "ann", "If-Match", tag}
+			if tt.claimed {
+				fields = append(fields, "Authorization", "Digest ann")
+			}
+			ann := caddytest.Go(context.Background(), "PUT", first.URL+"/doc", strings.Repeat("a", tt.size), fields...)
 			<-backend.arrived
 			first.Freeze()
 			bob := caddytest.Send(t, "PUT", other.URL+"/doc", "bob's", "X-Client", "bob", "If-Match", tag)
@@ -92,6 +100,12 @@ func TestNodeStandsStill(t *testing.T) {
 			defer backend.mu.Unlock()
 			if bob.StatusCode != 204 || len(backend.applied) != 1 || backend.applied[0] != "bob" {
 				t.Errorf("Bob got %d, applied %q", bob.StatusCode, backend.applied)
+			}
+			if !tt.claimed {
+				if r.Err != nil || r.StatusCode != 412 {
+					t.Errorf("Ann got %v, %v", r.Response, r.Err)
+				}
+				return
 			}
 			if r.Err == nil && (r.StatusCode < 500 || r.Header.Get("ETag") != "") {
 				t.Errorf("Ann got %d, header %v", r.StatusCode, r.Header)
