@@ -262,7 +262,7 @@ func TestPreflightHoldsNothing(t *testing.T) {
 	s.Verify.Passing = true
 	tag := s.tagOf(t, "/a")
 	content = "written past this handler"
-	w, err := s.serve(requestOf(t.Context(), "PUT /a", "Origin: https://a", "If-Match: "+tag))
+	w, err := s.serve(requestOf(t.Context(), "PUT /a", "Origin: https://a", "If-Match: "+tag, "Authorization: Digest x"))
 	if err != nil || w.Code != 412 || w.Header().Get(allowOrigin) != "*" {
 		t.Errorf("%v, %d, %v", err, w.Code, w.Header())
 	}
