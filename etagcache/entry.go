@@ -29,6 +29,8 @@ type Entry struct {
 	// one is, Variants says nothing about the present. If a Pass was refused in
 	// favor of a claim, Busy is the time to wait for that claim.
 	Busy time.Duration
+	// Grace is what is left of a grace. As long as it lasts, Busy is no less.
+	Grace Grace
 	// Vary is what the variants depend on, as stated by the last observation
 	// that was stored. The store doesn't interpret it.
 	Vary string
@@ -53,6 +55,38 @@ type Entry struct {
 	Latest time.Time
 
 	passing bool // returned by a refused Pass, so Wait is not for a claim
+}
+
+// Grace is a time in which the store grants nothing, because it has lost data.
+type Grace struct {
+	Left time.Duration // zero if there is no grace
+	Loss Loss
+}
+
+// Loss is what has happened to the data of a store.
+type Loss string
+
+const (
+	StartedEmpty Loss = "empty"     // the server was started without data
+	Gone         Loss = "gone"      // its data was deleted, or it was started without data
+	Restarted    Loss = "restarted" // the server was restarted with a file
+	Replaced     Loss = "replaced"  // a different server took over, or the first replica was attached
+)
+
+// String says it in words.
+func (l Loss) String() string {
+	switch l {
+	case StartedEmpty:
+		return "the server was started empty"
+	case Gone:
+		return "the data was deleted (FLUSHALL, DEL), or the server was started empty"
+	case Restarted:
+		return "the server was restarted, perhaps with older data"
+	case Replaced:
+		return "a different server took over, or the first replica was attached"
+	default:
+		return "it isn't known what happened"
+	}
 }
 
 // IsSpent reports whether a response that shows o may show the past: a write has

@@ -102,6 +102,7 @@ type Redis struct {
 	replies replies
 
 	*evictions
+	*attendant
 
 	checked atomic.Pointer[time.Time] // the start of the last call that looked for a loss
 
@@ -131,6 +132,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r.replies.several = r.markers.tags != nil
 	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
+	r.attendant = &attendant{r}
 	r.closing, r.close = context.WithCancel(context.Background())
 	return r
 }
@@ -149,7 +151,7 @@ func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 		return Entry{}, err
 	}
 	r.replies.heed(reply)
-	r.spread(reply, t)
+	r.spread(reply.began(), t)
 	return reply.entry()
 }
 
@@ -191,7 +193,7 @@ func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...
 	var e Entry
 	if err == nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrStale) {
 		r.replies.heed(reply)
-		r.spread(reply, t)
+		r.spread(reply.began(), t)
 		var malformed error
 		if e, malformed = reply.entry(); malformed != nil {
 			err = malformed
@@ -300,6 +302,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	if s.first {
 		r.look(ctx)
 	}
+	r.replies.met.Store(true)
 	if check {
 		r.checked.Store(&begun)
 	}

@@ -61,6 +61,7 @@ func (m markers) all() []string {
 type replies struct {
 	several bool // whether there are several markers, each with a grace of its own
 
+	met    atomic.Bool  // whether there was any reply
 	grace  atomic.Int64 // the longest of all callers, in ms
 	warn   func(error)  // may be nil
 	warned sync.Once
@@ -79,13 +80,17 @@ func (r *replies) heed(reply reply) {
 
 // argv returns the arguments that all scripts begin with.
 func (r *replies) argv(t Terms, check bool) []any {
-	return []any{NewToken(), flag(check), milliseconds(t.Grace), r.grace.Load(), milliseconds(t.Lease), milliseconds(t.Lag)}
+	checks := flag(check)
+	if check && !r.met.Load() {
+		checks = "new"
+	}
+	return []any{NewToken(), checks, milliseconds(t.Grace), r.grace.Load(), milliseconds(t.Lease), milliseconds(t.Lag)}
 }
 
-// spread begins a new generation in the other hash slots, too, if one began with
-// this reply. Otherwise each slot would have its own grace, at its first use.
-func (r *Redis) spread(reply reply, t Terms) {
-	if !reply.began() || r.markers.tags == nil || !r.beginning.CompareAndSwap(false, true) {
+// spread begins a new generation in the other hash slots, too, if one began in one.
+// Otherwise each slot would have its own grace, at its first use.
+func (r *Redis) spread(began bool, t Terms) {
+	if !began || r.markers.tags == nil || !r.beginning.CompareAndSwap(false, true) {
 		return
 	}
 	r.begins.Go(func() {

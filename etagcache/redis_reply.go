@@ -33,7 +33,7 @@ func (r reply) status() error {
 }
 
 // firstVariant is the index of the first variant or spent state in a reply with an entry.
-const firstVariant = 10
+const firstVariant = 12
 
 // entry returns the entry that follows the status.
 func (r reply) entry() (Entry, error) {
@@ -54,6 +54,7 @@ func (r reply) entry() (Entry, error) {
 		Variants: make(map[string]Stored, (len(r)-firstVariant)/2),
 		Receipt:  receipt,
 		Now:      time.UnixMilli(now),
+		Grace:    r.graceLeft(10),
 	}
 	if last > 0 {
 		e.Latest = time.UnixMilli(last)
@@ -148,6 +149,13 @@ func (r reply) blind() bool {
 func (r reply) grace() int64 {
 	n, _ := r.number(8)
 	return n
+}
+
+// graceLeft returns how much of a grace is left, and what has happened to the data.
+func (r reply) graceLeft(i int) Grace {
+	left, _ := r.number(i)
+	why, _ := r.text(i + 1)
+	return Grace{Left: time.Duration(left) * time.Millisecond, Loss: Loss(why)}
 }
 
 // wait returns the time that follows the status.

@@ -103,7 +103,7 @@ for i = {first}, #a do
 end
 local reply = run(ARGV)
 if #reply > 6 then
-  for _ = 1, 3 do
+  for _ = 1, 5 do
     table.insert(reply, 8, 0)
   end
 end

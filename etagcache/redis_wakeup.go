@@ -16,14 +16,18 @@ type wakeups struct {
 	mu      sync.Mutex
 	pubsub  *redis.PubSub // nil until the first caller waits
 	done    chan struct{} // closed when the subscription has ended
+	closed  bool
 	waiting map[string]map[chan struct{}]struct{}
+
+	reconnected chan struct{} // receives when there is a new connection after the first
 }
 
 func newWakeups(client redis.UniversalClient, channel string) *wakeups {
 	return &wakeups{
-		client:  client,
-		channel: channel,
-		waiting: make(map[string]map[chan struct{}]struct{}),
+		client:      client,
+		channel:     channel,
+		waiting:     make(map[string]map[chan struct{}]struct{}),
+		reconnected: make(chan struct{}, 1),
 	}
 }
 
@@ -32,17 +36,31 @@ func newWakeups(client redis.UniversalClient, channel string) *wakeups {
 func (w *wakeups) add(name string) chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pubsub == nil {
-		w.pubsub = w.client.Subscribe(context.Background()) // no channel yet, so no network access
-		w.done = make(chan struct{})
-		go w.receive(w.pubsub)
-	}
+	w.listen()
 	if w.waiting[name] == nil {
 		w.waiting[name] = make(map[chan struct{}]struct{})
 	}
 	wakeup := make(chan struct{}, 1)
 	w.waiting[name][wakeup] = struct{}{}
 	return wakeup
+}
+
+// subscribe opens the connection, unless it is open.
+func (w *wakeups) subscribe() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.listen()
+	}
+}
+
+// listen opens the connection, unless it is open. The caller holds w.mu.
+func (w *wakeups) listen() {
+	if w.pubsub == nil {
+		w.pubsub = w.client.Subscribe(context.Background()) // no channel yet, so no network access
+		w.done = make(chan struct{})
+		go w.receive(w.pubsub)
+	}
 }
 
 func (w *wakeups) remove(name string, wakeup chan struct{}) {
@@ -58,12 +76,17 @@ func (w *wakeups) remove(name string, wakeup chan struct{}) {
 func (w *wakeups) receive(pubsub *redis.PubSub) {
 	defer close(w.done)
 	_ = pubsub.Subscribe(context.Background(), w.channel) // after an error the client tries again
+	subscribed := false
 	for m := range pubsub.ChannelWithSubscriptions() {
 		switch m := m.(type) {
 		case *redis.Message:
 			w.wake(m.Payload)
 		case *redis.Subscription:
 			w.wakeAll() // messages may have been missed before
+			if subscribed {
+				signal(w.reconnected)
+			}
+			subscribed = true
 		}
 	}
 }
@@ -96,6 +119,7 @@ func signal(c chan struct{}) {
 func (w *wakeups) close() error {
 	w.mu.Lock()
 	pubsub := w.pubsub
+	w.closed = true
 	w.mu.Unlock()
 	if pubsub == nil {
 		return nil

@@ -226,8 +226,9 @@ end
 
 -- answer returns the status and the entry in the form that the client reads: whether a
 -- generation began, whether a loss can't be noticed, the longest grace, the date that was
--- forgotten last, the variants, each with a string or, if the backend has a tag of its own,
--- with that and the tag; and the spent states, each with the ms left.
+-- forgotten last, the ms that are left of a grace and what has happened to the data, the
+-- variants, each with a string or, if the backend has a tag of its own, with that and the
+-- tag; and the spent states, each with the ms left.
 local function answer(status)
   local hidden, variants = passed(), variants
   local receipt = hidden and '' or entry.r or ''
@@ -239,7 +240,7 @@ local function answer(status)
   end
   local reply = {
     status, entry.e, busy(), now, entry.y or '', began and 1 or 0, receipt, blind and 1 or 0, longest_grace or 0,
-    number(entry.d) or 0,
+    number(entry.d) or 0, grace_left(), why,
   }
   for name, value in pairs(variants) do
     local variant = string.sub(name, 3)

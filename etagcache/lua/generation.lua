@@ -2,8 +2,9 @@
 -- KEYS: the last one is the marker
 -- ARGV: 1 a fresh epoch, 2 whether to check that this is still the server on which
 --       the generation began ('' for no; the check takes a third as long as everything
---       else), 3 the caller's grace in ms, 4 the longest grace that it has heard of,
---       5 its lease, 6 its lag
+--       else; 'new' for yes, by a caller that has never heard of a generation), 3 the
+--       caller's grace in ms, 4 the longest grace that it has heard of, 5 its lease,
+--       6 its lag
 --
 -- The marker names the generation, a period in which nothing was lost. It is a
 -- hash:
@@ -12,8 +13,9 @@
 --   id      a token
 --   replid  the replication ID of the server's data when the generation began,
 --           which changes with each start and each promotion
---   from    the ms at which the generation began
+--   from    the ms from which the grace counts
 --   until   the ms at which the grace is over
+--   why     what has happened to the data: see reason. Absent in versions without it
 --   grace   the longest grace in ms of all callers since then
 --   lag     the longest lag in ms of all callers
 --   spent   the ms until which the variants of all entries of earlier generations are
@@ -38,13 +40,15 @@ end
 -- most an hour; this allows for two.
 local day, unnumbered = 86400000, 7200000
 
--- info returns the server's role and replication ID: nil for what it doesn't tell, or
--- without permission for INFO.
+-- section returns what INFO tells, or '' without permission.
+local function section(name)
+  local lines = redis.pcall('INFO', name)
+  return type(lines) == 'string' and lines or ''
+end
+
+-- info returns the server's role and replication ID: nil for what it doesn't tell.
 local function info()
-  local lines = redis.pcall('INFO', 'replication')
-  if type(lines) ~= 'string' then
-    return nil, nil
-  end
+  local lines = section('replication')
   return string.match(lines, 'role:([%w-]+)'), string.match(lines, 'master_replid:(%x+)')
 end
 
@@ -58,7 +62,7 @@ local function wrong_type(reply)
   return reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
 end
 
-local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'spent', 'format', 'grace', 'lag')
+local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'spent', 'format', 'grace', 'lag', 'why')
 if wrong_type(marked) then -- the marker is gone, and with it all that it said
   redis.call('PEXPIRE', marker, 0)
   marked = {}
@@ -114,6 +118,7 @@ end
 -- Each lag is one more than was asked for, because now is rounded down.
 local most_spent = longest_lag and longest_lag + 1
 local id, from, ends
+local why = marked[9] or ''
 local all_spent = 0
 if marked[5] then
   local wrong
@@ -138,19 +143,60 @@ if not lost then
   end
 end
 
+-- used reports whether anybody may have been granted anything since the server
+-- started. Each grant sets an expiry, and the server counts these calls. FLUSHALL
+-- doesn't reset the counts, and what does is itself counted.
+local function used()
+  local counts = section('commandstats')
+  local counted = string.find(counts, 'cmdstat_time:', 1, true) -- that TIME was called here
+  return not counted or string.find(counts, 'cmdstat_pexpire:', 1, true) or string.find(counts, 'cmdstat_config:', 1, true) or
+    string.find(counts, 'cmdstat_config|resetstat:', 1, true)
+end
+
+-- alone reports whether the server has neither replicas nor ever taken over from a
+-- different server.
+local function alone(server)
+  local lines = section('replication')
+  return string.find(server, '_mode:standalone', 1, true) and string.find(lines, 'connected_slaves:0%s') and
+    string.find(lines, 'master_replid2:0+%s') and string.find(lines, 'repl_backlog_active:0%s')
+end
+
+-- reason returns what has happened to the data.
+local function reason(uptime, unused)
+  if not marked[1] then
+    return unused and 'empty' or 'gone'
+  elseif uptime and number(marked[3]) and now - uptime * 1000 > number(marked[3]) then
+    return 'restarted'
+  end
+  return 'replaced'
+end
+
 -- begin begins a generation if something may have been lost since the last one
 -- began. The longest grace that anybody has heard of counts: others may hold leases
 -- that they renew later than the caller would.
+--
+-- If nothing was granted since the server started, only what an earlier server knew
+-- can be lost, and these leases end at most a lease after the start. Nobody has one
+-- longer than four graces. A caller that has heard of a generation may know it from a
+-- server that ran until just now, in whose place this one is, so that doesn't count.
 local began = false
 local function begin()
   if id then
     return
   end
   local _, replid = info()
-  id, from, ends, began = fresh, now, now + math.max(grace, heard, longest_grace), true
+  local server = section('server')
+  local length, uptime = math.max(grace, heard, longest_grace), number(string.match(server, 'uptime_in_seconds:(%d+)'))
+  local unused = not marked[1] and not used()
+  id, ends, began, why = fresh, now + length, true, reason(uptime, unused)
+  if unused and uptime and check and ARGV[2] == 'new' and alone(server) then
+    local started = now - (uptime - 1) * 1000 -- at the latest: both ends were rounded down
+    ends = math.max(now, math.min(ends, started + math.max(lease_asked, 4 * length)))
+  end
+  from = ends - length
   longest_grace, longest_lag = grace, math.max(lag_asked, longest_lag or 0)
   redis.call('HSET', marker, 'format', format, 'id', id, 'replid', replid or '', 'from', text(from), 'until', text(ends),
-    'grace', text(grace), 'lag', text(longest_lag))
+    'grace', text(grace), 'lag', text(longest_lag), 'why', why)
 end
 
 -- grace_left returns for how many more ms the holders of leases can restore them

@@ -66,8 +66,7 @@ func (a *Responder) ConditionRequired(ignored validator.Fields) Refusal {
 	return refusal
 }
 
-// WriteInFlight refuses a write that waited in vain for another write. After the
-// store has lost its data, there may be another write that it doesn't know of.
+// WriteInFlight refuses a write that waited in vain for another write.
 func WriteInFlight() Refusal {
 	return Refusal{
 		Status:     http.StatusServiceUnavailable,
@@ -75,6 +74,21 @@ func WriteInFlight() Refusal {
 		Reason:     "another write is in flight",
 		Detail:     "Another write of this resource may still be under way. Nothing was changed; try again later.",
 		RetryAfter: time.Second,
+	}
+}
+
+// GraceRunning refuses a write that can't wait until a grace is over: the store has lost
+// data, and may have forgotten writes that are under way.
+func GraceRunning(loss string, left time.Duration) Refusal {
+	left = (left + time.Second - 1).Truncate(time.Second)
+	until := time.Now().Add(left).UTC().Format(time.TimeOnly + " UTC")
+	return Refusal{
+		Status:  http.StatusServiceUnavailable,
+		Outcome: Conflict,
+		Reason:  "the store may have lost its data (" + loss + "): no write passes until " + until,
+		Detail: "The store of this gateway may have lost its data, and until " + until + " a write that it has forgotten may still be under way. " +
+			"Nothing was changed; try again then.",
+		RetryAfter: left,
 	}
 }
 

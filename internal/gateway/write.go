@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -56,8 +55,8 @@ func (x *exchange) writeConditional() error {
 // begin begins a write, once no other is in flight under names that a reload has
 // removed.
 func begin(x *exchange) (err error) {
-	waiting, cancel := x.waiting()
-	defer cancel()
+	waiting, stop := x.waiting()
+	defer stop()
 	x.begun, err = x.Store.Begin(waiting, x.request.HostName(), x.share)
 	return err
 }
@@ -236,10 +235,8 @@ func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 // patiently calls f, which waits for other writes, with a context that ends when the write
 // has waited long enough.
 func (w turn) patiently(f func(waiting context.Context) error) error {
-	begun := time.Now()
-	waiting, cancel := context.WithTimeout(w.r.Context(), w.Wait-w.waited)
-	defer cancel()
-	defer func() { w.waited += time.Since(begun) }()
+	waiting, stop := w.share.Patiently(w.r.Context(), w.Wait, w.waited)
+	defer func() { w.waited = stop() }()
 	return f(waiting)
 }
 
@@ -306,8 +303,8 @@ func (w *writing) decideFinally(d decision) decision {
 	if w.request.Gone() {
 		return decision{kind: clientGone}
 	}
-	waiting, cancel := w.waiting()
-	defer cancel()
+	waiting, stop := w.waiting()
+	defer stop()
 	if err := w.holds.AcquireSubtrees(waiting, w.plan); err != nil {
 		return w.decideOnError(err)
 	}
@@ -330,8 +327,8 @@ func (w *writing) ifHeld(d decision) decision {
 // decideUnconditional takes passes on the subject and on what the write also
 // changes.
 func (w *writing) decideUnconditional() decision {
-	waiting, cancel := w.waiting()
-	defer cancel()
+	waiting, stop := w.waiting()
+	defer stop()
 	switch err := w.holds.AcquirePass(waiting, w.plan); {
 	case err != nil:
 		return w.decideOnError(err)
@@ -361,6 +358,9 @@ func (x *exchange) decideOnError(err error) decision {
 	case errors.Is(err, storeshare.ErrOlderWrites):
 		return refuseWith(answer.OlderWriteInFlight())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
+		if grace, running := storeshare.GraceLeft(x.share); running {
+			return refuseWith(answer.GraceRunning(grace.Loss.String(), grace.Left))
+		}
 		return refuseWith(answer.WriteInFlight())
 	case errors.Is(err, etagcache.ErrIncompatible):
 		return refuseWith(x.responder.CannotTell("a different version of the handler uses the store"))

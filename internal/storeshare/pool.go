@@ -184,10 +184,13 @@ func AllOpen() (shares []OpenShare, leave func()) {
 	}
 }
 
-// join adds a user. The first one starts the background flusher.
+// join adds a user. The first one starts what goes on in the background.
 func (s *Share) join(u *User) {
-	s.startFlusher.Do(func() { s.flusher.Go(func() { s.flushInBackground(u.Terms) }) })
 	s.usage.join(u)
+	s.startFlusher.Do(func() {
+		s.flusher.Go(func() { s.flushInBackground(u.Terms) })
+		s.flusher.Go(func() { s.attend(u.Terms) })
+	})
 }
 
 // leave ends the use of the share by one request.

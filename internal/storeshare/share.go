@@ -26,6 +26,7 @@ type Share struct {
 	recent  *recent
 	reach   *reach
 	usage   *usage
+	losses  losses
 
 	startFlusher sync.Once
 	flusher      sync.WaitGroup
@@ -60,6 +61,7 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 		entry, err = s.Store.Read(ctx, key, t)
 		return err
 	})
+	s.heard(entry.Grace)
 	switch {
 	case err != nil:
 	case s.journal.has(key):
@@ -97,6 +99,7 @@ func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms)
 		grant, entry, err = s.Store.Claim(ctx, key, epoch, t)
 		return err
 	})
+	s.heard(entry.Grace)
 	s.recent.remove(key) // the epoch has moved, now or before
 	return grant, entry, err
 }
@@ -110,6 +113,7 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 		grant, entry, err = s.Store.Pass(ctx, key, t)
 		return err
 	})
+	s.heard(entry.Grace)
 	return grant, entry, err
 }
 

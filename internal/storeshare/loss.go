@@ -1,0 +1,180 @@
+package storeshare
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// losses knows of the grace that began when the store lost data.
+type losses struct {
+	mu    sync.Mutex
+	since time.Time // when this node heard of it
+	until time.Time
+	loss  etagcache.Loss
+}
+
+// note takes note of what the store says, at the given time, about a grace. It reports
+// whether this node hears of it for the first time, and when the grace ends.
+func (l *losses) note(g etagcache.Grace, now time.Time) (news bool, until time.Time) {
+	if g.Left <= 0 {
+		return false, until
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until = now.Add(g.Left)
+	if news = !now.Before(l.until); news {
+		l.since = now
+	} else if until.Before(l.until) { // a hash slot of a cluster has a grace of its own
+		until = l.until
+	}
+	l.until, l.loss = until, g.Loss
+	return news, until
+}
+
+// slack is how much longer a grace may seem to last, because replies take time.
+const slack = time.Second
+
+// credit returns for how much of the time between begun and now a grace was running, if
+// that doesn't last longer than most, and for how much longer it is running.
+func (l *losses) credit(begun, now time.Time, most time.Duration) (past, left time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := l.since
+	if begun.After(from) {
+		from = begun
+	}
+	if l.until.Sub(from) > most+slack {
+		return 0, 0
+	}
+	end := l.until
+	if now.Before(end) {
+		end, left = now, l.until.Sub(now)
+	}
+	return max(0, end.Sub(from)), left
+}
+
+// heard takes note of what a reply of the store says about a grace, and logs when one
+// begins.
+func (s *Share) heard(g etagcache.Grace) {
+	if news, until := s.losses.note(g, time.Now()); news {
+		s.reach.logger.Load().Warn("the store may have lost data: no write passes until the grace is over",
+			zap.Time("until", until), zap.Stringer("reason", g.Loss))
+	}
+}
+
+// GraceLeft returns how much is left of a grace, and what has happened to the store's data.
+// It reports false if there is no grace.
+func GraceLeft(s *Share) (g etagcache.Grace, running bool) {
+	s.losses.mu.Lock()
+	defer s.losses.mu.Unlock()
+	left := time.Until(s.losses.until)
+	return etagcache.Grace{Left: left, Loss: s.losses.loss}, left > 0
+}
+
+// attendAfter is how long a share waits before it contacts the store: a config that is only
+// validated is gone by then, and leaves the store alone.
+const attendAfter = 100 * time.Millisecond
+
+// attend contacts the store in the background, so that a grace begins when data was lost,
+// and not with the first write. Terms apply while the share has no user.
+func (s *Share) attend(terms etagcache.Terms) {
+	store, ok := s.opened.(interface {
+		Attend(ctx context.Context, terms func() etagcache.Terms, heard func(etagcache.Grace, error))
+	})
+	if !ok {
+		return
+	}
+	select {
+	case <-time.After(attendAfter):
+	case <-s.closing:
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.flusher.Go(func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	present := func() etagcache.Terms {
+		if t := s.usage.terms(); t.Lease > 0 {
+			t.Grace = max(t.Grace, time.Duration(s.usage.grace.Load()))
+			terms = t
+		}
+		return terms
+	}
+	store.Attend(ctx, present, func(g etagcache.Grace, err error) {
+		if s.reach.note(err) == nil {
+			s.heard(g)
+		}
+	})
+}
+
+// patience is a context that ends when a write has waited long enough for others. The time
+// of a grace doesn't count.
+type patience struct {
+	context.Context // the request's
+	done            chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+func (p *patience) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (p *patience) Done() <-chan struct{}       { return p.done }
+
+func (p *patience) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+func (p *patience) end(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+		close(p.done)
+	}
+}
+
+// Patiently returns a context for a write that waits for others, for what it hasn't used
+// of its wait. The time of a grace doesn't count if the grace is no longer than the wait.
+// Stop ends the context, and returns how much the write has used in all.
+func (s *Share) Patiently(ctx context.Context, wait, used time.Duration) (waiting context.Context, stop func() (used time.Duration)) {
+	begun := time.Now()
+	counted := func(now time.Time) (all, grace time.Duration) {
+		past, grace := s.losses.credit(begun, now, wait)
+		return used + now.Sub(begun) - past, grace
+	}
+	p := &patience{Context: ctx, done: make(chan struct{})}
+	stopped := context.AfterFunc(ctx, func() { p.end(ctx.Err()) })
+	var mu sync.Mutex // until timer is set
+	mu.Lock()
+	var timer *time.Timer
+	timer = time.AfterFunc(wait-used, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		all, grace := counted(time.Now())
+		if more := grace + wait - all; more > 0 && p.Err() == nil {
+			timer.Reset(more)
+			return
+		}
+		p.end(context.DeadlineExceeded)
+	})
+	mu.Unlock()
+	return p, func() time.Duration {
+		stopped()
+		p.end(context.Canceled)
+		timer.Stop()
+		all, _ := counted(time.Now())
+		return all
+	}
+}
