@@ -3,10 +3,14 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -63,4 +67,64 @@ func (r *roomyConn) Write(b []byte) (int, error) {
 func (r *roomyConn) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	return r.Conn.Close()
+}
+
+// Process is what a simulated Redis tells of itself with INFO, as a real one does. The
+// simulation itself tells none of it.
+type Process struct {
+	redis *miniredis.Miniredis
+
+	mu      sync.Mutex
+	started time.Time
+	replid  int
+	calls   map[string]int // of each command, since the start
+}
+
+// NewProcess makes a simulated Redis tell of itself from now on, as if it had just started.
+func NewProcess(m *miniredis.Miniredis) (*Process, error) {
+	p := &Process{redis: m}
+	c, err := m.Dial() // starts the server
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	p.Restart()
+	m.Server().SetPreHook(p.hook)
+	return p, nil
+}
+
+// Restart simulates that the process is killed, and started without its data.
+func (p *Process) Restart() {
+	p.redis.FlushAll()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started, p.calls = time.Now(), make(map[string]int)
+	p.replid++
+}
+
+// hook counts the calls, and answers INFO.
+func (p *Process) hook(c *server.Peer, cmd string, args ...string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer func() { p.calls[strings.ToLower(cmd)]++ }()
+	if cmd != "INFO" || len(args) != 1 {
+		return false
+	}
+	switch args[0] {
+	case "server":
+		uptime := time.Now().Unix() - p.started.Unix()
+		c.WriteBulk(fmt.Sprintf("redis_mode:standalone\r\nuptime_in_seconds:%d\r\n", uptime))
+	case "replication":
+		c.WriteBulk(fmt.Sprintf("role:master\r\nconnected_slaves:0\r\nmaster_replid:%040x\r\nmaster_replid2:%040d\r\nrepl_backlog_active:0\r\n",
+			p.replid, 0))
+	case "commandstats":
+		var b strings.Builder
+		for name, n := range p.calls {
+			fmt.Fprintf(&b, "cmdstat_%s:calls=%d\r\n", name, n)
+		}
+		c.WriteBulk(b.String())
+	default:
+		return false
+	}
+	return true
 }
