@@ -179,13 +179,13 @@ type Handler struct {
 	Lease caddy.Duration `json:"lease,omitempty"`
 
 	// How long a write waits for the one before it. After that it is refused with
-	// 503. Also how long a list waits for what the origin says about its items.
+	// 503. The time of a `grace` that is no longer than this doesn't count. Also how long a list waits for what the origin says about its items.
 	// After that it is sent without their tags. Default: 10s.
 	Wait caddy.Duration `json:"wait,omitempty"`
 
 	// How long no write is let through after the store has lost data, for example
 	// because it was restarted without persistence, and when it is used for the
-	// first time. All nodes use that time to tell the store what they are writing.
+	// first time, unless nothing can be lost. All nodes use that time to tell the store what they are writing.
 	// It must be at least a quarter of the lease, and longer if operations of the
 	// store may take long. The default, a third of the lease (or more for such a
 	// store), covers the loss of the store alone. Set it to the lease to also cover a

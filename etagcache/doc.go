@@ -81,7 +81,8 @@
 // and a grace begins. During a grace, the store refuses claims and passes with
 // ErrBusy and stores no observations. If the store has lost all trace of a claim
 // or pass, Renew restores it, unless the store holds another one that excludes
-// it. A grace also begins with the first call on an empty store.
+// it. A grace also begins with the first call on an empty store, unless the store can
+// tell that nothing was granted that may still be held.
 //
 // What was spent is lost as well. Until the Lag after the grace, in which forgotten
 // writes may end, all entries have a Doubt. What a restored claim or pass replaces is

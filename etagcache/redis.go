@@ -66,11 +66,25 @@ var ErrBlind = errors.New("the server can't tell whether it has lost data: INFO 
 // holders can renew what they hold.
 //
 // Read, Claim, Pass and Renew always notice a loss. The other calls notice it
-// within a tenth of a second, and what they do until then is forgotten. The very
-// first call begins a grace too, even if it is a Read, because an empty store
-// looks like one that has lost everything. So does attaching the first replica,
-// and moving a hash slot to a different server. During such a move, calls on the
-// slot may fail with ErrUnavailable.
+// within a tenth of a second, and what they do until then is forgotten. Attend
+// notices it without any call. Attaching the first replica begins a grace too,
+// and so does moving a hash slot to a different server. During such a move, calls
+// on the slot may fail with ErrUnavailable.
+//
+// The very first call on an empty server begins a grace as well, because it may have
+// lost everything. There is none, or a shorter one, if these things show that no lease
+// can have been lost that is still held:
+//
+//   - the server started longer ago than any lease lasts: the caller's, or four times
+//     the longest grace (all gateways need a grace of a quarter of the longest lease);
+//   - it has counted no PEXPIRE since, which every grant calls, in all versions. FLUSHALL
+//     leaves the counts alone, and CONFIG RESETSTAT is counted itself;
+//   - it is a single server that has no replicas and was never one;
+//   - this gateway has never had a reply: it may otherwise know that a different
+//     server was in this one's place until just now.
+//
+// The start of the server alone doesn't tell when a grace is over: the holders may not
+// have reached it since.
 //
 // If this gateway has heard of a longer grace than its own, the longest one counts:
 // gateways with longer leases renew them later. A server that says that it isn't a master is unavailable.

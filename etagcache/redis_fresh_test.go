@@ -109,6 +109,14 @@ func TestRedisFullGrace(t *testing.T) {
 			expectGrace(t, s, etagcache.Gone)
 		})
 	}
+	t.Run("a claim of the version without a number was flushed", func(t *testing.T) {
+		t.Parallel()
+		s := redistest.Start(t)
+		grants["a claim"](t, openUnnumbered(t, s, true))
+		runFor(t, s, 3)
+		flush(t, s)
+		expectGrace(t, s, etagcache.Gone)
+	})
 	t.Run("the server has just started", func(t *testing.T) {
 		t.Parallel()
 		expectGrace(t, redistest.Start(t), etagcache.StartedEmpty)

@@ -11,7 +11,7 @@ var (
 	// answer did not arrive in time. Whether the call had an effect is unknown.
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrBusy means that another write is in flight, or that a grace is not yet
-	// over.
+	// over (Entry.Grace).
 	ErrBusy = errors.New("another write is in flight")
 	// ErrStale means that the epoch has moved.
 	ErrStale = errors.New("the epoch has moved")

@@ -87,7 +87,7 @@ func NewProcess(m *miniredis.Miniredis) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	p.Restart()
 	m.Server().SetPreHook(p.hook)
 	return p, nil

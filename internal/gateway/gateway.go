@@ -261,7 +261,7 @@ func (x *exchange) refuse(refusal answer.Refusal) error {
 
 // waiting returns the context that bounds how long a write waits for others.
 func (x *exchange) waiting() (waiting context.Context, stop func() (used time.Duration)) {
-	return x.share.Patiently(x.r.Context(), x.Wait, 0)
+	return x.share.Losses.Patiently(x.r.Context(), x.Wait, 0)
 }
 
 // invalidate invalidates resources. What the store can't be told now, it is told

@@ -235,7 +235,7 @@ func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 // patiently calls f, which waits for other writes, with a context that ends when the write
 // has waited long enough.
 func (w turn) patiently(f func(waiting context.Context) error) error {
-	waiting, stop := w.share.Patiently(w.r.Context(), w.Wait, w.waited)
+	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
 	defer func() { w.waited = stop() }()
 	return f(waiting)
 }
@@ -358,7 +358,7 @@ func (x *exchange) decideOnError(err error) decision {
 	case errors.Is(err, storeshare.ErrOlderWrites):
 		return refuseWith(answer.OlderWriteInFlight())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
-		if grace, running := storeshare.GraceLeft(x.share); running {
+		if grace, running := x.share.Losses.Grace(); running {
 			return refuseWith(answer.GraceRunning(grace.Loss.String(), grace.Left))
 		}
 		return refuseWith(answer.WriteInFlight())

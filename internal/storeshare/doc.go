@@ -10,6 +10,7 @@
 //   - The namings say which writes exclude each other after a reload that has changed
 //     the keys that writes claim (reload.go).
 //   - The longest grace of all handlers counts for every call (grace.go).
+//   - The losses of the store's data: writes wait until the grace is over (loss.go).
 //
 // A share outlives the handlers: the handlers of a reloaded config take it over,
 // and a request that is still being served keeps it open (pool.go, usage.go).

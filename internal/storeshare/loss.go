@@ -3,6 +3,7 @@ package storeshare
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -10,8 +11,10 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// losses knows of the grace that began when the store lost data.
-type losses struct {
+// Losses knows of the grace that began when the store lost data.
+type Losses struct {
+	logger *atomic.Pointer[zap.Logger]
+
 	mu    sync.Mutex
 	since time.Time // when this node heard of it
 	until time.Time
@@ -20,7 +23,7 @@ type losses struct {
 
 // note takes note of what the store says, at the given time, about a grace. It reports
 // whether this node hears of it for the first time, and when the grace ends.
-func (l *losses) note(g etagcache.Grace, now time.Time) (news bool, until time.Time) {
+func (l *Losses) note(g etagcache.Grace, now time.Time) (news bool, until time.Time) {
 	if g.Left <= 0 {
 		return false, until
 	}
@@ -41,7 +44,7 @@ const slack = time.Second
 
 // credit returns for how much of the time between begun and now a grace was running, if
 // that doesn't last longer than most, and for how much longer it is running.
-func (l *losses) credit(begun, now time.Time, most time.Duration) (past, left time.Duration) {
+func (l *Losses) credit(begun, now time.Time, most time.Duration) (past, left time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	from := l.since
@@ -60,20 +63,20 @@ func (l *losses) credit(begun, now time.Time, most time.Duration) (past, left ti
 
 // heard takes note of what a reply of the store says about a grace, and logs when one
 // begins.
-func (s *Share) heard(g etagcache.Grace) {
-	if news, until := s.losses.note(g, time.Now()); news {
-		s.reach.logger.Load().Warn("the store may have lost data: no write passes until the grace is over",
+func (l *Losses) heard(g etagcache.Grace) {
+	if news, until := l.note(g, time.Now()); news {
+		l.logger.Load().Warn("the store may have lost data: no write passes until the grace is over",
 			zap.Time("until", until), zap.Stringer("reason", g.Loss))
 	}
 }
 
-// GraceLeft returns how much is left of a grace, and what has happened to the store's data.
-// It reports false if there is no grace.
-func GraceLeft(s *Share) (g etagcache.Grace, running bool) {
-	s.losses.mu.Lock()
-	defer s.losses.mu.Unlock()
-	left := time.Until(s.losses.until)
-	return etagcache.Grace{Left: left, Loss: s.losses.loss}, left > 0
+// Grace returns how much is left of a grace, and what has happened to the store's data. It
+// reports false if there is no grace.
+func (l *Losses) Grace() (g etagcache.Grace, running bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := time.Until(l.until)
+	return etagcache.Grace{Left: left, Loss: l.loss}, left > 0
 }
 
 // attendAfter is how long a share waits before it contacts the store: a config that is only
@@ -82,7 +85,7 @@ const attendAfter = 100 * time.Millisecond
 
 // attend contacts the store in the background, so that a grace begins when data was lost,
 // and not with the first write. Terms apply while the share has no user.
-func (s *Share) attend(terms etagcache.Terms) {
+func attend(s *Share, terms etagcache.Terms) {
 	store, ok := s.opened.(interface {
 		Attend(ctx context.Context, terms func() etagcache.Terms, heard func(etagcache.Grace, error))
 	})
@@ -112,7 +115,7 @@ func (s *Share) attend(terms etagcache.Terms) {
 	}
 	store.Attend(ctx, present, func(g etagcache.Grace, err error) {
 		if s.reach.note(err) == nil {
-			s.heard(g)
+			s.Losses.heard(g)
 		}
 	})
 }
@@ -148,10 +151,10 @@ func (p *patience) end(err error) {
 // Patiently returns a context for a write that waits for others, for what it hasn't used
 // of its wait. The time of a grace doesn't count if the grace is no longer than the wait.
 // Stop ends the context, and returns how much the write has used in all.
-func (s *Share) Patiently(ctx context.Context, wait, used time.Duration) (waiting context.Context, stop func() (used time.Duration)) {
+func (l *Losses) Patiently(ctx context.Context, wait, used time.Duration) (waiting context.Context, stop func() (used time.Duration)) {
 	begun := time.Now()
 	counted := func(now time.Time) (all, grace time.Duration) {
-		past, grace := s.losses.credit(begun, now, wait)
+		past, grace := l.credit(begun, now, wait)
 		return used + now.Sub(begun) - past, grace
 	}
 	p := &patience{Context: ctx, done: make(chan struct{})}

@@ -20,7 +20,7 @@ const wait = 10 * time.Second
 func waitInVain(t *testing.T, s *Share, used time.Duration) (took, usedThen time.Duration) {
 	t.Helper()
 	begun := time.Now()
-	waiting, stop := s.Patiently(t.Context(), wait, used)
+	waiting, stop := s.Losses.Patiently(t.Context(), wait, used)
 	below, cancel := context.WithTimeout(waiting, time.Hour)
 	defer cancel()
 	<-below.Done()
@@ -33,7 +33,7 @@ func waitInVain(t *testing.T, s *Share, used time.Duration) (took, usedThen time
 // The time of a grace doesn't count as waiting for others, unless the grace is longer than
 // a write waits.
 func TestGraceDoesNotCountAsWaiting(t *testing.T) {
-	grace := func(s *Share, left time.Duration) { s.heard(etagcache.Grace{Left: left}) }
+	grace := func(s *Share, left time.Duration) { s.Losses.heard(etagcache.Grace{Left: left}) }
 	for name, tt := range map[string]struct {
 		happens func(s *Share)
 		used    time.Duration
@@ -79,7 +79,7 @@ func TestPatienceEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(etagcache.NewMemory(0), zap.NewNop())
 		ctx, cancel := context.WithCancel(t.Context())
-		waiting, stop := s.Patiently(ctx, wait, 0)
+		waiting, stop := s.Losses.Patiently(ctx, wait, 0)
 		time.AfterFunc(time.Second, cancel)
 		<-waiting.Done()
 		if used := stop(); !errors.Is(waiting.Err(), context.Canceled) || used != time.Second {
@@ -96,10 +96,10 @@ func TestGraceIsLoggedOnce(t *testing.T) {
 		for range 2 {
 			until := time.Now().Add(wait)
 			for range 3 {
-				s.heard(etagcache.Grace{Left: time.Until(until), Loss: etagcache.Replaced})
+				s.Losses.heard(etagcache.Grace{Left: time.Until(until), Loss: etagcache.Replaced})
 				time.Sleep(time.Second)
 			}
-			if g, running := GraceLeft(s); !running || g.Left != wait-3*time.Second || g.Loss != etagcache.Replaced {
+			if g, running := s.Losses.Grace(); !running || g.Left != wait-3*time.Second || g.Loss != etagcache.Replaced {
 				t.Errorf("got %+v, %v", g, running)
 			}
 			lines := logs.TakeAll()
@@ -111,10 +111,10 @@ func TestGraceIsLoggedOnce(t *testing.T) {
 				t.Errorf("got %v", fields)
 			}
 			time.Sleep(wait)
-			if _, running := GraceLeft(s); running {
+			if _, running := s.Losses.Grace(); running {
 				t.Error("the grace isn't over")
 			}
-			s.heard(etagcache.Grace{})
+			s.Losses.heard(etagcache.Grace{})
 		}
 	})
 }
@@ -155,7 +155,7 @@ func TestShareAttendsItsStore(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		synctest.Wait()
-		if _, running := GraceLeft(a.share); !running {
+		if _, running := a.share.Losses.Grace(); !running {
 			t.Error("the share hasn't heard of the grace")
 		}
 		leave(t, a)

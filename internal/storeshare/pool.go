@@ -189,7 +189,7 @@ func (s *Share) join(u *User) {
 	s.usage.join(u)
 	s.startFlusher.Do(func() {
 		s.flusher.Go(func() { s.flushInBackground(u.Terms) })
-		s.flusher.Go(func() { s.attend(u.Terms) })
+		s.flusher.Go(func() { attend(s, u.Terms) })
 	})
 }
 

@@ -21,12 +21,12 @@ type Share struct {
 	Queues   *Queues
 	Lobby    *Lobby
 	Unstable *Unstable
+	Losses   *Losses
 
 	journal *journal
 	recent  *recent
 	reach   *reach
 	usage   *usage
-	losses  losses
 
 	startFlusher sync.Once
 	flusher      sync.WaitGroup
@@ -35,16 +35,17 @@ type Share struct {
 
 // New returns a share of a store that was just opened.
 func New(store etagcache.Store, logger *zap.Logger) *Share {
-	usage := newUsage()
+	usage, reach := newUsage(), newReach(logger)
 	return &Share{
 		Store:    graceful{store, &usage.grace},
 		opened:   store,
 		Queues:   newQueues(),
 		Lobby:    newLobby(),
 		Unstable: newUnstable(),
+		Losses:   &Losses{logger: &reach.logger},
 		journal:  newJournal(maxJournal),
 		recent:   newRecent(),
-		reach:    newReach(logger),
+		reach:    reach,
 		usage:    usage,
 		closing:  make(chan struct{}),
 	}
@@ -61,7 +62,7 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 		entry, err = s.Store.Read(ctx, key, t)
 		return err
 	})
-	s.heard(entry.Grace)
+	s.Losses.heard(entry.Grace)
 	switch {
 	case err != nil:
 	case s.journal.has(key):
@@ -99,7 +100,7 @@ func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms)
 		grant, entry, err = s.Store.Claim(ctx, key, epoch, t)
 		return err
 	})
-	s.heard(entry.Grace)
+	s.Losses.heard(entry.Grace)
 	s.recent.remove(key) // the epoch has moved, now or before
 	return grant, entry, err
 }
@@ -113,7 +114,7 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 		grant, entry, err = s.Store.Pass(ctx, key, t)
 		return err
 	})
-	s.heard(entry.Grace)
+	s.Losses.heard(entry.Grace)
 	return grant, entry, err
 }
 
