@@ -10,7 +10,7 @@ var (
 	// endless has a grace that outlasts any test.
 	endless = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: time.Hour}
 	// graced has a grace that a test can wait for.
-	graced = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: 60 * time.Millisecond}
+	graced = etagcache.Terms{Lease: time.Hour, Retention: 24 * time.Hour, Grace: 300 * time.Millisecond}
 )
 
 var lossRules = []rule{
