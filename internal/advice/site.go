@@ -117,6 +117,12 @@ func (m matchers) namesHosts() bool {
 // matchesPath reports whether a set of matchers lets only certain paths pass.
 func (m matchers) matchesPath() bool { return m["path"] != nil || m["path_regexp"] != nil }
 
+// matchesRequest reports whether a set of matchers lets only requests with certain methods or
+// fields pass.
+func (m matchers) matchesRequest() bool {
+	return m["method"] != nil || m["header"] != nil && !m.namesHosts()
+}
+
 // place is what is known about where a route is.
 type place struct {
 	hosted bool      // only requests for certain hosts get there
@@ -150,6 +156,9 @@ func (w *walk) routes(all []route, p place) {
 				continue
 			}
 			w.look(h, inner)
+			if i == len(r.Handle)-1 && slices.ContainsFunc(r.Match, matchers.matchesRequest) {
+				w.say(matchedByRequest)
+			}
 			switch {
 			case !slices.ContainsFunc(r.Match, matchers.matchesPath):
 				otherwise = true
@@ -171,6 +180,8 @@ const (
 	matchedByPath = "the directive has a matcher for the path: another spelling of a path (/docs;x/plan, //x/docs/plan) " +
 		"doesn't match, and may still reach the same resource. Protect the whole site, and leave out only what is " +
 		"spelt plainly: @protected not path_regexp ^/chat/\\w+$"
+	matchedByRequest = "the directive has a matcher for the method or a field: other requests change the same resources, " +
+		"and nobody evaluates their conditions. Protect all requests: those that can't change anything pass untouched"
 	anyHost = "the site answers to any host, and the client's Host is a part of the key: writes to one resource under two " +
 		"names don't exclude each other. Give the site the names of its hosts, or leave the host out of the key, " +
 		"such as: key documents{http.request.uri.path}"

@@ -68,7 +68,7 @@ func TestSitesInARow(t *testing.T) {
 		for _, tt := range []struct {
 			sites   int
 			options string
-		}{{2, ""}, {3, ""}, {2, "verify never"}, {2, "etag version"}, {2, "verify all"}, {2, "affects /docs/{id} /docs\naffects /docs /docs/**"}} {
+		}{{2, ""}, {3, ""}, {2, "verify never"}, {2, "etag version"}, {2, "verify all"}, {2, "affects /docs/* /docs\naffects /docs /docs/**"}} {
 			t.Run(fmt.Sprintf("%d, %s", tt.sites, caddytest.Title(tt.options)), func(t *testing.T) {
 				t.Parallel()
 				docs, seen := caddytest.Watched(legacydocs.Options{})
