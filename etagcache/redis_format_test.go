@@ -82,7 +82,8 @@ func TestRedisUnreadableFields(t *testing.T) {
 	for _, field := range []string{"c:x", "p:x"} {
 		for value, most := range map[string]time.Duration{
 			"x": brief.Lease, "inf": brief.Lease, "nan": brief.Lease, "-1": brief.Lease, "": brief.Lease,
-			"99999999999999999999": brief.Lease, "99999999999999.9999999": brief.Lease, "9999999999999": 2 * time.Hour, "9999999999999.9999999": 9999999 * time.Millisecond,
+			"99999999999999999999": brief.Lease, "99999999999999.9999999": brief.Lease, "9999999999999+": brief.Lease, `9999999999999 0 p - "x"`: brief.Lease,
+			"9999999999999": 2 * time.Hour, "9999999999999.9999999": 9999999 * time.Millisecond,
 		} {
 			s.Client().FlushDB(ctx)
 			epochOf(t, store, "k")

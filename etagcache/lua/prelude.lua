@@ -59,8 +59,9 @@ for i = 1, #fields, 2 do
   local name, value = fields[i], fields[i + 1]
   local kind = string.sub(name, 1, 2)
   if kind == 'c:' or kind == 'p:' then
-    local length = math.min(number(string.match(value, '%.(%d+)$')) or unnumbered, day)
-    local ends, wrong = latest(number(string.match(value, '^%d+')), length)
+    local at, asked = string.match(value, '^(%d+)%.?(%d*)$')
+    local length = math.min(number(asked) or at and unnumbered or lease_asked, day)
+    local ends, wrong = latest(number(at), length)
     leases[name] = ends
     if wrong then
       redis.call('HSET', key, name, lease_value(ends, math.min(length, ends - now)))
