@@ -17,6 +17,11 @@ type answerWriter struct {
 
 	keepSettled bool // whether the answer may keep SettledField
 
+	// jams is whether a client that doesn't read answers to other requests can hold up an
+	// informational one (1xx) to this, as over HTTP/2. Those are left out: others may be
+	// waiting for the write.
+	jams bool
+
 	holdback
 
 	// The lock of the holdback protects these.
@@ -128,7 +133,9 @@ func (w *answerWriter) WriteHeader(status int) {
 	}
 	done := w.takeHeader()
 	if status < 200 && status != http.StatusSwitchingProtocols {
-		w.client.WriteHeader(status)
+		if !w.jams {
+			w.client.WriteHeader(status)
+		}
 		return
 	}
 	w.status, w.done = status, done

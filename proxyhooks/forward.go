@@ -116,6 +116,7 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	defer restore()
 	answer := newAnswerWriter(w, writing, sent, func() { cancel(nil) })
 	answer.keepSettled, answer.buffered.memory = how.KeepSettled, how.Memory
+	answer.jams = r.ProtoMajor == 2
 	defer func() { answer.buffered.drop() }()
 	if !writing.Held() {
 		answer.notSent()

@@ -49,11 +49,11 @@ func retrying(times int, next caddyhttp.Handler) caddyhttp.Handler {
 func TestFateOfStatus(t *testing.T) {
 	fates := map[int]Fate{
 		101: Applied, 200: Applied, 201: Applied, 202: Unanswered, 203: Applied, 204: Applied, 206: Applied, 207: Applied,
-		301: Applied, 303: Applied, 304: Applied,
+		301: Applied, 302: Applied, 303: Applied, 304: Applied, 307: Refused, 308: Refused,
 		400: Refused, 401: Refused, 403: Refused, 404: Refused, 405: Refused, 409: Refused, 412: Refused, 413: Refused,
 		415: Refused, 422: Refused, 423: Refused, 424: Refused, 429: Refused,
 		408: Applied, 425: Refused, 498: Refused, 499: Unanswered,
-		500: Applied, 501: Applied, 502: Unanswered, 503: Unanswered, 504: Unanswered, 505: Applied, 507: Applied, 511: Applied,
+		500: Applied, 501: Refused, 502: Unanswered, 503: Unanswered, 504: Unanswered, 505: Refused, 507: Applied, 511: Refused,
 		519: Applied, 520: Unanswered, 522: Unanswered, 524: Unanswered, 529: Unanswered, 530: Unanswered, 531: Applied,
 		561: Applied, 597: Applied, 598: Unanswered, 599: Unanswered, 600: Unanswered, 999: Unanswered,
 	}
@@ -127,6 +127,16 @@ func TestForwardSettlesFirst(t *testing.T) {
 			w.WriteHeader(204)
 		}))
 		rec.expect(t, "header 103", "settle 204", "header 204")
+	})
+	t.Run("but not where other answers that the client doesn't read may hold them up", func(t *testing.T) {
+		rec := newRecorder()
+		r := newRequest("PUT", nil)
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+		_ = forward(rec, r, handler(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(103)
+			w.WriteHeader(204)
+		}))
+		rec.expect(t, "settle 204", "header 204")
 	})
 }
 

@@ -93,9 +93,10 @@ func (w *probeWriter) buffer(p []byte) {
 	}
 }
 
-// keepBody keeps content to relay, unless there is no room for it.
+// keepBody keeps content to relay, unless there is no room for it. The client may hold on
+// to that.
 func (w *probeWriter) keepBody(p []byte) {
-	if w.deriver.Memory.takeForProbe(int64(len(p))) {
+	if w.deriver.Memory.Take(int64(len(p))) {
 		w.body.Write(p)
 	}
 }

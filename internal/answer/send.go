@@ -89,7 +89,8 @@ func closeAfterAnswer(w http.ResponseWriter) {
 	_, _ = io.Copy(io.Discard, tooLarge)
 }
 
-// ExpectsContinue reports whether the client waits for 100 (Continue).
+// ExpectsContinue reports whether the client waits for 100 (Continue), as some server may
+// read it: some take the expectation for granted wherever it stands.
 func ExpectsContinue(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	return strings.Contains(strings.ToLower(strings.Join(r.Header["Expect"], ",")), "100-continue")
 }
