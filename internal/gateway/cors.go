@@ -321,7 +321,7 @@ func (c *crossOrigin) policy() (p policy, known bool) {
 // what is stored, nor on who the user is.
 func (c *crossOrigin) Ask() {
 	if c == nil || c.origin == "" || c.policies == nil || c.Header()[allowOrigin] != nil ||
-		c.request.Gone() || isSameOrigin(c.request, c.origin) {
+		c.request.Gone() || c.request.Unasked || isSameOrigin(c.request, c.origin) {
 		return
 	}
 	if _, known := c.policy(); known {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -45,13 +46,22 @@ func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about r
 // holds. Content that long takes most of the time that a probe may take.
 const maxProbed = 4 << 30
 
+// errUnasked means that a GET for the target might be a write.
+var errUnasked = errors.New("the query may make a write of a GET")
+
 // probe asks for the representation that a view of the subject is about.
 func (p *prober) probe(ctx context.Context, view knowledge.View) proxyhooks.Probed {
+	if p.request.Unasked {
+		return proxyhooks.Probed{Err: errUnasked}
+	}
 	return p.finish(time.Now(), proxyhooks.Probe(ctx, p.next, p.inClientsName(view), p.deriver, p.limit))
 }
 
 // probeContent does the same, and writes the content of the representation to content.
 func (p *prober) probeContent(ctx context.Context, view knowledge.View, content io.Writer) proxyhooks.Probed {
+	if p.request.Unasked {
+		return proxyhooks.Probed{Err: errUnasked}
+	}
 	return p.finish(time.Now(), proxyhooks.ProbeContent(ctx, p.next, p.inClientsName(view), p.deriver, content))
 }
 

@@ -100,7 +100,9 @@ func foldSegmentEnd(s string) string {
 }
 
 // space holds the characters that most languages count as white space.
-const space = " \t\n\v\f\r"
+// JavaScript counts the last one, too.
+const space = " \t\n\v\f\r\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a" +
+	"\u2028\u2029\u202f\u205f\u3000\ufeff"
 
 // implied reports whether a backend may find the same resource without this
 // segment, because it is the name of an index (`/docs/index.html`,

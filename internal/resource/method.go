@@ -85,6 +85,19 @@ func overrides(h http.Header) (methods []string, ok bool) {
 	return methods, true
 }
 
+// queryOverrides returns every method that writes, in upper case, that a parameter of the
+// query asks for. Some applications obey it whatever the method (WordPress).
+func queryOverrides(query string) (methods []string) {
+	for parameter := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, value, _ := strings.Cut(parameter, "=")
+		method := strings.ToUpper(strings.TrimSpace(unescape(value)))
+		if strings.EqualFold(unescape(name), "_method") && ClassOf(method) == Write {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
 // notInMethod reports whether a character occurs in no method that anybody uses. A
 // backend may drop such a character, or end the method at it.
 func notInMethod(c rune) bool {

@@ -37,6 +37,10 @@ type Request struct {
 	// known of what a read of it shows.
 	PathUnclear bool
 
+	// Unasked means that the origin can't be asked with a GET for the target: its query may
+	// make a write of that.
+	Unasked bool
+
 	// Fields is a copy of the header, made before anything changes it.
 	Fields     http.Header
 	Conditions validator.Conditions
@@ -75,6 +79,8 @@ type Request struct {
 // that are signed in some schemes.
 func NewRequest(r *http.Request, expected ...Scheme) *Request {
 	methods, ok := overrides(r.Header)
+	inQuery := queryOverrides(r.URL.RawQuery)
+	methods = append(methods, inQuery...)
 	class, meaning := classify(r, methods)
 	req := &Request{
 		Request:    r,
@@ -87,6 +93,7 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		OneTime:    oneTime(r),
 		Challenged: challenged(r),
 		Mixed:      mixed(r),
+		Unasked:    inQuery != nil,
 		readings:   append(methods, strings.ToUpper(r.Method)),
 	}
 	if !ok {
@@ -109,6 +116,9 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		res := req.Evaluate(validator.Representation{})
 		req.Conditional = req.Conditions.GuardsWrite() && res.Verdict != validator.Unconditional
 		req.Ignored = res.Ignored
+		if req.Unasked && req.Unclear == "" {
+			req.Unclear = "its query names a method in _method, which may make a write of the GET with which the condition is confirmed. Send that method itself"
+		}
 	}
 	return req
 }
