@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"regexp"
 	"strconv"
 	"testing"
@@ -36,6 +37,23 @@ func ScriptCalls(t *testing.T, c *redis.Client) (calls int) {
 		calls += n
 	}
 	return calls
+}
+
+// SiteOfRedis starts a site in front of a backend, whose options must name the server. It
+// returns once the site has contacted the server by itself, so that what a test counts are
+// the calls of its own requests.
+func SiteOfRedis(t *testing.T, server *redistest.Server, options string, backend http.Handler) (base string) {
+	t.Helper()
+	c := server.Client()
+	last, since := ScriptCalls(t, c), time.Time{}
+	base = Site(t, options, backend)
+	Eventually(t, "the site has contacted Redis", func() bool {
+		if calls := ScriptCalls(t, c); calls != last {
+			last, since = calls, time.Now()
+		}
+		return !since.IsZero() && time.Since(since) > 300*time.Millisecond
+	})
+	return base
 }
 
 // UsedRedis starts a Redis that was used before: the grace that begins with the

@@ -12,7 +12,7 @@ import (
 func TestRoundTrips(t *testing.T) {
 	server := caddytest.UsedRedis(t)
 	redisClient := server.Client()
-	url := caddytest.Site(t, "store redis redis://"+server.Addr+"\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
+	url := caddytest.SiteOfRedis(t, server, "store redis redis://"+server.Addr+"\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
 
 	// Redis gets each script in full once. These requests do that.
 	caddytest.Send(t, "PUT", url, "0").Expect(t, 201)

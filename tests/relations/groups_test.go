@@ -433,7 +433,7 @@ func TestRoundTripsOfGroups(t *testing.T) {
 	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	b, _ := caddytest.Grouped(map[string]string{"/cars/2": `"cars", "red"`})
-	base := caddytest.Site(t, "store redis redis://"+server.Addr+"\n"+caddytest.Trusting, b)
+	base := caddytest.SiteOfRedis(t, server, "store redis redis://"+server.Addr+"\n"+caddytest.Trusting, b)
 	caddytest.Send(t, "PUT", base+"/cars/1", "x", "If-Match", caddytest.ReadTwice(t, base+"/cars/1")).Expect(t, 200) // now the server has each script
 	caddytest.Send(t, "POST", base+"/cars/1", "x", answering(200, `Cache-Group-Invalidation: "cars"`)...).Expect(t, 200)
 	for _, tt := range []struct {

@@ -176,7 +176,7 @@ func TestTreesDepth(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d of %d", tt.deleted, tt.depth), func(t *testing.T) {
 			f := newFolders(path(tt.depth))
-			url := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
+			url := caddytest.SiteOfRedis(t, server, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
 			for range 2 { // until the server has each script
 				caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
 			}
@@ -474,7 +474,7 @@ func TestRoundTripsOfTrees(t *testing.T) {
 	server := caddytest.UsedRedis(t)
 	db := server.Client()
 	f := newFolders("/else/1", "/dav/1", "/dav/a/b/2")
-	base := caddytest.Site(t, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
+	base := caddytest.SiteOfRedis(t, server, "store redis redis://"+server.Addr+" {\ntimeout 5s\n}\n"+caddytest.Trusting+"affects /dav /dav/**", f)
 	for range 2 { // until the server has each script
 		caddytest.Send(t, "DELETE", base+"/dav/x", "").Expect(t, 200)
 		caddytest.Send(t, "PUT", base+"/dav/a/b/2", "x", "If-Match", caddytest.Send(t, "GET", base+"/dav/a/b/2", "").Tag(t)).Expect(t, 200)
