@@ -38,26 +38,13 @@ func fateOf(status int, settled bool, open Statuses) Fate {
 	switch {
 	case !settled && (status < 100 || status > 599 || status == StatusClientClosedRequest || open.Contain(status)):
 		return Unanswered
-	case performsNothing(status):
-		return Refused
+	case status == http.StatusTemporaryRedirect, status == http.StatusPermanentRedirect:
+		return Refused // the write has to be sent elsewhere
 	case status < 400, status >= 500, status == http.StatusRequestTimeout:
 		return Applied
 	default:
 		return Refused
 	}
-}
-
-// performsNothing reports whether a status below 400 or from 500 on says that the write was
-// not performed: it has to be sent elsewhere, or the server doesn't support it, or wants to
-// know first who asks (RFC 9110, sections 15.4.8, 15.4.9, 15.6.2 and 15.6.6; RFC 6585,
-// section 6).
-func performsNothing(status int) bool {
-	switch status {
-	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, http.StatusNotImplemented,
-		http.StatusHTTPVersionNotSupported, http.StatusNetworkAuthenticationRequired:
-		return true
-	}
-	return false
 }
 
 // fateOfError returns what an error of next says about the write, if there was no

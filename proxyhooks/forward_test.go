@@ -53,7 +53,7 @@ func TestFateOfStatus(t *testing.T) {
 		400: Refused, 401: Refused, 403: Refused, 404: Refused, 405: Refused, 409: Refused, 412: Refused, 413: Refused,
 		415: Refused, 422: Refused, 423: Refused, 424: Refused, 429: Refused,
 		408: Applied, 425: Refused, 498: Refused, 499: Unanswered,
-		500: Applied, 501: Refused, 502: Unanswered, 503: Unanswered, 504: Unanswered, 505: Refused, 507: Applied, 511: Refused,
+		500: Applied, 501: Applied, 502: Unanswered, 503: Unanswered, 504: Unanswered, 505: Applied, 507: Applied, 511: Applied,
 		519: Applied, 520: Unanswered, 522: Unanswered, 524: Unanswered, 529: Unanswered, 530: Unanswered, 531: Applied,
 		561: Applied, 597: Applied, 598: Unanswered, 599: Unanswered, 600: Unanswered, 999: Unanswered,
 	}
