@@ -94,18 +94,9 @@ func attend(s *Share, terms etagcache.Terms) {
 	}
 	select {
 	case <-time.After(attendAfter):
-	case <-s.closing:
+	case <-s.closing.Done():
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	s.flusher.Go(func() {
-		select {
-		case <-s.closing:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
 	present := func() etagcache.Terms {
 		if t := s.usage.terms(); t.Lease > 0 {
 			t.Grace = max(t.Grace, time.Duration(s.usage.grace.Load()))
@@ -113,7 +104,7 @@ func attend(s *Share, terms etagcache.Terms) {
 		}
 		return terms
 	}
-	store.Attend(ctx, present, func(g etagcache.Grace, err error) {
+	store.Attend(s.closing, present, func(g etagcache.Grace, err error) {
 		if s.reach.note(err) == nil {
 			s.Losses.heard(g)
 		}

@@ -213,7 +213,7 @@ func (s *Share) Destruct() error {
 // all shares that are still open. One of them may have the same store, with
 // different options, and it does the others no harm.
 func (s *Share) close() {
-	close(s.closing)
+	s.endUse()
 	s.flusher.Wait()
 	_ = s.journal.flush(func(key string) error {
 		pool.Range(func(_, other any) bool {

@@ -30,12 +30,14 @@ type Share struct {
 
 	startFlusher sync.Once
 	flusher      sync.WaitGroup
-	closing      chan struct{}
+	closing      context.Context // until the share closes
+	endUse       context.CancelFunc
 }
 
 // New returns a share of a store that was just opened.
 func New(store etagcache.Store, logger *zap.Logger) *Share {
 	usage, reach := newUsage(), newReach(logger)
+	closing, endUse := context.WithCancel(context.Background())
 	return &Share{
 		Store:    graceful{store, &usage.grace},
 		opened:   store,
@@ -47,7 +49,8 @@ func New(store etagcache.Store, logger *zap.Logger) *Share {
 		recent:   newRecent(),
 		reach:    reach,
 		usage:    usage,
-		closing:  make(chan struct{}),
+		closing:  closing,
+		endUse:   endUse,
 	}
 }
 
@@ -240,13 +243,13 @@ func (s *Share) flushInBackground(terms etagcache.Terms) {
 	for {
 		select {
 		case <-s.journal.news:
-		case <-s.closing:
+		case <-s.closing.Done():
 			return
 		}
 		for s.journal.due.Load() > 0 {
 			select {
 			case <-time.After(breakerRest):
-			case <-s.closing:
+			case <-s.closing.Done():
 				return
 			}
 			if t := s.usage.terms(); t.Lease > 0 {
