@@ -311,5 +311,5 @@ func (m *Memory) Close() error { return nil }
 // neverEvicts says that no claim is evicted: entries that are in use don't give way.
 type neverEvicts struct{}
 
-// Evicts is like that of [Redis].
+// Evicts reports whether claims may be evicted, which is always known here.
 func (neverEvicts) Evicts() (evicts, known bool) { return false, true }

@@ -38,7 +38,7 @@ func (all *entries) len() int { return all.long.Len() + all.brief.Len() }
 // all returns all entries.
 func (all *entries) all() []*entry { return append(all.long.Values(), all.brief.Values()...) }
 
-// find returns the entry of key as it is now, or nil if there is none.
+// find returns the entry of key as it is now, or nil if nothing is stored.
 func (all *entries) find(key string, now time.Time) *entry {
 	e, ok := all.long.Peek(key)
 	if !ok {

@@ -15,7 +15,7 @@ const maxPreflight = 64 << 10
 // Preflight asks the origin what a browser asks before it sends r for a script of another
 // origin (Fetch standard, CORS-preflight request). It runs next on an OPTIONS request for
 // the same target, with these fields and no others, and returns the answer. The status is
-// zero if there is none.
+// zero if the origin doesn't answer.
 //
 // Like [Probe], it leaves no trace. The end of ctx, in which the values that Caddy keeps in
 // the context of r must be, cuts it off.

@@ -162,20 +162,21 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 
 // credentialAdvice tells a client whose credentials a probe doesn't have what may help.
 func credentialAdvice(x *exchange) string {
-	const read = "Read the resource first"
+	const (
+		read  = "Read the resource first"
+		never = "If every write comes through here, the operator can choose `verify never`: what was read here then decides"
+	)
 	switch {
 	case x.request.OneTime == nil:
 		return ""
 	case x.request.Mixed && x.request.Claimed == nil:
-		return " without your credentials, some of which are good for one request only. If every write comes through here, " +
-			"the operator can choose `verify never`: what was read here then decides"
+		return " without your credentials, some of which are good for one request only. " + never
 	case x.request.Claimed == nil:
 		return " without your credentials, which are good for one request only. " + read
 	case !x.Verify.Passing || x.Verify.FreshFor > 0:
 		return " without your signature, which nobody else can make. " + read
 	default:
-		return " without your signature, which nobody else can make. If every write comes through here, " +
-			"the operator can choose `verify never`: what was read here then decides"
+		return " without your signature, which nobody else can make. " + never
 	}
 }
 

@@ -84,7 +84,7 @@ func (r *rota) last(joined *address, line *line) *place {
 	return line.places[len(line.places)-1]
 }
 
-// next removes the place whose turn it is, and returns it, or nil if there is none.
+// next removes the place whose turn it is, and returns it, or nil if nobody waits.
 func (r *rota) next() *place {
 	if r.waiting == 0 {
 		return nil

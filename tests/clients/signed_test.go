@@ -125,8 +125,8 @@ func TestSignedIsVerified(t *testing.T) {
 	}
 }
 
-// Whoever only says that a request is signed gains nothing: its condition is verified as
-// that of any other.
+// Whoever only says that a request is signed gains nothing: its condition is verified
+// like any other.
 func TestClaimedSignature(t *testing.T) {
 	for _, options := range []string{"", "verify all\n", "signed aws\n", "verify all\nsigned azure\n"} {
 		for _, private := range []bool{false, true} {
