@@ -1,10 +1,8 @@
 package preconditions
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/directive"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 func init() {
@@ -270,74 +267,6 @@ func unansweredNumber(word string) (int, error) {
 		return 0, fmt.Errorf("%q is neither a status from 200 to 599 nor a class, such as 5xx (or, alone, %s)", word, unansweredNone)
 	}
 	return number, nil
-}
-
-func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) == 0 || args[0] == "" {
-		return d.Err("takes a source: " + sourceNames)
-	}
-	s.Source, args = args[0], args[1:]
-	switch proxyhooks.SourceKind(s.Source) {
-	case proxyhooks.SourceJSON:
-		if s.Pointers = args; len(args) == 0 {
-			return d.Err("source json takes one or more JSON pointers")
-		}
-	case proxyhooks.SourceHeader:
-		if len(args) != 1 || args[0] == "" {
-			return d.Err("source header takes the name of one field")
-		}
-		s.Field = args[0]
-	case proxyhooks.SourceUpstream, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
-		if len(args) > 0 {
-			return d.Err(s.alone(args))
-		}
-	}
-	return nil // an unknown source is refused by the function sources
-}
-
-// alone says that a source takes no arguments and, if they are sources too, how to write
-// them.
-func (s ETagSource) alone(args []string) string {
-	text := "source " + s.Source + " takes no arguments"
-	kinds := append([]string{s.Source}, args...)
-	if slices.ContainsFunc(args, func(arg string) bool { return !slices.Contains(sourceWords, arg) }) {
-		return text
-	}
-	slices.SortStableFunc(kinds, func(a, b string) int { return cmp.Compare(sourceRank(a), sourceRank(b)) })
-	if sourceRank(kinds[len(kinds)-2]) > 0 {
-		return text + ": write each source in a line of its own, and body or version last"
-	}
-	return text + ": write each source in a line of its own, \"etag " + strings.Join(kinds, "\", then \"etag ") + "\""
-}
-
-// sourceRank orders sources: those that always yield come last.
-func sourceRank(name string) int {
-	if proxyhooks.SourceKind(name).AlwaysYields() {
-		return 1
-	}
-	return 0
-}
-
-// String returns the source as it would appear in a Caddyfile.
-func (s ETagSource) String() string {
-	words := []string{s.Source}
-	if s.Field != "" {
-		words = append(words, s.Field)
-	}
-	return strings.Join(append(words, s.Pointers...), " ")
-}
-
-func (o *Items) unmarshal(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 || args[len(args)-1] == "" {
-		return d.Err("takes a JSON pointer to an array, the path of an item and, if it isn't etag, the member for the tag")
-	}
-	o.Array, o.Path = args[0], args[1]
-	if len(args) == 3 {
-		o.Member = args[2]
-	}
-	return nil
 }
 
 func (s *StoreDown) unmarshal(d *caddyfile.Dispenser) error {

@@ -238,66 +238,6 @@ type Handler struct {
 	storeTimeout time.Duration // of one operation; 0 if the store doesn't say
 }
 
-// ETagSource is one place where entity tags come from.
-type ETagSource struct {
-	// `upstream`: the backend's own ETag, if it is strong (If-Match never matches a
-	// weak one). `header`: a hash of a response field, such as `X-Version`.
-	// `json`: a hash of values in JSON content of at most `buffer` bytes, such as a
-	// version number. `modified`: a hash of Last-Modified and Content-Length, once
-	// the second of the change and the following one are over. `body`: a hash of the
-	// content. `version`: a counter of the store's own that moves with every write
-	// that comes through this handler; the content isn't read. All hashes include
-	// Content-Type, Content-Encoding and Content-Language. `body` and `version` always
-	// yield a tag, so no source can follow them.
-	Source string `json:"source"`
-
-	// For `header`: the name of the response field. If the field is absent or
-	// empty, the next source is tried.
-	Field string `json:"field,omitempty"`
-
-	// For `json`: JSON pointers (RFC 6901), such as `/version`. If one points at
-	// nothing, or the content isn't JSON, the next source is tried.
-	Pointers []string `json:"pointers,omitempty"`
-}
-
-// Affects says which other resources a write changes.
-type Affects struct {
-	// The path of the write. In it, `*` stands for any one segment.
-	Path string `json:"path"`
-
-	// The paths of what the write also changes. The first `*` stands for what the
-	// first `*` of the path matched, and so on. A path that ends in `/**` stands
-	// for what is at the path before that, and for everything below.
-	Resources []string `json:"resources"`
-}
-
-// Guards says which resource the conditions of a write are about.
-type Guards struct {
-	// The path of the write. In it, `*` stands for any one segment.
-	Path string `json:"path"`
-
-	// The path of the resource that the conditions are about. The first `*` stands
-	// for what the first `*` of the path matched, and so on.
-	Resource string `json:"resource"`
-}
-
-// Items says where a list contains items that are resources of their own.
-type Items struct {
-	// Where the array of items is in the content of the list: a JSON pointer (RFC
-	// 6901), which is empty if the content is that array.
-	Array string `json:"array"`
-
-	// Where an item is: a template (RFC 6570, level 1) such as `/orders/{id}`, which
-	// makes the path as the handler sees it. Its variables stand for members of the
-	// item that are strings or whole numbers. A text without a brace is a JSON
-	// pointer, within the item, to a reference of the same origin.
-	Path string `json:"path"`
-
-	// The member that gets the tag. An item that already has this member keeps its
-	// own. Default: `etag`.
-	Member string `json:"member,omitempty"`
-}
-
 // StoreDown says what to do while the store is out of reach.
 type StoreDown struct {
 	// What happens to conditional writes: `refuse` (default) with 503, or `forward`

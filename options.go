@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/http"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,14 +52,6 @@ const (
 // briefRetention is how long the store keeps what was only asked for and isn't there, or
 // has neither a tag nor a date.
 const briefRetention = time.Minute
-
-// sourceWords are the etag sources, and sourceNames lists them.
-var sourceWords = []string{"upstream", "header", "json", "modified", "body", "version"}
-
-const sourceNames = "upstream, header, json, modified, body or version"
-
-// defaultSources are the etag sources if none are configured.
-var defaultSources = []proxyhooks.SourceKind{proxyhooks.SourceUpstream, proxyhooks.SourceBody}
 
 // setDefaults sets the options that aren't configured.
 func (h *Handler) setDefaults() {
@@ -239,68 +228,6 @@ func (h *Handler) deriver() (proxyhooks.Deriver, error) {
 	return d, nil
 }
 
-// sources returns what the option etag means.
-func sources(list []ETagSource) ([]proxyhooks.Source, error) {
-	if len(list) == 0 {
-		return nil, errors.New("at least one source is needed")
-	}
-	var parsed []proxyhooks.Source
-	for i, s := range list {
-		source, err := s.parse()
-		if err != nil {
-			return nil, err
-		}
-		for _, other := range parsed {
-			if reflect.DeepEqual(other, source) {
-				return nil, fmt.Errorf("source %s is given twice", s)
-			}
-		}
-		if i > 0 && parsed[i-1].Kind.AlwaysYields() {
-			return nil, fmt.Errorf("source %s is never tried after %s, which always yields", s, list[i-1])
-		}
-		parsed = append(parsed, source)
-	}
-	return parsed, nil
-}
-
-// parse returns what one source means.
-func (s ETagSource) parse() (proxyhooks.Source, error) {
-	source := proxyhooks.Source{Kind: proxyhooks.SourceKind(s.Source)}
-	switch source.Kind {
-	case proxyhooks.SourceUpstream, proxyhooks.SourceHeader, proxyhooks.SourceJSON, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
-	default:
-		return source, fmt.Errorf("unknown source %q: must be %s%s", s.Source, sourceNames, spelling.Meant(s.Source, sourceWords...))
-	}
-	if (s.Field != "") != (source.Kind == proxyhooks.SourceHeader) {
-		return source, errors.New("source header needs a field, and no other source has one")
-	}
-	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.SourceJSON) {
-		return source, errors.New("source json needs pointers, and no other source has any")
-	}
-	for _, text := range s.Pointers {
-		p, err := proxyhooks.ParsePointer(text)
-		if err != nil {
-			return source, fmt.Errorf("JSON pointer %q %w", text, err)
-		}
-		source.Pointers = append(source.Pointers, p)
-	}
-	if source.Kind == proxyhooks.SourceHeader {
-		source.Field = http.CanonicalHeaderKey(s.Field)
-		switch {
-		case !isFieldName(s.Field):
-			return source, fmt.Errorf("%q is not a field name", s.Field)
-		case source.Field == "Etag":
-			return source, errors.New("source header can't derive a strong tag from ETag: use upstream")
-		}
-	}
-	return source, nil
-}
-
-// versioned reports whether version is among the etag sources.
-func (h *Handler) versioned() bool {
-	return slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.SourceKind(s.Source) == proxyhooks.SourceVersion })
-}
-
 // varyNames returns the field names of the option vary as the store keeps them: as a
 // sorted list in lower case.
 func varyNames(names []string) (string, error) {
@@ -355,72 +282,6 @@ func (h *Handler) checkVerify() error {
 		return errors.New("with etag version there is nothing to verify at the origin: must be never")
 	}
 	return errorOf(verification(h.Verify))
-}
-
-// affectsRules returns what the option affects means.
-func affectsRules(options []Affects) ([]relation.Rule, error) {
-	var rules []relation.Rule
-	for _, o := range options {
-		r, err := relation.ParseRule(o.Path, o.Resources...)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-// guardsRules returns what the option guards means.
-func guardsRules(options []Guards) ([]relation.Rule, error) {
-	var rules []relation.Rule
-	for _, o := range options {
-		r, err := relation.ParseRule(o.Path, o.Resource)
-		if err != nil {
-			return nil, err
-		}
-		if r.LeadsToTree() {
-			return nil, fmt.Errorf("%q must be one resource", o.Resource)
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-// checkOthers refuses rules about other resources if their keys can't be told.
-func (h *Handler) checkOthers(rules int) error {
-	if rules == 0 {
-		return nil
-	}
-	return resource.Template(h.Key).CheckOthers()
-}
-
-// itemRules returns what the option items means.
-func itemRules(options []Items) ([]gateway.ItemRule, error) {
-	var rules []gateway.ItemRule
-	for i, o := range options {
-		r, err := gateway.ParseItemRule(o.Array, o.Path, o.Member)
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(options[:i], func(other Items) bool { return other.Array == o.Array }) {
-			return nil, fmt.Errorf("array %q is given twice", o.Array)
-		}
-		rules = append(rules, r)
-	}
-	return rules, nil
-}
-
-// checkItems refuses invalid rules, and rules without an etag source that can tag
-// the items of a list.
-func (h *Handler) checkItems() error {
-	if _, err := itemRules(h.Items); err != nil || len(h.Items) == 0 {
-		return err
-	}
-	list, err := sources(h.ETag)
-	if err == nil && !(proxyhooks.Deriver{Sources: list}).TagsItems() {
-		return errors.New("etag has neither of the sources json and body: a list doesn't show what the others derive tags from")
-	}
-	return nil
 }
 
 func (s *StoreDown) check() error {
