@@ -34,8 +34,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		store         memory|redis …
 //		key           <template>
 //		etag          upstream|body|modified|version
-//		etag          header <field>
-//		etag          json <pointers…>
+//		etag          header <field> [hash|verbatim|weak]
+//		etag          json <pointers…> [hash|verbatim|weak]
+//		weak_tags     refuse|accept
 //		vary          <fields…>
 //		secret        <text>
 //		buffer        <size>
@@ -140,9 +141,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
 		return directive.FlagArg(d, &h.Replay)
-	case "mode", "errors", "unconditional", "unclear_paths":
+	case "mode", "errors", "unconditional", "unclear_paths", "weak_tags":
 		return directive.OneArg(d, map[string]*string{
-			"mode": &h.Mode, "errors": &h.Errors, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths,
+			"mode": &h.Mode, "errors": &h.Errors, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags,
 		}[option])
 	case "disclose":
 		h.Disclose = new(bool)
@@ -167,7 +168,7 @@ func requiredMethods(args []string) []string {
 
 // optionNames are the options of the directive.
 var optionNames = []string{
-	"store", "key", "etag", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "items", "write_etag",
+	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "items", "write_etag",
 	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
 	"store_down",
 }

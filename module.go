@@ -74,7 +74,14 @@ type Handler struct {
 	// Default: `upstream`, then `body`.
 	ETag []ETagSource `json:"etag,omitempty"`
 
-	// A key for all tags that the handler makes. It prevents anybody from guessing
+	// What a weak tag in If-Match means. With `refuse` (default), it never matches, as RFC
+	// 9110 says. With `accept`, `W/"x"` counts as `"x"`: a proxy or CDN in front that
+	// compresses responses weakens every tag, and no save would succeed. It doesn't match
+	// a current tag that is weak itself. Must be `refuse` if `upstream` is the only source
+	// of tags.
+	WeakTags string `json:"weak_tags,omitempty"`
+
+	// A key for all hashes that the handler makes tags of. It prevents anybody from guessing
 	// content and checking the guess against a tag. Placeholders are replaced when
 	// the config is loaded. All nodes need the same secret. When it changes, all
 	// tags change. Default: none.

@@ -34,6 +34,9 @@ const (
 	unclearPathsRefuse     = "refuse"
 	unclearPathsForward    = "forward"
 
+	weakTagsRefuse = "refuse"
+	weakTagsAccept = "accept"
+
 	storeDownRefuse  = "refuse"
 	storeDownForward = "forward"
 )
@@ -70,6 +73,7 @@ func (h *Handler) setDefaults() {
 	h.Errors = cmp.Or(h.Errors, errorsProblem)
 	h.Unconditional = cmp.Or(h.Unconditional, unconditionalSerialize)
 	h.UnclearPaths = cmp.Or(h.UnclearPaths, unclearPathsRefuse)
+	h.WeakTags = cmp.Or(h.WeakTags, weakTagsRefuse)
 	if h.Disclose == nil {
 		h.Disclose = new(true)
 	}
@@ -98,6 +102,8 @@ func (h *Handler) check() error {
 	}{
 		{"key", resource.Template(h.Key).CheckPlaceholders()},
 		{"etag", errorOf(sources(h.ETag))},
+		{"weak_tags", checkWeakTags(h)},
+		{"secret", checkSecret(h)},
 		{"vary", errorOf(varyNames(h.Vary))},
 		{"buffer", checkRange(h.Buffer, 1, 1<<30, "1 byte", "1 GiB")},
 		{"buffer_total", checkBufferTotal(h)},
@@ -196,6 +202,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Verify:               verify,
 		WriteETag:            gateway.WriteETag(h.WriteETag),
 		Learned:              gateway.NewLearned(time.Duration(*h.Lag)),
+		Weak:                 weakTags(h, deriver),
 		Require:              h.Require,
 		Signed:               signed,
 		Replay:               h.Replay,

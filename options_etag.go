@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // ETagSource is one place where entity tags come from.
@@ -35,7 +36,21 @@ type ETagSource struct {
 	// For `json`: JSON pointers (RFC 6901), such as `/version`. If one points at
 	// nothing, or the content isn't JSON, the next source is tried.
 	Pointers []string `json:"pointers,omitempty"`
+
+	// For `header`, and for `json` with one pointer: what the tag is. `hash` (default): a
+	// hash. `verbatim`: the value itself, so that 7 becomes `"7"`, for clients that make
+	// their If-Match from a version in the content. A value that is an entity tag already
+	// is that tag. `weak`: the same with a weak tag, `W/"7"`; If-Match is then compared by
+	// what is between the quotes, because you say that the version changes with the
+	// content. If the value is neither an integer nor a text that can be in an entity tag,
+	// the next source is tried. Representations that share a version share the tag, so
+	// nobody gets a 304 or a part by it. Only one source can take values, and none can be
+	// `upstream` then.
+	Form string `json:"form,omitempty"`
 }
+
+// formWords are the forms of a tag.
+var formWords = []string{string(proxyhooks.FormHash), string(proxyhooks.FormVerbatim), string(proxyhooks.FormWeak)}
 
 // sourceWords are the etag sources, and sourceNames lists them.
 var sourceWords = []string{"upstream", "header", "json", "modified", "body", "version"}
@@ -66,7 +81,28 @@ func sources(list []ETagSource) ([]proxyhooks.Source, error) {
 		}
 		parsed = append(parsed, source)
 	}
-	return parsed, nil
+	return parsed, checkForms(parsed, list)
+}
+
+// checkForms returns an error if the values that a source takes for tags could be mistaken
+// for the tags of a different one.
+func checkForms(parsed []proxyhooks.Source, list []ETagSource) error {
+	takes := func(s proxyhooks.Source) bool {
+		return (proxyhooks.Deriver{Sources: []proxyhooks.Source{s}}).TakesValues()
+	}
+	first := slices.IndexFunc(parsed, takes)
+	if first < 0 {
+		return nil
+	}
+	for i, s := range parsed {
+		switch {
+		case s.Kind == proxyhooks.SourceUpstream:
+			return fmt.Errorf("source upstream can't be used beside %s: a tag of the backend's could be mistaken for a version", list[first])
+		case i > first && takes(s):
+			return fmt.Errorf("source %s can't be used beside %s: a version of one could be mistaken for one of the other", list[i], list[first])
+		}
+	}
+	return nil
 }
 
 // parse returns what one source means.
@@ -83,12 +119,21 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 	if (len(s.Pointers) > 0) != (source.Kind == proxyhooks.SourceJSON) {
 		return source, errors.New("source json needs pointers, and no other source has any")
 	}
+	if err := s.parseForm(&source); err != nil {
+		return source, err
+	}
 	for _, text := range s.Pointers {
 		p, err := proxyhooks.ParsePointer(text)
-		if err != nil {
-			return source, fmt.Errorf("JSON pointer %q %w", text, err)
+		switch {
+		case err != nil && s.Form != "" && slices.Contains(formWords, text):
+			return source, fmt.Errorf("source json can't be both %s and %s", text, s.Form)
+		case err != nil:
+			return source, fmt.Errorf("JSON pointer %q %w%s", text, err, spelling.Meant(text, formWords...))
 		}
 		source.Pointers = append(source.Pointers, p)
+	}
+	if source.Form != "" && len(source.Pointers) > 1 {
+		return source, fmt.Errorf("source json takes one JSON pointer with %s: several values make no tag", s.Form)
 	}
 	if source.Kind == proxyhooks.SourceHeader {
 		source.Field = http.CanonicalHeaderKey(s.Field)
@@ -100,6 +145,47 @@ func (s ETagSource) parse() (proxyhooks.Source, error) {
 		}
 	}
 	return source, nil
+}
+
+// parseForm parses the form of a source.
+func (s ETagSource) parseForm(source *proxyhooks.Source) error {
+	if s.Form == "" {
+		return nil
+	}
+	if source.Kind != proxyhooks.SourceHeader && source.Kind != proxyhooks.SourceJSON {
+		return errors.New("only the sources header and json have a form")
+	}
+	if err := spelling.Check(s.Form, formWords...); err != nil {
+		return fmt.Errorf("form %w", err)
+	}
+	if source.Form = proxyhooks.Form(s.Form); source.Form == proxyhooks.FormHash {
+		source.Form = ""
+	}
+	return nil
+}
+
+// weakTags returns which weak tags count in If-Match.
+func weakTags(h *Handler, d proxyhooks.Deriver) validator.WeakTags {
+	return validator.WeakTags{Listed: h.WeakTags == weakTagsAccept, Current: d.TakesValues()}
+}
+
+// checkWeakTags checks the option weak_tags. With the source upstream alone, clients get weak
+// tags of the backend's own, which nobody could tell from strong ones that were weakened.
+func checkWeakTags(h *Handler) error {
+	others := slices.ContainsFunc(h.ETag, func(s ETagSource) bool { return proxyhooks.SourceKind(s.Source) != proxyhooks.SourceUpstream })
+	if h.WeakTags == weakTagsAccept && !others {
+		return errors.New("with etag upstream alone, clients also get weak tags of the backend's own, and those must never match: add a source, such as body")
+	}
+	return spelling.Check(h.WeakTags, weakTagsRefuse, weakTagsAccept)
+}
+
+// checkSecret checks that there is something to key.
+func checkSecret(h *Handler) error {
+	parsed, err := sources(h.ETag)
+	if h.Secret == "" || err != nil || len(parsed) != 1 || !(proxyhooks.Deriver{Sources: parsed}).TakesValues() {
+		return nil
+	}
+	return fmt.Errorf("has no effect with source %s alone, which takes the version itself for the tag: add a source, such as body, or leave the secret out", h.ETag[0])
 }
 
 // versioned reports whether version is among the etag sources.
@@ -115,12 +201,22 @@ func (s *ETagSource) unmarshal(d *caddyfile.Dispenser) error {
 	s.Source, args = args[0], args[1:]
 	switch proxyhooks.SourceKind(s.Source) {
 	case proxyhooks.SourceJSON:
+		if last := len(args) - 1; last >= 0 && slices.Contains(formWords, args[last]) {
+			args, s.Form = args[:last], args[last]
+		}
 		if s.Pointers = args; len(args) == 0 {
 			return d.Err("source json takes one or more JSON pointers")
 		}
 	case proxyhooks.SourceHeader:
+		if len(args) == 2 && slices.Contains(formWords, args[1]) {
+			args, s.Form = args[:1], args[1]
+		}
 		if len(args) != 1 || args[0] == "" {
-			return d.Err("source header takes the name of one field")
+			text := "source header takes the name of one field"
+			if len(args) == 2 {
+				text += spelling.Meant(args[1], formWords...)
+			}
+			return d.Err(text)
 		}
 		s.Field = args[0]
 	case proxyhooks.SourceUpstream, proxyhooks.SourceModified, proxyhooks.SourceBody, proxyhooks.SourceVersion:
@@ -160,5 +256,9 @@ func (s ETagSource) String() string {
 	if s.Field != "" {
 		words = append(words, s.Field)
 	}
-	return strings.Join(append(words, s.Pointers...), " ")
+	words = append(words, s.Pointers...)
+	if s.Form != "" {
+		words = append(words, s.Form)
+	}
+	return strings.Join(words, " ")
 }

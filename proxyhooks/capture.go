@@ -247,7 +247,7 @@ func (c *Capture) shown(known bool) Shown {
 		Untagged:  c.derivation.Need == NeedContent,
 		Versioned: c.derivation.Need == NeedVersion,
 		Cached:    c.cached,
-		Exact:     c.derivation.exact(),
+		Exact:     c.derivation.exact() && !c.deriver.IsShared(c.derivation.ETag),
 	}
 }
 

@@ -96,16 +96,19 @@ func (d *Derivation) exact() bool { return !d.fromJSON && d.Need != NeedVersion 
 // jsonTag makes a tag from values in JSON content.
 type jsonTag struct {
 	*tagHash
-	pointers []Pointer
+	Source
 }
 
 // tag returns the tag of valid JSON content. It reports false if one of the values
 // doesn't exist, or if nobody knows which value a reader takes for it.
 func (j jsonTag) tag(content []byte) (validator.ETag, bool) {
-	for _, p := range j.pointers {
+	for _, p := range j.Pointers {
 		at, only := p.locate(content)
 		if !only {
 			return validator.ETag{}, false
+		}
+		if j.takesValue() {
+			return j.tagOfJSON(at.of(content))
 		}
 		text := canonical(at.of(content))
 		j.number(len(text))

@@ -83,7 +83,7 @@ func (d Deriver) AllowsParts(h http.Header, now time.Time) bool {
 	derivation, _ := d.FromHeader(http.StatusOK, h, now)
 	length, announced := ContentLength(h)
 	switch {
-	case derivation.Need == NeedVersion, len(derivation.jsonTags) > 0 && !(announced && length > d.Limit):
+	case derivation.Need == NeedVersion, d.IsShared(derivation.ETag), len(derivation.jsonTags) > 0 && !(announced && length > d.Limit):
 		return false
 	case derivation.Need == NeedContent:
 		return !announced || length <= max(d.Limit, maxSpooled)
@@ -164,7 +164,7 @@ func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bo
 		fallback.ETag = d.tagOfField(s, h)
 	case SourceJSON:
 		if length, announced := ContentLength(h); isJSON(h) && (!announced || length <= d.Limit) {
-			derivation.jsonTags = append(derivation.jsonTags, jsonTag{d.newContentHash(s, h), s.Pointers})
+			derivation.jsonTags = append(derivation.jsonTags, jsonTag{d.newContentHash(s, h), s})
 		}
 	case SourceModified:
 		fallback.ETag = d.tagOfDate(s, h, derivation.Observed)
@@ -180,6 +180,10 @@ func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bo
 
 // tagOfField makes a tag from the lines of a field.
 func (d Deriver) tagOfField(s Source, h http.Header) validator.ETag {
+	if s.takesValue() {
+		tag, _ := s.tagOfLines(h)
+		return tag
+	}
 	lines := h[textproto.CanonicalMIMEHeaderKey(s.Field)]
 	if strings.Trim(strings.Join(lines, ""), " \t") == "" {
 		return validator.ETag{}

@@ -24,7 +24,7 @@ func (d Deriver) ItemTags(h http.Header, item []byte) (tags []validator.ETag, ce
 	for i, s := range d.Sources {
 		switch s.Kind {
 		case SourceJSON:
-			if tag, ok := (jsonTag{d.newContentHash(s, h), s.Pointers}).tag(item); ok {
+			if tag, ok := (jsonTag{d.newContentHash(s, h), s}).tag(item); ok {
 				return []validator.ETag{tag}, i == 0 && !slices.ContainsFunc(s.Pointers, Pointer.isWhole)
 			}
 		case SourceBody:

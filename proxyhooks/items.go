@@ -85,7 +85,7 @@ func (i Item) Insertion(member string, tag validator.ETag) Insertion {
 // of base32hex in lower case, to tell the tag of the result apart from the tag of content.
 func Insert(content []byte, insertions []Insertion) (extended []byte, digest string) {
 	slices.SortFunc(insertions, func(a, b Insertion) int { return cmp.Compare(a.at, b.at) })
-	hash := tagHash{sha256.New()}
+	hash := tagHash{Hash: sha256.New()}
 	copied := 0
 	for _, i := range insertions {
 		extended = append(append(extended, content[copied:i.at]...), i.text...)

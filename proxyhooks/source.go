@@ -9,9 +9,9 @@ const (
 	// SourceUpstream uses the backend's own tag, if it is strong. A weak tag is of no use to
 	// If-Match (RFC 9110, section 13.1.1).
 	SourceUpstream SourceKind = "upstream"
-	// SourceHeader makes a tag from a response field, if the field has a value.
+	// SourceHeader makes a tag from a response field, if the field has a value (see [Form]).
 	SourceHeader SourceKind = "header"
-	// SourceJSON makes a tag from values in JSON content, if all of them exist.
+	// SourceJSON makes a tag from values in JSON content, if all of them exist (see [Form]).
 	SourceJSON SourceKind = "json"
 	// SourceModified makes a tag from Last-Modified and Content-Length, if the response has
 	// both and no other change can share the date (RFC 9110, section 8.8.2.2).
@@ -31,6 +31,7 @@ type Source struct {
 	Kind     SourceKind
 	Field    string    // for Header: the name of the field
 	Pointers []Pointer // for JSON: the values to use, in this order
+	Form     Form      // for Header and JSON; one pointer, unless it is FormHash
 }
 
 // words returns the kind and its arguments.
@@ -43,6 +44,9 @@ func (s Source) words() []string {
 		for _, p := range s.Pointers {
 			words = append(words, p.text)
 		}
+	}
+	if s.takesValue() {
+		words = append(words, string(s.Form))
 	}
 	return words
 }

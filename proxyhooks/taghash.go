@@ -18,14 +18,20 @@ import (
 var tagEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // tagHash makes an entity tag from everything that is written to it.
-type tagHash struct{ hash.Hash }
+type tagHash struct {
+	hash.Hash
+	mark string // what the tag begins with
+}
 
 // newTagHash returns a hash to which words have been written. It is keyed if there is
 // a secret.
 func (d Deriver) newTagHash(words ...string) *tagHash {
-	h := &tagHash{sha256.New()}
+	h := &tagHash{Hash: sha256.New()}
 	if len(d.Secret) > 0 {
-		h = &tagHash{hmac.New(sha256.New, d.Secret)}
+		h.Hash = hmac.New(sha256.New, d.Secret)
+	}
+	if d.TakesValues() {
+		h.mark = hashMark
 	}
 	h.list(words)
 	return h
@@ -65,11 +71,15 @@ func (h *tagHash) number(n int) {
 // tag returns a strong tag with the first 128 bits of the hash.
 func (h *tagHash) tag() validator.ETag {
 	var sum [sha256.Size]byte
-	return validator.ETag{Opaque: tagEncoding.EncodeToString(h.Sum(sum[:0])[:16]), Valid: true}
+	return validator.ETag{Opaque: h.mark + tagEncoding.EncodeToString(h.Sum(sum[:0])[:16]), Valid: true}
 }
 
-// MayHaveMade reports whether a tag has the form of those that the Deriver makes.
+// MayHaveMade reports whether a tag has the form of those that the Deriver makes. A value
+// may have any.
 func (d Deriver) MayHaveMade(tag validator.ETag) bool {
+	if d.TakesValues() {
+		return true
+	}
 	own, _, _ := strings.Cut(tag.Opaque, "-") // the mark of a coding
 	sum, err := tagEncoding.DecodeString(own)
 	return err == nil && len(sum) == 16 && slices.ContainsFunc(d.Sources, func(s Source) bool { return s.Kind != SourceUpstream })

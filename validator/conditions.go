@@ -14,6 +14,33 @@ type Conditions struct {
 	IfNoneMatch       []string
 	IfModifiedSince   []string
 	IfUnmodifiedSince []string
+
+	// Weak says which weak tags count in If-Match. RFC 9110, section 13.1.1, has none.
+	Weak WeakTags
+}
+
+// WeakTags says where If-Match is compared as a weak comparison would, because somebody
+// vouches for what RFC 9110 can't know.
+type WeakTags struct {
+	// Listed means that W/"x" in the list counts as "x": clients got it from an
+	// intermediary that has weakened a strong tag on its way. It doesn't match a current
+	// tag that is weak.
+	Listed bool
+
+	// Current means that a current tag that is weak changes whenever the representation
+	// does, like a strong one. Any listed tag with the same octets matches it.
+	Current bool
+}
+
+// count reports whether a weak tag in the list can match in some state.
+func (w WeakTags) count() bool { return w.Listed || w.Current }
+
+// comparison returns how listed tags are compared with the current one.
+func (w WeakTags) comparison(current ETag) func(a, b ETag) bool {
+	if current.Weak && w.Current || !current.Weak && w.Listed {
+		return WeakMatch
+	}
+	return StrongMatch
 }
 
 // ConditionsFrom returns the preconditions in h. It doesn't copy the slices of h.

@@ -30,7 +30,7 @@ func Evaluate(method string, c Conditions, r Representation, now time.Time) Resu
 	var res Result
 	switch { // steps 1 and 2
 	case c.IfMatch != nil:
-		res.add(IfMatch, ifMatch(c.IfMatch, r))
+		res.add(IfMatch, ifMatch(c.IfMatch, c.Weak, r))
 		if c.IfUnmodifiedSince != nil {
 			res.ignore(IfUnmodifiedSince)
 		}
@@ -60,7 +60,7 @@ func Evaluate(method string, c Conditions, r Representation, now time.Time) Resu
 // Evaluate. A response to HEAD may lack validators that a response to GET has (RFC
 // 9110, section 9.3.2).
 func Undecided(method string, c Conditions, r Representation, now time.Time) bool {
-	first := Evaluate(method, Conditions{IfMatch: c.IfMatch, IfUnmodifiedSince: c.IfUnmodifiedSince}, r, now)
+	first := Evaluate(method, Conditions{IfMatch: c.IfMatch, IfUnmodifiedSince: c.IfUnmodifiedSince, Weak: c.Weak}, r, now)
 	switch {
 	case first.Verdict == Unverifiable, first.Reason == NoDate:
 		return true
@@ -72,12 +72,13 @@ func Undecided(method string, c Conditions, r Representation, now time.Time) boo
 }
 
 // ifMatch is true if there is a current representation whose tag is listed, in
-// a strong comparison (section 13.1.1).
-func ifMatch(lines []string, r Representation) Result {
+// a strong comparison (section 13.1.1), unless weak says otherwise.
+func ifMatch(lines []string, weak WeakTags, r Representation) Result {
 	if IsWildcard(lines) {
 		return exists(r.State, True, False)
 	}
-	t := compareTags(lines, r.ETag, StrongMatch)
+	t := compareTags(lines, r.ETag, weak.comparison(r.ETag))
+	t.strong = t.strong || t.any && weak.count()
 	switch {
 	case t.matched.Valid:
 		return Result{Verdict: True, Reason: Matched, Matched: t.matched}
@@ -89,8 +90,10 @@ func ifMatch(lines []string, r Representation) Result {
 		return Result{Verdict: False, Reason: t.fault, Offset: t.offset}
 	case !t.any:
 		return Result{Verdict: False, Reason: EmptyList}
-	case r.ETag.Weak:
+	case r.ETag.Weak && !weak.Current:
 		return Result{Verdict: False, Reason: WeakCurrent}
+	case compareTags(lines, r.ETag, WeakMatch).matched.Valid:
+		return Result{Verdict: False, Reason: Weakened}
 	case !t.strong:
 		return Result{Verdict: False, Reason: WeakListed}
 	default:

@@ -72,6 +72,10 @@ func (e *evaluation) addLine(line string) error {
 		return e.addOutcome(strings.TrimSpace(columns[0]), strings.Fields(columns[1]), columns[2])
 	}
 	name, value, _ := strings.Cut(line, ":")
+	if name == "Weak" {
+		e.conditions.Weak = WeakTags{Listed: value == " listed", Current: value == " current"}
+		return nil
+	}
 	lines := e.conditions.field(name)
 	if lines == nil {
 		return fmt.Errorf("unknown field %q", name)
@@ -288,6 +292,7 @@ func TestUndecided(t *testing.T) {
 		{"If-Match: *", Conditions{IfMatch: []string{"*"}}, bare, false},
 		{"If-Match, empty", Conditions{IfMatch: []string{""}}, bare, false},
 		{"If-Match with weak tags only", Conditions{IfMatch: []string{`W/"a"`}}, bare, false},
+		{"If-Match with weak tags only, which count", Conditions{IfMatch: []string{`W/"a"`}, Weak: WeakTags{Listed: true}}, bare, true},
 		{"If-None-Match, no tag", Conditions{IfNoneMatch: []string{`"a"`}}, bare, true},
 		{"If-None-Match, weak tag", Conditions{IfNoneMatch: []string{`"a"`}}, weak, false},
 		{"If-None-Match: *", Conditions{IfNoneMatch: []string{"*"}}, bare, false},

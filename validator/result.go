@@ -62,6 +62,9 @@ const (
 	// WeakListed means that all listed tags are weak, so none can match in a
 	// strong comparison.
 	WeakListed
+	// Weakened means that the current tag is strong and a listed one is its weak form,
+	// which doesn't match in a strong comparison.
+	Weakened
 	// NotKnown means that the validator is not known, or whether there is a
 	// representation.
 	NotKnown
@@ -91,6 +94,7 @@ var reasonNames = [...]string{
 	WildcardInList: "wildcard in list",
 	WeakCurrent:    "weak current tag",
 	WeakListed:     "weak listed tags",
+	Weakened:       "weak form of the current tag",
 	NotKnown:       "not known",
 	Modified:       "modified",
 	Unmodified:     "unmodified",

@@ -145,7 +145,7 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 	refusal := Refusal{
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
-		Reason:    res.Field.String() + ": " + res.Reason.String(),
+		Reason:    failureReason(res),
 		Detail:    failureDetail(res),
 		Condition: res.Field,
 		Current:   current,
@@ -191,6 +191,15 @@ func (a *Responder) NotVerifiable(field validator.Field, why string) Refusal {
 	return refusal
 }
 
+// failureReason says to the operator which condition failed, and why.
+func failureReason(res validator.Result) string {
+	reason := res.Field.String() + ": " + res.Reason.String()
+	if res.Reason == validator.Weakened {
+		reason += ", perhaps made by a proxy or CDN in front that compresses (see weak_tags)"
+	}
+	return reason
+}
+
 // failureDetail says which condition failed, and what to do next.
 func failureDetail(res validator.Result) string {
 	const again = " Read the resource again, merge your change, and send it with the new ETag."
@@ -214,6 +223,9 @@ func failureDetail(res validator.Result) string {
 		return fmt.Sprintf("%s contains * among other members, at offset %d: a * counts only alone.", field, res.Offset)
 	case validator.WeakListed:
 		return field + " lists only weak entity tags, which never match here (strong comparison)."
+	case validator.Weakened:
+		return field + " lists the current entity tag in its weak form, which never matches here (strong comparison). " +
+			"A proxy or CDN in front that compresses responses has probably weakened it on the way; the operator can accept that with the option weak_tags."
 	case validator.WeakCurrent:
 		return "The current entity tag is weak, so " + field + " can't hold (strong comparison)."
 	case validator.WeakDate:

@@ -48,7 +48,11 @@ func TestEveryReasonHasADetail(t *testing.T) {
 			if positioned := reason == validator.Malformed || reason == validator.WildcardInList; positioned != strings.Contains(f.Detail, "offset 3") {
 				t.Errorf("%s names a position: %v", name, !positioned)
 			}
-			if want := field.String() + ": " + reason.String(); f.Reason != want {
+			want := field.String() + ": " + reason.String()
+			if reason == validator.Weakened {
+				want += ", perhaps made by a proxy or CDN in front that compresses (see weak_tags)"
+			}
+			if f.Reason != want {
 				t.Errorf("the reason is %q, want %q", f.Reason, want)
 			}
 			if f.Status != http.StatusPreconditionFailed || f.Outcome != Failed || f.Condition != field {
@@ -66,7 +70,7 @@ func TestDetailFitsTheReason(t *testing.T) {
 		validator.Matched: "lists the current", validator.NoMatch: "lists no current", validator.Exists: "already exists",
 		validator.DoesNotExist: "doesn't exist", validator.EmptyList: "lists no entity tag", validator.Malformed: "is malformed",
 		validator.WildcardInList: "* among", validator.WeakCurrent: "current entity tag is weak",
-		validator.WeakListed: "only weak entity tags", validator.NotKnown: "has no entity tag",
+		validator.Weakened: "proxy or CDN", validator.WeakListed: "only weak entity tags", validator.NotKnown: "has no entity tag",
 		validator.Modified: "was modified after", validator.WeakDate: "a moment ago", validator.NoDate: "no date",
 		validator.InvalidDate: "invalid date", validator.Unmodified: "unmodified",
 	} {

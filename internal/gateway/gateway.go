@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // Gateway enforces preconditions as the options of one handler say. It doesn't
@@ -32,6 +33,9 @@ type Gateway struct {
 
 	// Require lists the methods that need a condition.
 	Require []string
+
+	// Weak says which weak tags count in If-Match.
+	Weak validator.WeakTags
 
 	// Signed lists the schemes in which requests are expected to be signed. They are
 	// forwarded as they are.
@@ -113,6 +117,14 @@ const (
 	WriteETagOff      WriteETag = "off"
 )
 
+// describe describes a request that Caddy has prepared.
+func describe(g *Gateway, r *http.Request) *resource.Request {
+	request := g.Namer.Request(r, g.Signed...)
+	request.Conditions.Weak = g.Weak
+	g.Namer.Template.CheckQuery(request)
+	return request
+}
+
 // ServeHTTP enforces the preconditions of a request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	outside := announced(r)
@@ -121,8 +133,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer keepPath(r, g.Signed)()
 		defer putBack(r, outside)()
 	}
-	request := g.Namer.Request(r, g.Signed...)
-	g.Namer.Template.CheckQuery(request)
+	request := describe(g, r)
 	if g.enforces() {
 		w = newCrossOrigin(g, w, request, next)
 	}

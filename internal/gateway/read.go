@@ -201,6 +201,12 @@ func withWeakTag(r validator.Representation, header http.Header) validator.Repre
 // sent. It returns what to send in its place, and the result.
 func (rd *reading) decide(current validator.Representation) (reply, validator.Result) {
 	res := rd.request.Evaluate(current)
+	if res.Verdict == validator.NotModified && res.Matched.Valid && rd.Deriver.IsShared(current.ETag) {
+		// The client may have a different representation of the same version: caches send
+		// the tags of all they have (RFC 9110, section 13.1.2).
+		rd.responder.Report(answer.Read, res.Field.String()+": other representations may have the same tag")
+		return reply{}, res
+	}
 	switch res.Verdict {
 	case validator.NotModified:
 		rd.responder.Report(answer.Unmodified, rd.responder.Ignored(res.Ignored))

@@ -20,9 +20,9 @@ import (
 // writeConditional lets a write through if its condition holds for the state that
 // it replaces.
 func (x *exchange) writeConditional() error {
-	// A condition that can't hold in any state needs no store.
+	// A condition that can't hold in any state needs the store only to say why.
 	if res := x.request.Evaluate(validator.Representation{}); res.Verdict == validator.False {
-		return x.responder.Refuse(x.responder.ConditionFailed(res, validator.Representation{}))
+		return x.responder.Refuse(x.responder.ConditionFailed(explain(x, res)))
 	}
 
 	// Refuse on what is stored if that suffices: it is cheapest before the content
@@ -50,6 +50,24 @@ func (x *exchange) writeConditional() error {
 	w := x.newWriting()
 	defer w.release()
 	return w.carryOut(w.decide(view))
+}
+
+// explain returns the result for a condition that can't hold in any state, and what is known
+// of the present. If the client has the current tag in its weak form, the result says so,
+// unless clients may learn nothing before the origin was asked.
+func explain(x *exchange, res validator.Result) (validator.Result, validator.Representation) {
+	if res.Reason != validator.WeakListed || x.Verify.Refused {
+		return res, validator.Representation{}
+	}
+	view, err := x.reader.Read()
+	if err != nil {
+		return res, validator.Representation{}
+	}
+	current, ok := knowledge.Weakened(view)
+	if !ok {
+		return res, validator.Representation{}
+	}
+	return x.request.Evaluate(current), current
 }
 
 // begin begins a write, once no other is in flight under names that a reload has

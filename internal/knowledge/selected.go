@@ -97,6 +97,16 @@ func decisive(v View) func(etagcache.Stored) bool {
 	}
 }
 
+// Weakened returns the representation that the condition of a write would be about, and hold
+// for, if weak tags in If-Match counted. It reports whether there is one.
+func Weakened(v View) (current validator.Representation, ok bool) {
+	reader, request := *v.Reader, *v.Request
+	request.Conditions.Weak.Listed = true
+	reader.Request, v.Reader = &request, &reader
+	v, stored, res := v.EvaluateStored()
+	return v.Dated(stored.Observed, stored), res.Verdict == validator.True
+}
+
 // negotiate returns the view of the variant with a key. It reports false if the client
 // couldn't select that variant by negotiation alone.
 func negotiate(v View, key string) (View, bool) {
@@ -107,7 +117,7 @@ func negotiate(v View, key string) (View, bool) {
 			return v, true
 		}
 	}
-	if v.Deriver.UsesVersion() && v.Request.Conditions.IfMatch != nil {
+	if v.Deriver.UsesVersion() && v.Request.Conditions.IfMatch != nil && !v.Deriver.IsShared(v.variants()[key].ETag) {
 		v.version = key
 		return v, true
 	}
