@@ -38,3 +38,16 @@ func (b Backend) Run(t testing.TB) (address string) {
 	b.OrSkip(t)
 	return StartBackends(t, b)[b.Name]
 }
+
+// NginxCompressing is nginx with gzip in front of an origin. It weakens the tag of what it
+// compresses.
+func NginxCompressing(origin string) Backend {
+	return Backend{
+		Name:  "nginx that compresses",
+		needs: []string{"nginx"},
+		Start: func(t testing.TB, address, dir string) *exec.Cmd {
+			config := configFile(t, dir, "nginx-gzip.conf", "{address}", address, "{origin}", origin)
+			return exec.Command(programPath("nginx"), "-e", "stderr", "-p", dir, "-c", config)
+		},
+	}
+}
