@@ -52,6 +52,7 @@ func (s Source) valueTag(value string) (validator.ETag, bool) {
 	if !isTag {
 		tag, isTag = validator.ParseETag(`"` + value + `"`)
 	}
+	tag.Weak = tag.Weak || s.Form == FormWeak
 	unmarked := tag.Unmarked()
 	switch {
 	case !isTag, tag.Opaque == "", len(tag.String()) > maxTagLength,
@@ -59,7 +60,6 @@ func (s Source) valueTag(value string) (validator.ETag, bool) {
 		strings.ContainsFunc(tag.Opaque, func(c rune) bool { return c > '~' }): // browsers send other octets than they get
 		return validator.ETag{}, false
 	}
-	tag.Weak = tag.Weak || s.Form == FormWeak
 	return tag, true
 }
 
