@@ -315,4 +315,3 @@ func TestWeakTagWithoutStore(t *testing.T) {
 	caddytest.Send(t, "PUT", url, "x", "If-Match", `"strong"`).Expect(t, 503)
 	backend.Unwritten(t)
 }
-
