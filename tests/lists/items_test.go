@@ -628,6 +628,36 @@ func TestItemsRangeOfOtherBytes(t *testing.T) {
 	}
 }
 
+// An item whose version is its tag has that tag in a list, and with weak_tags accept the weak
+// form of any item's tag counts.
+func TestItemsWithWeakTags(t *testing.T) {
+	t.Parallel()
+	for options, want := range map[string]string{
+		"etag json /version verbatim\netag body\n": `"7"`,
+		"etag json /version weak\netag body\n":     `W/"7"`,
+		"weak_tags accept\n":                       "",
+		"weak_tags accept\netag json /version\n":   "",
+	} {
+		t.Run(caddytest.Title(options), func(t *testing.T) {
+			t.Parallel()
+			caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+				n := deploy(t, options+ordersItems, twoOrders())
+				list := caddytest.Send(t, "GET", n.First()+"/orders", "").Expect(t, 200)
+				tag := itemTags(t, list)["1"]
+				if want != "" && tag != want || tag == "" {
+					t.Fatalf("the tag of item 1 is %s, want %s", tag, want)
+				}
+				if want == "" {
+					tag = "W/" + tag
+				}
+				store(t, n.Other()+"/orders/1", `{"id":1,"version":8,"state":"sent"}`, "If-Match", tag).Expect(t, 204)
+				store(t, n.First()+"/orders/1", `{"id":1,"version":9,"state":"lost"}`, "If-Match", tag).Expect(t, 412)
+				expectTags(t, caddytest.Send(t, "GET", n.Other()+"/orders", "").Expect(t, 200), n.First(), "1", "2")
+			})
+		})
+	}
+}
+
 // Response compression in front of the handler adds its own mark to the tag of a
 // list.
 func TestItemsBehindEncode(t *testing.T) {

@@ -20,6 +20,31 @@ func TestReloadWithAnotherSecret(t *testing.T) {
 	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", tag).Expect(t, 204)
 }
 
+// What is stored counts across reloads with a different weak_tags, which holds from then on.
+func TestReloadWithAnotherWeakTags(t *testing.T) {
+	r := loadReloadable(t, "verify never\nweak_tags accept", caddytest.Serve(t, caddytest.Page("content")))
+	tag := caddytest.Send(t, "GET", r.URL, "").Tag(t)
+	r.reload(t, "verify never")
+	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", "W/"+tag).Expect(t, 412)
+	r.reload(t, "verify never\nweak_tags accept")
+	caddytest.Send(t, "PUT", r.URL, "x", "If-Match", "W/"+tag).Expect(t, 204)
+}
+
+// Tags of one form don't count after a reload with a different one.
+func TestReloadWithAnotherForm(t *testing.T) {
+	const options = "verify never\nwrite_etag off\netag json /version "
+	r := loadReloadable(t, options+"verbatim", caddytest.Serve(t, caddytest.Page(`{"version":7}`, "Content-Type", "application/json")))
+	caddytest.Send(t, "GET", r.URL, "").Expect(t, 200)
+	for _, form := range []string{"hash", "weak", "hash", "verbatim"} {
+		r.reload(t, options+form)
+		before := caddytest.Send(t, "PUT", r.URL, "x", "If-Match", `"7"`)
+		if before.Expect(t, map[string]int{"hash": 412, "weak": 204, "verbatim": 204}[form]); form == "hash" {
+			tag := caddytest.Send(t, "GET", r.URL, "").Tag(t)
+			caddytest.Send(t, "PUT", r.URL, "x", "If-Match", tag).Expect(t, 204)
+		}
+	}
+}
+
 // Once the option vary names a field, tags stored before don't count for any value of
 // that field.
 func TestReloadWithAnotherVary(t *testing.T) {
