@@ -87,10 +87,7 @@ func sources(list []ETagSource) ([]proxyhooks.Source, error) {
 // checkForms returns an error if the values that a source takes for tags could be mistaken
 // for the tags of a different one.
 func checkForms(parsed []proxyhooks.Source, list []ETagSource) error {
-	takes := func(s proxyhooks.Source) bool {
-		return (proxyhooks.Deriver{Sources: []proxyhooks.Source{s}}).TakesValues()
-	}
-	first := slices.IndexFunc(parsed, takes)
+	first := slices.IndexFunc(parsed, proxyhooks.Source.TakesValue)
 	if first < 0 {
 		return nil
 	}
@@ -98,7 +95,7 @@ func checkForms(parsed []proxyhooks.Source, list []ETagSource) error {
 		switch {
 		case s.Kind == proxyhooks.SourceUpstream:
 			return fmt.Errorf("source upstream can't be used beside %s: a tag of the backend's could be mistaken for a version", list[first])
-		case i > first && takes(s):
+		case i > first && s.TakesValue():
 			return fmt.Errorf("source %s can't be used beside %s: a version of one could be mistaken for one of the other", list[i], list[first])
 		}
 	}
@@ -182,7 +179,7 @@ func checkWeakTags(h *Handler) error {
 // checkSecret checks that there is something to key.
 func checkSecret(h *Handler) error {
 	parsed, _ := sources(h.ETag) // none, if there is an error that is found elsewhere
-	if h.Secret == "" || len(parsed) != 1 || !(proxyhooks.Deriver{Sources: parsed}).TakesValues() {
+	if h.Secret == "" || len(parsed) != 1 || !parsed[0].TakesValue() {
 		return nil
 	}
 	return fmt.Errorf("has no effect with source %s alone, which takes the version itself for the tag: add a source, such as body, or leave the secret out", h.ETag[0])

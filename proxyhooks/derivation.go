@@ -107,7 +107,7 @@ func (j jsonTag) tag(content []byte) (validator.ETag, bool) {
 		if !only {
 			return validator.ETag{}, false
 		}
-		if j.takesValue() {
+		if j.TakesValue() {
 			return j.tagOfJSON(at.of(content))
 		}
 		text := canonical(at.of(content))

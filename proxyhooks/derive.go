@@ -180,7 +180,7 @@ func (d Deriver) try(derivation *Derivation, s Source, h http.Header) (yields bo
 
 // tagOfField makes a tag from the lines of a field.
 func (d Deriver) tagOfField(s Source, h http.Header) validator.ETag {
-	if s.takesValue() {
+	if s.TakesValue() {
 		tag, _ := s.tagOfLines(h)
 		return tag
 	}

@@ -45,7 +45,7 @@ func (s Source) words() []string {
 			words = append(words, p.text)
 		}
 	}
-	if s.takesValue() {
+	if s.TakesValue() {
 		words = append(words, string(s.Form))
 	}
 	return words

@@ -26,13 +26,13 @@ const (
 	FormWeak Form = "weak"
 )
 
-// takesValue reports whether the tag is a value rather than a hash.
-func (s Source) takesValue() bool { return s.Form == FormVerbatim || s.Form == FormWeak }
+// TakesValue reports whether the tag is a value rather than a hash.
+func (s Source) TakesValue() bool { return s.Form == FormVerbatim || s.Form == FormWeak }
 
 // TakesValues reports whether a tag may be a value of the backend's rather than a hash. If
 // a tag of the Deriver's is weak, it is one, and it is as good a version as a strong one
 // (see [validator.WeakTags]).
-func (d Deriver) TakesValues() bool { return slices.ContainsFunc(d.Sources, Source.takesValue) }
+func (d Deriver) TakesValues() bool { return slices.ContainsFunc(d.Sources, Source.TakesValue) }
 
 // IsShared reports whether different representations of a resource may have this tag at the
 // same time, because it is a version of the resource rather than a hash: JSON and XML, or

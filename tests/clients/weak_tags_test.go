@@ -224,7 +224,7 @@ func TestWeakTagsElsewhere(t *testing.T) {
 		caddytest.Send(t, "POST", base+"/orders/1/ship", "x", "If-Match", "W/"+tag).Expect(t, 412)
 	})
 	t.Run("without a store", func(t *testing.T) {
-		options := "store redis redis://127.0.0.1:1 {\ntimeout 100ms\n}\nstore_down {\nconditional forward\n}\nweak_tags "
+		options := "store redis redis://127.0.0.1:1\nstore_down {\nconditional forward\n}\nweak_tags "
 		for option, want := range map[string]int{"refuse": 412, "accept": 204} {
 			url := caddytest.Site(t, options+option, newTagged(tagForms["the backend's own tag"]))
 			caddytest.Send(t, "PUT", url, "x", "If-Match", `W/"0"`).Expect(t, want)
@@ -310,7 +310,7 @@ func TestDetailOfWeakTag(t *testing.T) {
 func TestWeakTagWithoutStore(t *testing.T) {
 	t.Parallel()
 	backend := caddytest.Page("content")
-	url := caddytest.Site(t, "store redis redis://127.0.0.1:1 {\ntimeout 100ms\n}", backend)
+	url := caddytest.Site(t, "store redis redis://127.0.0.1:1", backend)
 	caddytest.Send(t, "PUT", url, "x", "If-Match", `W/"weak"`).Expect(t, 412)
 	caddytest.Send(t, "PUT", url, "x", "If-Match", `"strong"`).Expect(t, 503)
 	backend.Unwritten(t)
