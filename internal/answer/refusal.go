@@ -153,6 +153,11 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 	if res.Verdict == validator.Unverifiable {
 		refusal.Outcome = Unverifiable
 	}
+	if text := noTagKept(res, a.Request.Conditions.Lines(res.Field)); text != "" {
+		refusal.Reason += ", no tag kept"
+		refusal.Detail = res.Field.String() + " is " + text + ", which is no entity tag of this resource: the client seems to have kept none of the last answer. " +
+			"Not every answer to a write has an ETag. Read the resource, and send its ETag as it came, quotes included."
+	}
 	if current.State == validator.Absent && a.Request.Meaning == http.MethodDelete {
 		// What is absent can't be deleted, whatever the condition (RFC 9110,
 		// section 13.2.1).

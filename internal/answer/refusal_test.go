@@ -80,6 +80,45 @@ func TestDetailFitsTheReason(t *testing.T) {
 	}
 }
 
+// TestNoTagKept: a client that puts what its language makes of a missing value into a
+// condition is told what probably happened. Whatever else is malformed, or isn't current,
+// gets the detail of that.
+func TestNoTagKept(t *testing.T) {
+	current := validator.Representation{State: validator.Present, ETag: validator.ETag{Opaque: "x", Valid: true}}
+	missing := []string{"null", "undefined", "None", "nil", "<nil>", "NaN", "[object Object]"}
+	for _, text := range missing {
+		missing = append(missing, `"`+text+`"`, `W/"`+text+`"`, "'"+text+"'", " "+strings.ToUpper(text))
+	}
+	for field, texts := range map[string]struct{ told, not []string }{
+		"If-Match":      {append(missing, `""`, `W/""`, "''"), []string{`"y"`, "y", `"nullable"`, `null, "y"`, `"null", "y"`, `"null`, "", "W/" + `"y"`}},
+		"If-None-Match": {[]string{"null", "undefined", "None", "[object Object]", "''"}, []string{"y", `null, "y"`, "nullable"}},
+	} {
+		for _, told := range []bool{true, false} {
+			list := texts.not
+			if told {
+				list = texts.told
+			}
+			for _, text := range list {
+				a, _ := newResponder(t, "PUT", field, text)
+				res := a.Request.Evaluate(current)
+				if res.Verdict != validator.False {
+					t.Errorf("%s: %s is %s", field, text, res.Verdict)
+				}
+				f := a.ConditionFailed(res, current)
+				if got := strings.Contains(f.Detail, "seems to have kept none"); got != told || strings.HasSuffix(f.Reason, ", no tag kept") != told || f.Status != 412 {
+					t.Errorf("%s: %s gets %d, %q, %q", field, text, f.Status, f.Reason, f.Detail)
+				}
+				if told && !strings.Contains(f.Detail, strings.Trim(text, " ")+",") {
+					t.Errorf("%s: %s isn't in %q", field, text, f.Detail)
+				}
+			}
+		}
+	}
+	if a, _ := newResponder(t, "PUT", "If-Match", `"none"`); a.Request.Evaluate(validator.Representation{State: validator.Present, ETag: validator.ETag{Opaque: "none", Valid: true}}).Verdict != validator.True {
+		t.Error("a tag that looks like a missing one isn't found current")
+	}
+}
+
 // No two reasons that can refuse a request have the same detail, so a client can
 // tell what is wrong.
 func TestDetailsDiffer(t *testing.T) {
