@@ -47,7 +47,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		affects       <path> <paths…>
 //		guards        <path> <path>
 //		items         <pointer> <pointer or template> [<member>]
-//		write_etag    verbatim|always|off
+//		write_etag    verbatim|always|answer|off
 //		replay
 //		unanswered    none|<statuses…>
 //		lease         <duration>

@@ -154,11 +154,17 @@ type Handler struct {
 	// accept it with or without the mark.
 	Items []Items `json:"items,omitempty"`
 
-	// When the answer to a successful conditional write carries the new ETag.
-	// `verbatim` (default): if a PUT was stored exactly as it was sent, which the
-	// handler checks with another GET to the origin. `always`: whatever that GET
-	// shows, even if the backend stored something different. `off`: never, which
-	// saves the GET.
+	// When the answer to a successful write carries the new ETag. `verbatim`
+	// (default): if a PUT was stored exactly as it was sent, or if the answer has a
+	// strong tag of the backend's own that `upstream` makes the tag of the resource.
+	// The handler checks either with another GET to the origin. `always`: after any
+	// conditional write, whatever that GET shows. `answer`: the answers to PUT and
+	// PATCH show what a GET would show now, so their tag is made from them, without a
+	// GET. Where an answer can't show that, such as a 204, it is as `always`. So is
+	// every answer for ten minutes if the origin shows something else than an answer
+	// did. With `verify` = `never`, answers that show something else can cost an
+	// update. The answer to a write that created a resource elsewhere (201 with
+	// Location) gets the tag of that. `off`: never, which saves the GET.
 	WriteETag string `json:"write_etag,omitempty"`
 
 	// Whether a conditional write that has succeeded succeeds again if the client

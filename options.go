@@ -116,7 +116,7 @@ func (h *Handler) check() error {
 		{"guards", h.checkOthers(len(h.Guards))},
 		{"items", h.checkItems()},
 		{"items", h.checkOthers(len(h.Items))},
-		{"write_etag", spelling.Check(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagOff))},
+		{"write_etag", spelling.Check(h.WriteETag, string(gateway.WriteETagVerbatim), string(gateway.WriteETagAlways), string(gateway.WriteETagAnswer), string(gateway.WriteETagOff))},
 		{"lease", checkRange(h.Lease, caddy.Duration(time.Second), caddy.Duration(time.Hour), "1s", "1h")},
 		{"wait", checkRange(h.Wait, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h")},
 		{"grace", h.checkGrace()},

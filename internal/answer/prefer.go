@@ -10,8 +10,19 @@ import (
 // in the answer (RFC 7240, section 4.2). If it also asks for the opposite, neither
 // counts.
 func PrefersRepresentation(h http.Header) bool {
-	wanted := ""
-	for _, line := range h["Prefer"] {
+	return returned(h["Prefer"]) == "representation"
+}
+
+// AppliedMinimal reports whether an answer says that it leaves out the representation,
+// because the client asked for that.
+func AppliedMinimal(h http.Header) bool {
+	return returned(h["Preference-Applied"]) == "minimal"
+}
+
+// returned returns the value of the preference return in the lines of a field. It is empty
+// if there are two.
+func returned(lines []string) (wanted string) {
+	for _, line := range lines {
 		for preference := range unquoted(line, ',') {
 			word := preference
 			for part := range unquoted(preference, ';') {
@@ -24,12 +35,12 @@ func PrefersRepresentation(h http.Header) bool {
 			}
 			value = strings.Trim(strings.Trim(value, " \t"), `"`)
 			if wanted != "" && wanted != value {
-				return false
+				return ""
 			}
 			wanted = value
 		}
 	}
-	return wanted == "representation"
+	return wanted
 }
 
 // unquoted yields the parts of s between separators. A separator in quotes doesn't

@@ -33,8 +33,7 @@ type aftermath struct {
 // is needed. Only the holder of a claim can be sure that what the probe shows is
 // the result of its own write.
 func (w *aftermath) prepareProbe() {
-	verbatim, always := w.mayBeVerbatim(), w.WriteETag == WriteETagAlways && !w.plan.Guarded
-	if !w.holds.Claimed() || w.request.Signed || !verbatim && !w.Replay && !always {
+	if !w.holds.Claimed() || w.request.Signed || !w.mayBeVerbatim() && !w.Replay && !w.always() {
 		return
 	}
 	w.probes = true
@@ -44,6 +43,11 @@ func (w *aftermath) prepareProbe() {
 	if w.Replay {
 		w.digest = requestDigest(w.exchange)
 	}
+}
+
+// always reports whether the client gets the new tag whatever the backend has stored.
+func (w *aftermath) always() bool {
+	return (w.WriteETag == WriteETagAlways || w.WriteETag == WriteETagAnswer) && !w.plan.Guarded
 }
 
 // mayBeVerbatim reports whether the client gets the new tag if the backend has
@@ -66,24 +70,24 @@ func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
 	if !w.enforces() || w.request.Signed || a.Status == 0 {
 		return
 	}
-	represents := a.Complete && fate == proxyhooks.Applied && w.represents(a.Status, a.Header)
-	var shown proxyhooks.Derivation
-	if represents {
-		shown = w.Deriver.FromContent(a.Header, a.Content, time.Now())
-	}
+	said := listener{w}.listen(a, fate)
 	w.removeValidators(a)
+	if said.kind == isElsewhere {
+		setETag(a.Header, said.shown.ETag)
+	}
 	switch {
-	case represents && shown.ETag.Valid:
+	case said.kind == isResult:
 		w.proven = true                // the backend itself says that this is the result
 		w.view = knowledge.Own(w.view) // its fields have selected the content of the answer
-		w.recordResult(shown.Observed, a.Header, a.Status)
-		setETag(a.Header, shown.ETag)
+		w.recordResult(said.shown, a.Header, a.Status)
+		setETag(a.Header, said.shown.ETag)
+		w.promise(said)
 	case hasDeleted(w.exchange, a, fate):
 		w.proven = true
 		w.view = knowledge.Own(w.view)
 		w.recordResult(validator.Observed{Representation: validator.Representation{State: validator.Absent}}, nil, a.Status)
 	case a.Complete && fate == proxyhooks.Applied && isDone(a.Status) && w.probes:
-		w.probeAfter(a)
+		w.probeAfter(a, said)
 	case a.Complete && fate == proxyhooks.Refused && w.sent.foundFalse(a.Status):
 		w.probeRefused(a)
 	}
@@ -118,19 +122,10 @@ func isDone(status int) bool {
 	return status/100 == 2 && status != http.StatusAccepted && status != http.StatusMultiStatus
 }
 
-// represents reports whether the content of an answer is the new representation
-// of the target (RFC 9110, section 8.7), without a content coding that a read
-// wouldn't have.
-func (w *aftermath) represents(status int, h http.Header) bool {
-	location := h["Content-Location"]
-	return !w.plan.Guarded && (status == http.StatusOK || status == http.StatusCreated) && len(location) == 1 && location[0] != "" &&
-		w.request.IsOwnTarget(location[0]) && h["Content-Encoding"] == nil && w.WriteETag != WriteETagOff
-}
-
 // probeAfter asks the origin, under the claim, what the write has led to. It
 // records that for the settlement, and puts the tag on the answer if the option
-// write_etag allows it.
-func (w *aftermath) probeAfter(a proxyhooks.Answer) {
+// write_etag allows it, or if it is the one that the backend itself gave.
+func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	view, err := w.view.Confirm() // the write itself may have invalidated a group
 	if err != nil {
 		return
@@ -152,12 +147,12 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer) {
 	if p.Versioned {
 		after = view.Versioned(after, p.Header, validator.Observed{}, w.holds.Token()+" settled")
 	}
-	w.proven = w.putsWhole() && sent.equals(w.content)
+	w.proven = w.putsWhole() && sent.equals(w.content) || said.kind == isDoubtful && said.shown.ETag.Valid && said.shown.ETag == after.ETag
 	if !w.proven && mayBePast(view, w.decision.current, after) {
 		return
 	}
 	w.recordResult(after, p.Header, a.Status)
-	if w.WriteETag == WriteETagAlways && !w.plan.Guarded && !w.createdElsewhere(a) || w.mayBeVerbatim() && sent.equals(w.content) {
+	if w.always() && !w.createdElsewhere(a.Status, a.Header) || w.mayBeVerbatim() && sent.equals(w.content) || w.agrees(said, a, after) {
 		setETag(a.Header, after.ETag)
 	}
 }
@@ -238,7 +233,7 @@ func (w *aftermath) removeValidators(a proxyhooks.Answer) {
 	if !w.enforces() || w.request.Signed {
 		return
 	}
-	if !w.createdElsewhere(a) || w.Deriver.MayReplaceTag(a.Header) {
+	if !w.createdElsewhere(a.Status, a.Header) || w.Deriver.MayReplaceTag(a.Header) {
 		delete(a.Header, "Etag")
 	}
 	delete(a.Header, "Last-Modified")
@@ -246,7 +241,7 @@ func (w *aftermath) removeValidators(a proxyhooks.Answer) {
 
 // createdElsewhere reports whether the write created a resource other than its
 // target.
-func (w *aftermath) createdElsewhere(a proxyhooks.Answer) bool {
-	location := a.Header.Get("Location")
-	return a.Status == http.StatusCreated && location != "" && !w.request.IsOwnTarget(location)
+func (w *aftermath) createdElsewhere(status int, h http.Header) bool {
+	location := h.Get("Location")
+	return status == http.StatusCreated && location != "" && !w.request.IsOwnTarget(location)
 }

@@ -177,8 +177,8 @@ func (c confirmation) ownTag() bool {
 
 // remember stores what the origin showed, if it can, so that later writes need not ask it.
 func (w turn) remember(view knowledge.View) {
-	if w.before != nil && !view.Busy() {
-		_ = view.Store(*w.before)
+	if w.before != nil && !view.Busy() && view.Store(*w.before) == nil {
+		checkPromise(w.exchange, view, w.before)
 	}
 }
 
@@ -200,6 +200,7 @@ func (w turn) lookAgain(view knowledge.View, store bool) (now knowledge.View, st
 		err := view.Store(*w.before)
 		switch {
 		case err == nil:
+			checkPromise(w.exchange, view, w.before)
 			return view, true, nil
 		case !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrSpent):
 			return view, false, err

@@ -31,6 +31,7 @@ type writing struct {
 	waited time.Duration // for other writes, before the claim
 
 	before *etagcache.Observation // what the origin showed under the claim, or counts under it
+	fields http.Header            // with which it showed that for the write's own fields
 	result aftermath
 
 	decision        decision // to forward it
@@ -112,6 +113,9 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 		changes[holderField] = lines
 	}
 	if !w.request.Signed {
+		if w.WriteETag == WriteETagAnswer {
+			changes["Accept-Encoding"] = []string{"identity"} // as reads
+		}
 		changes[proxyhooks.SettledField] = nil // a backend may repeat it in its answer
 		if answer.ExpectsContinue(r) {
 			changes["Expect"] = nil // the content is already here
@@ -152,7 +156,7 @@ func (w *writing) concludeForward(err error) error {
 // shows the new representation, or if a probe follows: a backend that handles one request
 // at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
-	if isDone(status) && (w.result.probes || w.result.represents(status, header)) {
+	if isDone(status) && (w.result.probes || (listener{&w.result}).awaits(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
 	return w.Buffer, 0

@@ -203,12 +203,12 @@ func TestRepresents(t *testing.T) {
 		if tt.lines == nil {
 			h = nil
 		}
-		if got := x.newWriting().result.represents(tt.status, h); got != tt.want {
+		if got := (listener{&x.newWriting().result}).represents(tt.status, h); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 		if h != nil {
 			h["Content-Encoding"] = []string{"gzip"}
-			if x.newWriting().result.represents(tt.status, h) {
+			if (listener{&x.newWriting().result}).represents(tt.status, h) {
 				t.Errorf("%s, with a content coding: true", tt.name)
 			}
 		}

@@ -114,6 +114,7 @@ type WriteETag string
 const (
 	WriteETagVerbatim WriteETag = "verbatim"
 	WriteETagAlways   WriteETag = "always"
+	WriteETagAnswer   WriteETag = "answer"
 	WriteETagOff      WriteETag = "off"
 )
 

@@ -20,6 +20,7 @@ type Learned struct {
 	asks           atomic.Bool // whether the backend has asked for a condition (428)
 
 	policies policies
+	promises promises
 
 	mu      sync.Mutex
 	offsets [maxOffsets]offset // in the last answers

@@ -268,10 +268,16 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	if ok && o.ETag.Valid && !o.Own && rd.view.Past(o) == knowledge.NotPast {
 		rd.noteChange(observation.Variant, known.ETag != o.ETag)
 	}
+	if known.ETag == o.ETag {
+		checkPromise(rd.exchange, rd.view, &observation) // it is kept
+	}
 	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && known.Backend == o.Backend && !rd.Verify.stale(known.Age) {
 		return true
 	}
 	err := rd.view.Store(observation)
+	if err == nil {
+		checkPromise(rd.exchange, rd.view, &observation)
+	}
 	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrSpent) {
 		rd.Logger.Debug("storing what a response showed", zap.Error(err))
 	}

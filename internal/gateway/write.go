@@ -289,6 +289,10 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 			return *c.undecided
 		}
 		view, current, res, confirmed = c.view, c.current, c.res, c.confirmed
+		w.fields = c.ownFields()
+		if !ok && confirmed && w.before != nil {
+			checkPromise(w.exchange, view, w.before)
+		}
 		w.view = view
 	}
 	d := decision{kind: forward, outcome: answer.Passed, field: res.Field, current: current, confirmed: confirmed, view: view}
