@@ -2,13 +2,17 @@ package atomicity
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,6 +260,74 @@ func TestNestedInEncode(t *testing.T) {
 			caddytest.Send(t, "PUT", url, long+"?", "If-Match", tag).Expect(t, 412)
 			caddytest.Send(t, "PUT", url, long+"?", "If-Match", plain).Expect(t, 412)
 		})
+	}
+}
+
+// TestCurlCompressed: a backend that could compress is asked not to, and encode in front of the
+// handler compresses in its place. What curl then sends back is good for reads and writes.
+func TestCurlCompressed(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("missing: curl (.ci/run installs it)")
+	}
+	var mu sync.Mutex
+	content := strings.Repeat("text ", 1000)
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method != "GET" {
+			sent, _ := io.ReadAll(r.Body)
+			content = string(sent)
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Vary", "Accept-Encoding")
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			zip := gzip.NewWriter(w)
+			defer zip.Close()
+			_, _ = io.WriteString(zip, content)
+			return
+		}
+		_, _ = io.WriteString(w, content)
+	})
+	for _, site := range []struct {
+		directives string
+		coding     string
+	}{
+		{"encode\npreconditions {\nrequire\nlag 0s\nwrite_etag answer\n}", "gzip"},
+		{"encode gzip\npreconditions {\nrequire\nlag 0s\n}", "gzip"},
+		{"preconditions {\nrequire\nlag 0s\n}", ""}, // nobody compresses then
+	} {
+		address := caddytest.Address(t)
+		caddytest.Start(t, fmt.Sprintf("http://%s {\n%s\nreverse_proxy %s\n}\n", address, site.directives, caddytest.Serve(t, backend)))
+		curl := func(format string, args ...string) string {
+			t.Helper()
+			args = append([]string{"-sS", "--compressed", "-H", "Accept-Encoding: gzip", "-o", "/dev/null", "-w", format, "http://" + address + "/page"}, args...)
+			out, err := exec.CommandContext(t.Context(), "curl", args...).Output()
+			if err != nil {
+				t.Fatalf("curl %q: %v", args, err)
+			}
+			return string(out)
+		}
+		write := func(text, tag string) string {
+			return curl("%{http_code} %header{etag}", "-X", "PUT", "-H", "Content-Type: text/plain", "-H", "If-Match: "+tag, "-d", strings.Repeat(text, 1000))
+		}
+		coding, tag, _ := strings.Cut(curl("%header{content-encoding} %header{etag}"), " ")
+		if coding != site.coding || strings.HasSuffix(tag, `-gzip"`) != (site.coding != "") {
+			t.Fatalf("%s: a GET got %q with the tag %s", site.directives, coding, tag)
+		}
+		if got := curl("%{http_code}", "-H", "If-None-Match: "+tag); got != "304" {
+			t.Errorf("%s: a second GET got %s", site.directives, got)
+		}
+		status, next, _ := strings.Cut(write("one ", tag), " ")
+		if status != "200" || next == "" {
+			t.Errorf("%s: a PUT with %s got %s and the tag %q", site.directives, tag, status, next)
+		}
+		if got := write("lost ", tag); !strings.HasPrefix(got, "412") {
+			t.Errorf("%s: a second PUT with the same tag got %s", site.directives, got)
+		}
+		if got := write("two ", next); !strings.HasPrefix(got, "200") {
+			t.Errorf("%s: a PUT with the tag in the answer, %s, got %s", site.directives, next, got)
+		}
 	}
 }
 
