@@ -1,0 +1,65 @@
+package docs_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestReadmeSavesTwice: the script in the README that saves twice does so, through the
+// Caddyfile above it, in front of a JSON API that adds to what it is sent.
+func TestReadmeSavesTwice(t *testing.T) {
+	needs(t, "node")
+	var mu sync.Mutex
+	note := map[string]any{"text": "old", "saved": 0}
+	var heard []string
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, r.Method)
+		if r.Method == "PATCH" {
+			sent, _ := io.ReadAll(r.Body)
+			if json.Unmarshal(sent, &note) != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			note["saved"] = len(heard)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(note)
+	}))
+	defer api.Close()
+
+	var site, script string
+	for _, b := range readDocument(t, "README.md").blocks() {
+		switch {
+		case b.language == "caddyfile" && strings.Contains(b.text, "write_etag answer"):
+			site = b.text
+		case b.language == "js" && strings.Contains(b.text, "save("):
+			script = b.text
+		}
+	}
+	address := freeAddress(t)
+	load(t, strings.NewReplacer("api.example.com", "http://"+address, "app:3000", api.Listener.Addr().String()).Replace(site))
+
+	file := filepath.Join(t.TempDir(), "script.mjs")
+	script = strings.ReplaceAll(script, "https://api.example.com", "http://"+address) + "console.log(last.status, (await last.json()).text);\n"
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "node", file).CombinedOutput()
+	if err != nil || string(out) != "200 two\n" {
+		t.Errorf("the script said %q, %v", out, err)
+	}
+	// The client reads once; the handler asks before each write, and not after it.
+	if got, want := strings.Join(heard, " "), "GET GET PATCH GET PATCH"; got != want {
+		t.Errorf("the API heard %s, want %s", got, want)
+	}
+}
