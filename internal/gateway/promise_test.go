@@ -158,4 +158,15 @@ func TestAnswerOfAGuardedWrite(t *testing.T) {
 	if status, given := s.put(t, "/a/ship", "1", s.tagOf(t, "/a")); status != http.StatusOK || given != "" {
 		t.Errorf("%d, with the tag %q", status, given)
 	}
+
+	// Not even if a GET of the guard shows the backend's own tag on the answer.
+	tagged := s.origin
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Etag", `"own"`)
+		return tagged(w, r)
+	}
+	s.Replay = true
+	if status, given := s.put(t, "/a/ship", "1", s.tagOf(t, "/a")); status != http.StatusOK || given != "" {
+		t.Errorf("%d, with the backend's own tag %q", status, given)
+	}
 }

@@ -40,7 +40,11 @@ func newAdorner() *adorner {
 func (b *adorner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r.Method == "GET" {
+	switch {
+	case r.Method == "GET" && b.content == "":
+		w.WriteHeader(http.StatusNotFound)
+		return
+	case r.Method == "GET":
 		b.seen.ServeHTTP(w, r)
 		return
 	}
@@ -162,7 +166,7 @@ func TestWhatAnswersShow(t *testing.T) {
 		{name: "PUT overridden to PATCH", fields: []string{"X-HTTP-Method-Override", "PATCH"}, asks: 1},
 		{name: "the state before, as after a write that changed nothing", sent: "unchanged", asks: 1},
 		{name: "a weak tag", answer: showWith(200, "ETag", `W/"x"`), read: showWith(200, "ETag", `W/"x"`)},
-		{name: "a strong tag on the answer only", answer: showWith(200, "ETag", `"of the answer"`)},
+		{name: "a strong tag on the answer only", answer: showWith(200, "ETag", `"of-the-answer"`)},
 		{name: "a strong tag on reads only", read: stronglyTagged, asks: 1},
 		{name: "strong tags", answer: stronglyTagged, read: stronglyTagged},
 	} {
@@ -242,6 +246,40 @@ func TestAnswerToACreation(t *testing.T) {
 		}
 		caddytest.Send(t, "PATCH", url+"/notes/7", "newer", "If-Match", tag).Expect(t, 201)
 		caddytest.Send(t, "PATCH", url+"/notes/7", "newer", "If-Match", tag).Expect(t, 412)
+	}
+}
+
+// TestAnswerToACreationThatShowsSomethingElse: such an answer has no tag.
+func TestAnswerToACreationThatShowsSomethingElse(t *testing.T) {
+	for _, fields := range [][]string{
+		{"Content-Location", "/receipts/1"}, {"Preference-Applied", "return=minimal"}, {"Content-Encoding", "x-own"},
+	} {
+		b := newAdorner()
+		b.answer = showWith(201, append(fields, "Location", "/notes/7")...)
+		url := caddytest.Site(t, "write_etag answer", b)
+		if a := caddytest.Send(t, "POST", url+"/notes", "new").Expect(t, 201); a.Header.Get("ETag") != "" {
+			t.Errorf("%s: the answer has the tag %s", fields, a.Header.Get("ETag"))
+		}
+	}
+}
+
+// TestAnswerToACreationInPlace: nobody has seen yet whether reads show a tag of the backend's
+// own, so a GET tells whether the one on the answer to a creation is about the resource.
+func TestAnswerToACreationInPlace(t *testing.T) {
+	for i, tt := range []struct {
+		answer, read func(http.ResponseWriter, *http.Request, string)
+		asks         int
+	}{{nil, nil, 0}, {stronglyTagged, nil, 1}, {stronglyTagged, stronglyTagged, 1}} {
+		b := newAdorner()
+		b.content, b.answer, b.read = "", tt.answer, tt.read
+		url := fmt.Sprint(caddytest.Site(t, "write_etag answer", b), "/notes/", i) // the sites share a store
+		var tag string
+		if asks := b.seen.Asks(func() {
+			tag = caddytest.Send(t, "PUT", url, "new", "If-None-Match", "*").Expect(t, 200).Tag(t)
+		}); asks != tt.asks {
+			t.Errorf("the origin was asked %d times after the write, want %d", asks, tt.asks)
+		}
+		caddytest.Send(t, "PUT", url, "newer", "If-Match", tag).Expect(t, 200)
 	}
 }
 
