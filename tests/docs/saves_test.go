@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +15,7 @@ import (
 )
 
 // TestReadmeSavesTwice: the script in the README that saves twice does so, through the
-// Caddyfile above it, in front of a JSON API that adds to what it is sent.
+// Caddyfile for JSON APIs, in front of one that adds to what it is sent.
 func TestReadmeSavesTwice(t *testing.T) {
 	needs(t, "node")
 	var mu sync.Mutex
@@ -38,19 +39,21 @@ func TestReadmeSavesTwice(t *testing.T) {
 	defer api.Close()
 
 	var site, script string
-	for _, b := range readDocument(t, "README.md").blocks() {
-		switch {
-		case b.language == "caddyfile" && strings.Contains(b.text, "write_etag answer"):
-			site = b.text
-		case b.language == "js" && strings.Contains(b.text, "save("):
+	for _, b := range blocksIn(t, "js") {
+		if b.document == "README.md" {
 			script = b.text
+		}
+	}
+	for _, b := range blocksIn(t, "caddyfile") {
+		if b.document == "docs/backends.md" && strings.Contains(b.text, "write_etag answer") {
+			site = b.text
 		}
 	}
 	address := freeAddress(t)
 	load(t, strings.NewReplacer("api.example.com", "http://"+address, "app:3000", api.Listener.Addr().String()).Replace(site))
 
 	file := filepath.Join(t.TempDir(), "script.mjs")
-	script = strings.ReplaceAll(script, "https://api.example.com", "http://"+address) + "console.log(last.status, (await last.json()).text);\n"
+	script = fmt.Sprintf("const url = %q;\n%sconsole.log(note.status, (await note.json()).text);\n", "http://"+address+"/notes/1", script)
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
