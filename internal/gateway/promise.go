@@ -20,8 +20,8 @@ type promises struct {
 	brokeAt time.Time
 }
 
-// maxPromises is how many promises are kept. Of those beyond, nobody will know whether they
-// were kept.
+// maxPromises is how many promises are remembered. Of those that give way, nobody will know
+// whether they were kept.
 const maxPromises = 1024
 
 // disbeliefLasts is how long the origin is asked after each write once a promise was broken.
@@ -48,7 +48,10 @@ func (w *aftermath) promise(s said) {
 	defer p.mu.Unlock()
 	id := promiseOf(w.plan.Subject.Key, w.after.Variant)
 	if _, ok := p.tags[id]; !ok && len(p.tags) >= maxPromises {
-		return
+		for other := range p.tags {
+			delete(p.tags, other)
+			break
+		}
 	}
 	if p.tags == nil {
 		p.tags = make(map[string]validator.ETag)

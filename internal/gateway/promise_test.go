@@ -123,15 +123,21 @@ func TestKeptPromise(t *testing.T) {
 	}
 }
 
-// TestPromisesAreBounded: any number of writes keep a bounded number of promises.
+// TestPromisesAreBounded: any number of writes keep a bounded number of promises, and the
+// last one is among them.
 func TestPromisesAreBounded(t *testing.T) {
-	s, _ := newSiteOf(&liar{stored: "old"})
+	l := &liar{stored: "old"}
+	s, logs := newSiteOf(l)
 	for i := range maxPromises + 10 {
-		path := fmt.Sprint("/", i)
-		s.put(t, path, fmt.Sprint(i), "*")
+		s.put(t, fmt.Sprint("/", i), fmt.Sprint(i), "*")
 	}
 	if got := len(s.Learned.promises.tags); got != maxPromises {
 		t.Errorf("%d promises are kept, want %d", got, maxPromises)
+	}
+	l.stored = "something else"
+	s.tagOf(t, fmt.Sprint("/", maxPromises+9))
+	if logs.Len() != 1 {
+		t.Errorf("%d warnings", logs.Len())
 	}
 }
 

@@ -389,3 +389,19 @@ func TestBackendsOwnTagOnAPatch(t *testing.T) {
 		}
 	}
 }
+
+// TestSaveWithoutATag: a client that sends what JavaScript makes of a missing tag learns what
+// has probably happened, and the backend hears nothing.
+func TestSaveWithoutATag(t *testing.T) {
+	backend := caddytest.Page("content")
+	url := caddytest.Site(t, "", backend) + "/page"
+	caddytest.Send(t, "GET", url, "").Expect(t, 200)
+	for _, text := range []string{"null", `"null"`, "undefined", "[object Object]", `""`} {
+		a := caddytest.Send(t, "PUT", url, "new", "If-Match", text).Expect(t, 412)
+		if !strings.Contains(a.Content, "kept none of the last answer") {
+			t.Errorf("If-Match: %s gets %s", text, a.Content)
+		}
+	}
+	caddytest.Send(t, "PUT", url, "new", "If-None-Match", "null").Expect(t, 412)
+	backend.Unwritten(t)
+}
