@@ -123,6 +123,7 @@ func describe(g *Gateway, r *http.Request) *resource.Request {
 	request := g.Namer.Request(r, g.Signed...)
 	request.Conditions.Weak = g.Weak
 	g.Namer.Template.CheckQuery(request)
+	answer.MapPlaceholders(request.Replacer)
 	return request
 }
 

@@ -1,0 +1,53 @@
+package answer
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// failed is a 412 about a tag.
+func failed(current string) Refusal {
+	return Refusal{
+		Status: 412, Outcome: Failed, Detail: "No.", Reason: "why", Condition: validator.IfMatch,
+		Current: validator.Representation{State: validator.Present, ETag: tag(current), LastModified: time.Unix(0, 0)},
+	}
+}
+
+// hostile are values that clients may send, or backends. Each could end a text somewhere.
+var hostile = []string{
+	`"`, `\`, `\"`, `","admin":"`, `"}`, `{{.Status}}`, `{http.request.host}`, "</script>", "<a>&amp;", "'", "]]>", "-->",
+	"\u2028\u2029", "\xff\xfe", "\xc0\xaf", "\x00\x01\x1f", "\t\r\n", "\u202e", `\u0022`, "null", "", "\xed\xa0\x80", "😀",
+}
+
+// Under its name with .json at the end, every placeholder is valid JSON.
+func TestPlaceholdersInJSON(t *testing.T) {
+	for _, value := range hostile {
+		a, _ := newResponder(t, "PUT")
+		repl := a.Request.Replacer
+		MapPlaceholders(repl)
+		MapPlaceholders(repl) // of a handler within
+		if got := repl.ReplaceKnown(`{http.preconditions.outcome.json}`, ""); got != "null" {
+			t.Errorf("before anything is known: %s", got)
+		}
+		a.Request.Conditions.IfMatch = []string{value}
+		if err := a.Refuse(failed("current")); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"outcome", "reason", "condition", "provided_etag", "current_etag", "resource", "problem"} {
+			content := repl.ReplaceKnown(`{"a": {http.preconditions.`+name+`.json}}`, "")
+			plain, _ := placeholder(a, name)
+			var got struct{ A *string }
+			if err := json.Unmarshal([]byte(content), &got); err != nil || (got.A == nil) != (plain == "") {
+				t.Errorf("%s: %v: %s", name, err, content)
+			} else if got.A != nil && *got.A != string([]rune(plain)) {
+				t.Errorf("%s: got %q, want %q", name, *got.A, plain)
+			}
+		}
+		if _, known := repl.Get("http.request.unknown.json"); known {
+			t.Error("a placeholder of somebody else is taken")
+		}
+	}
+}
