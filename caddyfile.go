@@ -57,6 +57,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		retention     <duration>
 //		mode          enforce|report
 //		errors        problem|caddy
+//		errors        template <file> [<media type>]
 //		disclose      on|off
 //		unconditional serialize|forward
 //		unclear_paths refuse|forward
@@ -141,10 +142,12 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
 		return directive.FlagArg(d, &h.Replay)
-	case "mode", "errors", "unconditional", "unclear_paths", "weak_tags":
+	case "mode", "unconditional", "unclear_paths", "weak_tags":
 		return directive.OneArg(d, map[string]*string{
-			"mode": &h.Mode, "errors": &h.Errors, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags,
+			"mode": &h.Mode, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags,
 		}[option])
+	case "errors":
+		return unmarshalErrors(d, h)
 	case "disclose":
 		h.Disclose = new(bool)
 		return directive.SwitchArg(d, h.Disclose)

@@ -225,8 +225,20 @@ type Handler struct {
 	Mode string `json:"mode,omitempty"`
 
 	// How refusals are sent. `problem` (default) writes problem details (RFC
-	// 9457). `caddy` returns an error for `handle_errors`.
+	// 9457). `template` writes what the template in `errors_file` makes, for clients
+	// that read something else. `caddy` returns an error for `handle_errors`.
 	Errors string `json:"errors,omitempty"`
+
+	// The file with the template of refusals, for `errors` = `template`. The path may
+	// be relative to the working directory. Placeholders in it are replaced, and the file
+	// is read, when the config is loaded. In JSON, XML and HTML, the values that the
+	// template inserts are escaped.
+	ErrorsFile string `json:"errors_file,omitempty"`
+
+	// The Content-Type of these refusals: JSON, XML, HTML or plain text, in UTF-8.
+	// Default: what the name of the file ends in says: `.json`, `.xml`, `.html` or
+	// `.txt`.
+	ErrorsType string `json:"errors_type,omitempty"`
 
 	// Whether refusals contain the current validators. Default: true.
 	Disclose *bool `json:"disclose,omitempty"`

@@ -27,8 +27,6 @@ const (
 	verifyAll     = "all"
 	verifyNever   = "never"
 
-	errorsProblem          = "problem"
-	errorsCaddy            = "caddy"
 	unconditionalSerialize = "serialize"
 	unconditionalForward   = "forward"
 	unclearPathsRefuse     = "refuse"
@@ -124,7 +122,7 @@ func (h *Handler) check() error {
 		{"retention", checkRetention(h.Retention, h.Lease)},
 		{"retention", checkLag(h.Retention, *h.Lag)},
 		{"mode", spelling.Check(h.Mode, string(answer.Enforce), string(answer.ReportOnly))},
-		{"errors", spelling.Check(h.Errors, errorsProblem, errorsCaddy)},
+		{"errors", checkErrors(h)},
 		{"unanswered", proxyhooks.Statuses(h.Unanswered).CheckUnanswered()},
 		{"unconditional", spelling.Check(h.Unconditional, unconditionalSerialize, unconditionalForward)},
 		{"unclear_paths", spelling.Check(h.UnclearPaths, unclearPathsRefuse, unclearPathsForward)},
@@ -165,6 +163,10 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	template, err := errorsTemplateOf(h)
+	if err != nil {
+		return nil, err
+	}
 	affects, _ := affectsRules(h.Affects)
 	guards, _ := guardsRules(h.Guards)
 	items, _ := itemRules(h.Items)
@@ -195,6 +197,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Answers: &answer.Config{
 			Mode:        answer.Mode(h.Mode),
 			ErrorRoutes: h.Errors == errorsCaddy,
+			Template:    template,
 			Disclose:    *h.Disclose,
 			RetryAfter:  time.Duration(h.StoreDown.RetryAfter),
 			Logger:      logger,

@@ -27,6 +27,11 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
+// retryAfter returns the value of Retry-After in seconds, or 0.
+func (r Refusal) retryAfter() int {
+	return int((max(0, r.RetryAfter) + time.Second - 1) / time.Second)
+}
+
 // TooLarge refuses more conditions than any honest client sends (RFC 6585,
 // section 5).
 func TooLarge() Refusal {

@@ -30,6 +30,8 @@ type Config struct {
 	// ErrorRoutes turns refusals into errors for Caddy's error routes, instead of
 	// problem details.
 	ErrorRoutes bool
+	// Template makes the content of refusals. If it is nil, problem details do.
+	Template *Template
 	// Disclose puts the current validators into refusals.
 	Disclose bool
 	// RetryAfter is sent if the store or the origin can't be asked.
@@ -135,8 +137,8 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 	header := a.Writer.Header()
 	RemoveRepresentationMetadata(header)
 	header.Set("Cache-Control", "no-store")
-	if refusal.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
+	if seconds := refusal.retryAfter(); seconds > 0 {
+		header.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if p.CurrentETag != "" {
 		header.Set("ETag", p.CurrentETag)
@@ -156,8 +158,21 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 		a.answerBeforeContent()
 		return caddyhttp.Error(refusal.Status, errors.New(refusal.Detail))
 	}
-	content = append(content, '\n')
-	header.Set("Content-Type", "application/problem+json")
+	contentType, content := a.content(refusal, p, content)
+	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(content)))
 	return a.Send(refusal.Status, content)
+}
+
+// content returns the content of a refusal with these problem details, which are also
+// given in JSON, and its type.
+func (a *Responder) content(refusal Refusal, p problem, inJSON []byte) (contentType string, content []byte) {
+	if t := a.Template; t != nil {
+		content, err := t.render(newRefused(a.Request, refusal, p))
+		if err == nil {
+			return t.contentType, content
+		}
+		a.Logger.Error("the template of refusals failed, so problem details are sent in its place", zap.Error(templateError(err)))
+	}
+	return "application/problem+json", append(inJSON, '\n')
 }

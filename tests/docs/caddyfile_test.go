@@ -30,6 +30,7 @@ func TestEveryCaddyfileIsAccepted(t *testing.T) {
 		case slices.Contains([]string{"preconditions", "handle", "reverse_proxy"}, first):
 			site = "example.com {\n" + b.text + "}\n"
 		}
+		site = strings.ReplaceAll(site, "/etc/caddy/refusals/", root+"/examples/refusals/")
 		config, err := adapt(t, "off", site)
 		if err == nil {
 			err = validate(config)

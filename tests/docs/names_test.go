@@ -7,10 +7,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	refused "github.com/caddy-preconditions/preconditions/internal/answer"
 )
 
 var testName = regexp.MustCompile(`\b(Test|Fuzz|Benchmark)[A-Z]\w*`)
@@ -146,6 +149,24 @@ func TestEveryPlaceholderIsDocumented(t *testing.T) {
 		}
 	}
 	expectSame(t, "placeholders", firstCells(readDocument(t, "docs/operations.md").section(t, "Placeholders")), declared)
+}
+
+// Every value that a template of refusals can show is documented, and no other. The template
+// that is shown is the one in the examples.
+func TestEveryTemplateValueIsDocumented(t *testing.T) {
+	var declared []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[refused.Refused]()) {
+		declared = append(declared, "."+field.Name)
+	}
+	section := readDocument(t, "docs/operations.md").section(t, "Refusals that your clients already read")
+	expectSame(t, "values", firstCells(section), declared)
+	example, err := os.ReadFile(filepath.Join(root, "examples/refusals/details.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(blocksIn(t, "text"), func(b block) bool { return b.text == string(example) }) {
+		t.Error("examples/refusals/details.json isn't shown")
+	}
 }
 
 // refusals returns the problem details of one refusal of each status.

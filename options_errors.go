@@ -1,0 +1,97 @@
+package preconditions
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
+)
+
+// The values of the option errors.
+const (
+	errorsProblem  = "problem"
+	errorsCaddy    = "caddy"
+	errorsTemplate = "template"
+)
+
+// errNoErrorsFile says what the value template lacks.
+var errNoErrorsFile = errors.New("template takes a file, such as /etc/caddy/refusals.json")
+
+func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
+	args := d.RemainingArgs()
+	if len(args) > 0 {
+		h.Errors = args[0]
+		if err := checkErrorsWord(h.Errors); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	if h.Errors != errorsTemplate {
+		if len(args) != 1 {
+			return d.Err("takes problem, caddy, or template and a file")
+		}
+		return nil
+	}
+	switch len(args) {
+	case 3:
+		h.ErrorsType = args[2]
+		if h.ErrorsType == "" {
+			return d.Err("the media type must not be empty")
+		}
+		fallthrough
+	case 2:
+		h.ErrorsFile = args[1]
+		return nil
+	case 1:
+		return d.WrapErr(errNoErrorsFile)
+	default:
+		return d.Err("template takes a file and, if its name doesn't tell, a media type")
+	}
+}
+
+func checkErrorsWord(word string) error {
+	return spelling.Check(word, errorsProblem, errorsCaddy, errorsTemplate)
+}
+
+// checkErrors refuses an invalid value, and a file without a use. It doesn't read the file:
+// a config may be made where the file isn't.
+func checkErrors(h *Handler) error {
+	if err := checkErrorsWord(h.Errors); err != nil {
+		return err
+	}
+	switch {
+	case h.Errors != errorsTemplate && h.ErrorsFile+h.ErrorsType != "":
+		return fmt.Errorf("errors_file and errors_type are for the value template, not %s", h.Errors)
+	case h.Errors != errorsTemplate:
+		return nil
+	case h.ErrorsFile == "":
+		return fmt.Errorf("%w (in JSON, as errors_file)", errNoErrorsFile)
+	}
+	if h.ErrorsType == "" && strings.Contains(h.ErrorsFile, "{") {
+		return nil // the name is known when the config is loaded
+	}
+	_, _, err := answer.TemplateType(h.ErrorsFile, h.ErrorsType)
+	return err
+}
+
+// errorsTemplateOf reads the template of refusals, if there is one.
+func errorsTemplateOf(h *Handler) (*answer.Template, error) {
+	if h.Errors != errorsTemplate {
+		return nil, nil //nolint:nilnil // no template is no error
+	}
+	file := caddy.NewReplacer().ReplaceKnown(h.ErrorsFile, "")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &optionError{"errors", fmt.Errorf("reading the template: %w", err)}
+	}
+	template, err := answer.ParseTemplate(file, string(text), h.ErrorsType)
+	if err != nil {
+		return nil, &optionError{"errors", err}
+	}
+	return template, nil
+}
