@@ -57,6 +57,18 @@ type Entry struct {
 	passing bool // returned by a refused Pass, so Wait is not for a claim
 }
 
+// Peeked is what Peek has found.
+type Peeked struct {
+	Entry
+	// Known means that there is an entry. Otherwise everything else is zero.
+	Known bool
+	// Claimed means that the write in flight has a claim. Passes is the number of passes.
+	Claimed bool
+	Passes  int
+	// Kept is how much longer the entry is kept if nobody uses it.
+	Kept time.Duration
+}
+
 // Grace is a time in which the store grants nothing, because it has lost data.
 type Grace struct {
 	Left time.Duration // zero if there is no grace

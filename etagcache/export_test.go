@@ -3,7 +3,7 @@ package etagcache
 // ScriptName returns the name of the script with this hash.
 func ScriptName(hash string) string {
 	for _, s := range []*script{
-		readScript, observeScript, claimScript, passScript, renewScript, settleScript, spendScript, invalidateScript, waitScript,
+		readScript, peekScript, observeScript, claimScript, passScript, renewScript, settleScript, spendScript, invalidateScript, waitScript,
 		beginScript, invalidateAllScript,
 	} {
 		if s.Hash() == hash {

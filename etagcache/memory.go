@@ -71,6 +71,25 @@ func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	return e.snapshot(now), nil
 }
 
+// Peek implements Store.
+func (m *Memory) Peek(ctx context.Context, key string) (Peeked, error) {
+	if err := ctx.Err(); err != nil {
+		return Peeked{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := m.entries.find(key, now)
+	if e == nil {
+		return Peeked{}, nil
+	}
+	p := Peeked{Entry: e.snapshot(now), Known: true, Claimed: e.claimed, Kept: max(0, e.until.Sub(now))}
+	if !e.claimed {
+		p.Passes = len(e.leases)
+	}
+	return p, nil
+}
+
 // Observe implements Store.
 func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observation, t Terms) error {
 	if err := ctx.Err(); err != nil {

@@ -117,6 +117,7 @@ type Redis struct {
 
 	*evictions
 	*attendant
+	*peeking
 
 	checked atomic.Pointer[time.Time] // the start of the last call that looked for a loss
 
@@ -146,7 +147,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r.replies.several = r.markers.tags != nil
 	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
-	r.attendant = &attendant{r}
+	r.attendant, r.peeking = &attendant{r}, &peeking{r}
 	r.closing, r.close = context.WithCancel(context.Background())
 	return r
 }

@@ -13,6 +13,7 @@ var sources embed.FS
 var (
 	// These run on an entry and the marker beside it.
 	readScript       = newEntryScript("read").always().mayBeFirst()
+	peekScript       = newEntryScript("peek")
 	observeScript    = newEntryScript("observe")
 	claimScript      = newEntryScript("claim").always().mayBeFirst()
 	passScript       = newEntryScript("pass").always().mayBeFirst()

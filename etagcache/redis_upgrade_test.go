@@ -67,8 +67,12 @@ func (olderScripts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 }
 
 func replaceScript(cmd redis.Cmder) {
-	if args := cmd.Args(); args[0] == "evalsha" {
-		args[0], args[1] = "eval", olderScript(etagcache.ScriptName(args[1].(string)))
+	args := cmd.Args()
+	if args[0] != "evalsha" {
+		return
+	}
+	if name := etagcache.ScriptName(args[1].(string)); name != "peek" { // the older version doesn't peek
+		args[0], args[1] = "eval", olderScript(name)
 	}
 }
 

@@ -75,6 +75,10 @@ type Store interface {
 	// epoch and no variants.
 	Read(ctx context.Context, key string, t Terms) (Entry, error)
 
+	// Peek returns the entry of key, if there is one, and leaves it as it is: it neither
+	// creates an entry nor counts as use.
+	Peek(ctx context.Context, key string) (Peeked, error)
+
 	// Observe stores what a response showed. The argument before is the entry as
 	// it was read before the request went to the backend. Observe stores nothing
 	// and fails with ErrStale if the epoch is no longer before.Epoch, and with

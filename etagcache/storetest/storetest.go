@@ -38,6 +38,7 @@ type Suite struct {
 func (s Suite) Run(t *testing.T) {
 	groups := []group{
 		{"read", readRules},
+		{"peek", peekRules},
 		{"observe", observeRules},
 		{"claim", claimRules},
 		{"settle", settleRules},

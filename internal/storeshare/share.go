@@ -162,6 +162,16 @@ func (s *Share) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
 	return s.reach.note(s.Store.InvalidateAll(ctx, t))
 }
 
+// Peek returns what is stored of a resource and leaves that as it is. Journaled means that this
+// process has written the resource without the store, which hasn't heard of it.
+func Peek(ctx context.Context, s *Share, key string) (p etagcache.Peeked, journaled bool, err error) {
+	err = s.reach.call(func() (err error) {
+		p, err = s.Store.Peek(ctx, key)
+		return err
+	})
+	return p, s.journal.has(key), err
+}
+
 // Trusted reports whether what is stored may decide alone. It may not if the store evicts
 // keys, unless the operator has said that it may.
 func Trusted(s *Share) bool {
