@@ -18,7 +18,7 @@ func init() {
 // running config use.
 //
 //	POST /preconditions/purge            marks resources, and groups of them, as changed
-//	GET  /preconditions/resource?url=…   shows what is known of one resource
+//	GET  /preconditions/resource?url=…   shows what is known of one resource, and changes nothing
 //	GET  /preconditions/resource?key=…
 type api struct{}
 

@@ -15,13 +15,13 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "preconditions",
-		Usage: "purge (<url>... | --key <key>... | --group <name>... <origin>... | --all) [--address <interface>] [--config <path> [--adapter <name>]]",
-		Short: "Tells a running Caddy what was changed without it",
+		Usage: "(purge | show) [<url>...] [--address <interface>] [--config <path> [--adapter <name>]]",
+		Short: "Tells a running Caddy what was changed without it, and shows what it knows",
 		Long: `
 Tells a running Caddy, through its admin API, which resources were changed
-without going through the preconditions handler.`,
+without going through the preconditions handler, and shows what it knows of one.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(purgeCommand())
+			cmd.AddCommand(purgeCommand(), showCommand())
 			cmd.Args = cobra.NoArgs // otherwise an unknown command would exit with 0
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		},
@@ -44,6 +44,9 @@ them. With --group, they are origins such as https://example.com, and every
 resource in the groups of that name (RFC 9875) was changed. --group may be given
 several times.
 
+It says of how many of the named resources the store had an entry. If there are
+fewer than you expect, a URL may be misspelt.
+
 Exits with 0 once everything is marked in every store. Otherwise it exits with 1
 and must be repeated.`,
 		Example: `  caddy preconditions purge https://example.com/docs/plan
@@ -57,10 +60,31 @@ and must be repeated.`,
 	cmd.Flags().Bool("key", false, "The arguments are keys of resources, not URLs")
 	cmd.Flags().StringArray("group", nil, "The name of a changed group; the arguments are its origins")
 	cmd.Flags().Bool("all", false, "Everything was changed")
+	addAddressFlags(cmd)
+	return cmd
+}
+
+// ofWhichKnown says how many of the resources and groups were known.
+func ofWhichKnown(s purgedStore) string {
+	if s.Known == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of %d were known)", *s.Known, s.Resources+s.Groups)
+}
+
+func addAddressFlags(cmd *cobra.Command) {
 	cmd.Flags().String("address", "", "The address of the admin API, if not that of --config or the default")
 	cmd.Flags().StringP("config", "c", "", "A config file that contains the address")
 	cmd.Flags().StringP("adapter", "a", "", "The config adapter for that file")
-	return cmd
+}
+
+// addressOf returns the address of the admin API.
+func addressOf(flags caddycmd.Flags) (string, error) {
+	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+	if err != nil {
+		return "", fmt.Errorf("finding the admin API: %w", err)
+	}
+	return address, nil
 }
 
 func runPurge(flags caddycmd.Flags) (int, error) {
@@ -88,9 +112,9 @@ func runPurge(flags caddycmd.Flags) (int, error) {
 	default:
 		p.URLs = names
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
+	address, err := addressOf(flags)
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("finding the admin API: %w", err)
+		return caddy.ExitCodeFailedStartup, err
 	}
 	content, err := json.Marshal(p)
 	if err != nil {
@@ -109,7 +133,7 @@ func runPurge(flags caddycmd.Flags) (int, error) {
 		if s.All {
 			fmt.Printf("%s: marked everything as changed\n", s.Store)
 		} else {
-			fmt.Printf("%s: marked as changed: %d\n", s.Store, s.Resources+s.Groups)
+			fmt.Printf("%s: marked as changed: %d%s\n", s.Store, s.Resources+s.Groups, ofWhichKnown(s))
 		}
 	}
 	return caddy.ExitCodeSuccess, nil

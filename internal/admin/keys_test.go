@@ -252,8 +252,8 @@ func TestShow(t *testing.T) {
 		}
 		return s
 	}
-	shown := show("memory", "key", etagcache.Entry{
-		Epoch: "e", Busy: 2 * time.Second, Vary: "accept",
+	shown := show("memory", "key", etagcache.Peeked{Known: true, Claimed: true, Kept: time.Minute, Entry: etagcache.Entry{
+		Epoch: "e", Busy: 2 * time.Second, Vary: "accept;cars=e1;a%2C+b=;%7F1=e2",
 		Variants: map[string]etagcache.Stored{
 			"b":                                   stored(func(s *etagcache.Stored) { s.ETag, s.Own = validator.ETag{Opaque: "x", Valid: true}, true }),
 			"a":                                   stored(nil),
@@ -263,7 +263,7 @@ func TestShow(t *testing.T) {
 				s.LastModified = time.Date(2025, 11, 3, 13, 0, 0, 0, time.FixedZone("x", 3600))
 			}),
 		},
-	})
+	}})
 	want := []shownVariant{
 		{Variant: "a", State: "present", Age: 1.5},
 		{Variant: "b", State: "present", ETag: `"x"`, Own: true, Age: 1.5},
@@ -273,10 +273,13 @@ func TestShow(t *testing.T) {
 	if !slices.Equal(shown.Variants, want) {
 		t.Errorf("got  %+v\nwant %+v", shown.Variants, want)
 	}
-	if shown.Store != "memory" || shown.Key != "key" || shown.Epoch != "e" || shown.Busy != 2 || shown.Vary != "accept" {
+	if shown.Store != "memory" || shown.Key != "key" || shown.Epoch != "e" || shown.Busy != 2 || shown.Kept != 60 || !shown.Known || !shown.Claimed || !strings.HasPrefix(shown.Vary, "accept;") {
 		t.Errorf("got %+v", shown)
 	}
-	if nothing := show("memory", "key", etagcache.Entry{}); nothing.Variants == nil {
-		t.Error("no variants are shown as null")
+	if nothing := show("memory", "key", etagcache.Peeked{}); nothing.Variants == nil || nothing.Known {
+		t.Errorf("got %+v", nothing)
+	}
+	if !slices.Equal(shown.Groups, []string{"cars", "a, b"}) {
+		t.Errorf("got the groups %q", shown.Groups)
 	}
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,9 @@ type purgedStore struct {
 	Resources int `json:"resources"`
 	// How many groups were marked as changed, known or not.
 	Groups int `json:"groups,omitempty"`
+	// Of how many of these resources and groups the store had an entry. Absent if it can't
+	// be told, and if everything was marked.
+	Known *int `json:"known,omitempty"`
 	// Whether everything was marked.
 	All bool `json:"all,omitempty"`
 }
@@ -117,17 +121,24 @@ func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 	if !isJSON(r.Header["Content-Type"]) {
 		return p, apiError(http.StatusUnsupportedMediaType, errors.New("the content must be application/json"))
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxPurge))
-	d.DisallowUnknownFields() // a misspelt member would leave something unmarked
-	if err := d.Decode(&p); err != nil {
+	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPurge))
+	if err != nil {
 		status := http.StatusBadRequest
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			status = http.StatusRequestEntityTooLarge
 		}
 		return p, apiError(status, fmt.Errorf("reading the content: %w", err))
 	}
+	d := json.NewDecoder(bytes.NewReader(content))
+	d.DisallowUnknownFields() // a misspelt member would leave something unmarked
+	if err := d.Decode(&p); err != nil {
+		return p, apiError(http.StatusBadRequest, fmt.Errorf("reading the content: %w", err))
+	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return p, apiError(http.StatusBadRequest, errors.New("the content must be one JSON object"))
+	}
+	if name := repeated(json.NewDecoder(bytes.NewReader(content))); name != "" {
+		return p, apiError(http.StatusBadRequest, fmt.Errorf("an object has more than one member %q", name))
 	}
 	if len(p.URLs)+len(p.Keys)+len(p.Groups) == 0 && !p.All {
 		return p, apiError(http.StatusBadRequest, errors.New("give urls, keys, groups, or all"))
@@ -141,6 +152,34 @@ func readPurge(w http.ResponseWriter, r *http.Request) (p purge, err error) {
 		}
 	}
 	return p, nil
+}
+
+// repeated returns a name that two members of one object have, or nothing. The decoder of the
+// content would take the last one, and leave unmarked what the others name. Its names have no
+// case, and the content must be what it accepts.
+func repeated(d *json.Decoder) string {
+	token, err := d.Token()
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for inObject := token == json.Delim('{'); (inObject || token == json.Delim('[')) && d.More(); {
+		if inObject {
+			member, _ := d.Token()
+			name, _ := member.(string)
+			if slices.ContainsFunc(names, func(other string) bool { return strings.EqualFold(name, other) }) {
+				return name
+			}
+			names = append(names, name)
+		}
+		if name := repeated(d); name != "" {
+			return name
+		}
+	}
+	if _, opened := token.(json.Delim); opened {
+		_, _ = d.Token() // its end
+	}
+	return ""
 }
 
 // isJSON reports whether the media type is application/json, or an application type that
@@ -208,12 +247,13 @@ func (p purge) apply(ctx context.Context, s storeshare.OpenShare, t targets) (pu
 		return done, s.InvalidateAll(ctx, s.Terms)
 	}
 	var patterns []string
+	known := new(tally)
 	for _, key := range t.keys {
 		if resource.IsPattern(key) {
 			patterns = append(patterns, key)
 			continue
 		}
-		if err := s.Invalidate(ctx, resource.StoredKey(key), s.Terms); err != nil {
+		if err := known.invalidate(ctx, s, resource.StoredKey(key)); err != nil {
 			return done, err
 		}
 		done.Resources++
@@ -224,14 +264,34 @@ func (p purge) apply(ctx context.Context, s storeshare.OpenShare, t targets) (pu
 			return done, err
 		}
 		done.Resources += n
+		known.known += n
 	}
 	for _, key := range t.groups {
-		if err := s.Invalidate(ctx, key, s.Terms); err != nil {
+		if err := known.invalidate(ctx, s, key); err != nil {
 			return done, err
 		}
 		done.Groups++
 	}
+	if !known.unsure {
+		done.Known = &known.known
+	}
 	return done, nil
+}
+
+// tally counts what a store knew before it was invalidated.
+type tally struct {
+	known  int
+	unsure bool // the store couldn't tell of everything
+}
+
+// invalidate invalidates the entry of a key.
+func (t *tally) invalidate(ctx context.Context, s storeshare.OpenShare, key string) error {
+	entry, _, err := storeshare.Peek(ctx, s.Share, key)
+	t.unsure = t.unsure || err != nil
+	if entry.Known {
+		t.known++
+	}
+	return s.Invalidate(ctx, key, s.Terms)
 }
 
 // invalidateMatching invalidates the resources that match any of several patterns of keys,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -15,12 +16,19 @@ import (
 
 // shownResource is what a store knows of one resource.
 type shownResource struct {
-	Store    string         `json:"store"`
-	Key      string         `json:"key"`
-	Epoch    string         `json:"epoch"`
-	Busy     float64        `json:"busy_seconds,omitempty"`
-	Vary     string         `json:"vary,omitempty"`
-	Variants []shownVariant `json:"variants"`
+	Store     string         `json:"store"`
+	Key       string         `json:"key"`
+	Known     bool           `json:"known"`
+	Epoch     string         `json:"epoch,omitempty"`
+	Kept      float64        `json:"kept_seconds,omitempty"`
+	Busy      float64        `json:"busy_seconds,omitempty"`
+	Claimed   bool           `json:"claimed,omitempty"`
+	Passes    int            `json:"passes,omitempty"`
+	Grace     float64        `json:"grace_seconds,omitempty"`
+	Journaled bool           `json:"journaled,omitempty"`
+	Vary      string         `json:"vary,omitempty"`
+	Groups    []string       `json:"groups,omitempty"`
+	Variants  []shownVariant `json:"variants"`
 }
 
 type shownVariant struct {
@@ -42,12 +50,16 @@ func serveResource(w http.ResponseWriter, r *http.Request) error {
 	if (text == "") == (key == "") {
 		return apiError(http.StatusBadRequest, errors.New("give either url or key in the query"))
 	}
+	if resource.IsPattern(text) {
+		return apiError(http.StatusBadRequest, fmt.Errorf("%q has an asterisk: give one URL, or the key of the resource", text))
+	}
 	shared, leave := storeshare.AllOpen()
 	defer leave()
 	if len(shared) == 0 {
 		return errNoStores
 	}
 	var all []shownResource
+	known := false
 	for _, s := range shared {
 		keys := []string{key}
 		if text != "" {
@@ -58,19 +70,34 @@ func serveResource(w http.ResponseWriter, r *http.Request) error {
 		}
 		for _, key := range keys {
 			key = resource.StoredKey(key)
-			entry, err := s.Read(r.Context(), key, s.Terms)
+			entry, journaled, err := storeshare.Peek(r.Context(), s.Share, key)
 			if err != nil {
 				return apiError(http.StatusServiceUnavailable, fmt.Errorf("%s: %w", s.Kind, err))
 			}
-			all = append(all, show(s.Kind, key, entry))
+			one := show(s.Kind, key, entry)
+			one.Journaled = journaled
+			known = known || one.Known || journaled
+			all = append(all, one)
 		}
 	}
-	return sendJSON(w, map[string]any{"resources": all})
+	if !known && text != "" {
+		if err := checkSite(text); err != nil {
+			return apiError(http.StatusNotFound, err)
+		}
+	}
+	return sendJSON(w, shownResources{all})
 }
 
-func show(store, key string, e etagcache.Entry) shownResource {
+// shownResources is the content of an answer.
+type shownResources struct {
+	Resources []shownResource `json:"resources"`
+}
+
+func show(store, key string, e etagcache.Peeked) shownResource {
 	shown := shownResource{
-		Store: store, Key: key, Epoch: e.Epoch, Busy: e.Busy.Seconds(), Vary: e.Vary,
+		Store: store, Key: key, Known: e.Known, Epoch: e.Epoch, Kept: e.Kept.Seconds(),
+		Busy: e.Busy.Seconds(), Claimed: e.Claimed, Passes: e.Passes, Grace: e.Grace.Left.Seconds(),
+		Vary: e.Vary, Groups: groupsOf(e.Vary),
 		Variants: []shownVariant{},
 	}
 	for variant, s := range e.Variants {
@@ -90,4 +117,18 @@ func show(store, key string, e etagcache.Entry) shownResource {
 	}
 	slices.SortFunc(shown.Variants, func(a, b shownVariant) int { return cmp.Compare(a.Variant, b.Variant) })
 	return shown
+}
+
+// groupsOf returns the names of the groups that a Vary lists beside the request fields (see
+// knowledge.memberships). Names that aren't printable are those of subtrees.
+func groupsOf(vary string) (names []string) {
+	_, groups, _ := strings.Cut(vary, ";")
+	for membership := range strings.SplitSeq(groups, ";") {
+		escaped, _, _ := strings.Cut(membership, "=")
+		name, err := url.QueryUnescape(escaped)
+		if err == nil && name != "" && name[0] != '\x7f' {
+			names = append(names, name)
+		}
+	}
+	return names
 }

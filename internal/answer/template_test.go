@@ -57,8 +57,8 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// What isn't there is null, or nothing within a text. With disclose off, that are the
-// current validators.
+// What isn't there is null, or nothing within a text. With disclose off, the current
+// validators aren't there.
 func TestTemplateWithoutValues(t *testing.T) {
 	const text = `[{{.CurrentETag}}, {{.CurrentETag.Opaque}}, {{.LastModified.ISO}}, "{{.LastModified}}", {{.Condition}}, {{.RetryAfter}}]`
 	for _, tt := range []struct {

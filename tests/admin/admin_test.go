@@ -180,7 +180,7 @@ func TestPurgeAnswer(t *testing.T) {
 		caddytest.Send(t, "GET", "http://"+url+path, "").Expect(t, 200)
 	}
 	for content, want := range map[string]string{
-		`{"urls": ["http://` + caddytest.Host(t) + `/docs/0"]}`: `{"stores":[{"store":"memory","resources":1},{"store":"test","resources":1}]}`,
+		`{"urls": ["http://` + caddytest.Host(t) + `/docs/0"]}`: `{"stores":[{"store":"memory","resources":1,"known":1},{"store":"test","resources":1,"known":1}]}`,
 		`{"keys": ["**"]}`: ``,
 		`{"all": true}`:    `{"stores":[{"store":"memory","resources":0,"all":true},{"store":"test","resources":0,"all":true}]}`,
 	} {
@@ -455,7 +455,8 @@ func TestPurgeOfGroupsByName(t *testing.T) {
 			}
 		}
 		a := caddytest.Purge(t, admin, `{"groups": [{"origin": "http://`+two+`", "names": ["`+name+`", "`+name+`"]}], "keys": ["x"]}`).Expect(t, 200)
-		if want := `{"stores":[{"store":"memory","resources":1,"groups":2}]}`; strings.TrimSpace(a.Content) != want {
+		known := map[bool]int{true: 2, false: 0}[name != "nothing"]
+		if want := fmt.Sprintf(`{"stores":[{"store":"memory","resources":1,"groups":2,"known":%d}]}`, known); strings.TrimSpace(a.Content) != want {
 			t.Errorf("%s: got %s, want %s", name, a.Content, want)
 		}
 		for at, tag := range tags {
@@ -472,7 +473,7 @@ func TestPurgeOfGroupsAtTwoNodes(t *testing.T) {
 	one, two := nodes[0], nodes[1]
 	car, van, red := caddytest.ReadTwice(t, two.URL+"/cars/1"), caddytest.ReadTwice(t, two.URL+"/vans/1"), caddytest.ReadTwice(t, two.URL+"/red")
 	out, status := runPurge(t, "--group", "cars", "--group", "vans", "http://"+caddytest.Host(t), "--address", "unix/"+one.Socket())
-	if want := "redis: marked as changed: 2\n"; status != 0 || !strings.Contains(out, want) {
+	if want := "redis: marked as changed: 2 (2 of 2 were known)\n"; status != 0 || !strings.Contains(out, want) {
 		t.Errorf("exit code %d\n%s", status, out)
 	}
 	caddytest.ExpectInvalidated(t, b, two.URL+"/cars/1", car, true)
@@ -535,7 +536,13 @@ func TestShowResource(t *testing.T) {
 // runPurge runs caddy preconditions purge in a process of its own.
 func runPurge(t testing.TB, args ...string) (out string, status int) {
 	t.Helper()
-	cmd := caddytest.Command(t, t.TempDir(), append([]string{"preconditions", "purge"}, args...)...)
+	return runCommand(t, append([]string{"purge"}, args...)...)
+}
+
+// runCommand runs a subcommand of caddy preconditions in a process of its own.
+func runCommand(t testing.TB, args ...string) (out string, status int) {
+	t.Helper()
+	cmd := caddytest.Command(t, t.TempDir(), append([]string{"preconditions"}, args...)...)
 	written, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -553,13 +560,13 @@ func TestPurgeCommand(t *testing.T) {
 		marked bool
 		says   string
 	}{
-		{[]string{"--address", address, p.url + "/docs/a"}, 0, true, "memory: marked as changed: 1\n"},
-		{[]string{p.url + "/docs/b", p.url + "/docs/**", "--address", address}, 0, true, "memory: marked as changed: 2\n"},
-		{[]string{"--address", address, "--key", caddytest.Host(t) + "/docs/a"}, 0, true, "memory: marked as changed: 1\n"},
+		{[]string{"--address", address, p.url + "/docs/a"}, 0, true, "memory: marked as changed: 1 (1 of 1 were known)\n"},
+		{[]string{p.url + "/docs/b", p.url + "/docs/**", "--address", address}, 0, true, "memory: marked as changed: 2 (1 of 2 were known)\n"},
+		{[]string{"--address", address, "--key", caddytest.Host(t) + "/docs/a"}, 0, true, "memory: marked as changed: 1 (1 of 1 were known)\n"},
 		{[]string{"--address", address, "--all"}, 0, true, "memory: marked everything as changed\n"},
 		{[]string{"--address", address, "--config", "none", p.url + "/docs/a"}, 0, true, "memory"},
-		{[]string{"--address", address, p.url + "/docs/b"}, 0, false, "memory: marked as changed: 1\n"},
-		{[]string{"--address", address, "--group", "cars", "--group", "a, b", p.url}, 0, false, "memory: marked as changed: 2\n"},
+		{[]string{"--address", address, p.url + "/docs/b"}, 0, false, "memory: marked as changed: 1 (0 of 1 were known)\n"},
+		{[]string{"--address", address, "--group", "cars", "--group", "a, b", p.url}, 0, false, "memory: marked as changed: 2 (0 of 2 were known)\n"},
 		{[]string{"--address", address}, 1, false, "give URLs"},
 		{[]string{"--address", address, "--group", "cars"}, 1, false, "give the origins"},
 		{[]string{"--address", address, "--group", "cars", "--key", p.url}, 1, false, "can't be combined"},

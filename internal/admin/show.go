@@ -1,0 +1,196 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func showCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show (<url> | --key <key>) [--json] [--address <interface>] [--config <path> [--adapter <name>]]",
+		Short: "Shows what is known of a resource",
+		Long: `
+Shows what a running Caddy knows of a resource, in each store that it uses: its
+key and epoch, the tag and date of each variant, and whether a write is in
+flight. It changes nothing, and doesn't count as use of the resource.
+
+If the key option is made of more than the URL, give the key with --key, as the
+placeholder {http.preconditions.resource} shows it.
+
+Exits with 0 even if nothing is known of the resource. It exits with 1 if a
+store can't be asked, or if no site has the host.`,
+		Example: `  caddy preconditions show https://example.com/docs/plan
+  caddy preconditions show --json --key tenant1/docs/plan`,
+		Args: cobra.ExactArgs(1),
+		RunE: caddycmd.WrapCommandFuncForCobra(runShow),
+	}
+	cmd.Flags().Bool("key", false, "The argument is the key of a resource, not a URL")
+	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
+	addAddressFlags(cmd)
+	return cmd
+}
+
+func runShow(flags caddycmd.Flags) (int, error) {
+	address, err := addressOf(flags)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	query := url.Values{"url": flags.Args()}
+	if flags.Bool("key") {
+		query = url.Values{"key": flags.Args()}
+	}
+	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, resourcePath+"?"+query.Encode(), nil, nil)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("reading the answer: %w", err)
+	}
+	if flags.Bool("json") {
+		_, err = os.Stdout.Write(content)
+		return caddy.ExitCodeSuccess, err
+	}
+	var shown shownResources
+	if err := json.Unmarshal(content, &shown); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("reading the answer: %w", err)
+	}
+	if len(shown.Resources) == 0 {
+		return caddy.ExitCodeFailedStartup, errors.New("the answer has no resources")
+	}
+	_, err = io.WriteString(os.Stdout, describe(shown.Resources))
+	return caddy.ExitCodeSuccess, err
+}
+
+// page collects lines of at most columns characters.
+type page struct{ strings.Builder }
+
+// The width of a page, and of the names in it.
+const (
+	columns     = 80
+	nameColumns = 10
+)
+
+// line adds a name and a value to the page. What doesn't fit goes to further lines.
+func (p *page) line(indent int, name, value string) {
+	begin := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", nameColumns, name)
+	rest := []rune(printable(value))
+	for {
+		n := min(len(rest), columns-indent-nameColumns)
+		p.WriteString(strings.TrimRight(begin+string(rest[:n]), " ") + "\n")
+		if rest = rest[n:]; len(rest) == 0 {
+			return
+		}
+		begin = strings.Repeat(" ", indent+nameColumns)
+	}
+}
+
+// printable replaces what a terminal might take for a command.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// describe describes resources for people.
+func describe(all []shownResource) string {
+	var p page
+	for i, r := range all {
+		if i > 0 {
+			p.WriteByte('\n')
+		}
+		p.line(0, "resource", r.Key)
+		p.line(0, "store", r.Store)
+		if r.Journaled {
+			p.line(0, "journal", "written while the store was out of reach: it is told first")
+		}
+		if !r.Known {
+			p.line(0, "known", "nothing")
+			continue
+		}
+		p.line(0, "epoch", r.Epoch)
+		p.line(0, "kept", "for "+seconds(r.Kept)+", unless it is used")
+		p.line(0, "in flight", r.inFlight())
+		if r.Grace > 0 {
+			p.line(0, "grace", "no write passes for "+seconds(r.Grace)+": the store may have lost data")
+		}
+		if fields, _, _ := strings.Cut(r.Vary, ";"); fields != "" {
+			p.line(0, "vary", strings.ReplaceAll(fields, ",", ", "))
+		}
+		if len(r.Groups) > 0 {
+			p.line(0, "groups", strings.Join(r.Groups, ", "))
+		}
+		if len(r.Variants) == 0 {
+			p.line(0, "variants", "none")
+		}
+		for _, v := range r.Variants {
+			v.describe(&p)
+		}
+	}
+	return p.String()
+}
+
+// inFlight says which writes are in flight, and for how long they can keep others out.
+func (r shownResource) inFlight() string {
+	switch {
+	case r.Claimed:
+		return "a claim, for " + seconds(r.Busy) + " unless it is renewed"
+	case r.Passes == 1:
+		return "a pass, for " + seconds(r.Busy) + " unless it is renewed"
+	case r.Passes > 1:
+		return fmt.Sprintf("%d passes, for %s unless they are renewed", r.Passes, seconds(r.Busy))
+	default:
+		return "nothing"
+	}
+}
+
+func (v shownVariant) describe(p *page) {
+	p.line(0, "variant", v.Variant)
+	p.line(2, "state", v.State+", stored "+seconds(v.Age)+" ago")
+	if v.ETag != "" {
+		whose := ""
+		if v.Own {
+			whose = " (the backend's own)"
+		}
+		p.line(2, "etag", v.ETag+whose)
+	}
+	if v.BackendETag != "" {
+		p.line(2, "backend's", v.BackendETag)
+	}
+	if v.LastModified != "" {
+		p.line(2, "modified", v.LastModified)
+	}
+	for field := range strings.SplitSeq(v.Negotiated, "\n") {
+		if field != "" {
+			p.line(2, "asked by", field)
+		}
+	}
+}
+
+// seconds writes a number of seconds as people do.
+func seconds(n float64) string {
+	if n > (100 * 365 * 24 * time.Hour).Seconds() {
+		return "an unknown time" // the clock was set back
+	}
+	d := time.Duration(n * float64(time.Second))
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
