@@ -89,10 +89,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		defer stop()
 	}
-	if err := startCaddy(opts); err != nil {
+	admin, err := startCaddy(opts)
+	if err != nil {
 		return err
 	}
 	defer func() { _ = caddy.Stop() }()
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
 
 	text, backend := steps, "http://"+reachable(opts.backend)
 	if opts.to != "" {
@@ -101,6 +106,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	_, err = strings.NewReplacer(
 		"http://localhost:8080", "http://"+reachable(opts.listen),
 		"http://localhost:9000", backend,
+		"localhost:2019", admin,
+		"CADDY=caddy", "CADDY="+shellQuoted(program),
 	).WriteString(out, text)
 	if err != nil {
 		return err
@@ -175,30 +182,59 @@ func startLegacy(addr string) (stop func(), err error) {
 	return stop, resp.Body.Close()
 }
 
-// startCaddy loads the Caddyfile, with the addresses from the flags.
-func startCaddy(opts options) error {
+// startCaddy loads the Caddyfile, with the addresses from the flags. It returns the address
+// of the admin API.
+func startCaddy(opts options) (admin string, err error) {
 	if err := checkFree("listen", opts.listen); err != nil {
-		return err
+		return "", err
 	}
 	host, port, err := net.SplitHostPort(opts.listen)
 	if err != nil {
-		return err
+		return "", err
+	}
+	if admin, err = freeAdmin(port); err != nil {
+		return "", err
 	}
 	backend := cmp.Or(opts.to, reachable(opts.backend))
 	for name, value := range map[string]string{
 		"QUICKSTART_HOST": cmp.Or(host, "0.0.0.0"), "QUICKSTART_PORT": port, "QUICKSTART_BACKEND": backend,
+		"QUICKSTART_ADMIN": admin,
 	} {
 		if err := os.Setenv(name, value); err != nil {
-			return err
+			return "", err
 		}
 	}
 
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	cfg, _, err := adapter.Adapt(config, map[string]any{"filename": "Caddyfile"})
 	if err != nil {
-		return err
+		return "", err
 	}
-	return caddy.Load(cfg, true)
+	return admin, caddy.Load(cfg, true)
+}
+
+// freeAdmin returns an address for the admin API that only this machine reaches. Its port is
+// free, so it isn't that of a different Caddy, and not the one that this Caddy will serve.
+func freeAdmin(served string) (address string, err error) {
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", fmt.Errorf("finding a port for the admin API: %w", err)
+		}
+		address := ln.Addr().String()
+		ln.Close()
+		if _, port, _ := net.SplitHostPort(address); port != served {
+			return address, nil
+		}
+	}
+}
+
+// shellQuoted returns text as one word of a shell.
+func shellQuoted(text string) string {
+	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // checkFree returns an error that names the flag to change if addr is in use. It

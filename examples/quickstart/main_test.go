@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -178,7 +179,7 @@ func paste(t *testing.T, shell string, cmds []string) []string {
 	}
 	cmd := exec.CommandContext(t.Context(), shell)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*")
+	cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*", asProgram+"=1") // as the program names itself, too
 	cmd.Stdin = strings.NewReader(script.String())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -229,8 +230,35 @@ func TestPrintedSteps(t *testing.T) {
 				{`"`, ""},
 				{"HTTP/1.1 204", ""},
 				{"HTTP/1.1 412", "Content-Type: application/problem+json"},
+				{"", ""}, // CADDY=...
+				{"resource  documents/docs/plan\n", "\nin flight nothing\n"},
+				{"memory: marked as changed: 1 (1 of 1 were known)\n", ""},
+				{"caddy_preconditions_requests_total{", "caddy_preconditions_requests_total{mode=\"enforce\",outcome=\"failed\"} 2\n"},
 			})
+			onLoopback(t, text)
 		})
+	}
+}
+
+// onLoopback checks that the admin API which a text names is reached from this machine only, and
+// isn't at the port where a different Caddy may have its own.
+func onLoopback(t *testing.T, text string) {
+	t.Helper()
+	admin := regexp.MustCompile(`--address (\S+)`).FindStringSubmatch(text)
+	if admin == nil {
+		t.Fatal("no admin API is named")
+	}
+	host, port, err := net.SplitHostPort(admin[1])
+	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() || port == "2019" {
+		t.Errorf("the admin API is at %s", admin[1])
+	}
+}
+
+func TestShellQuoted(t *testing.T) {
+	for text, want := range map[string]string{"/tmp/go-build1/b001/exe/quickstart": "/tmp/go-build1/b001/exe/quickstart", "/a b/it's": `'/a b/it'\''s'`} {
+		if got := shellQuoted(text); got != want {
+			t.Errorf("%s: got %s", text, got)
+		}
 	}
 }
 
@@ -263,6 +291,10 @@ func TestPrintedStepsForOwnBackend(t *testing.T) {
 				{"HTTP/1.1 412", "Content-Type: application/problem+json"},
 				{"", ""}, // the download
 				{"HTTP/1.1 204", ""},
+				{"", ""}, // CADDY=...
+				{"resource  documents/docs/mine\n", "  etag      \""},
+				{"memory: marked as changed: 1 (1 of 1 were known)\n", ""},
+				{"caddy_preconditions_requests_total{", "outcome=\"passed\"} 1\n"},
 			})
 
 			writes := service.Writes()
