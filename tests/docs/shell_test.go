@@ -145,6 +145,49 @@ func TestTheModulesAreAsListed(t *testing.T) {
 	}
 }
 
+// A checkout builds as xcaddy.md says, and what is built does what is said of it.
+func TestTheCheckoutBuildsAsShown(t *testing.T) {
+	needs(t, "bash")
+	dir, err := filepath.Abs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddyfile, err := os.ReadFile(filepath.Join(root, "examples/quickstart/Caddyfile"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "Caddyfile"), caddyfile, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := strings.NewReplacer("-o caddy", "-o "+dir+"/caddy", "./caddy ", dir+"/caddy ", "--config Caddyfile", "--config "+dir+"/Caddyfile")
+	built, run := false, 0
+	blocks := readDocument(t, "xcaddy.md").blocks()
+	for i, b := range blocks {
+		builds := strings.HasPrefix(b.text, "go build -o caddy ./")
+		if b.language != "sh" || !builds && (!built || !strings.HasPrefix(b.text, "./caddy ")) {
+			continue
+		}
+		built = built || builds
+		run++
+		cmd := exec.CommandContext(t.Context(), "bash", "-e")
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		cmd.Stdin = strings.NewReader(elsewhere.Replace(b.text))
+		var complaints strings.Builder
+		cmd.Stderr = &complaints
+		output, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s:%d: %v\n%s", b.document, b.line, err, complaints.String())
+		}
+		if next := i + 1; next < len(blocks) && blocks[next].language == "text" && string(output) != blocks[next].text {
+			t.Errorf("%s:%d: got\n%swant\n%s", b.document, b.line, output, blocks[next].text)
+		}
+	}
+	if run < 3 {
+		t.Errorf("ran only %d blocks", run)
+	}
+}
+
 // purgeable is a Caddy whose store knows the resource that the documents use as an
 // example. It returns the address of its admin API.
 func purgeable(t testing.TB) (admin string) {
