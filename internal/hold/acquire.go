@@ -27,30 +27,22 @@ var ErrKeepsChanging = errors.New("the resource keeps changing")
 // false and keeps what it has taken so far. The context limits only how long it
 // waits for other writes.
 func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry etagcache.Entry, check Check) (bool, error) {
-	if err := h.acquire(waiting, plan.Before()); err != nil {
-		return false, err
-	}
-	subject, wanted, err := h.claim(waiting, plan.Subject.Key, &entry, check)
-	if err != nil || !wanted {
-		return false, err
-	}
-	h.subject = &subject
-	return true, h.acquire(waiting, plan.After())
+	known := &entry
+	return h.acquireAll(waiting, plan, func(waiting context.Context) (held, bool, error) {
+		defer func() { known = nil }() // another try has to read it
+		return h.claim(waiting, plan.Subject.Key, known, check)
+	})
 }
 
 // AcquirePass takes a pass on the subject of a plan, a claim or pass on each of the
 // others, as their roles demand, and the passes on subtree epochs. It waits like
 // AcquireClaim.
 func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
-	if err := h.acquire(waiting, plan.Before()); err != nil {
-		return err
-	}
-	subject, err := h.pass(waiting, plan.Subject.Key)
+	_, err := h.acquireAll(waiting, plan, func(waiting context.Context) (held, bool, error) {
+		one, err := h.pass(waiting, plan.Subject.Key)
+		return one, true, err
+	})
 	if err != nil {
-		return err
-	}
-	h.subject = &subject
-	if err := h.acquire(waiting, plan.After()); err != nil {
 		return err
 	}
 	return h.AcquireSubtrees(waiting, plan)
@@ -62,7 +54,14 @@ func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
 // condition was found true. Nobody takes a claim on a subtree epoch, so there is
 // nobody to wait for.
 func (h *Holds) AcquireSubtrees(waiting context.Context, plan relation.Plan) error {
-	return h.acquire(waiting, plan.Subtrees)
+	for _, o := range plan.Subtrees {
+		one, err := h.pass(waiting, o.Key)
+		if err != nil {
+			return err
+		}
+		h.others = append(h.others, one)
+	}
+	return nil
 }
 
 // TryPass takes a pass on a resource if that is possible without waiting. Otherwise
@@ -73,28 +72,6 @@ func (h *Holds) TryPass(ctx context.Context, key string) {
 		subject := h.keepAlive(grant, taken)
 		h.subject = &subject
 	}
-}
-
-// acquire takes a claim or pass on each of others. Until they are settled, no
-// condition on any of these is found true.
-func (h *Holds) acquire(waiting context.Context, others []relation.Other) error {
-	for _, o := range others {
-		var one held
-		var err error
-		switch o.Role {
-		case relation.ExclusiveLock:
-			one, err = h.claimAny(waiting, o.Key)
-		case relation.SharedLock:
-			one, err = h.passLock(waiting, o.Key)
-		default:
-			one, err = h.pass(waiting, o.Key)
-		}
-		if err != nil {
-			return err
-		}
-		h.others = append(h.others, one)
-	}
-	return nil
 }
 
 // claim takes a claim once no other write is in flight, unless check says that it
@@ -140,7 +117,7 @@ func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
 		if entry != nil {
 			return entry.Epoch, true, nil
 		}
-		read, err := h.share.Read(waiting, key, h.terms)
+		read, err := h.share.Read(h.ctx, key, h.terms)
 		return read.Epoch, true, err
 	})
 	return one, err

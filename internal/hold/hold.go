@@ -3,8 +3,8 @@
 //
 // A claim is the exclusive right to write a resource, and a pass is the shared
 // right (package etagcache). A write may need several: on its subject, on what else
-// it changes, and on the locks of trees. It takes them in key order, so no two
-// writes ever wait for each other.
+// it changes, and on the locks of trees. It waits for each in key order, so no two
+// writes ever wait for each other, and not for long while it holds others.
 package hold
 
 import (
@@ -133,6 +133,12 @@ func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost
 		_ = h.end(other, fate, etagcache.Settlement{Unchanged: fate == proxyhooks.Refused})
 	}
 	return h.subject != nil && errors.Is(h.end(*h.subject, fate, subject), etagcache.ErrLost)
+}
+
+// giveBack ends what a write holds that goes on and takes it again.
+func (h *Holds) giveBack() {
+	h.Release(nil)
+	h.subject, h.others, h.ended = nil, nil, false
 }
 
 // end ends one claim or pass. If the backend may still apply the write, it renews
