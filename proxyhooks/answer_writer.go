@@ -64,6 +64,7 @@ func (w *answerWriter) settle(whole bool, fate Fate) {
 	if whole {
 		answer.Content = w.buffered.bytes()
 	}
+	answer.Redirected = fate == Applied && w.attempts.onlyRedirected(w.status, answer.Header)
 	if w.writing.Settle(answer, fate) || w.passed {
 		w.mode = passing
 	} else {

@@ -249,6 +249,24 @@ func (a *attempts) onlyAsked() bool {
 		!slices.ContainsFunc(a.list, func(at *attempt) bool { return !a.certainlyAsks(at) })
 }
 
+// onlyRedirected reports whether the only backend that got the write has redirected the client
+// as the answer with this status and header does.
+func (a *attempts) onlyRedirected(status int, h http.Header) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+	default:
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.list) != 1 || a.untraced() || a.proxy.intercepted().status != 0 || a.proxy.retries() > 0 {
+		return false
+	}
+	only, location := a.list[0], h["Location"]
+	return only.sent == 1 && !only.strange && a.proxy.published().status == status &&
+		len(location) == 1 && a.proxy.value(proxyLocation) == location[0]
+}
+
 // untraced reports whether a proxy sent the request last that doesn't speak HTTP, so its
 // attempts aren't known (FastCGI).
 func (a *attempts) untraced() bool {

@@ -16,6 +16,12 @@ type Answer struct {
 	// Passed reports that the client has seen the beginning of the answer.
 	Passed bool
 
+	// Redirected reports that one backend has redirected the client with a 301, 302 or 303,
+	// and that nothing else is known to have happened to the write. The answer is that
+	// backend's own. A write that was performed may be answered like this, and so may one
+	// that was refused.
+	Redirected bool
+
 	// Complete reports that the whole answer is in Content. The backend is then free
 	// for another request, even if it handles one at a time.
 	Complete bool

@@ -23,6 +23,7 @@ const (
 	upstreamAddress   = "http.reverse_proxy.upstream.address"
 	proxyRetries      = "http.reverse_proxy.retries"
 	proxyStatus       = "http.reverse_proxy.status_code"
+	proxyLocation     = "http.reverse_proxy.header.Location"
 	proxySettled      = "http.reverse_proxy.header." + SettledField
 	interceptedStatus = "http.intercept.status_code"
 	interceptedSettle = "http.intercept.header." + SettledField

@@ -27,6 +27,7 @@ type writing struct {
 	holds  *hold.Holds
 	view   knowledge.View // for which the claim was taken
 	ahead  ahead          // what the origin said before the claim
+	gate   gate           // how it had redirected the client by then
 
 	waited time.Duration // for other writes, before the claim
 
@@ -193,6 +194,12 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 		w.refusedAs = a.Status
 		w.origin.session.absorb(without(a.Header, w.header), w.request.OriginalTarget)
 		return false // the claim stays
+	}
+	if a.Redirected && fate == proxyhooks.Applied {
+		fate = redirection{w}.fate(a)
+	}
+	if fate != proxyhooks.Refused {
+		redirection{w}.forgetSeen()
 	}
 	if a.Passed {
 		w.result.invalidateNamed(a) // again: the backend was still at work the first time

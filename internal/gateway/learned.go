@@ -22,6 +22,8 @@ type Learned struct {
 	policies policies
 	promises promises
 
+	redirecting redirecting
+
 	mu      sync.Mutex
 	offsets [maxOffsets]offset // in the last answers
 	learned int                // how many there have been

@@ -200,6 +200,7 @@ func (x *exchange) refutes(res validator.Result) bool {
 // under the claim. If it takes the origin to tell whether the condition holds, the origin
 // is asked first (ahead.go).
 func (w *writing) decide(view knowledge.View) decision {
+	redirection{w}.look(view)
 	for {
 		var d *decision
 		if view, d = (turn{w}).decideAhead(view); d != nil {
@@ -349,6 +350,11 @@ func (w *writing) ifHeld(d decision) decision {
 // decideUnconditional takes passes on the subject and on what the write also
 // changes.
 func (w *writing) decideUnconditional() decision {
+	if (redirection{w}).expected() {
+		if view, err := w.reader.Read(); err == nil {
+			redirection{w}.look(view)
+		}
+	}
 	waiting, stop := w.waiting()
 	defer stop()
 	switch err := w.holds.AcquirePass(waiting, w.plan); {

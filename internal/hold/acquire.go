@@ -28,7 +28,7 @@ var ErrKeepsChanging = errors.New("the resource keeps changing")
 // waits for other writes.
 func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry etagcache.Entry, check Check) (bool, error) {
 	known := &entry
-	return h.acquireAll(waiting, plan, func(waiting context.Context) (held, bool, error) {
+	return acquirer{h}.all(waiting, plan, func(waiting context.Context) (held, bool, error) {
 		defer func() { known = nil }() // another try has to read it
 		return h.claim(waiting, plan.Subject.Key, known, check)
 	})
@@ -38,7 +38,7 @@ func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry 
 // others, as their roles demand, and the passes on subtree epochs. It waits like
 // AcquireClaim.
 func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
-	_, err := h.acquireAll(waiting, plan, func(waiting context.Context) (held, bool, error) {
+	_, err := acquirer{h}.all(waiting, plan, func(waiting context.Context) (held, bool, error) {
 		one, err := h.pass(waiting, plan.Subject.Key)
 		return one, true, err
 	})

@@ -12,6 +12,9 @@ import (
 // nothing. If it did so with something in hand, anybody who keeps one resource busy could
 // keep others from writing a different one.
 
+// acquirer acquires what a write needs.
+type acquirer struct{ *Holds }
+
 // part is one of the entries that a write needs. Take takes it once that is possible. It
 // reports false if the write is no longer wanted.
 type part struct {
@@ -26,9 +29,9 @@ const (
 	maxDoubled = 6
 )
 
-// acquireAll takes everything that a plan needs, but no subtree epochs. If an entry is busy,
+// all takes everything that a plan needs, but no subtree epochs. If an entry is busy,
 // it gives back what it has taken, waits for that one, and begins with it the next time.
-func (h *Holds) acquireAll(waiting context.Context, plan relation.Plan, subject func(context.Context) (held, bool, error)) (wanted bool, err error) {
+func (h acquirer) all(waiting context.Context, plan relation.Plan, subject func(context.Context) (held, bool, error)) (wanted bool, err error) {
 	parts := h.parts(plan, subject)
 	first, patience := 0, patience
 	for try := 0; ; try++ {
@@ -45,7 +48,7 @@ func (h *Holds) acquireAll(waiting context.Context, plan relation.Plan, subject 
 }
 
 // parts returns what a plan needs, in key order.
-func (h *Holds) parts(plan relation.Plan, subject func(context.Context) (held, bool, error)) (parts []part) {
+func (h acquirer) parts(plan relation.Plan, subject func(context.Context) (held, bool, error)) (parts []part) {
 	other := func(o relation.Other) part {
 		return part{take: func(waiting context.Context) (held, bool, error) {
 			one, err := h.other(waiting, o)
@@ -66,7 +69,7 @@ func (h *Holds) parts(plan relation.Plan, subject func(context.Context) (held, b
 // order. It returns the index of the part that was busy for too long, or a negative number.
 // It waits only for parts that come after all that it holds, so no two writes wait for each
 // other.
-func (h *Holds) acquireFrom(waiting context.Context, parts []part, first int, patience time.Duration) (busy int, wanted bool, err error) {
+func (h acquirer) acquireFrom(waiting context.Context, parts []part, first int, patience time.Duration) (busy int, wanted bool, err error) {
 	if wanted, err := h.acquire(waiting, parts[first]); err != nil || !wanted {
 		return -1, wanted, err
 	}
@@ -93,7 +96,7 @@ func (h *Holds) acquireFrom(waiting context.Context, parts []part, first int, pa
 var errBusy = errors.New("busy for too long")
 
 // acquireWithin takes a part unless it is busy for longer than patience.
-func (h *Holds) acquireWithin(waiting context.Context, p part, patience time.Duration) (wanted bool, err error) {
+func (h acquirer) acquireWithin(waiting context.Context, p part, patience time.Duration) (wanted bool, err error) {
 	briefly, cancel := context.WithTimeout(waiting, patience)
 	defer cancel()
 	wanted, err = h.acquire(briefly, p)
@@ -104,7 +107,7 @@ func (h *Holds) acquireWithin(waiting context.Context, p part, patience time.Dur
 }
 
 // acquire takes a part.
-func (h *Holds) acquire(waiting context.Context, p part) (wanted bool, err error) {
+func (h acquirer) acquire(waiting context.Context, p part) (wanted bool, err error) {
 	one, wanted, err := p.take(waiting)
 	switch {
 	case err != nil || !wanted:
@@ -118,7 +121,7 @@ func (h *Holds) acquire(waiting context.Context, p part) (wanted bool, err error
 
 // other takes a claim or pass, as its role demands. Until it is settled, no condition on
 // what the write changes is found true.
-func (h *Holds) other(waiting context.Context, o relation.Other) (held, error) {
+func (h acquirer) other(waiting context.Context, o relation.Other) (held, error) {
 	switch o.Role {
 	case relation.ExclusiveLock:
 		return h.claimAny(waiting, o.Key)
