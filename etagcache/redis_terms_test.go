@@ -1,10 +1,12 @@
 package etagcache_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
 // A longer grace extends a running one, and a shorter one doesn't shorten it.
@@ -73,4 +75,38 @@ func TestRedisForgetsTheLongestGraceAfterALoss(t *testing.T) {
 		_, err = store.Read(t.Context(), "k", graced)
 		same(t, err, nil)
 	}
+}
+
+// Nothing that somebody puts into Redis keeps writers out for longer than the longest lease
+// or grace that a gateway may ask for.
+func TestRedisStoredTermsAreBounded(t *testing.T) {
+	const most, aDay = time.Hour, "86400000"
+	tomorrow := strconv.FormatInt(time.Now().Add(24*time.Hour).UnixMilli(), 10)
+	for name, put := range map[string][]string{
+		"a grace":                  {"caddy:preconditions:generation", "grace", aDay, "until", tomorrow},
+		"a lease":                  {"caddy:preconditions:k", "c:x", tomorrow + ".0000001"},
+		"a long lease":             {"caddy:preconditions:k", "c:x", tomorrow + "." + aDay},
+		"a lease without a length": {"caddy:preconditions:k", "c:x", tomorrow},
+	} {
+		s := redistest.Start(t)
+		c := plain(s)
+		_, err := open(t, c, "").Read(t.Context(), "k", day)
+		same(t, err, nil)
+		for i := 1; i < len(put); i += 2 {
+			same(t, s.Client().HSet(t.Context(), put[0], put[i], put[i+1]).Err(), nil)
+		}
+		if e, err := open(t, c, "").Read(t.Context(), "k", day); err != nil || e.Busy <= 0 || e.Busy > most {
+			t.Errorf("%s: busy for %s, %v", name, e.Busy, err)
+		}
+	}
+	t.Run("after a loss", func(t *testing.T) {
+		m, open := openMiniredis(t)
+		_, err := open().Read(t.Context(), "k", graced)
+		same(t, err, nil)
+		m.HSet("caddy:preconditions:generation", "grace", aDay)
+		m.HDel("caddy:preconditions:generation", "id") // the generation is over
+		if e, err := open().Read(t.Context(), "k", graced); err != nil || e.Busy <= graced.Grace || e.Busy > most {
+			t.Errorf("busy for %s, %v", e.Busy, err)
+		}
+	})
 }

@@ -33,7 +33,7 @@ var (
 const Format = 1
 
 // Terms are the durations that a caller asks for. All but Brief and Lag are required, and
-// all but Retention are at most a day. Gateways that
+// all but Retention are at most an hour. Gateways that
 // write the same resources should have the same Lag.
 type Terms struct {
 	// Lease is how long a claim or pass lasts unless its holder renews it.

@@ -36,9 +36,8 @@ local function number(value)
   return value and #value <= 13 and tonumber(string.match(value, '^%d+$'))
 end
 
--- No term is longer than a day, in ms. In versions without a format number, leases were at
--- most an hour; this allows for two.
-local day, unnumbered = 86400000, 7200000
+-- No term but the retention is longer than this, in ms.
+local hour = 3600000
 
 -- section returns what INFO tells, or '' without permission.
 local function section(name)
@@ -88,7 +87,7 @@ end
 -- The longest grace of all callers since the generation began, and the longest lag of all
 -- callers, in ms. The lag is nil if a version without a format number began the
 -- generation: then callers may have a longer one that nobody has noted.
-local longest_grace, longest_lag = math.min(number(marked[7]) or 0, day), number(marked[8])
+local longest_grace, longest_lag = math.min(number(marked[7]) or 0, hour), number(marked[8])
 local grace, heard, lease_asked, lag_asked = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if marked[1] then
   if not marked[6] then
@@ -107,10 +106,10 @@ end
 -- another version may have made it unreadable.
 local function latest(ends, most)
   if not ends then
-    most = most or day
+    most = most or hour
     return now + math.min(most, math.max(lease_asked, 1000)), true
-  elseif ends > now + (most or day) then
-    return now + (most or day), true
+  elseif ends > now + (most or hour) then
+    return now + (most or hour), true
   end
   return ends, false
 end
@@ -135,7 +134,7 @@ if not lost then
     ends = note('until', now + ends - from)
     from = note('from', now)
   end
-  if ends > now + day then
+  if ends > now + hour then
     ends = note('until', now + longest_grace)
   end
   if ends > now and from + longest_grace > ends then

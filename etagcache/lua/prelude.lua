@@ -60,7 +60,7 @@ for i = 1, #fields, 2 do
   local kind = string.sub(name, 1, 2)
   if kind == 'c:' or kind == 'p:' then
     local at, asked = string.match(value, '^(%d+)%.?(%d*)$')
-    local length = math.min(number(asked) or at and unnumbered or lease_asked, day)
+    local length = math.min(number(asked) or at and hour or lease_asked, hour)
     local ends, wrong = latest(number(at), length)
     leases[name] = ends
     if wrong then

@@ -7,7 +7,7 @@
 
 -- lease_lag returns the lag of the claim or passes in flight.
 local function lease_lag()
-  return math.min(number(entry.l) or 0, day)
+  return math.min(number(entry.l) or 0, hour)
 end
 
 -- own_lag is the lag of the caller, and lag is no less than what the grants have noted.

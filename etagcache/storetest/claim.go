@@ -127,12 +127,12 @@ var claimRules = []rule{
 	}},
 
 	{"a renewed lease counts from now", func(g *gateways) {
-		grant, claimed := g.claim(long)
-		more := etagcache.Terms{Lease: 2 * long.Lease, Retention: long.Retention}
-		g.check("renew", g.b.Renew(g.ctx, grant, more), nil)
+		less := etagcache.Terms{Lease: long.Lease / 2, Retention: long.Retention}
+		grant, claimed := g.claim(less)
+		g.check("renew", g.b.Renew(g.ctx, grant, long), nil)
 		renewed := g.read()
 		g.unmoved(claimed, renewed)
-		if renewed.Busy <= long.Lease {
+		if renewed.Busy <= less.Lease {
 			g.Fatalf("busy for %v", renewed.Busy)
 		}
 		g.check("renew", g.a.Renew(g.ctx, grant, short), nil)
