@@ -384,7 +384,7 @@ func (h *Handler) withUnit(err error) error {
 		return err
 	}
 	given := map[string]caddy.Duration{
-		"lease": h.Lease, "wait": h.Wait, "grace": h.Grace, "retention": h.Retention, "store_down": h.StoreDown.RetryAfter,
+		"lease": h.Lease, "wait": h.Wait, "grace": h.Grace, "retention": h.Retention, "lag": *h.Lag, "store_down": h.StoreDown.RetryAfter,
 	}[option.option]
 	if given > 0 && given < caddy.Duration(time.Millisecond) {
 		return fmt.Errorf("%w (a JSON number counts nanoseconds: write a text with a unit, such as \"5s\")", err)

@@ -68,8 +68,16 @@ func (h *Handler) checkGrace() error {
 	return fmt.Errorf("must be at least %s: with %s, nodes need that long to take their claims again", time.Duration(least), why)
 }
 
-// checkLag refuses to forget what a write replaced while an origin may still show it.
-func checkLag(retention, lag caddy.Duration) error {
+// checkLag refuses a lag that nobody means. Zero is for an origin that shows the present only.
+func checkLag(lag caddy.Duration) error {
+	if lag == 0 {
+		return nil
+	}
+	return checkRange(lag, caddy.Duration(time.Millisecond), caddy.Duration(time.Hour), "1ms", "1h, or 0s")
+}
+
+// checkLagKept refuses to forget what a write replaced while an origin may still show it.
+func checkLagKept(retention, lag caddy.Duration) error {
 	if retention < lag {
 		return fmt.Errorf("must not be shorter than the lag, %s", time.Duration(lag))
 	}

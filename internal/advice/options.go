@@ -28,6 +28,10 @@ type Given struct{ Lease, Wait, Grace bool }
 // Of returns what is to be said about the options, one sentence each.
 func (o Options) Of() (said []string) {
 	said = append(said, o.placeholders()...)
+	if o.Key.Constant() {
+		said = append(said, "key: it has no placeholder of the request, so all resources are one: their writes wait for each other, "+
+			"and each makes all tags unknown. Leave the option out, or add {http.request.uri.path}")
+	}
 	if unknown := resource.UnknownMethods(o.Require); len(unknown) > 0 {
 		said = append(said, fmt.Sprintf("require: nobody has registered the method %s: check its spelling", strings.Join(unknown, ", ")))
 	}

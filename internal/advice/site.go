@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ type matchers map[string]json.RawMessage
 
 // route is a route of a config, as far as it matters here.
 type route struct {
+	Group  string     `json:"group"` // of routes, only the first that matches runs
 	Match  []matchers `json:"match"` // one set must match
 	Handle []handler  `json:"handle"`
 }
@@ -28,10 +30,27 @@ type handler struct {
 	Key     string          `json:"key"`
 	Store   json.RawMessage `json:"store"`
 	Mode    string          `json:"mode"`
+
+	PassThru       bool              `json:"pass_thru"`       // of file_server
+	HandleResponse []json.RawMessage `json:"handle_response"` // of reverse_proxy
 }
 
 // ours reports whether advice is about the handler.
 func (h handler) ours() bool { return h.Handler == "preconditions" }
+
+// answers reports whether the handler answers every request itself.
+func (h handler) answers() bool {
+	switch h.Handler {
+	case "static_response", "error":
+		return true
+	case "file_server":
+		return !h.PassThru
+	case "reverse_proxy":
+		return len(h.HandleResponse) == 0 // these may go on, as those of forward_auth do
+	default:
+		return false
+	}
+}
 
 // Site returns what is to be said about the routes around the handlers in the top-level
 // route that a server is being set up with, one sentence each, and the number of that route.
@@ -54,7 +73,7 @@ func Site(server *caddyhttp.Server, defaultKey string) (said []string, number in
 		}
 	}
 	w := walk{defaultKey: defaultKey}
-	w.routes([]route{r}, place{})
+	w.routes([]route{r}, place{}, "")
 	return w.said, number
 }
 
@@ -142,18 +161,28 @@ func (w *walk) say(sentence string) {
 	}
 }
 
-// routes goes through routes that follow each other.
-func (w *walk) routes(all []route, p place) {
+// routes goes through routes that follow each other. It returns the name of a handler that
+// answers every request which gets there, or an empty one. Answered is such a handler before.
+func (w *walk) routes(all []route, p place, answered string) string {
 	byPath, otherwise := false, false // how requests get to our handlers
+	groups := make(map[string]bool)
 	for _, r := range all {
 		inner := place{hosted: p.hosted || len(r.Match) > 0, outer: slices.Clip(p.outer)}
 		for _, set := range r.Match {
 			inner.hosted = inner.hosted && (p.hosted || set.namesHosts())
 		}
+		always := len(r.Match) == 0 && (r.Group == "" || !groups[r.Group])
+		groups[r.Group] = true
+		before := answered // in this route
 		for i, h := range r.Handle {
 			if !h.ours() {
-				w.routes(h.Routes, inner)
+				if before = w.routes(h.Routes, inner, before); before == "" && h.answers() {
+					before = h.Handler
+				}
 				continue
+			}
+			if before != "" {
+				w.say(fmt.Sprintf(neverReached, before))
 			}
 			w.look(h, inner)
 			if i == len(r.Handle)-1 && slices.ContainsFunc(r.Match, matchers.matchesRequest) {
@@ -170,10 +199,14 @@ func (w *walk) routes(all []route, p place) {
 		if len(r.Match) == 0 {
 			p.outer = inner.outer
 		}
+		if always && before != "" {
+			answered = before
+		}
 	}
 	if byPath && !otherwise {
 		w.say(matchedByPath)
 	}
+	return answered
 }
 
 const (
@@ -185,7 +218,8 @@ const (
 	anyHost = "the site answers to any host, and the client's Host is a part of the key: writes to one resource under two " +
 		"names don't exclude each other. Give the site the names of its hosts, or leave the host out of the key, " +
 		"such as: key documents{http.request.uri.path}"
-	twiceInARow = "two handlers in a row protect the same resources: remove one of them"
+	neverReached = "no request gets here: %s comes first, and answers every one. Put the directive before it"
+	twiceInARow  = "two handlers in a row protect the same resources: remove one of them"
 )
 
 // look looks at one of our handlers.

@@ -83,6 +83,11 @@ func (t Template) CheckOthers() error {
 	return nil
 }
 
+// Constant reports whether all requests have the same key.
+func (t Template) Constant() bool {
+	return !slices.ContainsFunc(t.placeholders(), func(name string) bool { return !global(name) })
+}
+
 // placeholders returns the names of the template's placeholders.
 func (t Template) placeholders() (names []string) {
 	repl := caddy.NewEmptyReplacer()
