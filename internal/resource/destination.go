@@ -20,22 +20,54 @@ func takesDestination(method string) bool {
 	}
 }
 
-// readDestinations reads the Destination field. If some backend may read it in a way
-// that can't be foreseen, the request is unclear.
+// renameSources are the fields of a PUT that moves something to its target, which they name:
+// in S3 Express, in Azure Data Lake Storage, and in Azure Files.
+var renameSources = [...]string{"X-Amz-Rename-Source", "X-Ms-Rename-Source", "X-Ms-File-Rename-Source"}
+
+// readDestinations reads the fields in which clients name what else their request changes. If
+// some backend may read one in a way that can't be foreseen, the request is unclear.
 func (r *Request) readDestinations() {
-	lines := r.Fields["Destination"]
-	if !slices.ContainsFunc(r.readings, takesDestination) {
-		return
+	if slices.ContainsFunc(r.readings, takesDestination) {
+		r.readDestination("Destination", r.destinations)
 	}
+	for _, name := range renameSources {
+		if r.Class == Write && r.Fields[name] != nil {
+			r.readDestination(name, r.sources)
+		}
+	}
+}
+
+// readDestination reads one such field.
+func (r *Request) readDestination(name string, read func(line string) ([]*url.URL, bool)) {
+	lines := r.Fields[name]
 	clear := len(lines) <= 1 // some take the first line, some the last, some all of them as one
 	for _, line := range lines {
-		targets, ok := r.destinations(line)
+		targets, ok := read(line)
 		r.Destinations = append(r.Destinations, targets...)
 		clear = clear && ok
 	}
 	if !clear {
-		r.Unclear = "the Destination field isn't one plain URL"
+		r.Unclear = "the " + name + " field isn't one plain URL"
 	}
+}
+
+// sources returns the targets that a field of renameSources may name. The path may begin with
+// the name of a bucket that the host names, too.
+func (r *Request) sources(line string) (targets []*url.URL, ok bool) {
+	if targets, ok = r.destinations(line); !ok || line == "" {
+		return targets, ok
+	}
+	for _, target := range slices.Clone(targets) {
+		path := strings.TrimPrefix(target.EscapedPath(), "/")
+		if _, below, found := strings.Cut(path, "/"); found {
+			more, ok := targetsOf("/" + below)
+			if !ok {
+				return nil, false
+			}
+			targets = append(targets, more...)
+		}
+	}
+	return targets, true
 }
 
 // destinations returns the targets on this host that some backend may find in a
@@ -66,12 +98,10 @@ func (r *Request) destinations(line string) (targets []*url.URL, ok bool) {
 		references = []string{line}
 	case line[0] == '?' || line[0] == '#':
 		return nil, false
-	default: // some resolve it against the target, others against the root
-		below, ok := r.Resolve(line)
-		if !ok {
+	default:
+		if references, ok = r.below(line); !ok {
 			return nil, false
 		}
-		references = []string{"/" + line, below.RequestURI() + fragment(line)}
 	}
 	for _, reference := range references {
 		found, ok := targetsOf(reference)
@@ -81,6 +111,27 @@ func (r *Request) destinations(line string) (targets []*url.URL, ok bool) {
 		targets = append(targets, found...)
 	}
 	return targets, true
+}
+
+// maxBelow is how many places a relative reference may be below.
+const maxBelow = 16
+
+// below returns what a relative reference may mean. Some resolve it against the target, others
+// against the root, and others against something in between, as Swift does, which begins with
+// the account.
+func (r *Request) below(line string) (references []string, ok bool) {
+	resolved, ok := r.Resolve(line)
+	if !ok {
+		return nil, false
+	}
+	references = []string{resolved.RequestURI() + fragment(line)}
+	path, _, _ := strings.Cut(r.OriginalTarget, "?")
+	for i := range len(path) {
+		if path[i] == '/' {
+			references = append(references, path[:i+1]+line)
+		}
+	}
+	return references, len(references) <= maxBelow
 }
 
 // targetsOf returns the targets that some backend may find in a reference that begins with

@@ -146,6 +146,68 @@ func TestDestinationsOrNone(t *testing.T) {
 	}
 }
 
+// paths returns the paths of destinations, in order.
+func paths(r *Request) string {
+	var all []string
+	for _, u := range r.Destinations {
+		all = append(all, u.EscapedPath())
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
+}
+
+// A reference without a slash may be below any part of the target: Swift resolves it against
+// the account. Below too many, nobody can foresee what it means.
+func TestDestinationsBelow(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"/v1/account/c/o":                "/d/p /v1/account/c/d/p /v1/account/d/p /v1/d/p",
+		"/" + strings.Repeat("a/", 100):  "unclear",
+		"/v1/o?prefix=/x/":               "/d/p /v1/d/p",
+		"/v1/account/c/" + "?x=/" + "o/": "/d/p /v1/account/c/d/p /v1/account/d/p /v1/d/p",
+	} {
+		r := requestAt("http://example.com"+target, http.Header{"Destination": {"d/p"}})
+		r.Request.Method = "COPY"
+		r = NewRequest(r.Request)
+		got := paths(r)
+		if r.Unclear != "" {
+			got = "unclear"
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", target, got, want)
+		}
+	}
+}
+
+// A PUT may move something to its target that a field names.
+func TestRenameSources(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ method, name, line, want string }{
+		{"PUT", "X-Amz-Rename-Source", "old", "/bucket/old /old"},
+		{"PUT", "X-Amz-Rename-Source", "/old", "/old"},
+		{"PUT", "X-Amz-Rename-Source", "bucket/old%20one", "/bucket/bucket/old%20one /bucket/old%20one /old%20one"},
+		{"PUT", "X-Ms-Rename-Source", "/bucket/dir/old?sig=x%2F", "/bucket/dir/old /bucket/dir/old%3Fsig=x%2F /dir/old /dir/old%3Fsig=x%2F"},
+		{"PUT", "X-Ms-File-Rename-Source", "https://a.file.example/share/old", "/old /share/old"},
+		{"POST", "X-Ms-Rename-Source", "/old", "/old"},
+		{"PUT", "X-Amz-Rename-Source", "", ""},
+		{"PUT", "X-Amz-Rename-Source", "a/../old", "unclear"},
+		{"PUT", "X-Amz-Rename-Source", "/a/..%2Fold", "unclear"},
+		{"GET", "X-Amz-Rename-Source", "/a/../old", ""},
+		{"PUT", "X-Amz-Copy-Source", "/old", ""}, // it stays as it is
+	} {
+		r := requestAt("http://example.com/bucket/new", http.Header{tt.name: {tt.line}})
+		r.Request.Method = tt.method
+		r = NewRequest(r.Request)
+		got := paths(r)
+		if r.Unclear != "" {
+			got = "unclear"
+		}
+		if got != tt.want {
+			t.Errorf("%s with %s: %s: got %q, want %q", tt.method, tt.name, tt.line, got, tt.want)
+		}
+	}
+}
+
 // decodeLeniently decodes what is percent-encoded. What is malformed stays or, as in
 // nginx, loses its percent sign.
 func decodeLeniently(path string, drop bool) string {

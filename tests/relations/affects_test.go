@@ -161,6 +161,23 @@ func TestAffectsDestination(t *testing.T) {
 	}
 }
 
+// A PUT that moves something to its target changes what it names as the source.
+func TestAffectsRenameSource(t *testing.T) {
+	url := caddytest.Site(t, "etag version", newShop())
+	for _, field := range []string{"X-Amz-Rename-Source", "X-Ms-Rename-Source", "X-Ms-File-Rename-Source"} {
+		tag := caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t)
+		caddytest.Send(t, "PUT", url+"/orders/1", "new", "X-Amz-Copy-Source", "/orders/2").Expect(t, 200)
+		caddytest.Send(t, "PUT", url+"/orders/1", "new", field, "/../orders/2").Expect(t, 400)
+		if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) != tag {
+			t.Errorf("%s: the version has moved too early", field)
+		}
+		caddytest.Send(t, "PUT", url+"/orders/1", "new", field, "/orders/2").Expect(t, 200)
+		if caddytest.Send(t, "GET", url+"/orders/2", "").Tag(t) == tag {
+			t.Errorf("%s: the version stays", field)
+		}
+	}
+}
+
 // A Destination counts in every form in which a backend may find a path in it, also after
 // a rewrite. If nobody can tell which path that is, the request is refused.
 func TestAffectsDestinationByAnyName(t *testing.T) {
