@@ -22,28 +22,26 @@ type part struct {
 	subject bool
 }
 
-// patience is how long a write waits with something in hand at its first try, and
-// maxDoubled how often that doubles, with each further try.
+// leastPatience is how long a write waits with something in hand at its first try. With each
+// further try that grows fourfold, up to mostPatience: more than most backends take for one
+// write of somebody else.
 const (
-	patience   = 20 * time.Millisecond
-	maxDoubled = 6
+	leastPatience = 20 * time.Millisecond
+	mostPatience  = 64 * leastPatience
 )
 
 // all takes everything that a plan needs, but no subtree epochs. If an entry is busy,
 // it gives back what it has taken, waits for that one, and begins with it the next time.
 func (h acquirer) all(waiting context.Context, plan relation.Plan, subject func(context.Context) (held, bool, error)) (wanted bool, err error) {
 	parts := h.parts(plan, subject)
-	first, patience := 0, patience
-	for try := 0; ; try++ {
+	first, patience := 0, leastPatience
+	for {
 		busy, wanted, err := h.acquireFrom(waiting, parts, first, patience)
 		if busy < 0 {
 			return wanted, err
 		}
 		h.giveBack()
-		first = busy
-		if try < maxDoubled {
-			patience *= 2
-		}
+		first, patience = busy, min(4*patience, mostPatience)
 	}
 }
 
