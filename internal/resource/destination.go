@@ -28,17 +28,20 @@ var renameSources = [...]string{"X-Amz-Rename-Source", "X-Ms-Rename-Source", "X-
 // some backend may read one in a way that can't be foreseen, the request is unclear.
 func (r *Request) readDestinations() {
 	if slices.ContainsFunc(r.readings, takesDestination) {
-		r.readDestination("Destination", r.destinations)
+		naming{r}.readDestination("Destination", naming{r}.destinations)
 	}
 	for _, name := range renameSources {
 		if r.Class == Write && r.Fields[name] != nil {
-			r.readDestination(name, r.sources)
+			naming{r}.readDestination(name, naming{r}.sources)
 		}
 	}
 }
 
+// naming is a request that names what else it changes.
+type naming struct{ *Request }
+
 // readDestination reads one such field.
-func (r *Request) readDestination(name string, read func(line string) ([]*url.URL, bool)) {
+func (r naming) readDestination(name string, read func(line string) ([]*url.URL, bool)) {
 	lines := r.Fields[name]
 	clear := len(lines) <= 1 // some take the first line, some the last, some all of them as one
 	for _, line := range lines {
@@ -53,7 +56,7 @@ func (r *Request) readDestination(name string, read func(line string) ([]*url.UR
 
 // sources returns the targets that a field of renameSources may name. The path may begin with
 // the name of a bucket that the host names, too.
-func (r *Request) sources(line string) (targets []*url.URL, ok bool) {
+func (r naming) sources(line string) (targets []*url.URL, ok bool) {
 	if targets, ok = r.destinations(line); !ok || line == "" {
 		return targets, ok
 	}
@@ -76,7 +79,7 @@ func (r *Request) sources(line string) (targets []*url.URL, ok bool) {
 //
 // Only what RFC 3986 allows has a chance to be read in one way. nginx, for one, looks for
 // the first slash after what begins like its own host, and drops the percent sign of %zz.
-func (r *Request) destinations(line string) (targets []*url.URL, ok bool) {
+func (r naming) destinations(line string) (targets []*url.URL, ok bool) {
 	if line == "" {
 		return nil, true
 	}
@@ -119,7 +122,7 @@ const maxBelow = 16
 // below returns what a relative reference may mean. Some resolve it against the target, others
 // against the root, and others against something in between, as Swift does, which begins with
 // the account.
-func (r *Request) below(line string) (references []string, ok bool) {
+func (r naming) below(line string) (references []string, ok bool) {
 	resolved, ok := r.Resolve(line)
 	if !ok {
 		return nil, false
