@@ -18,6 +18,15 @@ func EditHeader(h http.Header, changes map[string][]string) (restore func()) {
 	}
 }
 
+// With returns changes with one more field.
+func With(changes map[string][]string, name string, lines []string) map[string][]string {
+	if changes == nil {
+		changes = make(map[string][]string)
+	}
+	changes[name] = lines
+	return changes
+}
+
 func set(h http.Header, name string, lines []string) {
 	if lines == nil {
 		delete(h, name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type ItemPath struct {
 	pointer   Pointer   // if there are no variables
 	literals  []string  // of a template: before, between and after its variables
 	variables []Pointer // of a template
+	paths     *regexp.Regexp
 }
 
 // ParseItemPath parses a template if text contains a brace, otherwise a JSON pointer. A
@@ -50,7 +52,18 @@ func ParseItemPath(text string) (p ItemPath, err error) {
 	if _, err := url.ParseRequestURI(literal); err != nil || !strings.HasPrefix(text, "/") || strings.ContainsAny(literal, "?#") {
 		return p, errors.New("must be a path that begins with a slash, without a query")
 	}
-	return p, nil
+	var quoted []string
+	for _, literal := range p.literals {
+		quoted = append(quoted, regexp.QuoteMeta((&url.URL{Path: literal}).EscapedPath()))
+	}
+	p.paths, err = regexp.Compile("(?i)^" + strings.Join(quoted, "[^/]+") + "/?$")
+	return p, err
+}
+
+// Matches reports whether the path of a URL may be one of an item. A path that isn't given as
+// a template matches nothing.
+func (p ItemPath) Matches(u *url.URL) bool {
+	return p.paths != nil && p.paths.MatchString(u.EscapedPath())
 }
 
 func invalidInVariable(c rune) bool {
@@ -90,10 +103,11 @@ func (p ItemPath) Of(item []byte) (reference string, ok bool) {
 // segment returns a value as it appears in a path (RFC 6570, section 3.2.2): a string
 // with every reserved character escaped, or an integer as it is written.
 func segment(value []byte) (string, bool) {
-	var text string
-	if json.Unmarshal(value, &text) == nil && value[0] == '"' {
-		return strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), text != ""
-	}
-	digits := strings.TrimPrefix(string(value), "-")
-	return string(value), digits != "" && strings.Trim(digits, "0123456789") == ""
+	text, ok := Text(value)
+	return EscapeSegment(text), ok && text != ""
+}
+
+// EscapeSegment escapes every reserved character of a text (RFC 6570, section 3.2.2).
+func EscapeSegment(text string) string {
+	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 }
