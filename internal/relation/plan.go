@@ -2,6 +2,7 @@ package relation
 
 import (
 	"cmp"
+	"net/http"
 	"net/url"
 	"slices"
 
@@ -55,16 +56,47 @@ const (
 	ExclusiveLock
 )
 
-// Plan makes the plan for a request with this target.
+// Values are the members of a write's content that rules need, by their names. Each is one
+// segment of a path.
+type Values map[string]string
+
+// Needs returns the members of the content that say which resource the conditions of a write
+// are about. It returns nil if the content doesn't matter.
+func (rules *Rules) Needs(r *resource.Request) []string {
+	if r.Class != resource.Write {
+		return nil
+	}
+	for _, rule := range rules.Guards {
+		if rule.applies(r) {
+			return rule.Variables()
+		}
+	}
+	return nil
+}
+
+// applies reports whether the rule is about a write, whatever its content says. A rule with
+// variables is about what a POST creates.
+func (r Rule) applies(write *resource.Request) bool {
+	if len(r.Variables()) > 0 && !write.Does(http.MethodPost) {
+		return false
+	}
+	return r.matches(write.URL)
+}
+
+// Plan makes the plan for a request with this target, if the rules need nothing of its
+// content.
 func (rules *Rules) Plan(r *resource.Request, target resource.Subject) Plan {
+	return rules.PlanFor(r, target, nil)
+}
+
+// PlanFor makes the plan for a request with this target, whose content says what rules need.
+func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values Values) Plan {
 	p := Plan{Subject: target}
 	if r.Class != resource.Write {
 		return p
 	}
-	b := builder{rules, r, &p}
-	if r.Conditional {
-		b.guard()
-	}
+	b := builder{rules, r, values, &p}
+	b.guard()
 	b.affect()
 	if r.Conditional {
 		for _, ancestor := range p.Subject.AncestorKeys {
@@ -109,23 +141,32 @@ func (p Plan) ChangedKeys() []string {
 // builder makes a plan.
 type builder struct {
 	*Rules
-	r    *resource.Request
-	plan *Plan
+	r      *resource.Request
+	values Values
+	plan   *Plan
 }
 
-// guard makes the guarded resource the subject, if a rule applies. The target of
-// the write is then among what it changes.
+// guard makes the guarded resource the subject of a conditional write, if a rule applies. The
+// target of the write is then among what it changes. Without a condition, the write changes
+// what its content names: somebody may be about to create that under a condition.
 func (b builder) guard() {
 	for _, rule := range b.Guards {
-		to := rule.follow(b.r.URL)
-		if len(to) == 0 {
+		if !rule.applies(b.r) || !b.r.Conditional && len(rule.Variables()) == 0 {
 			continue
 		}
+		to := rule.follow(b.r.URL, b.values)
+		if len(to) == 0 {
+			return // nobody can tell what is guarded
+		}
 		current := to[0].url()
-		guarded := b.Namer.At(b.r, b.r.OriginalOr(current), current)
-		if target := b.plan.Subject; guarded.Key != target.Key {
+		guarded, target := b.Namer.At(b.r, b.r.OriginalOr(current), current), b.plan.Subject
+		switch {
+		case guarded.Key == target.Key:
+		case b.r.Conditional:
 			b.plan.Others = append(b.plan.Others, Other{target.Key, Changed})
 			b.plan.Subject, b.plan.Guarded = guarded, true
+		default:
+			b.plan.Others = append(b.plan.Others, Other{guarded.Key, Changed})
 		}
 		return
 	}
@@ -135,7 +176,7 @@ func (b builder) guard() {
 // needs for that.
 func (b builder) affect() {
 	for _, rule := range b.Affects {
-		for _, t := range rule.follow(b.r.URL) {
+		for _, t := range rule.follow(b.r.URL, nil) {
 			current := t.url()
 			b.change(b.r.OriginalOr(current), current, t.tree)
 		}

@@ -35,7 +35,8 @@ func TestRule(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tt.rule, err)
 		}
-		targets, ok := rule.followPath(tt.path)
+		targets := rule.followPath(tt.path, nil)
+		ok := len(targets) > 0
 		var to []string
 		for _, target := range targets {
 			if target.tree {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Pattern is a path, split into segments. The segment `*` stands for any one
@@ -112,6 +114,15 @@ func (p Pattern) Fill(wild []string) string {
 		return "/"
 	}
 	return b.String()
+}
+
+// IsSegment reports whether a text can be one segment of a path, in one reading only.
+func IsSegment(text string) bool {
+	if text == "" || strings.ContainsAny(text, `/\%`) || strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+		return false
+	}
+	u := &url.URL{Path: "/" + text}
+	return IsPlain(u) && len(Segments(u.Path)) == 1
 }
 
 // Wildcards returns the number of `*` in the pattern.

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,35 @@ func plainlyOnce(query, name string) bool {
 		}
 	}
 	return count == 0 || count == 1 && !strings.Contains(query, ";")
+}
+
+// Parameter returns the decoded value of a parameter of a query. It reports false if backends
+// may read different values.
+func Parameter(query, name string) (value string, found, clear bool) {
+	if !plainlyOnce(query, name) {
+		return "", true, false
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		if isParameter(pair, name) {
+			_, value, _ = strings.Cut(pair, "=")
+			value, _ = url.QueryUnescape(value)
+			return value, true, true
+		}
+	}
+	return "", false, true
+}
+
+// WithoutParameter returns a query without a parameter, in any of its spellings that say the
+// same. The rest stays as it is.
+func WithoutParameter(query, name string) string {
+	pairs := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool { return isParameter(pair, name) })
+	return strings.Join(pairs, "&")
+}
+
+func isParameter(pair, name string) bool {
+	raw, _, _ := strings.Cut(pair, "=")
+	decoded, err := url.QueryUnescape(raw)
+	return err == nil && decoded == name
 }
 
 // foldParameter returns what all spellings of a parameter's name have in common: backends

@@ -45,6 +45,11 @@ type Request struct {
 	Fields     http.Header
 	Conditions validator.Conditions
 
+	// Place is where If-Match comes from, and Sent how the client sent it there. They are zero
+	// if it comes from the field of that name.
+	Place Place
+	Sent  string
+
 	// Conditional means that the request is a write with a condition that can
 	// prevent it. A field that must be ignored in every state of the resource (RFC
 	// 9110, section 13.1) can't.
@@ -112,15 +117,21 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 	}
 	req.readPathOverride()
 	req.readDestinations()
-	if req.Class == Write && !req.Conditions.Empty() {
-		res := req.Evaluate(validator.Representation{})
-		req.Conditional = req.Conditions.GuardsWrite() && res.Verdict != validator.Unconditional
-		req.Ignored = res.Ignored
-		if req.Unasked && req.Unclear == "" {
-			req.Unclear = "its query names a method in _method, which may make a write of the GET with which the condition is confirmed. Send that method itself"
-		}
-	}
+	readConditions(req)
 	return req
+}
+
+// readConditions finds out whether the conditions of a write can prevent it.
+func readConditions(r *Request) {
+	if r.Class != Write || r.Conditions.Empty() {
+		return
+	}
+	res := r.Evaluate(validator.Representation{})
+	r.Conditional = r.Conditions.GuardsWrite() && res.Verdict != validator.Unconditional
+	r.Ignored = res.Ignored
+	if r.Unasked && r.Unclear == "" {
+		r.Unclear = "its query names a method in _method, which may make a write of the GET with which the condition is confirmed. Send that method itself"
+	}
 }
 
 // readPathOverride finds a field that names a path. The handler removes such a field,
