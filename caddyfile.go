@@ -46,6 +46,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		signed        aws|rfc9421|cavage|gcs|azure …
 //		affects       <path> <paths…>
 //		guards        <path> <path>
+//		condition     json|query|header <pointer or name> [keep]
 //		items         <pointer> <pointer or template> [<member>]
 //		write_etag    verbatim|always|answer|off
 //		replay
@@ -68,15 +69,15 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //	}
 //
-// Only etag, affects, guards and items may be given more than once. Each etag is
-// one source, and they are tried in the order in which they are given. A status may
+// Only etag, affects, guards, condition and items may be given more than once. Each etag
+// is one source, and they are tried in the order in which they are given. A status may
 // also be a class, such as 5xx.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	if d.NextArg() {
 		return notAMatcher(d)
 	}
-	at, err := directive.EachOption(d, h.unmarshalOption, "etag", "affects", "guards", "items")
+	at, err := directive.EachOption(d, h.unmarshalOption, "etag", "affects", "guards", "condition", "items")
 	if err != nil {
 		return err
 	}
@@ -131,6 +132,13 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		}
 		h.Guards = append(h.Guards, g)
 		return directive.Check(d, errorOf(guardsRules(h.Guards)))
+	case "condition":
+		var c Condition
+		if err := c.unmarshal(d); err != nil {
+			return err
+		}
+		h.Condition = append(h.Condition, c)
+		return directive.Check(d, errorOf(conditionPlaces(h.Condition)))
 	case "items":
 		var items Items
 		if err := items.unmarshal(d); err != nil {
@@ -171,7 +179,8 @@ func requiredMethods(args []string) []string {
 
 // optionNames are the options of the directive.
 var optionNames = []string{
-	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "items", "write_etag",
+	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "condition", "items",
+	"write_etag", "unclear_paths",
 	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
 	"store_down",
 }

@@ -144,8 +144,16 @@ type Handler struct {
 
 	// Which resource the conditions of a write are about, if that isn't its
 	// target. The conditions are evaluated for that resource, and the write claims
-	// it.
+	// it. What a POST creates may be named by members of its JSON content.
 	Guards []Guards `json:"guards,omitempty"`
+
+	// Where clients send the version that a write depends on, if not in If-Match. It counts
+	// as If-Match: the value is an entity tag, with its quotes or without them, and in
+	// JSON also a whole number. An empty one counts as none. A request that has the place
+	// more than once, or something else there, is refused with 400. Beside If-Match, both
+	// must hold. Reads have no such condition. The backend gets the request without it,
+	// unless `keep` is set. Default: none.
+	Condition []Condition `json:"condition,omitempty"`
 
 	// Where lists contain items that are resources of their own. On GET, each of
 	// these items gets its current tag as a member, which clients can use in
@@ -369,7 +377,7 @@ func timeoutOf(opener StoreOpener) time.Duration {
 
 // naming returns a text that is the same for handlers whose writes claim the same keys.
 func (h *Handler) naming() string {
-	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards})
+	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards, h.Condition})
 	if err != nil {
 		panic(err) // can't happen: these are texts
 	}

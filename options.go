@@ -110,6 +110,7 @@ func (h *Handler) check() error {
 		{"signed", errorOf(signatureSchemes(h.Signed))},
 		{"affects", errorOf(affectsRules(h.Affects))},
 		{"guards", errorOf(guardsRules(h.Guards))},
+		{"condition", checkConditions(h)},
 		{"affects", h.checkOthers(len(h.Affects))},
 		{"guards", h.checkOthers(len(h.Guards))},
 		{"items", h.checkItems()},
@@ -170,6 +171,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	affects, _ := affectsRules(h.Affects)
 	guards, _ := guardsRules(h.Guards)
 	items, _ := itemRules(h.Items)
+	places, _ := conditionPlaces(h.Condition)
 	vary, _ := varyNames(h.Vary)
 	verify, _ := verification(h.Verify)
 	signed, _ := signatureSchemes(h.Signed)
@@ -178,9 +180,10 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
 	}
 	return &gateway.Gateway{
-		Namer: namer,
-		Rules: &relation.Rules{Namer: namer, Affects: affects, Guards: guards},
-		Items: items,
+		Namer:  namer,
+		Rules:  &relation.Rules{Namer: namer, Affects: affects, Guards: guards},
+		Items:  items,
+		Places: places,
 		Config: &knowledge.Config{
 			Deriver:  deriver,
 			Scheme:   deriver.Scheme(),
@@ -199,6 +202,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 			ErrorRoutes: h.Errors == errorsCaddy,
 			Template:    template,
 			Disclose:    *h.Disclose,
+			Places:      places,
 			RetryAfter:  time.Duration(h.StoreDown.RetryAfter),
 			Logger:      logger,
 		},

@@ -30,7 +30,9 @@ type Guards struct {
 	Path string `json:"path"`
 
 	// The path of the resource that the conditions are about. The first `*` stands
-	// for what the first `*` of the path matched, and so on.
+	// for what the first `*` of the path matched, and so on. A segment such as `{id}`
+	// stands for a member of the JSON content of a POST, a string or a whole number. The
+	// rule is then about what a POST creates, and about no other method.
 	Resource string `json:"resource"`
 }
 
@@ -68,7 +70,7 @@ func affectsRules(options []Affects) ([]relation.Rule, error) {
 func guardsRules(options []Guards) ([]relation.Rule, error) {
 	var rules []relation.Rule
 	for _, o := range options {
-		r, err := relation.ParseRule(o.Path, o.Resource)
+		r, err := relation.ParseGuard(o.Path, o.Resource)
 		if err != nil {
 			return nil, err
 		}

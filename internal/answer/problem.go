@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -44,7 +45,10 @@ func newProblem(refusal Refusal, provided string, disclose bool) problem {
 	return p
 }
 
-// provided returns the value of a field as the client sent it.
-func provided(c validator.Conditions, f validator.Field) string {
-	return strings.Join(c.Lines(f), ", ")
+// provided returns the value of a field as the client sent it, perhaps elsewhere.
+func provided(r *resource.Request, f validator.Field) string {
+	if f == validator.IfMatch && r.Place.Kind != "" {
+		return r.Sent
+	}
+	return strings.Join(r.Conditions.Lines(f), ", ")
 }

@@ -3,8 +3,10 @@ package answer
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -55,6 +57,64 @@ func Unclear(why string) Refusal {
 	}
 }
 
+// NotUnderstood refuses a write because nobody can tell what its condition is or is about, and
+// says why.
+func NotUnderstood(status int, why string) Refusal {
+	return Refusal{
+		Status:  status,
+		Outcome: Unverifiable,
+		Reason:  why,
+		Detail:  "Nobody can tell whether this write may be performed: " + why + ". Nothing was changed.",
+	}
+}
+
+// NoVersion refuses a write whose version can't be a tag, and so is nobody's.
+func NoVersion(p resource.Place) Refusal {
+	return Refusal{
+		Status:    http.StatusPreconditionFailed,
+		Outcome:   Failed,
+		Reason:    "If-Match (" + p.String() + "): " + validator.Malformed.String(),
+		Detail:    sentence(p.Text() + " is no version: send one entity tag, with its quotes or without them."),
+		Condition: validator.IfMatch,
+	}
+}
+
+// Contradiction refuses a write with two versions, which can't both be the current one.
+func Contradiction(p resource.Place) Refusal {
+	return Refusal{
+		Status:    http.StatusPreconditionFailed,
+		Outcome:   Failed,
+		Reason:    "If-Match (" + p.String() + "): another version than elsewhere in the request",
+		Detail:    sentence(p.Text() + " and the rest of the request name different versions, and both can't be current. Read the resource again, and send its version once."),
+		Condition: validator.IfMatch,
+	}
+}
+
+// sentence returns a sentence with a capital letter at its beginning.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// orElsewhere names the other places in which clients may send a version.
+func orElsewhere(places []resource.Place) (text string) {
+	for _, p := range places {
+		text += " or " + p.Text()
+	}
+	return text
+}
+
+// nameOf names a field of conditions in a sentence, and for the log.
+func (a *Responder) nameOf(field validator.Field) (text, short string) {
+	place := a.Request.Place
+	if field != validator.IfMatch || place.Kind == "" {
+		return field.String(), field.String()
+	}
+	return place.Text() + ", which counts as If-Match,", "If-Match (" + place.String() + ")"
+}
+
 // ConditionRequired refuses a write without a condition (RFC 6585, section 3), or with
 // nothing but conditions that had to be ignored.
 func (a *Responder) ConditionRequired(ignored validator.Fields) Refusal {
@@ -62,7 +122,7 @@ func (a *Responder) ConditionRequired(ignored validator.Fields) Refusal {
 		Status:  http.StatusPreconditionRequired,
 		Outcome: Required,
 		Reason:  "no condition",
-		Detail: "This request must be conditional. Read the resource, and send its ETag in If-Match; " +
+		Detail: "This request must be conditional. Read the resource, and send its ETag in If-Match" + orElsewhere(a.Places) + "; " +
 			"to create it, send If-None-Match: *.",
 	}
 	if reason, detail := a.ignored(ignored); reason != "" {
@@ -147,20 +207,21 @@ func (a *Responder) LeaseLost() Refusal {
 
 // ConditionFailed refuses a request whose condition is false or can't be verified.
 func (a *Responder) ConditionFailed(res validator.Result, current validator.Representation) Refusal {
+	text, short := a.nameOf(res.Field)
 	refusal := Refusal{
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
-		Reason:    failureReason(res),
-		Detail:    failureDetail(res),
+		Reason:    short + ": " + failureReason(res),
+		Detail:    sentence(failureDetail(res, text)),
 		Condition: res.Field,
 		Current:   current,
 	}
 	if res.Verdict == validator.Unverifiable {
 		refusal.Outcome = Unverifiable
 	}
-	if text := noTagKept(res, a.Request.Conditions.Lines(res.Field)); text != "" {
+	if sent := noTagKept(res, a.Request.Conditions.Lines(res.Field)); sent != "" {
 		refusal.Reason += ", no tag kept"
-		refusal.Detail = res.Field.String() + " is " + text + ", which is no entity tag of this resource: the client seems to have kept none of the last answer. " +
+		refusal.Detail = sentence(text) + " is " + sent + ", which is no entity tag of this resource: the client seems to have kept none of the last answer. " +
 			"Not every answer to a write has an ETag. Read the resource, and send its ETag as it came, quotes included."
 	}
 	if current.State == validator.Absent && a.Request.Meaning == http.MethodDelete {
@@ -175,11 +236,12 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 // Replaced refuses the request because its condition is about a state that a later
 // write has replaced. Nothing is known of the present: the origin doesn't show it yet.
 func (a *Responder) Replaced(field validator.Field) Refusal {
+	text, short := a.nameOf(field)
 	return Refusal{
 		Status:  http.StatusPreconditionFailed,
 		Outcome: Failed,
-		Reason:  field.String() + ": replaced",
-		Detail: field.String() + " is about a state that a later write has replaced. " +
+		Reason:  short + ": replaced",
+		Detail: sentence(text) + " is about a state that a later write has replaced. " +
 			"The origin may still show that state for a moment. Read the resource again, merge your change, and send it with the new ETag.",
 		Condition: field,
 	}
@@ -201,9 +263,9 @@ func (a *Responder) NotVerifiable(field validator.Field, why string) Refusal {
 	return refusal
 }
 
-// failureReason says to the operator which condition failed, and why.
+// failureReason says to the operator why a condition failed.
 func failureReason(res validator.Result) string {
-	reason := res.Field.String() + ": " + res.Reason.String()
+	reason := res.Reason.String()
 	if res.Reason == validator.Weakened {
 		reason += ", perhaps made by a proxy or CDN in front that compresses (see weak_tags)"
 	}
@@ -211,9 +273,8 @@ func failureReason(res validator.Result) string {
 }
 
 // failureDetail says which condition failed, and what to do next.
-func failureDetail(res validator.Result) string {
+func failureDetail(res validator.Result, field string) string {
 	const again = " Read the resource again, merge your change, and send it with the new ETag."
-	field := res.Field.String()
 	switch res.Reason {
 	case validator.NoMatch:
 		return field + " lists no current entity tag." + again

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -74,7 +75,7 @@ func TestDetailFitsTheReason(t *testing.T) {
 		validator.Modified: "was modified after", validator.WeakDate: "a moment ago", validator.NoDate: "no date",
 		validator.InvalidDate: "invalid date", validator.Unmodified: "unmodified",
 	} {
-		if got := failureDetail(validator.Result{Field: validator.IfMatch, Reason: reason}); !strings.Contains(got, words) {
+		if got := failureDetail(validator.Result{Field: validator.IfMatch, Reason: reason}, "If-Match"); !strings.Contains(got, words) {
 			t.Errorf("%s: %q doesn't say %q", reason, got, words)
 		}
 	}
@@ -124,7 +125,7 @@ func TestNoTagKept(t *testing.T) {
 func TestDetailsDiffer(t *testing.T) {
 	seen := make(map[string]validator.Reason)
 	for _, reason := range reasons(t) {
-		detail := failureDetail(validator.Result{Field: validator.IfMatch, Reason: reason})
+		detail := failureDetail(validator.Result{Field: validator.IfMatch, Reason: reason}, "If-Match")
 		if other, known := seen[detail]; known {
 			t.Errorf("%s and %s: %q", other, reason, detail)
 		}
@@ -335,7 +336,7 @@ func TestProvided(t *testing.T) {
 		validator.None: "", validator.IfMatch: `"a", "b"`, validator.IfNoneMatch: `"c"`,
 		validator.IfModifiedSince: "d", validator.IfUnmodifiedSince: "e",
 	} {
-		if got := provided(c, field); got != want {
+		if got := provided(&resource.Request{Conditions: c}, field); got != want {
 			t.Errorf("%s: %q, want %q", field, got, want)
 		}
 	}

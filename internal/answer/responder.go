@@ -34,6 +34,8 @@ type Config struct {
 	Template *Template
 	// Disclose puts the current validators into refusals.
 	Disclose bool
+	// Places are where clients may send a version, besides If-Match.
+	Places []resource.Place
 	// RetryAfter is sent if the store or the origin can't be asked.
 	RetryAfter time.Duration
 	Logger     *zap.Logger
@@ -111,7 +113,7 @@ var optionalPlaceholders = [...]string{
 func (a *Responder) ReportCondition(field validator.Field, current validator.ETag) {
 	repl := a.Request.Replacer
 	repl.Set("http.preconditions.condition", field.String())
-	repl.Set("http.preconditions.provided_etag", provided(a.Request.Conditions, field))
+	repl.Set("http.preconditions.provided_etag", provided(a.Request, field))
 	if a.Disclose {
 		repl.Set("http.preconditions.current_etag", current.String())
 	}
@@ -133,7 +135,7 @@ func (a *Responder) Refuse(refusal Refusal) error {
 // SendRefusal sends a refusal that was already reported.
 func (a *Responder) SendRefusal(refusal Refusal) error {
 	a.ReportCondition(refusal.Condition, refusal.Current.ETag)
-	p := newProblem(refusal, provided(a.Request.Conditions, refusal.Condition), a.Disclose)
+	p := newProblem(refusal, provided(a.Request, refusal.Condition), a.Disclose)
 	header := a.Writer.Header()
 	RemoveRepresentationMetadata(header)
 	header.Set("Cache-Control", "no-store")

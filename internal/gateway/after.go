@@ -52,9 +52,9 @@ func (w *aftermath) always() bool {
 
 // mayBeVerbatim reports whether the client gets the new tag if the backend has
 // stored the content exactly as it was sent. Only a PUT of a whole representation
-// asks for that (RFC 9110, sections 9.3.4 and 14.5).
+// asks for that (RFC 9110, sections 9.3.4 and 14.5). The handler must not have changed it.
 func (w *aftermath) mayBeVerbatim() bool {
-	return w.WriteETag == WriteETagVerbatim && w.putsWhole()
+	return w.WriteETag == WriteETagVerbatim && w.putsWhole() && !w.carried.edited
 }
 
 // putsWhole reports whether the content is meant to become the representation of

@@ -78,7 +78,7 @@ func (d decision) answerRefuted(x *exchange) error {
 	if status == 0 {
 		current := d.view.Dated(d.current, d.view.Stored())
 		refusal := x.responder.ConditionFailed(d.result, current)
-		refusal.Detail += d.negotiationAdvice()
+		refusal.Detail += d.negotiationAdvice() + creationAdvice(x, d.result)
 		return d.refuseWithRepresentation(x, refusal)
 	}
 	x.responder.Report(answer.Passed, "sent again")

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -108,6 +109,16 @@ func (w confirmer) epoch(view knowledge.View) string {
 		return w.holds.Token()
 	}
 	return view.Entry().Epoch
+}
+
+// creationAdvice tells a client that wants to create something once with a POST what the
+// condition is about.
+func creationAdvice(x *exchange, res validator.Result) string {
+	if x.plan.Guarded || x.request.Meaning != http.MethodPost || res.Field != validator.IfNoneMatch || res.Reason != validator.Exists {
+		return ""
+	}
+	return " The condition is about the target of the POST, which is there, and not about what the POST would create. " +
+		"The operator can say in the option guards what it is about."
 }
 
 // negotiationAdvice tells a client whose tag doesn't match that it may be the tag of a

@@ -122,6 +122,7 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 			changes["Expect"] = nil // the content is already here
 		}
 	}
+	defer w.carried.putBack(r)()
 	defer proxyhooks.EditHeader(r.Header, changes)()
 	return proxyhooks.Forward(ctx, w.next, w.rw, r, forwarding(w.exchange), w)
 }

@@ -27,6 +27,7 @@ type Gateway struct {
 	Namer     *resource.Namer
 	Rules     *relation.Rules
 	Items     []ItemRule
+	Places    []resource.Place // where clients send versions
 	Answers   *answer.Config
 	Verify    Verification
 	WriteETag WriteETag
@@ -122,8 +123,6 @@ const (
 func describe(g *Gateway, r *http.Request) *resource.Request {
 	request := g.Namer.Request(r, g.Signed...)
 	request.Conditions.Weak = g.Weak
-	g.Namer.Template.CheckQuery(request)
-	answer.MapPlaceholders(request.Replacer)
 	return request
 }
 
@@ -135,7 +134,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer keepPath(r, g.Signed)()
 		defer putBack(r, outside)()
 	}
-	request := describe(g, r)
+	carried := g.carry(r)
+	defer carried.end()
+	request := carried.request
+	answer.MapPlaceholders(request.Replacer)
+	g.Namer.Template.CheckQuery(request)
 	if g.enforces() {
 		w = newCrossOrigin(g, w, request, next)
 	}
@@ -165,15 +168,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer leave()
 
-	// More conditions than any honest client sends aren't even evaluated.
-	if request.TooManyConditions() && g.enforces() {
-		return responder.Refuse(answer.TooLarge())
+	done, err := carried.read()
+	if err != nil {
+		return contentError(err)
 	}
-	if request.Unclear != "" && g.enforces() {
-		return responder.Refuse(answer.Unclear(request.Unclear))
+	defer done()
+	if refusal := carried.objection(); refusal.Status != 0 && g.enforces() {
+		return responder.Refuse(refusal)
 	}
 
-	x := g.newExchange(share, w, request, target, next)
+	x := g.newExchange(share, w, carried, target, next)
 	x.responder.Inner = responder.Inner
 	defer end(x)
 	x.inherited = parseHoldings(holder)
@@ -182,22 +186,29 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	// An outer handler may already protect the same resource.
 	if p := (inner{x}).protectedOutside(outside); p != nil {
+		defer carried.putBack(r)()
 		return inner{x}.passOn(p)
 	}
 	defer inner{x}.announce(outside)()
 	if held, ok := (inner{x}).heldOutside(); ok {
+		defer carried.putBack(r)()
 		return inner{x}.passThrough(held)
 	}
 	inner{x}.takeOver(outside)
+	return serve(x)
+}
+
+// serve serves a request that no handler further out takes care of.
+func serve(x *exchange) error {
 	switch {
-	case request.Class == resource.Read:
+	case x.request.Class == resource.Read:
 		// Forwarded. The response is labelled with its validators, and the
 		// conditions are evaluated against them.
 		return x.read()
-	case !g.enforces():
+	case !x.enforces():
 		// Forwarded, and evaluated only for the report.
 		return x.reportWrite()
-	case request.Conditional:
+	case x.request.Conditional:
 		// Evaluated before the backend hears of it, and forwarded alone.
 		return x.writeConditional()
 	case x.mustBeConditional():
@@ -221,6 +232,7 @@ type exchange struct {
 	*Gateway
 	share     *storeshare.Share
 	rw        http.ResponseWriter
+	carried   *carried
 	request   *resource.Request
 	r         *http.Request // the HTTP request in request
 	next      caddyhttp.Handler
@@ -237,12 +249,14 @@ type exchange struct {
 }
 
 // newExchange plans how a request is served.
-func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, r *resource.Request, target resource.Subject, next caddyhttp.Handler) *exchange {
-	plan, memory := g.Rules.Plan(r, target), proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
+func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c *carried, target resource.Subject, next caddyhttp.Handler) *exchange {
+	r, memory := c.request, proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
+	plan := g.Rules.PlanFor(r, target, c.values)
 	return &exchange{
 		Gateway:   g,
 		share:     share,
 		rw:        w,
+		carried:   c,
 		request:   r,
 		r:         r.Request,
 		next:      next,

@@ -274,7 +274,7 @@ func (s *site) serve(r *http.Request) (*client, error) {
 func (s *site) exchangeOf(r *http.Request) (*exchange, *client) {
 	w := &client{ResponseRecorder: httptest.NewRecorder(), events: s.events}
 	request := resource.NewRequest(r, s.Signed...)
-	return s.newExchange(s.share, w, request, s.Namer.Own(request), s.next()), w
+	return s.newExchange(s.share, w, &carried{Gateway: s.Gateway, request: request}, s.Namer.Own(request), s.next()), w
 }
 
 // tagOf reads a resource, and returns the tag that the client got.

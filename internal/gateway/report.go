@@ -13,7 +13,7 @@ import (
 // reportWrite forwards a write whatever its conditions say, and reports what
 // would have become of it. It waits for no other write.
 func (x *exchange) reportWrite() error {
-	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, false, x.memory)
+	done, err := readAhead(x, false)
 	if err != nil {
 		return contentError(err)
 	}
@@ -45,11 +45,8 @@ func (x *exchange) reportWrite() error {
 // compared with. The refusal of a write that would pass has an outcome, but no
 // status.
 func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
-	if x.request.TooManyConditions() {
-		return answer.TooLarge(), validator.Observed{}
-	}
-	if x.request.Unclear != "" {
-		return answer.Unclear(x.request.Unclear), validator.Observed{}
+	if refusal := x.carried.objection(); refusal.Status != 0 {
+		return refusal, validator.Observed{}
 	}
 	if !x.request.Conditional {
 		return x.foreseeUnconditional(x.request.Ignored), validator.Observed{}

@@ -18,7 +18,7 @@ func (x *exchange) writeWithoutStore() error {
 		return x.refuse(x.responder.CannotTell("the store is out of reach"))
 	}
 	if x.request.Conditional && proxyhooks.ContentPending(x.r) {
-		done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true, x.memory)
+		done, err := readAhead(x, true)
 		if err != nil {
 			return contentError(err)
 		}

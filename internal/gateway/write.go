@@ -36,7 +36,7 @@ func (x *exchange) writeConditional() error {
 	}
 
 	// A client that sends slowly, or never finishes, must not keep others waiting.
-	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, true, x.memory)
+	done, err := readAhead(x, true)
 	if err != nil {
 		return contentError(err)
 	}
@@ -82,7 +82,7 @@ func begin(x *exchange) (err error) {
 // writeUnconditional forwards a write that has no condition. Any number of them
 // may be in flight at once, but none together with a conditional write.
 func (x *exchange) writeUnconditional() error {
-	done, err := proxyhooks.ReadAhead(x.r, x.Buffer, !x.ForwardUnconditional, x.memory)
+	done, err := readAhead(x, !x.ForwardUnconditional)
 	if err != nil {
 		return contentError(err)
 	}

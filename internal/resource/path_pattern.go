@@ -58,7 +58,7 @@ func checkWildcards(text string) error {
 		switch found := foreign.FindString(s); {
 		case found == "":
 		case strings.ContainsAny(found, "{}"):
-			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment. What the content of a write says can't be filled in", text, s)
+			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment. Only guards fills in what the content of a write says: as a whole segment {name} of its second path", text, s)
 		case strings.ContainsAny(found, ":<"):
 			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment", text, s)
 		default:

@@ -3,6 +3,7 @@ package reload
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -67,6 +68,20 @@ func TestReloadWithAnotherVary(t *testing.T) {
 	if n := backend.Asks(func() { caddytest.Send(t, "PUT", r.URL, "x", "X-Tenant", "a", "If-Match", a).Expect(t, 204) }); n != 0 {
 		t.Errorf("the origin was asked %d times", n)
 	}
+}
+
+// Tags that are stored count for versions that only the new config looks for, and go on to
+// count after the next reload.
+func TestReloadWithConditions(t *testing.T) {
+	r := loadReloadable(t, "verify never\nwrite_etag off", caddytest.Serve(t, caddytest.Page("content")))
+	tag := strings.Trim(caddytest.Send(t, "GET", r.URL, "").Tag(t), `"`)
+	for range 2 {
+		r.reload(t, "verify never\nwrite_etag off\ncondition query rev\nguards /books /books/{id}")
+		caddytest.Send(t, "PUT", r.URL+"/?rev=x", "x").Expect(t, 412)
+	}
+	caddytest.Send(t, "PUT", r.URL+"/?rev="+tag, "x").Expect(t, 204).ExpectOutcome(t, "passed")
+	r.reload(t, "verify never\nwrite_etag off")
+	caddytest.Send(t, "PUT", r.URL+"/?rev=x", "x").Expect(t, 204).ExpectOutcome(t, "unconditional")
 }
 
 // A write that may go on keeps others out across a reload, whatever the new config says
