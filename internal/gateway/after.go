@@ -135,7 +135,7 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	defer cancel()
 	defer time.AfterFunc(min(w.Terms.Lease, proxyhooks.DefaultProbeTimeout), cancel).Stop()
 	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
-	sent := &comparison{Hash: sha256.New(), size: w.size, limit: w.size}
+	sent := &comparison{Hash: sha256.New(), size: w.size, limit: max(w.size, cheapResult)}
 	if w.Replay || !w.mayBeVerbatim() {
 		sent.limit = max(w.size, w.Buffer, maxResult)
 	}
@@ -206,6 +206,10 @@ type comparison struct {
 // maxResult is how much content is read to learn the tag of what a write has led to,
 // unless the client sent more. Others wait for the claim meanwhile.
 const maxResult = 64 << 20
+
+// cheapResult is how much content is read although the client gets no tag, because it sent
+// something else: a new connection to the backend would cost more.
+const cheapResult = 256 << 10
 
 func (c *comparison) Write(p []byte) (int, error) {
 	c.read += int64(len(p))
