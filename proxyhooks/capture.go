@@ -263,7 +263,7 @@ func (c *Capture) label(s Shown) error {
 		return c.send()
 	}
 	if s.Content == nil {
-		c.buffered.drop()
+		c.buffered.recycle()
 	}
 	c.discard()
 	return nil
@@ -413,5 +413,5 @@ func finishDerivation(c *Capture) {
 // Serve.
 func (c *Capture) Close() {
 	c.spool.close()
-	c.buffered.drop()
+	c.buffered.recycle()
 }

@@ -2,6 +2,7 @@ package proxyhooks
 
 import (
 	"io"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -153,6 +154,9 @@ func (c *pieces) add(n int) int {
 		n = max(n, 2*cap(c.list[last]))
 	}
 	n = min(max(n, minPiece), maxPiece)
+	if n > minPooled {
+		n = 1 << bits.Len(uint(n-1)) // a size that has a pool
+	}
 	take := c.memory.Take
 	if c.probe {
 		take = c.memory.takeForProbe
@@ -161,8 +165,40 @@ func (c *pieces) add(n int) int {
 		return 0
 	}
 	c.taken.Add(int64(n))
-	c.list = append(c.list, make([]byte, 0, n))
+	c.list = append(c.list, newPiece(n))
 	return n
+}
+
+// piecePools hold pieces to be used again: of minPooled bytes, twice that, and so on up to
+// maxPiece. Smaller ones cost less than that.
+var piecePools [5]sync.Pool
+
+const minPooled = 4 << 10
+
+// poolOf returns the pool of the pieces of a size, or nil if there is none.
+func poolOf(size int) *sync.Pool {
+	if size < minPooled || size > maxPiece || size&(size-1) != 0 {
+		return nil
+	}
+	return &piecePools[bits.Len(uint(size/minPooled))-1]
+}
+
+// newPiece returns an empty piece.
+func newPiece(size int) []byte {
+	if pool := poolOf(size); pool != nil {
+		if piece, ok := pool.Get().(*[]byte); ok {
+			return *piece
+		}
+	}
+	return make([]byte, 0, size)
+}
+
+// reuse gives a piece back that nobody reads any more.
+func reuse(piece []byte) {
+	if pool := poolOf(cap(piece)); pool != nil {
+		piece = piece[:0]
+		pool.Put(&piece)
+	}
 }
 
 // undo drops the pieces from the given one on.
@@ -220,6 +256,14 @@ func (c *pieces) drop() {
 	c.release()
 }
 
+// recycle lets the content go, which nobody reads any more.
+func (c *pieces) recycle() {
+	for _, piece := range c.list {
+		reuse(piece)
+	}
+	c.drop()
+}
+
 // moveTo moves the content to an empty holder.
 func (c *pieces) moveTo(to *pieces) {
 	to.memory, to.list, to.size = c.memory, c.list, c.size
@@ -245,6 +289,7 @@ func (c *pieces) sendTo(w io.Writer) error {
 			return err
 		}
 		c.give(int64(cap(piece)))
+		reuse(piece)
 	}
 	return nil
 }

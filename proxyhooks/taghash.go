@@ -20,13 +20,14 @@ var tagEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPad
 // tagHash makes an entity tag from everything that is written to it.
 type tagHash struct {
 	hash.Hash
-	mark string // what the tag begins with
+	mark    string // what the tag begins with
+	scratch []byte
 }
 
 // newTagHash returns a hash to which words have been written. It is keyed if there is
 // a secret.
 func (d Deriver) newTagHash(words ...string) *tagHash {
-	h := &tagHash{Hash: sha256.New()}
+	h := &tagHash{Hash: sha256.New(), scratch: make([]byte, 0, 128)}
 	if len(d.Secret) > 0 {
 		h.Hash = hmac.New(sha256.New, d.Secret)
 	}
@@ -51,21 +52,24 @@ func (d Deriver) newContentHash(s Source, h http.Header) *tagHash {
 // list writes texts with their lengths, so different lists are never written as the
 // same bytes.
 func (h *tagHash) list(texts []string) {
-	h.number(len(texts))
+	h.scratch = binary.AppendUvarint(h.scratch[:0], uint64(len(texts)))
 	for _, t := range texts {
-		h.text(t)
+		h.scratch = binary.AppendUvarint(h.scratch, uint64(len(t)))
+		h.scratch = append(h.scratch, t...)
 	}
+	h.Write(h.scratch)
 }
 
 // text writes a text with its length.
 func (h *tagHash) text(t string) {
 	h.number(len(t))
-	h.Write([]byte(t))
+	h.scratch = append(h.scratch[:0], t...)
+	h.Write(h.scratch)
 }
 
 func (h *tagHash) number(n int) {
-	var b [binary.MaxVarintLen64]byte
-	h.Write(b[:binary.PutUvarint(b[:], uint64(n))])
+	h.scratch = binary.AppendUvarint(h.scratch[:0], uint64(n))
+	h.Write(h.scratch)
 }
 
 // tag returns a strong tag with the first 128 bits of the hash.

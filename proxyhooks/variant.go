@@ -24,15 +24,15 @@ const MaxNegotiation = 256
 // representation. More than [MaxNegotiation] bytes of lines are left out, together with
 // the line feed.
 func VariantKey(scheme, target, vary string, header http.Header) string {
-	h := sha256.New()
-	write := func(s string) {
-		h.Write([]byte(s))
-		h.Write([]byte{0})
-	}
-	write(scheme)
-	write(target)
-	write(vary)
-	negotiated, lines := false, []byte("\n")
+	var onStack [512]byte
+	text := append(onStack[:0], scheme...)
+	text = append(text, 0)
+	text = append(text, target...)
+	text = append(text, 0)
+	text = append(text, vary...)
+	text = append(text, 0)
+	var negotiated bool
+	var lines []byte
 	for name := range strings.SplitSeq(vary, ",") {
 		if name == "" {
 			continue
@@ -40,19 +40,20 @@ func VariantKey(scheme, target, vary string, header http.Header) string {
 		negotiates := Negotiates(name)
 		negotiated = negotiated || negotiates
 		for _, value := range header[textproto.CanonicalMIMEHeaderKey(name)] {
-			h.Write([]byte(value))
-			h.Write([]byte{1})
+			text = append(text, value...)
+			text = append(text, 1)
 			if negotiates {
 				lines = append(lines, name+": "+value+"\n"...)
 			}
 		}
-		write("")
+		text = append(text, 0)
 	}
-	key := base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
-	if !negotiated || len(lines)-1 > MaxNegotiation {
-		return key
+	sum := sha256.Sum256(text)
+	key := base64.RawURLEncoding.AppendEncode(onStack[:0], sum[:16])
+	if negotiated && len(lines) <= MaxNegotiation {
+		key = append(append(key, '\n'), lines...)
 	}
-	return key + string(lines)
+	return string(key)
 }
 
 // Negotiates reports whether a request field says which representation the client prefers,

@@ -33,10 +33,19 @@ var bufferedBytes = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 	Help:      "Bytes of request and response content that are held in memory.",
 }, func() float64 { return float64(proxyhooks.HeldBytes()) })
 
+// counters are the counters of requestsTotal. Looking one up by its labels costs more.
+var counters = make(map[counted]prometheus.Counter)
+
+// counted is what a counter of requestsTotal counts.
+type counted struct {
+	outcome Outcome
+	mode    Mode
+}
+
 func init() {
 	for _, mode := range []Mode{Enforce, ReportOnly} {
 		for _, o := range outcomes {
-			requestsTotal.WithLabelValues(string(o), string(mode))
+			counters[counted{o, mode}] = requestsTotal.WithLabelValues(string(o), string(mode))
 		}
 	}
 }

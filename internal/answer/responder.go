@@ -81,7 +81,7 @@ func (a *Responder) Report(o Outcome, reason string) {
 		}
 	}
 	a.outcome, a.reason = o, reason
-	requestsTotal.WithLabelValues(string(o), string(a.Mode)).Inc()
+	counters[counted{o, a.Mode}].Inc()
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))

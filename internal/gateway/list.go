@@ -168,12 +168,11 @@ func (l *list) item(rule ItemRule, found proxyhooks.Item) *item {
 	if !ok {
 		return nil
 	}
-	reader := *l.reader
-	reader.Subject = l.Namer.At(l.request, original, current)
-	if reader.Subject.Key == l.plan.Subject.Key {
+	subject := l.Namer.At(l.request, original, current)
+	if subject.Key == l.plan.Subject.Key {
 		return nil
 	}
-	i.reader = &reader
+	i.reader = &knowledge.Reader{Config: l.Config, Share: l.share, Request: l.request, Subject: subject}
 	return i
 }
 

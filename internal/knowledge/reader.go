@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/concurrently"
@@ -32,7 +33,13 @@ type Reader struct {
 	Share   *storeshare.Share
 	Request *resource.Request
 	Subject resource.Subject
+
+	own atomic.Pointer[ownKey]
 }
+
+// ownKey is the key of the representation that the request's own fields select, if
+// responses vary by some fields.
+type ownKey struct{ vary, key string }
 
 // maxGroupReads is the number of groups that are read at once.
 const maxGroupReads = 16

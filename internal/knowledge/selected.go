@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
-	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -33,14 +32,6 @@ type selection struct {
 	// version, if not empty, is the key of a variant that has the tag of the present
 	// version.
 	version string
-}
-
-// fields returns the fields that stand for those of a request.
-func (s selection) fields(r *resource.Request) http.Header {
-	if s.negotiated != nil {
-		return s.negotiated
-	}
-	return r.Fields
 }
 
 // Selected returns the view of the representation that the condition of a write is

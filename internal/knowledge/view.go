@@ -160,7 +160,15 @@ func (r *Reader) variantKey(vary string, s selection) string {
 	if r.Request.Signed { // it is forwarded with the codings that the client accepts
 		vary = proxyhooks.JoinVary(vary, "accept-encoding")
 	}
-	return proxyhooks.VariantKey(r.Scheme, r.targets(), vary, s.fields(r.Request))
+	if s.negotiated != nil {
+		return proxyhooks.VariantKey(r.Scheme, r.targets(), vary, s.negotiated)
+	}
+	own := r.own.Load()
+	if own == nil || own.vary != vary {
+		own = &ownKey{vary, proxyhooks.VariantKey(r.Scheme, r.targets(), vary, r.Request.Fields)}
+		r.own.Store(own)
+	}
+	return own.key
 }
 
 // targets returns the target that is part of variants' keys. The original target is in

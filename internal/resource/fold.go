@@ -54,12 +54,42 @@ func foldPort(scheme, port string) string {
 //
 // Segments that name the index of a directory, or a session, are left out.
 func foldPath(p string) string {
+	if isFolded(p) {
+		return p
+	}
+	return foldAnyPath(p)
+}
+
+// foldAnyPath is foldPath without the first look.
+func foldAnyPath(p string) string {
 	segments := strings.Split(foldCase(cleanPath(p)), "/")
 	for i := range segments {
 		segments[i] = foldSegmentEnd(segments[i])
 	}
 	segments = strings.Split(path.Clean("/"+strings.Join(segments, "/")), "/")
 	return "/" + strings.Join(slices.DeleteFunc(segments[1:], implied), "/")
+}
+
+// isFolded reports whether foldPath leaves a path as it is, as far as one look at its
+// characters tells.
+func isFolded(p string) bool {
+	if len(p) < 2 || p[0] != '/' {
+		return p == "/"
+	}
+	for i := 1; i < len(p); i++ {
+		c, first := p[i], p[i-1] == '/'
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c == '~':
+			if first && (c == 'i' || c == 'd') && implied(p[i:]) {
+				return false
+			}
+		case c == '.' && !first && i+1 < len(p) && p[i+1] != '/' && p[i+1] != '.':
+		case c == '/' && !first && i+1 < len(p):
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // cleanPath returns a path in which all segments end in a slash. First it cleans the path

@@ -198,11 +198,15 @@ func TestKeysArePrintable(t *testing.T) {
 
 // Folding is idempotent, and it doesn't matter how a path is split.
 func FuzzFoldPath(f *testing.F) {
-	for _, path := range []string{"", "/", "/a/../b", `/a\..\b`, "/a;x/..;y/b", "/index.php/a. ./(S(x))/b", "/a\x00/../b", "/Ä/ς", "/a+\n./b"} {
+	for _, path := range []string{"", "/", "/a/../b", `/a\..\b`, "/a;x/..;y/b", "/index.php/a. ./(S(x))/b", "/a\x00/../b", "/Ä/ς", "/a+\n./b",
+		"/documents/1", "/d.e/index.html", "/a./b", "/a..b", "/default.x", "/.a", "/a/.", "/a/"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
 		folded := foldPath(path)
+		if other := foldAnyPath(path); other != folded {
+			t.Errorf("%q: %q at first look, but %q", path, folded, other)
+		}
 		if again := foldPath(folded); again != folded {
 			t.Errorf("%q: %q, and then %q", path, folded, again)
 		}
