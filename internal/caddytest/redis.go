@@ -20,16 +20,17 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
-var evalCalls = regexp.MustCompile(`cmdstat_eval(?:sha)?:calls=(\d+)`)
+var timeCalls = regexp.MustCompile(`cmdstat_time:calls=(\d+)`)
 
-// ScriptCalls returns how many scripts the server has run.
-func ScriptCalls(t *testing.T, c *redis.Client) (calls int) {
+// StoreCalls returns how many calls of stores the server has answered: each of them asks for
+// the time, in a script or beside plain commands.
+func StoreCalls(t *testing.T, c *redis.Client) (calls int) {
 	t.Helper()
 	info, err := c.Info(context.Background(), "commandstats").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range evalCalls.FindAllStringSubmatch(info, -1) {
+	for _, match := range timeCalls.FindAllStringSubmatch(info, -1) {
 		n, err := strconv.Atoi(match[1])
 		if err != nil {
 			t.Fatal(fmt.Errorf("reading %q: %w", match[0], err))
@@ -45,10 +46,10 @@ func ScriptCalls(t *testing.T, c *redis.Client) (calls int) {
 func SiteOfRedis(t *testing.T, server *redistest.Server, options string, backend http.Handler) (base string) {
 	t.Helper()
 	c := server.Client()
-	last, since := ScriptCalls(t, c), time.Time{}
+	last, since := StoreCalls(t, c), time.Time{}
 	base = Site(t, options, backend)
 	Eventually(t, "the site has contacted Redis", func() bool {
-		if calls := ScriptCalls(t, c); calls != last {
+		if calls := StoreCalls(t, c); calls != last {
 			last, since = calls, time.Now()
 		}
 		return !since.IsZero() && time.Since(since) > 300*time.Millisecond

@@ -181,9 +181,9 @@ func TestTreesDepth(t *testing.T) {
 				caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
 			}
 			tag := caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200).Tag(t)
-			before := caddytest.ScriptCalls(t, server.Client())
+			before := caddytest.StoreCalls(t, server.Client())
 			caddytest.Send(t, "GET", url+path(tt.depth), "").Expect(t, 200)
-			if got := caddytest.ScriptCalls(t, server.Client()) - before; got > 1+32 {
+			if got := caddytest.StoreCalls(t, server.Client()) - before; got > 1+32 {
 				t.Errorf("a read took %d calls of the store", got)
 			}
 			caddytest.Send(t, "DELETE", url+path(tt.deleted), "").Expect(t, 200)
@@ -484,7 +484,7 @@ func TestRoundTripsOfTrees(t *testing.T) {
 		conditional  bool
 		want         int
 	}{
-		{"GET", "/else/1", false, 1},
+		{"GET", "/else/1", false, 0},
 		{"PUT", "/else/1", true, 2},
 		{"GET", "/dav/1", false, 1 + 1},
 		{"GET", "/dav/a/b/2", false, 1 + 3},
@@ -495,13 +495,18 @@ func TestRoundTripsOfTrees(t *testing.T) {
 	} {
 		tag := caddytest.Send(t, "GET", base+tt.path, "").Header.Get("ETag")
 		caddytest.Send(t, "GET", base+tt.path, "")
-		before := caddytest.ScriptCalls(t, db)
+		caddytest.Send(t, "GET", base+tt.path, "")
+		before := caddytest.StoreCalls(t, db)
 		var fields []string
 		if tt.conditional {
 			fields = []string{"If-Match", tag}
 		}
 		caddytest.Send(t, tt.method, base+tt.path, fmt.Sprint("x of ", tt.path), fields...).Expect(t, 200)
-		if got := caddytest.ScriptCalls(t, db) - before; got != tt.want {
+		got := caddytest.StoreCalls(t, db) - before
+		if tt.want == 0 && got == 1 {
+			continue // more than a second has passed
+		}
+		if got != tt.want {
 			t.Errorf("%s %s took %d calls, want %d", tt.method, tt.path, got, tt.want)
 		}
 	}
