@@ -1,5 +1,7 @@
 package etagcache
 
+import "context"
+
 // ScriptName returns the name of the script with this hash.
 func ScriptName(hash string) string {
 	for _, s := range []*script{
@@ -11,6 +13,16 @@ func ScriptName(hash string) string {
 		}
 	}
 	panic("unknown script " + hash)
+}
+
+// ReadPlainly is Read without the script. It reports false if the script must do it.
+func ReadPlainly(ctx context.Context, r *Redis, key string, t Terms) (Entry, bool, error) {
+	return readPlainly(ctx, r, r.prefix.entry(key), t)
+}
+
+// ReadWithScript is Read without plain commands.
+func ReadWithScript(ctx context.Context, r *Redis, key string, t Terms) (Entry, error) {
+	return readWithScript(ctx, r, r.prefix.entry(key), t)
 }
 
 // Failed returns the error of a call that ran a script.

@@ -161,13 +161,11 @@ type clusterClient interface {
 
 // Read implements Store.
 func (r *Redis) Read(ctx context.Context, key string, t Terms) (Entry, error) {
-	reply, err := r.run(ctx, readScript, r.prefix.entry(key), t)
-	if err != nil {
-		return Entry{}, err
+	name := r.prefix.entry(key)
+	if e, done, err := readPlainly(ctx, r, name, t); done {
+		return e, err
 	}
-	r.replies.heed(reply)
-	r.spread(reply.began(), t)
-	return reply.entry()
+	return readWithScript(ctx, r, name, t)
 }
 
 // Observe implements Store.

@@ -62,6 +62,7 @@ type replies struct {
 	several bool // whether there are several markers, each with a grace of its own
 
 	met    atomic.Bool  // whether there was any reply
+	blind  atomic.Bool  // whether the server can't tell whether it has lost data
 	grace  atomic.Int64 // the longest of all callers, in ms
 	warn   func(error)  // may be nil
 	warned sync.Once
@@ -73,6 +74,7 @@ func (r *replies) heed(reply reply) {
 	for heard := r.grace.Load(); reply.grace() > heard || !r.several && reply.grace() < heard; heard = r.grace.Load() {
 		r.grace.CompareAndSwap(heard, reply.grace())
 	}
+	r.blind.Store(reply.blind())
 	if reply.blind() && r.warn != nil {
 		r.warned.Do(func() { r.warn(ErrBlind) })
 	}

@@ -164,7 +164,7 @@ end
 local function reason(uptime, unused)
   if not marked[1] then
     return unused and 'empty' or 'gone'
-  elseif uptime and number(marked[3]) and now - uptime * 1000 > number(marked[3]) then
+  elseif uptime and number(marked[3]) and now - (uptime + 1) * 1000 > number(marked[3]) then
     return 'restarted'
   end
   return 'replaced'
