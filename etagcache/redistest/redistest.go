@@ -38,6 +38,9 @@ type Server struct {
 	exited chan struct{}
 }
 
+// Pid returns the ID of the process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
 // Start starts a server on a free port, without persistence, and waits until it
 // accepts connections. If redis-server isn't installed, Start skips the test, or
 // fails it if the environment variable CI or PRECONDITIONS_REDIS_SERVER is set.

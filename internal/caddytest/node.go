@@ -197,6 +197,29 @@ func (m *Node) log() string {
 	return strings.Join(all, "\n")
 }
 
+// CPU returns the processor time that the node has used.
+func (m *Node) CPU() time.Duration { return CPU(m.cmd.Process.Pid) }
+
+// CPU returns the processor time that a process has used, according to Linux.
+func CPU(pid int) time.Duration {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(stat), ") ") // the name of the program may have spaces
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * time.Second / ticks
+}
+
+// ticks is the number of clock ticks in a second (sysconf(_SC_CLK_TCK)), which is the same on
+// all platforms of Linux that Go runs on.
+const ticks = 100
+
 // Usage describes what the node uses: memory and files according to Linux, and
 // goroutines according to the node.
 func (m *Node) Usage() string {

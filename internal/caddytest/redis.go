@@ -24,7 +24,7 @@ var timeCalls = regexp.MustCompile(`cmdstat_time:calls=(\d+)`)
 
 // StoreCalls returns how many calls of stores the server has answered: each of them asks for
 // the time, in a script or beside plain commands.
-func StoreCalls(t *testing.T, c *redis.Client) (calls int) {
+func StoreCalls(t testing.TB, c *redis.Client) (calls int) {
 	t.Helper()
 	info, err := c.Info(context.Background(), "commandstats").Result()
 	if err != nil {

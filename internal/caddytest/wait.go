@@ -9,7 +9,7 @@ import (
 
 // DurationFromEnv returns the number of units that an environment variable says, or
 // the default.
-func DurationFromEnv(t *testing.T, name string, unit, byDefault time.Duration) time.Duration {
+func DurationFromEnv(t testing.TB, name string, unit, byDefault time.Duration) time.Duration {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {

@@ -39,7 +39,7 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
-	view, err := x.viewForRead()
+	view, err := viewForRead(x)
 	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
 	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
@@ -64,7 +64,7 @@ func (x *exchange) read() error {
 
 // viewForRead returns what is known of the subject. The tag on the answer to a HEAD may come
 // from there, so that needs the present.
-func (x *exchange) viewForRead() (knowledge.View, error) {
+func viewForRead(x *exchange) (knowledge.View, error) {
 	if x.request.PathUnclear {
 		return knowledge.View{Reader: x.reader}, nil
 	}

@@ -59,13 +59,13 @@ func (r *Reader) Read() (View, error) {
 }
 
 // Lately returns a view of the entry if this node has read it a moment ago. It is good enough
-// for a read, whose response tells what there is now (see [storeshare.Share.Lately]). It
+// for a read, whose response tells what there is now (see [storeshare.Lately]). It
 // reports false if more than the entry must be read, or if the version in it is the tag.
 func (r *Reader) Lately() (View, bool) {
 	if r.Subject.AncestorKeys != nil || r.Deriver.UsesVersion() {
 		return View{}, false
 	}
-	entry, ok := r.Share.Lately(r.Subject.Key)
+	entry, ok := storeshare.Lately(r.Share, r.Subject.Key)
 	if _, groups := splitVary(entry.Vary); !ok || groups != "" {
 		return View{}, false
 	}

@@ -84,7 +84,7 @@ func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get
 // nothing is known that may have changed it since. Other nodes may have. What is observed
 // under the entry is stored only if its epoch is still current, so it serves a read as well
 // as the present entry would. A write needs the present one.
-func (s *Share) Lately(key string) (etagcache.Entry, bool) {
+func Lately(s *Share, key string) (etagcache.Entry, bool) {
 	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
 		return etagcache.Entry{}, false
 	}

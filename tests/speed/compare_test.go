@@ -1,0 +1,290 @@
+package speed
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// clients is the number of connections that send requests at the same time.
+const clients = 16
+
+// documents is the number of resources that the works which need many spread over.
+const documents = 1000
+
+// BenchmarkCompare runs each work on each side for a second or so, in turn and in random
+// order, PRECONDITIONS_ROUNDS times (default 3). It prints, for each work, the median of the
+// ratios to a Caddy that forwards, the processor time of Caddy and of Redis per request, and
+// the calls of the store per request.
+//
+// Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
+func BenchmarkCompare(b *testing.B) {
+	origin := caddytest.Serve(b, newShelf())
+	sides := startSides(b, origin)
+	rounds := int(caddytest.DurationFromEnv(b, "PRECONDITIONS_ROUNDS", 1, 3))
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nwork\tside\t× bare\treq/s\tµs Caddy\tµs Redis\tcalls\t")
+	for _, w := range works {
+		if !strings.Contains(w.name, os.Getenv("PRECONDITIONS_WORK")) {
+			continue
+		}
+		for range rounds {
+			order := rand.Perm(len(sides))
+			for _, i := range order {
+				if s := sides[i]; w.on(s) {
+					s.measure(b, w)
+				}
+			}
+		}
+		bare := sides[0].results[w.name]
+		for _, s := range sides {
+			if list := s.results[w.name]; list != nil {
+				median := func(value func(i int) float64) float64 { return medianOf(len(list), value) }
+				fmt.Fprintf(table, "%s\t%s\t%.2f\t%.0f\t%.0f\t%.0f\t%.2f\t\n", w.name, s.name,
+					median(func(i int) float64 { return list[i].rate / bare[i].rate }),
+					median(func(i int) float64 { return list[i].rate }),
+					median(func(i int) float64 { return list[i].caddy }),
+					median(func(i int) float64 { return list[i].redis }),
+					median(func(i int) float64 { return list[i].calls }))
+			}
+		}
+	}
+	_ = table.Flush()
+}
+
+// side is one way to serve the requests.
+type side struct {
+	name    string
+	options string // of the handler, unless it is bare
+	nodes   map[string][]*caddytest.Node
+	start   func(options string) []*caddytest.Node
+	redis   *store
+	results map[string][]result // by work
+}
+
+// result is what one round found, per request but for the rate.
+type result struct{ rate, caddy, redis, calls float64 } // per second, in µs
+
+// startSides returns the sides. The first is the one that the others are compared with.
+func startSides(b *testing.B, origin string) []*side {
+	redis := startStore(b)
+	directives := func(options string) string { return options + "\nreverse_proxy " + origin }
+	guarded := func(n int, store string) func(string) []*caddytest.Node {
+		return func(options string) []*caddytest.Node {
+			return caddytest.StartNodes(b, n, directives("preconditions {\n"+store+"\n"+options+"\n}"))
+		}
+	}
+	plain := func(text string) func(string) []*caddytest.Node {
+		return func(string) []*caddytest.Node { return caddytest.StartNodes(b, 1, text) }
+	}
+	return []*side{
+		{name: "bare", start: plain(directives(""))},
+		{name: "respond", start: plain("respond 412")},
+		{name: "memory", start: guarded(1, "store memory")},
+		{name: "redis", start: guarded(1, redis.option()), redis: redis},
+		{name: "two nodes", start: guarded(2, redis.option()), redis: redis},
+	}
+}
+
+// at returns the nodes for some options.
+func (s *side) at(options string) []*caddytest.Node {
+	if s.nodes == nil {
+		s.nodes, s.results = make(map[string][]*caddytest.Node), make(map[string][]result)
+	}
+	if s.name == "bare" || s.name == "respond" {
+		options = ""
+	}
+	if s.nodes[options] == nil {
+		s.nodes[options] = s.start(options)
+	}
+	return s.nodes[options]
+}
+
+// work is a sequence of requests that each client sends again and again.
+type work struct {
+	name    string
+	options string
+	sides   []string // nil means all but respond
+	length  int      // of the content of a write
+	turn    func(c *client)
+}
+
+func (w work) on(s *side) bool {
+	if w.sides == nil {
+		return s.name != "respond"
+	}
+	return slices.Contains(w.sides, s.name)
+}
+
+var works = []work{
+	{name: "refused PUT, 1 KiB", sides: []string{"bare", "respond", "memory", "redis", "two nodes"}, length: 1 << 10, turn: func(c *client) {
+		c.send("PUT", c.own, "If-Match", `"outdated"`)
+	}},
+	{name: "GET, 10 KiB", length: 10 << 10, turn: func(c *client) { c.send("GET", c.own) }},
+	{name: "GET answered 304", length: 10 << 10, turn: func(c *client) {
+		c.send("GET", c.own, "If-None-Match", cmp.Or(c.tags[c.own], `"none"`))
+	}},
+	{name: "GET and PUT in turn, verify never, write_etag off", options: "verify never\nwrite_etag off", length: 1 << 10, turn: getAndPut},
+	{name: "GET and PUT in turn, defaults", length: 1 << 10, turn: getAndPut},
+	{name: "PUT that passes, defaults", length: 1 << 10, turn: func(c *client) {
+		c.send("PUT", c.any(), "If-None-Match", `"outdated"`)
+	}},
+	{name: "PUT that passes, write_etag off", options: "write_etag off", length: 1 << 10, turn: func(c *client) {
+		c.send("PUT", c.any(), "If-None-Match", `"outdated"`)
+	}},
+}
+
+func getAndPut(c *client) {
+	path := c.any()
+	c.send("GET", path)
+	c.send("PUT", path, "If-Match", cmp.Or(c.tags[path], "*"))
+}
+
+// measure runs a work on a side for a second.
+func (s *side) measure(b *testing.B, w work) {
+	nodes := s.at(w.options)
+	var urls []string
+	for _, n := range nodes {
+		urls = append(urls, n.URL)
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
+	defer transport.CloseIdleConnections()
+	run := func(d time.Duration) float64 {
+		var sent atomic.Int64
+		var group sync.WaitGroup
+		ctx, stop := context.WithTimeout(context.Background(), d)
+		defer stop()
+		for i := range clients {
+			c := &client{b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, sent: &sent, tags: make(map[string]string),
+				content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i)}
+			group.Go(func() {
+				c.send("PUT", c.own)
+				c.send("GET", c.own)
+				for ctx.Err() == nil {
+					w.turn(c)
+				}
+			})
+		}
+		group.Wait()
+		return float64(sent.Load())
+	}
+	run(300 * time.Millisecond) // connections, scripts, what is known
+	caddy, redis, calls, begun := cpuOf(nodes), s.redis.cpu(), s.redis.calls(b), time.Now()
+	sent := run(time.Second)
+	took := time.Since(begun)
+	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / sent }
+	s.results[w.name] = append(s.results[w.name], result{
+		rate: sent / took.Seconds(), caddy: per(cpuOf(nodes) - caddy), redis: per(s.redis.cpu() - redis), calls: float64(s.redis.calls(b)-calls) / sent,
+	})
+}
+
+func cpuOf(nodes []*caddytest.Node) (sum time.Duration) {
+	for _, n := range nodes {
+		sum += n.CPU()
+	}
+	return sum
+}
+
+func medianOf(n int, value func(i int) float64) float64 {
+	var values []float64
+	for i := range n {
+		values = append(values, value(i))
+	}
+	slices.Sort(values)
+	return values[n/2]
+}
+
+// client sends requests one after the other.
+type client struct {
+	b       *testing.B
+	http    *http.Client
+	urls    []string
+	number  int
+	turns   int
+	own     string            // the path of a resource that nobody else uses
+	tags    map[string]string // by path
+	content []byte
+	sent    *atomic.Int64
+}
+
+// written counts the writes of all clients.
+var written atomic.Int64
+
+// any returns the path of one of the documents. No two clients use the same.
+func (c *client) any() string {
+	c.turns++
+	return "/all/" + strconv.Itoa((c.turns*clients+c.number)%documents)
+}
+
+func (c *client) send(method, path string, fields ...string) {
+	var content io.Reader
+	if method == http.MethodPut {
+		// Nobody writes the same content twice: within the lag, it would be taken for the past.
+		c.content = append(fmt.Appendf(c.content[:0], "%020d", written.Add(1)), c.content[20:]...)
+		content = bytes.NewReader(c.content)
+	}
+	r, err := http.NewRequest(method, c.urls[rand.IntN(len(c.urls))]+path, content)
+	if err != nil {
+		c.b.Error(err)
+		return
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		c.b.Error(err)
+		return
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+	if answer.StatusCode >= 500 && !c.b.Failed() {
+		c.b.Errorf("%s %s: %s", method, path, answer.Status)
+	}
+	if tag := answer.Header.Get("Etag"); tag != "" || method == http.MethodPut {
+		c.tags[path] = tag
+	}
+	c.sent.Add(1)
+}
+
+// shelf is a backend that keeps what is put there, and knows no conditions.
+type shelf struct {
+	mu       sync.RWMutex
+	contents map[string][]byte
+}
+
+func newShelf() *shelf { return &shelf{contents: make(map[string][]byte)} }
+
+func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPut {
+		content, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.contents[r.URL.Path] = content
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	s.mu.RLock()
+	content := s.contents[r.URL.Path]
+	s.mu.RUnlock()
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = w.Write(content)
+}

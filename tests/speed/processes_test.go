@@ -1,0 +1,38 @@
+package speed
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
+
+// store is the Redis of the sides that have one. A nil store has no cost.
+type store struct {
+	server *redistest.Server
+	client *redis.Client
+}
+
+func startStore(b *testing.B) *store {
+	server := caddytest.UsedRedis(b)
+	return &store{server, server.Client()}
+}
+
+func (s *store) option() string { return "store redis redis://" + s.server.Addr + " {\ntimeout 5s\n}" }
+
+func (s *store) cpu() time.Duration {
+	if s == nil {
+		return 0
+	}
+	return caddytest.CPU(s.server.Pid())
+}
+
+func (s *store) calls(b *testing.B) int {
+	if s == nil {
+		return 0
+	}
+	return caddytest.StoreCalls(b, s.client)
+}
