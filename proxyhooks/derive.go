@@ -70,6 +70,9 @@ func (d Deriver) UsesVersion() bool {
 	return len(d.Sources) > 0 && d.Sources[len(d.Sources)-1].Kind == SourceVersion
 }
 
+// OnlyVersion reports whether every tag is the version that the store counts.
+func (d Deriver) OnlyVersion() bool { return len(d.Sources) == 1 && d.UsesVersion() }
+
 // TooLarge reports whether a response announces more content than d.Limit.
 func (d Deriver) TooLarge(h http.Header) bool {
 	n, announced := ContentLength(h)

@@ -160,15 +160,15 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 		a.answerBeforeContent()
 		return caddyhttp.Error(refusal.Status, errors.New(refusal.Detail))
 	}
-	contentType, content := a.content(refusal, p, content)
+	contentType, content := contentOf(a, refusal, p, content)
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(content)))
 	return a.Send(refusal.Status, content)
 }
 
-// content returns the content of a refusal with these problem details, which are also
+// contentOf returns the content of a refusal with these problem details, which are also
 // given in JSON, and its type.
-func (a *Responder) content(refusal Refusal, p problem, inJSON []byte) (contentType string, content []byte) {
+func contentOf(a *Responder, refusal Refusal, p problem, inJSON []byte) (contentType string, content []byte) {
 	if t := a.Template; t != nil {
 		content, err := t.render(newRefused(a.Request, refusal, p))
 		if err == nil {

@@ -385,6 +385,8 @@ func (x *exchange) decideOnError(err error) decision {
 		return refuseWith(x.responder.ConfigReplaced())
 	case errors.Is(err, storeshare.ErrOlderWrites):
 		return refuseWith(answer.OlderWriteInFlight())
+	case errors.Is(err, etagcache.ErrUnavailable): // also if one call took too long
+		return decision{kind: withoutStore}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storeshare.ErrQueueFull), errors.Is(err, hold.ErrKeepsChanging):
 		if grace, running := x.share.Losses.Grace(); running {
 			return refuseWith(answer.GraceRunning(grace.Loss.String(), grace.Left))

@@ -41,8 +41,9 @@ type selection struct {
 //
 // A list in If-None-Match, or a date, is about what the write's own fields select.
 //
-// With the source version, the tag of any variant counts, whoever has seen it: it says
-// that nobody has written the resource since.
+// With no source but version, the tag of any variant counts, whoever has seen it: it says
+// that nobody has written the resource since. A tag from another source may say the same of
+// an old state of what a different query selects.
 func (v View) Selected() View {
 	decides := decisive(v)
 	own := v.Stored()
@@ -91,9 +92,9 @@ func decisive(v View) func(etagcache.Stored) bool {
 // Weakened returns the representation that the condition of a write would be about, and hold
 // for, if weak tags in If-Match counted. It reports whether there is one.
 func Weakened(v View) (current validator.Representation, ok bool) {
-	reader, request := *v.Reader, *v.Request
+	request := *v.Request
 	request.Conditions.Weak.Listed = true
-	reader.Request, v.Reader = &request, &reader
+	v.Reader = &Reader{Config: v.Config, Share: v.Share, Request: &request, Subject: v.Subject}
 	v, stored, res := v.EvaluateStored()
 	return v.Dated(stored.Observed, stored), res.Verdict == validator.True
 }
@@ -108,7 +109,7 @@ func negotiate(v View, key string) (View, bool) {
 			return v, true
 		}
 	}
-	if v.Deriver.UsesVersion() && v.Request.Conditions.IfMatch != nil && !v.Deriver.IsShared(v.variants()[key].ETag) {
+	if v.Deriver.OnlyVersion() && v.Request.Conditions.IfMatch != nil {
 		v.version = key
 		return v, true
 	}
