@@ -70,7 +70,6 @@ func BenchmarkCompare(b *testing.B) {
 // side is one way to serve the requests.
 type side struct {
 	name    string
-	options string // of the handler, unless it is bare
 	nodes   map[string][]*caddytest.Node
 	start   func(options string) []*caddytest.Node
 	redis   *store
