@@ -169,7 +169,8 @@ func TestRedisMemoryOfSpentStates(t *testing.T) {
 		write(key+"3", lagging, identity)
 	}
 	time.Sleep(3 * time.Millisecond) // the lag, on Redis' clock
-	if _, after := write(key+"3", lagging); after > without {
+	// For how long the variant has been known may take more digits than before.
+	if _, after := write(key+"3", lagging); after > without+32 {
 		t.Errorf("%d bytes when nothing is spent any more, %d before", after, without)
 	}
 }
