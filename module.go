@@ -355,7 +355,8 @@ func advise(ctx caddy.Context, h, given Handler) {
 		Key: resource.Template(h.Key), Require: h.Require,
 		Lease: time.Duration(h.Lease), Wait: time.Duration(h.Wait), Grace: time.Duration(h.Grace),
 		Retention: time.Duration(h.Retention), FreshFor: verify.FreshFor, StoreTimeout: h.storeTimeout,
-		Given: advice.Given{Lease: given.Lease > 0, Wait: given.Wait > 0, Grace: given.Grace > 0},
+		Given:    advice.Given{Lease: given.Lease > 0, Wait: given.Wait > 0, Grace: given.Grace > 0},
+		Versions: versionsOf(h, given),
 	}
 	for _, sentence := range options.Of() {
 		ctx.Logger().Warn(sentence)

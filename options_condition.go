@@ -1,14 +1,18 @@
 package preconditions
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-preconditions/preconditions/internal/advice"
+	"github.com/caddy-preconditions/preconditions/internal/gateway"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Condition is a place where clients send the version that a write depends on.
@@ -88,4 +92,24 @@ func (c *Condition) unmarshal(d *caddyfile.Dispenser) error {
 		c.Keep = true
 	}
 	return nil
+}
+
+// versionsOf returns what there is to advise about versions. Given are the options as they
+// were configured.
+func versionsOf(h, given Handler) (v advice.Versions) {
+	for _, c := range h.Condition {
+		if c.Keep && v.Kept == "" {
+			v.Kept = c.Place + " " + c.Name
+		}
+		if c.Place == string(resource.JSONPlace) {
+			v.Members = append(v.Members, strings.TrimPrefix(c.Name, "/"))
+		}
+	}
+	for _, i := range h.Items {
+		v.InLists = append(v.InLists, cmp.Or(i.Member, gateway.DefaultMember))
+	}
+	parsed, _ := sources(h.ETag)
+	v.Verbatim = (proxyhooks.Deriver{Sources: parsed}).TakesValues()
+	v.Upstream = slices.ContainsFunc(given.ETag, func(s ETagSource) bool { return proxyhooks.SourceKind(s.Source) == proxyhooks.SourceUpstream })
+	return v
 }

@@ -69,13 +69,16 @@ func affectsRules(options []Affects) ([]relation.Rule, error) {
 // guardsRules returns what the option guards means.
 func guardsRules(options []Guards) ([]relation.Rule, error) {
 	var rules []relation.Rule
-	for _, o := range options {
+	for i, o := range options {
 		r, err := relation.ParseGuard(o.Path, o.Resource)
 		if err != nil {
 			return nil, err
 		}
 		if r.LeadsToTree() {
 			return nil, fmt.Errorf("%q must be one resource", o.Resource)
+		}
+		if slices.ContainsFunc(options[:i], func(other Guards) bool { return other.Path == o.Path }) {
+			return nil, fmt.Errorf("path %q is given twice: the conditions of a write are about one resource", o.Path)
 		}
 		rules = append(rules, r)
 	}

@@ -18,12 +18,39 @@ type Options struct {
 
 	Lease, Wait, Grace, Retention time.Duration
 
+	Versions Versions
+
 	FreshFor     time.Duration // a duration given as verify; 0 for none
 	StoreTimeout time.Duration // of one operation; 0 if unknown
 }
 
 // Given says which options were configured, rather than left to their defaults.
 type Given struct{ Lease, Wait, Grace bool }
+
+// Versions says where clients send the versions that writes depend on, and what tags there are.
+type Versions struct {
+	Kept     string   // the first place whose version the backend gets, too; empty for none
+	Verbatim bool     // whether a source takes the version itself for the tag
+	Upstream bool     // whether the source upstream was configured, rather than left to the default
+	Members  []string // the top-level members of JSON content that have a version
+	InLists  []string // the members that items puts into lists
+}
+
+// advice says which versions can hardly match a tag, and which most writes lack.
+func (v Versions) advice(require []string) (said []string) {
+	if v.Kept != "" && !v.Verbatim && !v.Upstream {
+		said = append(said, "condition: "+v.Kept+" has a version that the backend has made, and no etag source gives that as the tag: "+
+			"a write with any other tag gets 412. Write etag json <pointer> verbatim, or etag header <field> verbatim, for the version in "+
+			"responses, or etag upstream if it is the backend's ETag")
+	}
+	for _, member := range v.InLists {
+		if slices.Contains(v.Members, member) && len(require) == 0 {
+			said = append(said, "condition: only lists have the member "+member+", so whoever reads a single item writes without a condition. "+
+				"Add require, and send the ETag of a single item in If-Match")
+		}
+	}
+	return said
+}
 
 // Of returns what is to be said about the options, one sentence each.
 func (o Options) Of() (said []string) {
@@ -35,6 +62,7 @@ func (o Options) Of() (said []string) {
 	if unknown := resource.UnknownMethods(o.Require); len(unknown) > 0 {
 		said = append(said, fmt.Sprintf("require: nobody has registered the method %s: check its spelling", strings.Join(unknown, ", ")))
 	}
+	said = append(said, o.Versions.advice(o.Require)...)
 	return append(said, o.durations()...)
 }
 

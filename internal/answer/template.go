@@ -10,9 +10,12 @@ import (
 	"io"
 	"mime"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	texttemplate "text/template"
+
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
 )
 
 // Template makes the content of refusals. Whatever clients and backends send, a value that
@@ -72,10 +75,35 @@ func templateError(err error) error {
 	if !ours {
 		return err
 	}
-	if undefined.MatchString(said) {
+	switch {
+	case undefined.MatchString(said):
 		said += " (leave it out: values are escaped already)"
+	case unknownValue.MatchString(said):
+		said = unknownValue.ReplaceAllStringFunc(said, func(text string) string {
+			name := unknownValue.FindStringSubmatch(text)[1]
+			return "there is no value " + name + spelling.Meant(name, templateValues()...)
+		})
 	}
 	return errors.New(strings.TrimPrefix(said, " "))
+}
+
+// unknownValue matches the errors about values that a refusal, a tag or a date doesn't have.
+var unknownValue = regexp.MustCompile(`can't evaluate field (\w+) in type \S+`)
+
+// templateValues returns the names of all values.
+func templateValues() (names []string) {
+	for _, t := range []reflect.Type{reflect.TypeFor[Refused](), reflect.TypeFor[Tag](), reflect.TypeFor[Date]()} {
+		if t.Kind() == reflect.Struct {
+			for i := range t.NumField() {
+				names = append(names, t.Field(i).Name)
+			}
+			continue
+		}
+		for i := range t.NumMethod() {
+			names = append(names, t.Method(i).Name)
+		}
+	}
+	return names
 }
 
 // undefined matches the errors about functions that other templates escape values with.

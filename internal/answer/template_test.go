@@ -161,7 +161,9 @@ func FuzzTemplateEscapes(f *testing.F) {
 // wrong.
 func TestWrongTemplates(t *testing.T) {
 	for _, tt := range []struct{ name, text, mediaType, message string }{
-		{"a.json", "{\n{{.Nothing}}}", "", "a.json:2:2: executing \"a.json\" at <.Nothing>: can't evaluate field Nothing"},
+		{"a.json", "{\n{{.Nothing}}}", "", "a.json:2:2: executing \"a.json\" at <.Nothing>: there is no value Nothing (for a 400)"},
+		{"a.json", "{\"a\": {{.Detial}}}", "", "there is no value Detial (did you mean Detail?) (for a 400)"},
+		{"a.json", "{\"a\": {{.CurrentETag.opaque}}}", "", "there is no value opaque (did you mean Opaque?) (for a 400)"},
 		{"a.json", "{\n\"a\": {{json .Detail}}}", "", `a.json:2: function "json" not defined (leave it out: values are escaped already)`},
 		{"/etc/a.json", "{\n{{.Detail}", "", "a.json:2: "},
 		{"a.json", `{"a": {{.Detail}}`, "", `a.json: a 400 would be "{\"a\": \"No.\"", which isn't JSON: unexpected end`},

@@ -121,6 +121,10 @@ func SwitchArg(d *caddyfile.Dispenser, on *bool) error {
 	case "on", "off":
 		*on = word == "on"
 		return nil
+	case "no", "false", "none", "disabled":
+		return d.Errf("must be on or off, not %q: write off", word)
+	case "yes", "true", "enabled":
+		return d.Errf("must be on or off, not %q: write on", word)
 	}
 	return d.WrapErr(spelling.Check(word, "on", "off"))
 }

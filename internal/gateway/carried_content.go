@@ -63,7 +63,8 @@ func (c *carried) readFor(w wanted) (done func(), err error) {
 	switch kind := proxyhooks.ContentKindOf(r); {
 	case kind == proxyhooks.NoJSON:
 		if len(w.names) > 0 && c.request.Conditional {
-			c.unclearSubject(w.names[0])
+			c.refuse(http.StatusBadRequest, "the condition is about the resource that the member "+w.names[0]+" of its JSON content names, "+
+				"and the content isn't JSON, according to its Content-Type")
 		}
 		return done, nil
 	case kind == proxyhooks.CodedJSON:

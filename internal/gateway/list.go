@@ -31,9 +31,12 @@ type ItemRule struct {
 // foreignVariable matches what stands for a part of a path elsewhere.
 var foreignVariable = regexp.MustCompile(`/(?:[:<*]+(?:\w+:)?(\w*)>?)(?:$|/)`)
 
+// DefaultMember is the member of an item that gets its tag.
+const DefaultMember = "etag"
+
 // ParseItemRule parses a rule from the configuration. An empty member means etag.
 func ParseItemRule(array, path, member string) (r ItemRule, err error) {
-	r.member = cmp.Or(member, "etag")
+	r.member = cmp.Or(member, DefaultMember)
 	if r.array, err = proxyhooks.ParsePointer(array); err != nil {
 		return r, fmt.Errorf("array %q %w", array, err)
 	}

@@ -23,6 +23,8 @@ func CheckRequired(methods []string) error {
 	for i, m := range methods {
 		upper := strings.ToUpper(m)
 		switch {
+		case upper == "ALL" || upper == "ANY" || upper == "*":
+			return fmt.Errorf("%q is not a method: name the methods, such as PUT PATCH DELETE, for which require stands alone, too", m)
 		case m == "" || strings.ContainsFunc(upper, notInMethod):
 			return fmt.Errorf("%q is not a method: write one or more, separated by spaces", m)
 		case ClassOf(upper) != Write:

@@ -57,6 +57,8 @@ func checkWildcards(text string) error {
 	for s := range strings.SplitSeq(text, "/") {
 		switch found := foreign.FindString(s); {
 		case found == "":
+		case strings.Contains(s, "{http."):
+			return fmt.Errorf("in %q, %s would be taken literally: a Caddyfile takes {path}, {host}, {file} and some others for a placeholder. Choose a different name, or write * for any one segment", text, s)
 		case strings.ContainsAny(found, "{}"):
 			return fmt.Errorf("in %q, %s would be taken literally: write * for any one segment. Only guards fills in what the content of a write says: as a whole segment {name} of its second path", text, s)
 		case strings.ContainsAny(found, ":<"):

@@ -52,7 +52,7 @@ var layers = []layer{
 	{pkg: "internal/hold", imports: []string{
 		"etagcache", "internal/concurrently", "internal/relation", "internal/resource", "internal/storeshare", "proxyhooks",
 	}},
-	{pkg: "internal/answer", imports: []string{"internal/resource", "proxyhooks", "validator"}},
+	{pkg: "internal/answer", imports: []string{"internal/resource", "internal/spelling", "proxyhooks", "validator"}},
 	{pkg: "internal/gateway", imports: []string{
 		"etagcache", "internal/answer", "internal/concurrently", "internal/hold", "internal/knowledge",
 		"internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
