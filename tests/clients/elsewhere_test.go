@@ -59,7 +59,7 @@ func TestConditionInQuery(t *testing.T) {
 				{"rev=x", []string{"If-Match", tag}, 412, "both can't be current"},
 				{"rev=" + bare(tag), []string{"If-None-Match", "*"}, 412, "already exists"},
 				{"rev=x", nil, 412, "query parameter rev, which counts as If-Match, lists no current entity tag"},
-				{"rev=W/" + url.QueryEscape(tag), nil, 412, "only weak"},
+				{"rev=W/" + url.QueryEscape(tag), nil, 412, "in its weak form"},
 				{"rev=*", nil, 412, "lists no current"},
 				{"rev=a%20b", nil, 412, "query parameter rev is no version"},
 				{"rev=" + url.QueryEscape(tag+`, "x"`), nil, 412, "is no version"},
