@@ -169,7 +169,7 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"retention": "30s"`, "retention: must be longer than the lease, 30s"},
 		{`"retention": -1`, "retention: must be longer"},
 		{`"mode": "observe"`, `mode: must be enforce or report, not "observe"`},
-		{`"errors": "s3"`, `errors: must be problem or caddy, not "s3"`},
+		{`"errors": "s3"`, `errors: must be problem or caddy or template, not "s3"`},
 		{`"disclose": "off"`, "disclose"},
 		{`"unanswered": [0]`, "unanswered: 0 is neither a status from 200 to 599"},
 		{`"unanswered": [200]`, "unanswered: 200 says that a write succeeded"},
@@ -212,7 +212,7 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"condition": [{"place": "json", "name": "etag"}]`, `condition: json "etag" must be empty or begin with /`},
 		{`"condition": [{"place": "header", "name": "If-Match"}]`, `condition: header If-Match has a meaning of its own in HTTP`},
 		{`"condition": ["query"]`, "condition"},
-		{`"write_etag": "on"`, `write_etag: must be verbatim or always or off, not "on"`},
+		{`"write_etag": "on"`, `write_etag: must be verbatim or always or answer or off, not "on"`},
 		{`"Key": "a", "keyy": "b"`, `unknown field "keyy"`},
 	}
 	for _, tt := range tests {
