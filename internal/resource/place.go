@@ -139,12 +139,24 @@ func Version(text string) (validator.ETag, bool) {
 func Match(r *Request, p Place, sent string, version validator.ETag) bool {
 	lines := r.Conditions.IfMatch
 	if lines != nil && !validator.IsWildcard(lines) && !lists(lines, version) {
-		return false
+		weak, ok := weakened(r.Conditions, version)
+		if !ok {
+			return false
+		}
+		version = weak
 	}
 	r.Conditions.IfMatch = []string{version.String()}
 	r.Place, r.Sent = p, sent
 	readConditions(r)
 	return true
+}
+
+// weakened returns the weak form of a version, if If-Match and the version differ in that
+// alone, and weak tags count. The weak one matches nothing that the strong one doesn't.
+func weakened(c validator.Conditions, version validator.ETag) (weak validator.ETag, ok bool) {
+	weak, strong := version, version
+	weak.Weak, strong.Weak = true, false
+	return weak, c.Weak != (validator.WeakTags{}) && (lists(c.IfMatch, weak) || lists(c.IfMatch, strong))
 }
 
 // lists reports whether If-Match lists a tag, perhaps with a mark that it got on its way.

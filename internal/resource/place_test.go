@@ -93,6 +93,31 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// Where weak tags count, a version and If-Match may differ in that alone. The weak one then
+// counts, because the strong one may hold where that doesn't.
+func TestMatchOfWeakTags(t *testing.T) {
+	t.Parallel()
+	p, _ := ParsePlace(QueryPlace, "rev", false)
+	for _, tt := range []struct {
+		weak             validator.WeakTags
+		listed, sent, is string // nothing if both can't hold
+	}{
+		{validator.WeakTags{Current: true}, `W/"7"`, `7`, `W/"7"`},
+		{validator.WeakTags{Current: true}, `"7"`, `W/"7"`, `W/"7"`},
+		{validator.WeakTags{Listed: true}, `"6", W/"7-gzip"`, `"7"`, `W/"7"`},
+		{validator.WeakTags{Listed: true}, `"7", W/"7"`, `7`, `"7"`},
+		{validator.WeakTags{Listed: true, Current: true}, `W/"6"`, `7`, ""},
+		{validator.WeakTags{}, `W/"7"`, `7`, ""},
+	} {
+		r := &Request{Request: httptest.NewRequest(http.MethodPut, "/", nil), Class: Write, Meaning: http.MethodPut}
+		r.Conditions.IfMatch, r.Conditions.Weak = []string{tt.listed}, tt.weak
+		version, _ := Version(tt.sent)
+		if ok := Match(r, p, tt.sent, version); ok != (tt.is != "") || ok && r.Conditions.IfMatch[0] != tt.is {
+			t.Errorf("%+v: %v, %q", tt, ok, r.Conditions.IfMatch)
+		}
+	}
+}
+
 // Only what is one segment in every reading can name a resource.
 func TestIsSegment(t *testing.T) {
 	t.Parallel()
