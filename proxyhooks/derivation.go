@@ -104,7 +104,7 @@ type jsonTag struct {
 func (j jsonTag) tag(content []byte) (validator.ETag, bool) {
 	for _, p := range j.Pointers {
 		at, only := p.locate(content)
-		if !only {
+		if !only || at == (span{}) {
 			return validator.ETag{}, false
 		}
 		if j.TakesValue() {

@@ -87,6 +87,19 @@ func isJSON(h http.Header) bool {
 	return mediatype == "application/json" || strings.HasSuffix(mediatype, "+json")
 }
 
+// namesJSON reports whether JSON is among the media types of a message, of which there should
+// be one. Servers differ in which of several they believe.
+func namesJSON(h http.Header) bool {
+	for _, line := range h["Content-Type"] {
+		for text := range strings.SplitSeq(line, ",") {
+			if isJSON(http.Header{"Content-Type": {text}}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // MustNotBuffer reports whether a response must not be buffered, because it is a
 // stream or ends in trailer fields.
 func MustNotBuffer(h http.Header) bool {

@@ -22,6 +22,8 @@ const (
 	NoJSON ContentKind = iota
 	// CodedJSON means that the content is JSON in a content coding.
 	CodedJSON
+	// UnclearJSON means that there are several media types, and one of them is JSON.
+	UnclearJSON
 	// PlainJSON means that the content is JSON by its media type.
 	PlainJSON
 )
@@ -29,7 +31,11 @@ const (
 // ContentKindOf returns how the content of a request can be read as JSON, by its fields.
 func ContentKindOf(r *http.Request) ContentKind {
 	switch {
-	case !hasContent(r) || !isJSON(r.Header):
+	case !hasContent(r):
+		return NoJSON
+	case !isJSON(r.Header) && namesJSON(r.Header):
+		return UnclearJSON
+	case !isJSON(r.Header):
 		return NoJSON
 	case strings.Trim(strings.ToLower(strings.Join(r.Header["Content-Encoding"], ",")), " \t") != "identity" && r.Header["Content-Encoding"] != nil:
 		return CodedJSON
@@ -65,9 +71,15 @@ func ReadJSON(r *http.Request, memory *Memory) (JSONContent, error) {
 func (c JSONContent) Find(p Pointer) (value []byte, clear bool) {
 	at, only := p.locate(c)
 	if (at == span{}) {
-		return nil, true
+		return nil, only
 	}
 	return at.of(c), only
+}
+
+// Has reports whether a pointer points at a value.
+func (c JSONContent) Has(p Pointer) bool {
+	value, _ := c.Find(p)
+	return value != nil
 }
 
 // Member returns the value of a member of the object that the content is, like Find.

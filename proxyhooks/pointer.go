@@ -52,14 +52,13 @@ func (p Pointer) find(document []byte) (value []byte, ok bool) {
 
 // locate returns the position of that value, which is why no library does this: the usual
 // ones evaluate a pointer against a decoded document. The position is empty if there is no
-// such value. It reports whether there is one, and all readers find the same: no name on the
-// way to it occurs twice.
+// such value. It reports whether all readers find the same: no name on the way occurs twice.
 func (p Pointer) locate(document []byte) (at span, only bool) {
 	at, only = trimmed(document), true
 	for _, token := range p.tokens {
 		var count int
 		if at, count = child(document, at, token); count == 0 {
-			return span{}, false
+			return span{}, only
 		}
 		only = only && count == 1
 	}

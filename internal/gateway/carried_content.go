@@ -72,6 +72,11 @@ func (c *carried) readFor(w wanted) (done func(), err error) {
 			c.refuse(http.StatusUnsupportedMediaType, "the content must be JSON without a content coding")
 		}
 		return done, nil
+	case kind == proxyhooks.UnclearJSON:
+		if w.vital(c.request) {
+			c.refuse(http.StatusBadRequest, "the content must have one Content-Type")
+		}
+		return done, nil
 	case r.ContentLength > c.Buffer:
 		if w.vital(c.request) {
 			c.tooLong()
@@ -134,7 +139,10 @@ func (c *carried) understand(content proxyhooks.JSONContent, w wanted) {
 		return
 	}
 	for _, pointer := range off {
-		content = content.Without(pointer)
+		if content = content.Without(pointer); content.Has(pointer) {
+			c.refuse(http.StatusBadRequest, "the version at "+pointer.String()+" of the content must not reach the backend, and no element can be taken out of an array")
+			return
+		}
 	}
 	c.undo = append(c.undo, proxyhooks.ReplaceContent(c.request.Request, content))
 	c.edited = true
@@ -189,7 +197,7 @@ func (c *carried) isOwnTag(value []byte) bool {
 	}
 	text, _ := proxyhooks.Text(value)
 	tag, ok := validator.ParseETag(text)
-	return ok && !tag.Weak && c.Deriver.MayHaveMade(tag)
+	return ok && (!tag.Weak || c.Deriver.TakesValues()) && c.Deriver.MayHaveMade(tag)
 }
 
 // readAhead reads the content of the request before others must wait for the write.

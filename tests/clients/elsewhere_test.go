@@ -174,6 +174,8 @@ func TestConditionInJSON(t *testing.T) {
 		{`{"etag":"` + bare(tag) + `","a":"` + strings.Repeat("x", 1024) + `"}`, nil, 413, "longer than"},
 		{`{"etag":"` + bare(tag) + `"}`, []string{"Content-Encoding", "gzip"}, 415, "content coding"},
 		{`{"etag":"` + bare(tag) + `"}`, []string{"Content-Digest", "sha-256=:AA==:"}, 400, "Content-Digest describes"},
+		{`{"etag":"x"}`, []string{"Content-Type", "application/json", "Content-Type", "application/json"}, 400, "must have one Content-Type"},
+		{`{"etag":"x"}`, []string{"Content-Type", "application/json, text/plain"}, 400, "must have one Content-Type"},
 		{`{"etag":null}`, nil, 428, "conditional"},
 		{`{"etag":""}`, nil, 428, "conditional"},
 		{`{"meta":{"etag":"` + bare(tag) + `"}}`, nil, 428, "conditional"},
@@ -196,6 +198,43 @@ func TestConditionInJSON(t *testing.T) {
 	caddytest.Send(t, "POST", base+"/doc", `{"etag":"","a":1}`, "Content-Type", "application/json").Expect(t, 204)
 	if got := b.Last(t, "POST").Content; got != `{"a":1}` {
 		t.Errorf("the backend got %s", got)
+	}
+}
+
+// A version is never ignored because some readers of JSON find it where others find nothing,
+// and never reaches the backend because it can't be taken off.
+func TestConditionThatIsNoMember(t *testing.T) {
+	t.Parallel()
+	base, tag, b := documentSite(t, "condition json /meta/etag\ncondition json /tags/0\n")
+	for content, says := range map[string]string{
+		`{"meta":{"etag":"x"},"meta":{}}`:         "must be there only once",
+		`{"meta":{"etag":"x"},"meta":null}`:       "must be there only once",
+		`{"tags":["` + bare(tag) + `","second"]}`: "no element can be taken out of an array",
+	} {
+		a := caddytest.Send(t, "PUT", base+"/doc", content, "Content-Type", "application/json").Expect(t, 400)
+		if !strings.Contains(a.Content, says) {
+			t.Errorf("%s: %s", content, a.Content)
+		}
+	}
+	b.Unwritten(t)
+	caddytest.Send(t, "PUT", base+"/doc", `{"tags":{"0":"`+bare(tag)+`"},"meta":{}}`, "Content-Type", "application/json").Expect(t, 204)
+	if got := b.Last(t, "PUT").Content; got != `{"tags":{},"meta":{}}` {
+		t.Errorf("the backend got %s", got)
+	}
+}
+
+// A client may send the version of the content in two forms: as it stands there, and as the
+// weak tag that a GET has.
+func TestConditionBesideWeakTag(t *testing.T) {
+	t.Parallel()
+	base, tag, b := documentSite(t, "etag json /id weak\netag body\ncondition json /id keep\n")
+	if tag != `W/"1"` {
+		t.Fatal(tag)
+	}
+	caddytest.Send(t, "PUT", base+"/doc", document, "Content-Type", "application/json", "If-Match", tag).Expect(t, 204).ExpectOutcome(t, "passed")
+	b.Last(t, "PUT")
+	for _, fields := range [][]string{{`{"id":2}`, `W/"1"`}, {`{"id":1}`, `W/"2"`}, {`{"id":2}`, `W/"2"`}} {
+		caddytest.Send(t, "PUT", base+"/doc", fields[0], "Content-Type", "application/json", "If-Match", fields[1]).Expect(t, 412)
 	}
 }
 
