@@ -57,9 +57,9 @@ func (w *answerWriter) settle(whole bool, fate Fate) {
 	}
 	w.settled = true
 	w.unhold() // should Settle panic, nothing must be sent
-	answer := Answer{Status: w.status, Header: w.client.Header(), Passed: w.passed, Complete: whole}
-	if w.relay != nil {
-		answer.Header = w.seen
+	answer := Answer{Status: w.status, Header: w.seen, Passed: w.passed, Complete: whole}
+	if w.relay == nil { // it may be writing now, and then a writer may change its header
+		answer.Header = w.client.Header()
 	}
 	if whole {
 		answer.Content = w.buffered.bytes()

@@ -23,6 +23,8 @@ type unread struct {
 	content bytes.Buffer
 	flushes int
 	panics  bool
+
+	writing, touched bool // whether a write is under way, and whether the header was asked for meanwhile
 }
 
 func newUnread(limit int64) *unread {
@@ -33,7 +35,24 @@ func newUnread(limit int64) *unread {
 
 func (u *unread) WriteHeader(int) { u.begun = true }
 
+// Header notes what is no good while a write is under way: the writer of the directive encode
+// changes its header then.
+func (u *unread) Header() http.Header {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.touched = u.touched || u.writing
+	return u.recorder.Header()
+}
+
+func (u *unread) markWriting(writing bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.writing = writing
+}
+
 func (u *unread) Write(p []byte) (int, error) {
+	u.markWriting(true)
+	defer u.markWriting(false)
 	<-u.read
 	if u.panics {
 		panic(errLegacy)
@@ -102,8 +121,8 @@ func TestForwardIsOverBeforeTheClientReads(t *testing.T) {
 				}()
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if client.fate(t) != Applied || !client.begun || client.content.Len() > 0 {
-					t.Errorf("%q, %d bytes", client.events, client.content.Len())
+				if client.fate(t) != Applied || !client.begun || client.content.Len() > 0 || client.touched {
+					t.Errorf("%q, %d bytes, touched: %v", client.events, client.content.Len(), client.touched)
 				}
 				close(client.read)
 				if err := <-done; err != nil || client.content.String() != content {
