@@ -221,25 +221,7 @@ func TestVersionContest(t *testing.T) {
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		backend := newPatients(quotedVersion)
 		n := deploy(t, "etag json /meta/versionId weak\netag body", backend)
-		var won atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 16 {
-			wg.Go(func() {
-				a, err := caddytest.Try(context.Background(), "PUT", n[i%len(n)]+"/Patient/1", fmt.Sprint(i), "If-Match", `W/"7"`)
-				switch {
-				case err != nil:
-					t.Error(err)
-				case a.StatusCode == 204:
-					won.Add(1)
-				case a.StatusCode != 412:
-					t.Errorf("a loser got %s", a.Status)
-				}
-			})
-		}
-		wg.Wait()
-		if won.Load() != 1 || len(backend.All("PUT")) != 1 {
-			t.Errorf("%d won, and the backend heard %d writes", won.Load(), len(backend.All("PUT")))
-		}
+		expectOneWinner(t, n, "/Patient/1", `W/"7"`, &backend.Witness)
 	})
 }
 
@@ -259,5 +241,29 @@ func TestVersionOfAnotherTarget(t *testing.T) {
 		eight := caddytest.Send(t, "GET", url+"8", "").Expect(t, 200).Tag(t)
 		caddytest.Send(t, "PUT", url+"8", "x", "If-Match", seven).Expect(t, 412)
 		caddytest.Send(t, "PUT", url+"8", "x", "If-Match", eight).ExpectSuccess(t)
+	}
+}
+
+// expectOneWinner lets sixteen clients write at once under the same condition. One succeeds.
+func expectOneWinner(t *testing.T, n caddytest.Nodes, path, ifMatch string, backend *caddytest.Witness) {
+	t.Helper()
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			a, err := caddytest.Try(context.Background(), "PUT", n[i%len(n)]+path, fmt.Sprint(i), "If-Match", ifMatch)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case a.StatusCode == 204:
+				won.Add(1)
+			case a.StatusCode != 412:
+				t.Errorf("a loser got %s", a.Status)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 || len(backend.All("PUT")) != 1 {
+		t.Errorf("%d won, and the backend heard %d writes", won.Load(), len(backend.All("PUT")))
 	}
 }

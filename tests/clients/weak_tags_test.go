@@ -1,12 +1,10 @@
 package clients
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
@@ -169,25 +167,7 @@ func TestWeakTagContest(t *testing.T) {
 		backend := newTagged(tagForms["the backend's own tag"])
 		n := deploy(t, "weak_tags accept", backend)
 		tag := "W/" + caddytest.Send(t, "GET", n.First()+"/doc", "").Tag(t)
-		var won atomic.Int32
-		var wg sync.WaitGroup
-		for i := range 16 {
-			wg.Go(func() {
-				a, err := caddytest.Try(context.Background(), "PUT", n[i%len(n)]+"/doc", fmt.Sprint(i), "If-Match", tag)
-				switch {
-				case err != nil:
-					t.Error(err)
-				case a.StatusCode == 204:
-					won.Add(1)
-				case a.StatusCode != 412:
-					t.Errorf("a loser got %s", a.Status)
-				}
-			})
-		}
-		wg.Wait()
-		if won.Load() != 1 || len(backend.All("PUT")) != 1 {
-			t.Errorf("%d won, and the backend heard %d writes", won.Load(), len(backend.All("PUT")))
-		}
+		expectOneWinner(t, n, "/doc", tag, &backend.Witness)
 	})
 }
 
