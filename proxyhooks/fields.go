@@ -77,14 +77,14 @@ func ContentLength(h http.Header) (int64, bool) {
 }
 
 // isJSON reports whether the media type says that the content is JSON (RFC 6839,
-// section 3.1).
+// section 3.1). Nobody has registered text/json, but some backends read it.
 func isJSON(h http.Header) bool {
 	lines := h["Content-Type"]
 	if len(lines) != 1 {
 		return false
 	}
 	mediatype, _, _ := mime.ParseMediaType(lines[0])
-	return mediatype == "application/json" || strings.HasSuffix(mediatype, "+json")
+	return mediatype == "application/json" || mediatype == "text/json" || strings.HasSuffix(mediatype, "+json")
 }
 
 // namesJSON reports whether JSON is among the media types of a message, of which there should

@@ -93,6 +93,7 @@ func TestContentKind(t *testing.T) {
 	}{
 		{"{}", "application/json", "", PlainJSON},
 		{"{}", "application/merge-patch+json", "identity", PlainJSON},
+		{"{}", "text/json; charset=utf-8", "", PlainJSON},
 		{"{}", "application/json", "gzip", CodedJSON},
 		{"{}", "application/json", "identity, gzip", CodedJSON},
 		{"{}", "application/json, application/json", "", UnclearJSON},

@@ -134,6 +134,8 @@ func TemplateType(name, mediaType string) (contentType string, lang language, er
 	switch {
 	case essence == "application/json", strings.HasSuffix(essence, "+json"):
 		return contentType, inJSON, nil
+	case essence == "application/xhtml+xml", essence == "image/svg+xml":
+		return "", "", fmt.Errorf("%q may have scripts, in which values would need another escape: write text/html", essence)
 	case essence == "application/xml", essence == "text/xml", strings.HasSuffix(essence, "+xml"):
 		return contentType, inXML, nil
 	case essence == "text/html":

@@ -185,6 +185,8 @@ func TestWrongTemplates(t *testing.T) {
 		{"a", "", "", `"a" doesn't tell the media type`},
 		{"a.json", "{}", "application/octet-stream", "neither JSON, XML, HTML nor plain text"},
 		{"a.json", "{}", "json", `"json" is not a media type`},
+		{"a.xml", "<svg/>", "image/svg+xml", "write text/html"},
+		{"a.xml", "<html/>", "application/xhtml+xml; charset=utf-8", "write text/html"},
 		{"a.json", "{}", "application/json; charset=latin1", "is not a media type in UTF-8"},
 	} {
 		_, err := ParseTemplate(tt.name, tt.text, tt.mediaType)
@@ -207,7 +209,7 @@ func TestTemplateType(t *testing.T) {
 		{"a.txt", "", "text/plain; charset=utf-8", inPlain},
 		{"a.tmpl", "application/problem+json", "application/problem+json", inJSON},
 		{"a.txt", "application/vnd.example+json; charset=UTF-8", "application/vnd.example+json; charset=UTF-8", inJSON},
-		{"a.html", "application/xhtml+xml", "application/xhtml+xml", inXML},
+		{"a.html", "application/vnd.example+xml", "application/vnd.example+xml", inXML},
 		{"a.json", "text/xml", "text/xml", inXML},
 		{"a.json", "text/html", "text/html", inHTML},
 	} {

@@ -33,6 +33,7 @@ const documents = 1000
 // the calls of the store per request.
 //
 // Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
+// PRECONDITIONS_EARLIER names the program of an earlier version, to compare with.
 func BenchmarkCompare(b *testing.B) {
 	origin := caddytest.Serve(b, newShelf())
 	sides := startSides(b, origin)
@@ -83,21 +84,28 @@ type result struct{ rate, caddy, redis, calls float64 } // per second, in µs
 func startSides(b *testing.B, origin string) []*side {
 	redis := startStore(b)
 	directives := func(options string) string { return options + "\nreverse_proxy " + origin }
-	guarded := func(n int, store string) func(string) []*caddytest.Node {
+	guardedBy := func(program string, n int, store string) func(string) []*caddytest.Node {
 		return func(options string) []*caddytest.Node {
-			return caddytest.StartNodes(b, n, directives("preconditions {\n"+store+"\n"+options+"\n}"))
+			return caddytest.StartNodesOf(b, program, slices.Repeat([]string{directives("preconditions {\n" + store + "\n" + options + "\n}")}, n)...)
 		}
 	}
+	guarded := func(n int, store string) func(string) []*caddytest.Node { return guardedBy("", n, store) }
 	plain := func(text string) func(string) []*caddytest.Node {
 		return func(string) []*caddytest.Node { return caddytest.StartNodes(b, 1, text) }
 	}
-	return []*side{
+	sides := []*side{
 		{name: "bare", start: plain(directives(""))},
 		{name: "respond", start: plain("respond 412")},
 		{name: "memory", start: guarded(1, "store memory")},
 		{name: "redis", start: guarded(1, redis.option()), redis: redis},
 		{name: "two nodes", start: guarded(2, redis.option()), redis: redis},
 	}
+	if earlier := os.Getenv("PRECONDITIONS_EARLIER"); earlier != "" {
+		sides = append(sides,
+			&side{name: "memory, earlier", start: guardedBy(earlier, 1, "store memory")},
+			&side{name: "redis, earlier", start: guardedBy(earlier, 1, redis.option()), redis: redis})
+	}
+	return sides
 }
 
 // at returns the nodes for some options.
@@ -118,20 +126,16 @@ func (s *side) at(options string) []*caddytest.Node {
 type work struct {
 	name    string
 	options string
-	sides   []string // nil means all but respond
-	length  int      // of the content of a write
+	length  int // of the content of a write
 	turn    func(c *client)
+
+	everywhere bool // also on the side that only refuses
 }
 
-func (w work) on(s *side) bool {
-	if w.sides == nil {
-		return s.name != "respond"
-	}
-	return slices.Contains(w.sides, s.name)
-}
+func (w work) on(s *side) bool { return s.name != "respond" || w.everywhere }
 
 var works = []work{
-	{name: "refused PUT, 1 KiB", sides: []string{"bare", "respond", "memory", "redis", "two nodes"}, length: 1 << 10, turn: func(c *client) {
+	{name: "refused PUT, 1 KiB", everywhere: true, length: 1 << 10, turn: func(c *client) {
 		c.send("PUT", c.own, "If-Match", `"outdated"`)
 	}},
 	{name: "GET, 10 KiB", length: 10 << 10, turn: func(c *client) { c.send("GET", c.own) }},
