@@ -39,7 +39,10 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
-	view, err := viewForRead(x)
+	view, err := knowledge.View{Reader: x.reader}, error(nil)
+	if !x.request.PathUnclear {
+		view, err = x.reader.Read()
+	}
 	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
 	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
@@ -60,20 +63,6 @@ func (x *exchange) read() error {
 	proxyhooks.EditHeader(header, map[string][]string{"Set-Cookie": cookies})
 	rd.rangeUse, rd.reply = withheld, reply{}
 	return rd.forward(proxyhooks.Isolate(rd.base, x.rw))
-}
-
-// viewForRead returns what is known of the subject. The tag on the answer to a HEAD may come
-// from there, so that needs the present.
-func viewForRead(x *exchange) (knowledge.View, error) {
-	if x.request.PathUnclear {
-		return knowledge.View{Reader: x.reader}, nil
-	}
-	if x.r.Method == http.MethodGet {
-		if view, ok := x.reader.Lately(); ok {
-			return view, nil
-		}
-	}
-	return x.reader.Read()
 }
 
 // forward forwards the request, as x.r or as a copy of it, and answers the client.
@@ -276,20 +265,16 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 		return false
 	}
 	known, ok := rd.view.Variant(observation.Variant)
-	compares := ok && o.ETag.Valid && !o.Own && rd.view.Past(o) == knowledge.NotPast
+	if ok && o.ETag.Valid && !o.Own && rd.view.Past(o) == knowledge.NotPast {
+		rd.noteChange(observation.Variant, known.ETag != o.ETag)
+	}
 	if known.ETag == o.ETag {
 		checkPromise(rd.exchange, rd.view, &observation) // it is kept
 	}
 	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && known.Backend == o.Backend && !rd.Verify.stale(known.Age) {
-		if compares {
-			rd.noteChange(observation.Variant, false)
-		}
 		return true
 	}
 	err := rd.view.Store(observation)
-	if compares && (err == nil || !rd.view.Remembered) { // else another node may have written it
-		rd.noteChange(observation.Variant, known.ETag != o.ETag)
-	}
 	if err == nil {
 		checkPromise(rd.exchange, rd.view, &observation)
 	}

@@ -58,20 +58,6 @@ func (r *Reader) Read() (View, error) {
 	return v, err
 }
 
-// Lately returns a view of the entry if this node has read it a moment ago. It is good enough
-// for a read, whose response tells what there is now (see [storeshare.Lately]). It
-// reports false if more than the entry must be read, or if the version in it is the tag.
-func (r *Reader) Lately() (View, bool) {
-	if r.Subject.AncestorKeys != nil || r.Deriver.UsesVersion() {
-		return View{}, false
-	}
-	entry, ok := storeshare.Lately(r.Share, r.Subject.Key)
-	if _, groups := splitVary(entry.Vary); !ok || groups != "" {
-		return View{}, false
-	}
-	return View{Reader: r, entry: entry, Remembered: true}, true
-}
-
 // Recent returns a view of the entry that this node saw last. Only a claim can
 // tell whether it is current. It reports false if there is no such entry.
 func (r *Reader) Recent() (View, bool) {

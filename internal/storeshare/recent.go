@@ -21,8 +21,7 @@ type recent struct {
 
 type seenEntry struct {
 	etagcache.Entry
-	at    time.Time
-	whole bool // whether the store has given it, so that everything in it is known
+	at time.Time
 }
 
 func newRecent() *recent {
@@ -40,27 +39,13 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 	if !ok {
 		return etagcache.Entry{}, false
 	}
-	return seen.now(), true
-}
-
-// getWhole returns an entry as the store has given it, if that was less than d ago.
-func (c *recent) getWhole(key string, d time.Duration) (etagcache.Entry, bool) {
-	seen, ok := c.entries.Get(key)
-	if !ok || !seen.whole || time.Since(seen.at) >= d {
-		return etagcache.Entry{}, false
-	}
-	return seen.now(), true
-}
-
-// now returns the entry, except that the ages of its variants have grown.
-func (seen seenEntry) now() etagcache.Entry {
 	e := seen.Entry
 	e.Variants = make(map[string]etagcache.Stored, len(seen.Variants))
 	for variant, stored := range seen.Variants {
 		stored.Age += time.Since(seen.at)
 		e.Variants[variant] = stored
 	}
-	return e
+	return e, true
 }
 
 // put remembers an entry that was just seen. An entry with a write in flight, or
@@ -70,7 +55,7 @@ func (c *recent) put(key string, e etagcache.Entry) {
 		c.remove(key)
 		return
 	}
-	c.entries.Add(key, seenEntry{e, time.Now(), true})
+	c.entries.Add(key, seenEntry{e, time.Now()})
 }
 
 // add remembers an observation that was stored, with the entry as it was before. If
@@ -88,11 +73,7 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 		before.Variants = make(map[string]etagcache.Stored, 1)
 	}
 	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
-	if before.Busy == 0 {
-		c.entries.Add(key, seenEntry{before, time.Now(), !known.Since.IsZero()})
-	}
+	c.put(key, before)
 }
 
 func (c *recent) remove(key string) { c.entries.Remove(key) }
-
-func (c *recent) removeAll() { c.entries.Purge() }
