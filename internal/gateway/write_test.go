@@ -143,6 +143,14 @@ func TestDecisions(t *testing.T) {
 		// Without the store.
 		{"the store can't be read", func(_ *testing.T, s *site) { s.store.fail = unavailable("read") }, []string{`If-Match: "other"`}, []string{"answer 503"}, 503, answer.Unavailable},
 		{"the store doesn't give a claim", func(_ *testing.T, s *site) { s.store.fail = unavailable("claim") }, []string{current}, []string{"answer 503"}, 503, answer.Unavailable},
+		{"the store answers too late", func(_ *testing.T, s *site) {
+			s.store.fail = func(call string) error {
+				if strings.HasPrefix(call, "claim") {
+					return fmt.Errorf("%w: %w", etagcache.ErrUnavailable, context.DeadlineExceeded)
+				}
+				return nil
+			}
+		}, []string{current}, []string{"answer 503"}, 503, answer.Unavailable}, // and not answer.Conflict
 		{"the store doesn't give a claim after a pass", func(t *testing.T, s *site) {
 			s.affects(t, "/m", "/a")
 			s.store.fail = unavailable("claim")
