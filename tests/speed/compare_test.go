@@ -173,8 +173,10 @@ func (s *side) measure(b *testing.B, w work) {
 		ctx, stop := context.WithTimeout(context.Background(), d)
 		defer stop()
 		for i := range clients {
-			c := &client{b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, sent: &sent, tags: make(map[string]string),
-				content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i)}
+			c := &client{
+				b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, sent: &sent, tags: make(map[string]string),
+				content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i),
+			}
 			group.Go(func() {
 				c.send("PUT", c.own)
 				c.send("GET", c.own)
