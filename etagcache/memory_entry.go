@@ -200,9 +200,12 @@ func prolong(e *entry, now time.Time, t Terms) {
 
 // knows reports whether the entry knows anything that is worth the whole retention.
 func knows(e *entry) bool {
-	return e.receipt != "" || slices.ContainsFunc(e.variants, func(v variant) bool {
-		return v.State == validator.Present && (v.ETag.Valid || !v.LastModified.IsZero())
-	})
+	return e.receipt != "" || slices.ContainsFunc(e.variants, func(v variant) bool { return hasValidator(v.Observed) })
+}
+
+// hasValidator reports whether a representation exists and has a tag or a date.
+func hasValidator(o validator.Observed) bool {
+	return o.State == validator.Present && (o.ETag.Valid || !o.LastModified.IsZero())
 }
 
 // observe stores an observation made under the current epoch. What it drops is not

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // plainRead reads an entry with plain commands, which cost the server a quarter of what
@@ -76,7 +74,7 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 	return e, done, nil
 }
 
-// readWithScript reads the entry with the given name, and creates it if there is none.
+// readWithScript reads the entry with the given name. It creates the entry if it must.
 func readWithScript(ctx context.Context, r *Redis, name string, t Terms) (Entry, error) {
 	reply, err := r.run(ctx, readScript, name, t)
 	if err != nil {
@@ -136,7 +134,7 @@ func (p *plainRead) entry(lag int64) (Entry, bool) {
 		switch {
 		case !found:
 		case kind == "v":
-			if s, ok := p.variant(id, value); ok { // else it is unreadable, so unknown
+			if s, err := p.variant(id, value); err == nil { // else it is unreadable, so unknown
 				e.Variants[id], e.Latest = s, laterOf(e.Latest, s.Since)
 			}
 		case kind == "s":
@@ -177,17 +175,12 @@ func (p *plainRead) leases() (left int64, passing, ok bool) {
 	return left, passing, true
 }
 
-// variant returns what is stored for a variant. It reports false if that is unreadable.
-func (p *plainRead) variant(id, value string) (Stored, bool) {
-	s, err := stored(value, p.now)
-	if err != nil {
-		return s, false
-	}
-	ok := true
+// variant returns what is stored for a variant.
+func (p *plainRead) variant(id, value string) (Stored, error) {
 	if tag, found := p.fields.Val()["b:"+id]; found {
-		s.Backend, ok = unpackTag(tag)
+		return variantWithTag(reply{value, tag}, p.now)
 	}
-	return s, ok
+	return stored(value, p.now)
 }
 
 // spend notes that a state is spent for some more time.
@@ -219,7 +212,7 @@ func worthKeeping(e Entry) bool {
 		return true
 	}
 	for _, s := range e.Variants {
-		if s.State == validator.Present && (s.ETag.Valid || !s.LastModified.IsZero()) {
+		if hasValidator(s.Observed) {
 			return true
 		}
 	}
