@@ -87,8 +87,8 @@ func isJSON(h http.Header) bool {
 	return mediatype == "application/json" || mediatype == "text/json" || strings.HasSuffix(mediatype, "+json")
 }
 
-// namesJSON reports whether JSON is among the media types of a message, of which there should
-// be one. Servers differ in which of several they believe.
+// namesJSON reports whether JSON is among the media types of a message. There should be only
+// one, and servers differ in which of several they believe.
 func namesJSON(h http.Header) bool {
 	for _, line := range h["Content-Type"] {
 		for text := range strings.SplitSeq(line, ",") {

@@ -66,8 +66,8 @@ func ReadJSON(r *http.Request, memory *Memory) (JSONContent, error) {
 	return content, nil
 }
 
-// Find returns the value that a pointer points at, or nothing if there is none. It reports
-// false if not all readers find the same, because a name on the way occurs twice.
+// Find returns the value that a pointer points at, or nil if it points at nothing. It reports
+// false if readers may find different values, because a name on the way occurs twice.
 func (c JSONContent) Find(p Pointer) (value []byte, clear bool) {
 	at, only := p.locate(c)
 	if (at == span{}) {

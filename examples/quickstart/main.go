@@ -214,7 +214,7 @@ func startCaddy(opts options) (admin string, err error) {
 }
 
 // freeAdmin returns an address for the admin API that only this machine reaches. Its port is
-// free, so it isn't that of a different Caddy, and not the one that this Caddy will serve.
+// free, so no other Caddy uses it, and this Caddy will not serve its site there.
 func freeAdmin(served string) (address string, err error) {
 	for {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
