@@ -115,6 +115,7 @@ type pieces struct {
 
 	list  [][]byte
 	size  int64
+	lent  bool         // whether somebody else may still read the content
 	taken atomic.Int64 // of the memory; release may be called while somebody reads
 }
 
@@ -252,14 +253,17 @@ func (c *pieces) release() { c.memory.Give(c.taken.Swap(0)) }
 
 // drop lets the content go.
 func (c *pieces) drop() {
-	c.list, c.size = nil, 0
+	c.list, c.size, c.lent = nil, 0, false
 	c.release()
 }
 
-// recycle lets the content go, which nobody reads any more.
+// recycle lets the content go. Its pieces are used again, unless they were lent: net/http
+// may go on reading what a Write over HTTP/2 was given after that has failed.
 func (c *pieces) recycle() {
-	for _, piece := range c.list {
-		reuse(piece)
+	if !c.lent {
+		for _, piece := range c.list {
+			reuse(piece)
+		}
 	}
 	c.drop()
 }
@@ -294,8 +298,9 @@ func (c *pieces) sendTo(w io.Writer) error {
 	return nil
 }
 
-// bytes returns the content in one piece, which it then is.
+// bytes returns the content in one piece, which it then is. It is lent from then on.
 func (c *pieces) bytes() []byte {
+	c.lent = true
 	switch len(c.list) {
 	case 0:
 		return nil
