@@ -14,10 +14,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	_ "github.com/caddy-preconditions/preconditions/internal/admin" // the admin API and the command
+	_ "github.com/caddy-preconditions/preconditions/internal/admin" // the admin API and the commands
 	"github.com/caddy-preconditions/preconditions/internal/advice"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/gateway"
+	_ "github.com/caddy-preconditions/preconditions/internal/proxycommand" // the command precondition-proxy
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/stores"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"

@@ -542,7 +542,13 @@ func runPurge(t testing.TB, args ...string) (out string, status int) {
 // runCommand runs a subcommand of caddy preconditions in a process of its own.
 func runCommand(t testing.TB, args ...string) (out string, status int) {
 	t.Helper()
-	cmd := caddytest.Command(t, t.TempDir(), append([]string{"preconditions"}, args...)...)
+	return runCaddy(t, append([]string{"preconditions"}, args...)...)
+}
+
+// runCaddy runs a command of caddy in a process of its own.
+func runCaddy(t testing.TB, args ...string) (out string, status int) {
+	t.Helper()
+	cmd := caddytest.Command(t, t.TempDir(), args...)
 	written, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)

@@ -58,12 +58,13 @@ var layers = []layer{
 		"internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/spelling", "internal/storeshare"}},
+	{pkg: "internal/proxycommand"},
 	{pkg: "internal/admin", imports: []string{"etagcache", "internal/resource", "internal/storeshare"}},
 
 	{pkg: ".", imports: []string{
 		"etagcache", "internal/admin", "internal/advice", "internal/answer", "internal/directive", "internal/gateway",
-		"internal/knowledge", "internal/relation", "internal/resource", "internal/spelling", "internal/storeshare",
-		"internal/stores", "proxyhooks", "validator",
+		"internal/knowledge", "internal/proxycommand", "internal/relation", "internal/resource", "internal/spelling",
+		"internal/storeshare", "internal/stores", "proxyhooks", "validator",
 	}},
 	{pkg: "examples/legacydocs", outside: standardLibrary},
 	{pkg: "examples/quickstart", imports: []string{".", "examples/legacydocs"}},
