@@ -43,6 +43,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		buffer_total  <size>
 //		require       [<methods…>]
 //		verify        passing|all|never|<duration>
+//		reads         origin|store
 //		signed        aws|rfc9421|cavage|gcs|azure …
 //		affects       <path> <paths…>
 //		guards        <path> <path>
@@ -150,9 +151,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.OneArg(d, &h.WriteETag)
 	case "replay":
 		return directive.FlagArg(d, &h.Replay)
-	case "mode", "unconditional", "unclear_paths", "weak_tags":
+	case "mode", "unconditional", "unclear_paths", "weak_tags", "reads":
 		return directive.OneArg(d, map[string]*string{
-			"mode": &h.Mode, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags,
+			"mode": &h.Mode, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags, "reads": &h.Reads,
 		}[option])
 	case "errors":
 		return unmarshalErrors(d, h)
@@ -179,7 +180,7 @@ func requiredMethods(args []string) []string {
 
 // optionNames are the options of the directive.
 var optionNames = []string{
-	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "affects", "guards", "condition", "items",
+	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "reads", "affects", "guards", "condition", "items",
 	"write_etag", "unclear_paths",
 	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
 	"store_down",

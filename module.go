@@ -127,6 +127,16 @@ type Handler struct {
 	// and can't be anything else.
 	Verify string `json:"verify,omitempty"`
 
+	// Who answers a GET or HEAD whose If-None-Match names the current tag. `origin`
+	// (default): the origin is asked. `store`: if the store knows the tag, the client gets
+	// 304 without the origin. That is so only if this node has seen a response with that
+	// tag within the last minute, neither request has credentials unless that response is
+	// `public`, it doesn't forbid caches to use it unasked, nothing is in flight, and the
+	// request says nothing else, such as `Cache-Control` or Range. Needs `verify` =
+	// `never`: every writer must come through this handler. Can't be used with
+	// `unconditional` = `forward`, or with `version` as the only source of tags.
+	Reads string `json:"reads,omitempty"`
+
 	// In which schemes clients sign their requests over header fields. Such a request is
 	// forwarded untouched, and so is its answer. `aws`: AWS Signature Version 4, also in
 	// the query of a URL. `rfc9421`: HTTP message signatures (RFC 9421). `cavage`: the

@@ -32,6 +32,9 @@ const (
 	unclearPathsRefuse     = "refuse"
 	unclearPathsForward    = "forward"
 
+	readsOrigin = "origin"
+	readsStore  = "store"
+
 	weakTagsRefuse = "refuse"
 	weakTagsAccept = "accept"
 
@@ -84,6 +87,7 @@ func (h *Handler) setDefaults() {
 		h.Verify = cmp.Or(h.Verify, verifyNever)
 	}
 	h.Verify = cmp.Or(h.Verify, verifyPassing)
+	h.Reads = cmp.Or(h.Reads, readsOrigin)
 	if h.StoreDown == nil {
 		h.StoreDown = new(StoreDown)
 	}
@@ -107,6 +111,7 @@ func (h *Handler) check() error {
 		{"buffer_total", checkBufferTotal(h)},
 		{"require", resource.CheckRequired(h.Require)},
 		{"verify", h.checkVerify()},
+		{"reads", checkReads(h)},
 		{"signed", errorOf(signatureSchemes(h.Signed))},
 		{"affects", errorOf(affectsRules(h.Affects))},
 		{"guards", errorOf(guardsRules(h.Guards))},
@@ -209,6 +214,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Verify:               verify,
 		WriteETag:            gateway.WriteETag(h.WriteETag),
 		Learned:              gateway.NewLearned(time.Duration(*h.Lag)),
+		Responses:            responsesOf(h),
 		Weak:                 weakTags(h, deriver),
 		Require:              h.Require,
 		Signed:               signed,

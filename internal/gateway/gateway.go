@@ -68,6 +68,9 @@ type Gateway struct {
 
 	// Learned may be nil.
 	Learned *Learned
+
+	// Responses is nil unless reads may be answered without the origin.
+	Responses *Responses
 }
 
 // Store gives a request access to the store. For a handler it is a

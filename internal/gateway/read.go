@@ -44,6 +44,9 @@ func (x *exchange) read() error {
 		view, err = x.reader.Read()
 	}
 	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear}
+	if answersUnasked(rd) {
+		return nil
+	}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
 	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
 		rd.base = untouched(x.r)
@@ -135,6 +138,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 		delete(header, "Accept-Ranges")
 	}
 	rd.setValidators(header, o)
+	rememberShown(rd, status, header, s, o)
 	if s.Known && !s.Untagged && !s.Versioned && !s.Cached && (o.ETag.Valid || !rd.maySupplement()) {
 		rd.observe(o, from)
 	}

@@ -57,6 +57,16 @@ func (v View) Stored() etagcache.Stored {
 	return v.variants()[v.variantKey(v.varyFields(), v.selection)]
 }
 
+// VariantOf returns the key of the representation that the request of v selects, and VaryOf the
+// request fields that responses are known to vary by: sorted, in lower case, with commas.
+func VariantOf(v View) string { return v.variantKey(v.varyFields(), v.selection) }
+
+// VaryOf is described at VariantOf.
+func VaryOf(v View) string { return v.varyFields() }
+
+// InGroups reports whether v depends on other entries: those of groups or subtrees.
+func InGroups(v View) bool { return v.groups != nil }
+
 // Seen reports whether a response has shown the representation that the request of v
 // selects, however long ago.
 func Seen(v View) bool {

@@ -313,6 +313,26 @@ func TestPurgeDuringWrite(t *testing.T) {
 	}
 }
 
+// With reads store, the origin is asked after a change was reported.
+func TestPurgeAndReadsStore(t *testing.T) {
+	docs, seen := caddytest.Watched(legacydocs.Options{})
+	caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
+	address := caddytest.Address(t)
+	admin := caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\n", address, caddytest.Guarded("verify never\nreads store", caddytest.Serve(t, docs))))
+	url := "http://" + address + "/docs/a"
+	tag := caddytest.Send(t, "GET", url, "").Tag(t)
+	caddytest.Bypass(t, docs, "PUT", "/docs/a", "b")
+	read := func(status, want int) {
+		t.Helper()
+		if asked := seen.Asks(func() { caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, status) }); asked != want {
+			t.Errorf("the origin was asked %d times", asked)
+		}
+	}
+	read(304, 0)
+	caddytest.Purge(t, admin, `{"urls": ["`+url+`"]}`).Expect(t, 200)
+	read(200, 1)
+}
+
 // A request with any invalid part is refused as a whole.
 func TestPurgeRefuses(t *testing.T) {
 	p := loadPurgeable(t, "verify never\nwrite_etag off")

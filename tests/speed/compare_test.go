@@ -142,6 +142,9 @@ var works = []work{
 	{name: "GET answered 304", length: 10 << 10, turn: func(c *client) {
 		c.send("GET", c.own, "If-None-Match", cmp.Or(c.tags[c.own], `"none"`))
 	}},
+	{name: "GET answered 304, reads store", everywhere: true, options: "verify never\nreads store", length: 10 << 10, turn: func(c *client) {
+		c.send("GET", c.own, "If-None-Match", cmp.Or(c.tags[c.own], `"none"`))
+	}},
 	{name: "GET and PUT in turn, verify never, write_etag off", options: "verify never\nwrite_etag off", length: 1 << 10, turn: getAndPut},
 	{name: "GET and PUT in turn, defaults", length: 1 << 10, turn: getAndPut},
 	{name: "PUT that passes, defaults", length: 1 << 10, turn: func(c *client) {

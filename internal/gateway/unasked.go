@@ -1,0 +1,287 @@
+package gateway
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// With reads store, a read whose If-None-Match names the current tag gets 304 without the
+// origin. The store says which tag is current. It doesn't say what else a 304 must carry
+// (RFC 9110, section 15.4.5), nor who may see the representation. So this node must have
+// seen, of late, a response with that very tag that was meant for everybody.
+
+const (
+	// maxShown is how many responses a handler remembers, and maxShownFields how many bytes
+	// of fields of each.
+	maxShown       = 16384
+	maxShownFields = 1024
+
+	// maxShownAge is how long a response counts. After that the origin is asked again,
+	// although the store would know of a write: who may see the representation, and for how
+	// long caches may use it, can change without one.
+	maxShownAge = time.Minute
+)
+
+// shownFields are the fields that a 304 has if a 200 would have had them, besides those that
+// are made anew.
+var shownFields = [...]string{"Cache-Control", "Content-Location", "Expires", "Vary"}
+
+// Responses is what a handler remembers of the origin's responses to reads. Nil remembers
+// nothing.
+type Responses struct {
+	shown *lru.Cache[shownKey, shownResponse]
+}
+
+// NewResponses returns a Responses that has seen nothing.
+func NewResponses() *Responses {
+	shown, err := lru.New[shownKey, shownResponse](maxShown)
+	if err != nil {
+		panic(err) // only a size below one is refused
+	}
+	return &Responses{shown}
+}
+
+// shownKey identifies a representation, and how the client has reached it.
+type shownKey struct{ resource, variant, site string }
+
+// shownResponse is what a response has shown beside its representation.
+type shownResponse struct {
+	tag    validator.ETag
+	public bool        // it is for everybody, whoever asks (RFC 9111, section 5.2.2.9)
+	fields http.Header // those of shownFields
+	until  time.Time   // when it stops counting
+}
+
+// keyOfShown returns the key of a variant for the request's scheme and host, which are not
+// in the variant's own.
+func keyOfShown(x *exchange, variant string) shownKey {
+	site := x.r.Host
+	for _, name := range [...]string{"X-Forwarded-Proto", "X-Forwarded-Host"} {
+		if lines := x.request.Fields[name]; lines != nil {
+			site += "\n" + strings.Join(lines, ",")
+		}
+	}
+	if x.r.TLS != nil {
+		site += "\ntls"
+	}
+	return shownKey{x.plan.Subject.Key, variant, site}
+}
+
+// answersUnasked answers the read with 304 if the store alone shows that the client has the
+// current representation. Otherwise it reports false, and the origin decides.
+func answersUnasked(rd *reading) bool {
+	if rd.Responses == nil || !onlyAsksForChange(rd.request) || !storeMayDecide(rd) {
+		return false
+	}
+	shown, ok := rd.Responses.shown.Get(keyOfShown(rd.exchange, knowledge.VariantOf(rd.view)))
+	vary := knowledge.VaryOf(rd.view)
+	switch {
+	case !ok, shown.tag != rd.known.ETag, !time.Now().Before(shown.until):
+		return false
+	case hasCredentials(rd.request) && !shown.public, !isAnybodys(rd.request, vary), !knowsPolicy(rd.exchange):
+		return false
+	}
+	current := rd.view.Dated(rd.known.Observed, rd.known)
+	res := rd.request.Evaluate(current)
+	if res.Verdict != validator.NotModified || !res.Matched.Valid {
+		return false
+	}
+	header := rd.rw.Header()
+	for name, lines := range shown.fields {
+		header[name] = slices.Clone(lines)
+	}
+	if rd.known.LastModified.IsZero() {
+		answer.SetDate(header, current, time.Now())
+	}
+	reason := "the origin wasn't asked"
+	if ignored := rd.responder.Ignored(res.Ignored); ignored != "" {
+		reason += "; " + ignored
+	}
+	rd.responder.Report(answer.Unmodified, reason)
+	rd.responder.ReportCondition(res.Field, current.ETag)
+	rd.sendNotModified(tagToConfirm(res.Matched, current.ETag))
+	return true
+}
+
+// onlyAsksForChange reports whether all that a request wants to know is whether a
+// representation has changed. A client that says anything about caching wants the origin to
+// answer. If-Modified-Since doesn't count beside If-None-Match (RFC 9110, section 13.1.3).
+func onlyAsksForChange(r *resource.Request) bool {
+	c, f := r.Conditions, r.Fields
+	return c.IfNoneMatch != nil && c.IfMatch == nil && c.IfUnmodifiedSince == nil &&
+		f["Range"] == nil && f["If-Range"] == nil && f["Prefer"] == nil && f["Expect"] == nil &&
+		f["Cache-Control"] == nil && f["Pragma"] == nil && r.ContentLength == 0 && !signs(r)
+}
+
+// signs reports whether a request says that it is signed, or has credentials that are good
+// for one request only.
+func signs(r *resource.Request) bool { return r.Signed || r.Claimed != nil || r.OneTime != nil }
+
+// storeMayDecide reports whether what is stored shows the present beyond doubt: nothing is in
+// flight, nothing that was stored can have been lost unseen, and no other entry counts.
+func storeMayDecide(rd *reading) bool {
+	e, known := rd.view.Entry(), rd.known
+	return rd.enforces() && rd.storable && known.State == validator.Present && known.ETag.Valid &&
+		!rd.Deriver.IsShared(known.ETag) && e.Grace.Left == 0 && !e.IsSpent(known.Observed) &&
+		!knowledge.InGroups(rd.view) && storeshare.Trusted(rd.share)
+}
+
+// hasCredentials reports whether a request says who asks, in a way that HTTP knows.
+func hasCredentials(r *resource.Request) bool {
+	if r.Fields["Authorization"] != nil || r.Fields["Proxy-Authorization"] != nil || r.Fields["Cookie"] != nil || certificate(r.Request) != "" {
+		return true
+	}
+	user, _ := r.Replacer.GetString("http.auth.user.id")
+	return user != ""
+}
+
+// plainFields are the fields, besides those in repetition.go, that don't say who asks.
+var plainFields = fieldSet("Dnt", "Origin", "Referer", "Save-Data", "Sec-Gpc", "Upgrade-Insecure-Requests",
+	"X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto")
+
+// isAnybodys reports whether no field of a request, but its credentials and those that
+// responses are known to vary by, may say who asks, or for what. Nobody knows all the fields
+// that backends look at, so one that isn't known may.
+func isAnybodys(r *resource.Request, vary string) bool {
+	for name := range r.Fields {
+		switch {
+		case mayChange(name), plainFields[name], addressFields[name] && name != "Forwarded",
+			name == "Authorization", name == "Proxy-Authorization", name == "Cookie":
+		case !varies(vary, name):
+			return false
+		}
+	}
+	return true
+}
+
+// varies reports whether a sorted list of lower-case names has a name.
+func varies(vary, name string) bool {
+	return strings.Contains(","+vary+",", ","+strings.ToLower(name)+",")
+}
+
+// knowsPolicy reports whether the answer to a script of another origin can say what the
+// backend says about that origin.
+func knowsPolicy(x *exchange) bool {
+	if x.request.Fields["Origin"] == nil {
+		return true
+	}
+	if x.cross == nil {
+		return false
+	}
+	_, known := x.cross.policy()
+	return known
+}
+
+// rememberShown remembers a response to a GET, as it is labelled, if others of its kind may
+// be answered in its place. Otherwise it forgets the one before.
+func rememberShown(rd *reading, status int, header http.Header, s proxyhooks.Shown, o validator.Observed) {
+	if rd.Responses == nil || !rd.storable || !rd.enforces() || rd.r.Method != http.MethodGet {
+		return
+	}
+	observation, ok := rd.view.Observation(o, header)
+	if !ok {
+		return // nothing is stored of it
+	}
+	key := keyOfShown(rd.exchange, observation.Variant)
+	shown, ok := shownResponse{fields: make(http.Header)}, false
+	switch {
+	case s.Cached, signs(rd.request):
+	case status == http.StatusOK:
+		shown.tag = o.ETag
+		ok = s.Known && !s.Untagged && !s.Versioned
+	case status == http.StatusNotModified:
+		// What the backend leaves out still stands (RFC 9111, section 4.3.4).
+		if before, known := rd.Responses.shown.Peek(key); known {
+			shown.tag, _ = validator.ParseETag(header.Get("Etag"))
+			shown.fields, ok = maps.Clone(before.fields), shown.tag == before.tag
+		}
+	}
+	for _, name := range shownFields {
+		if lines := header[name]; lines != nil {
+			shown.fields[name] = slices.Clone(lines)
+		}
+	}
+	ok = ok && shown.tag.Valid && repeatable(rd, status, header) && shown.lasts(rd.begun) &&
+		(shown.public || !hasCredentials(rd.request)) && isAnybodys(rd.request, observation.Vary)
+	if !ok {
+		rd.Responses.shown.Remove(key)
+		return
+	}
+	rd.Responses.shown.Add(key, shown)
+}
+
+// repeatable reports whether a 304 in place of a response with this header lacks nothing. It
+// would if the response renews a session, gets the tags of items, names groups, or says
+// something to caches in a way of their own (RFC 9213).
+func repeatable(rd *reading, status int, header http.Header) bool {
+	if setsSession(header) || header["Pragma"] != nil || header["Cache-Groups"] != nil || rd.lists() && proxyhooks.AcceptsInsertions(status, header) {
+		return false
+	}
+	for name := range header {
+		if strings.HasSuffix(name, "-Cache-Control") || strings.HasPrefix(name, "Surrogate-") {
+			return false
+		}
+	}
+	return !knowledge.InGroups(rd.view)
+}
+
+// lasts finds out for how long, since it was asked for, a response may be answered in its
+// place, and whether for everybody. It reports false if it may not be, or if nobody can tell.
+func (s *shownResponse) lasts(asked time.Time) bool {
+	age, public, ok := freshness(s.fields["Cache-Control"])
+	s.public, s.until = public, asked.Add(age)
+	if lines := s.fields["Expires"]; lines != nil {
+		expires, valid := validator.ParseDate(lines[0], asked)
+		if !valid || len(lines) > 1 {
+			return false
+		}
+		if expires.Before(s.until) {
+			s.until = expires
+		}
+	}
+	size := 0
+	for _, lines := range s.fields {
+		for _, line := range lines {
+			size += len(line)
+		}
+	}
+	return ok && size <= maxShownFields && time.Now().Before(s.until)
+}
+
+// freshness returns for how long a response with these lines of Cache-Control may be used
+// without asking the origin (RFC 9111, section 4.2.1), at most maxShownAge, and whether it is
+// for everybody. It reports false if the origin always wants to be asked, or if the lines
+// aren't clear.
+func freshness(lines []string) (age time.Duration, public, ok bool) {
+	age = maxShownAge
+	for _, directive := range members(lines) {
+		name, value, _ := strings.Cut(directive, "=")
+		switch strings.ToLower(strings.Trim(name, " \t")) {
+		case "no-store", "no-cache", "private", "must-understand":
+			return 0, false, false
+		case "public":
+			public = true
+		case "max-age", "s-maxage":
+			seconds, err := strconv.ParseUint(strings.Trim(value, "\" \t"), 10, 31)
+			if err != nil || seconds == 0 {
+				return 0, false, false
+			}
+			age = min(age, time.Duration(seconds)*time.Second)
+		}
+	}
+	quoted := strings.Contains(strings.Join(lines, ""), `"`) // a comma may be part of a value
+	return age, public && !quoted, true
+}
