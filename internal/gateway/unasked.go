@@ -149,7 +149,7 @@ func hasCredentials(r *resource.Request) bool {
 }
 
 // plainFields are the fields, besides those in repetition.go, that don't say who asks.
-var plainFields = fieldSet("Dnt", "Origin", "Referer", "Save-Data", "Sec-Gpc", "Upgrade-Insecure-Requests",
+var plainFields = fieldSet("Alt-Used", "Dnt", "Origin", "Referer", "Save-Data", "Sec-Gpc", "Upgrade-Insecure-Requests",
 	"X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto")
 
 // isAnybodys reports whether no field of a request, but its credentials and those that

@@ -118,6 +118,7 @@ type request struct {
 	content       string // a different one in every request
 	unconditional bool
 	whole         bool // it targets the tree that contains the resource
+	asks          bool // whether the resource has changed since the client read it
 }
 
 // fault is something that goes wrong.
@@ -150,6 +151,11 @@ func editor(name string, node int) part {
 
 func reader(name string, node int, faults ...fault) part {
 	return part{name, node, []request{{method: "GET"}}, faults}
+}
+
+// asker asks whether the resource has changed, on a node that may know by itself.
+func asker(name string, node int, faults ...fault) part {
+	return part{name, node, []request{{method: "GET", asks: true}}, faults}
 }
 
 // blindWriter writes without a condition.
@@ -309,6 +315,18 @@ var scenarios = []scenario{
 	{
 		name: "the origin shows the past of a different variant", content: "old", floor: 19000, accidents: 1, replica: true, varies: true,
 		parts: []part{writer("Ann", 0), reader("Rob", 2, showsPast), writer("Bob", 1, showsPast)},
+	},
+	{
+		name: "two writers, and somebody asks", content: "old", floor: 700, winners: 1,
+		parts: []part{writer("Ann", 0), writer("Bob", 1), asker("Rob", 2)},
+	},
+	{
+		name: "a write goes wrong, and somebody asks", content: "old", floor: 1000, accidents: 1,
+		parts: []part{writer("Ann", 0, goesAway, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), asker("Rob", 1, requestLost, replyLost)},
+	},
+	{
+		name: "a blind write goes wrong, and somebody asks", content: "old", floor: 700, accidents: 1,
+		parts: []part{blindWriter("Una", 0, goesAway, crashes, refuses, failsAfter, noAnswerBefore, noAnswerAfter), asker("Rob", 1)},
 	},
 	{
 		name: "a tree is deleted", content: "old", floor: 90, tree: true,
@@ -521,6 +539,17 @@ var mutants = []struct {
 	{"a subtree epoch never moves", func(s etagcache.Store) etagcache.Store { return without{s, "age "} }, "a tree is deleted", setting{never, true, false}},
 	{"a spent state is forgotten", func(s etagcache.Store) etagcache.Store { return forgetful{s} }, "the origin shows the past", setting{passing, true, false}},
 	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{passing, true, false}},
+}
+
+// If the store kept what a write has replaced, whoever asks would be told that it is current.
+func TestExplorationFindsStaleAnswers(t *testing.T) {
+	t.Parallel()
+	sc := scenarioNamed("two writers, and somebody asks")
+	sc.setting, sc.promise = setting{never, true, false}, currentAnswer
+	sc.mutate = func(s etagcache.Store) etagcache.Store { return keeping{s} }
+	if found := sc.explore(t); found.violation == nil {
+		t.Fatalf("not found in %d schedules", found.schedules)
+	}
 }
 
 func TestExplorationFindsLostUpdates(t *testing.T) {

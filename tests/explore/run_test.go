@@ -69,6 +69,7 @@ const (
 	oneWinner     promise = "of writers with the same tag exactly one succeeds"
 	honestAnswer  promise = "an answer tells what became of the request"
 	soundRefusal  promise = "nobody is refused without a reason"
+	currentAnswer promise = "nobody is told that what a write has replaced is current"
 	trueBelief    promise = "what the store believes is so"
 	everybodyEnds promise = "every request ends"
 )
@@ -101,6 +102,7 @@ type actor struct {
 
 	tag   string    // of its last read
 	put   *put      // of the current request, if it reached the origin
+	shown []string  // the contents that the resource has had since it began
 	lease time.Time // when the store considers its write dead
 	since time.Time // the beginning of the current request
 	last  int       // the status of its answer
@@ -164,6 +166,9 @@ func newRun(sc *scenario) *run {
 		n := &node{run: r, index: i, gateway: sc.gateway}
 		n.share = storeshare.New(&nodeStore{store, n}, zap.NewNop())
 		n.gateway.Store = n
+		if sc.verify == never {
+			n.gateway.Responses = gateway.NewResponses()
+		}
 		r.nodes = append(r.nodes, n)
 	}
 	last := r.nodes[sc.nodes()]
@@ -419,6 +424,9 @@ func (a *actor) act() {
 			return
 		}
 		a.begun, a.put, a.since = true, nil, time.Now()
+		a.run.mu.Lock()
+		a.shown = []string{a.run.content}
+		a.run.mu.Unlock()
 		reply := a.node.send(a.ctx, q, a.tag)
 		if a.dead {
 			return
@@ -427,7 +435,9 @@ func (a *actor) act() {
 		a.run.tell("%s: %s is answered with %d %s", a.name, q.method, reply.status, reply.reason)
 		if q.method == "GET" {
 			a.run.checkRead(a, reply)
-			a.tag = reply.tag
+			if reply.status != http.StatusNotModified {
+				a.tag = reply.tag
+			}
 		} else {
 			a.run.checkWrite(a, q, reply)
 		}
@@ -479,6 +489,8 @@ func (sc *scenario) request(q request, tag string) *http.Request {
 		r.Header.Set("Accept", "text/"+q.content)
 	}
 	switch {
+	case q.asks:
+		r.Header.Set("If-None-Match", tag)
 	case q.method == "GET", q.unconditional:
 	case tag == none:
 		r.Header.Set("If-None-Match", "*")
@@ -593,6 +605,9 @@ func (r *run) apply(p *put) {
 	replaced := r.content
 	r.content, r.past, r.changed = p.content, replaced, time.Now()
 	p.applied = true
+	for _, a := range r.actors {
+		a.shown = append(a.shown, p.content)
+	}
 	r.pending = slices.DeleteFunc(r.pending, func(other *put) bool { return other == p })
 	r.mu.Unlock()
 	late := ""
@@ -622,6 +637,10 @@ func (r *run) violate(p promise, format string, args ...any) {
 // checkRead checks the answer to a read.
 func (r *run) checkRead(a *actor, got reply) {
 	switch {
+	case got.status == http.StatusNotModified:
+		if content := r.scenario.contentOf(a.tag); !slices.Contains(a.shown, content) {
+			r.violate(currentAnswer, "%s was told that %q is current", a.name, content)
+		}
 	case a.faulted:
 	case got.status == http.StatusNotFound && got.content == "":
 	case got.status != http.StatusOK || got.tag != r.scenario.tags[got.content]:
