@@ -32,6 +32,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	preconditions [<matcher>] {
 //		store         memory|redis …
+//		profile       s3
 //		key           <template>
 //		etag          upstream|body|modified|version
 //		etag          header <field> [hash|verbatim|weak]
@@ -99,6 +100,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "store":
 		return h.unmarshalStore(d)
+	case "profile":
+		return directive.OneArg(d, (*string)(&h.Profile))
 	case "key":
 		return directive.OneArg(d, &h.Key)
 	case "etag":
@@ -180,7 +183,8 @@ func requiredMethods(args []string) []string {
 
 // optionNames are the options of the directive.
 var optionNames = []string{
-	"store", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "reads", "affects", "guards", "condition", "items",
+	"store", "profile", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "reads",
+	"affects", "guards", "condition", "items",
 	"write_etag", "unclear_paths",
 	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
 	"store_down",

@@ -59,6 +59,11 @@ type Handler struct {
 	// such as `redis`.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
 
+	// Which protocol on top of HTTP clients and the backend speak. `s3`, that of Amazon S3,
+	// makes `aws` the default of `signed`, and `upstream` alone that of `etag`. Default:
+	// none.
+	Profile Profile `json:"profile,omitempty"`
+
 	// What identifies a resource: a text with placeholders. Requests with equal
 	// keys wait for each other's writes. In the host, the port and the path, the
 	// handler removes differences that backends ignore: case, percent-encoding,

@@ -59,6 +59,7 @@ const briefRetention = time.Minute
 
 // setDefaults sets the options that aren't configured.
 func (h *Handler) setDefaults() {
+	h.Profile.setDefaults(h)
 	h.Key = cmp.Or(h.Key, defaultKey)
 	h.Buffer = cmp.Or(h.Buffer, defaultBuffer)
 	h.BufferTotal = cmp.Or(h.BufferTotal, max(h.Buffer, stores.MemoryShare(defaultBufferTotal)))
@@ -102,6 +103,7 @@ func (h *Handler) check() error {
 		option string
 		err    error
 	}{
+		{"profile", h.Profile.check()},
 		{"key", resource.Template(h.Key).CheckPlaceholders()},
 		{"etag", errorOf(sources(h.ETag))},
 		{"weak_tags", checkWeakTags(h)},

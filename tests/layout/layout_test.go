@@ -84,7 +84,7 @@ var atRoot = []string{
 	".ci", ".editorconfig", ".git", ".github", ".gitignore", ".golangci.yml",
 	"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "xcaddy.md",
 	"caddy_test.go", "caddyfile.go", "module.go", "options.go", "options_condition.go", "options_errors.go", "options_etag.go", "options_limits.go",
-	"options_reads.go", "options_rules.go", "options_signed.go", "options_signed_test.go",
+	"options_profile.go", "options_profile_test.go", "options_reads.go", "options_rules.go", "options_signed.go", "options_signed_test.go",
 	"docs", "etagcache", "examples", "internal", "proxyhooks", "testdata", "tests", "validator",
 	"go.mod", "go.sum",
 }

@@ -1,0 +1,34 @@
+package preconditions
+
+import (
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/spelling"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
+)
+
+// Profile names a protocol on top of HTTP that clients and the backend speak. It sets
+// defaults, and every option that is given counts more.
+type Profile string
+
+// ProfileS3 is the protocol of Amazon S3.
+const ProfileS3 Profile = "s3"
+
+// check refuses an unknown profile.
+func (p Profile) check() error {
+	if p == "" {
+		return nil
+	}
+	return spelling.Check(string(p), string(ProfileS3))
+}
+
+// setDefaults sets the options that a profile stands for and that aren't configured.
+func (p Profile) setDefaults(h *Handler) {
+	if p == ProfileS3 {
+		if h.Signed == nil {
+			h.Signed = []string{string(resource.AWS)}
+		}
+		if h.ETag == nil {
+			h.ETag = []ETagSource{{Source: string(proxyhooks.SourceUpstream)}}
+		}
+	}
+}
