@@ -59,7 +59,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		lag           <duration>
 //		retention     <duration>
 //		mode          enforce|report
-//		errors        problem|caddy
+//		errors        problem|s3|caddy
 //		errors        template <file> [<media type>]
 //		disclose      on|off
 //		unconditional serialize|forward

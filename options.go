@@ -207,6 +207,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 		Answers: &answer.Config{
 			Mode:        answer.Mode(h.Mode),
 			ErrorRoutes: h.Errors == errorsCaddy,
+			S3:          h.Errors == errorsS3,
 			Template:    template,
 			Disclose:    *h.Disclose,
 			Places:      places,

@@ -18,6 +18,7 @@ const (
 	errorsProblem  = "problem"
 	errorsCaddy    = "caddy"
 	errorsTemplate = "template"
+	errorsS3       = "s3"
 )
 
 // errNoErrorsFile says what the value template lacks.
@@ -33,7 +34,7 @@ func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
 	}
 	if h.Errors != errorsTemplate {
 		if len(args) != 1 {
-			return d.Err("takes problem, caddy, or template and a file")
+			return d.Err("takes problem, s3, caddy, or template and a file")
 		}
 		return nil
 	}
@@ -55,7 +56,7 @@ func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
 }
 
 func checkErrorsWord(word string) error {
-	return spelling.Check(word, errorsProblem, errorsCaddy, errorsTemplate)
+	return spelling.Check(word, errorsProblem, errorsS3, errorsCaddy, errorsTemplate)
 }
 
 // checkErrors refuses an invalid value, and a file without a use. It doesn't read the file:

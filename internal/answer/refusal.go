@@ -27,6 +27,8 @@ type Refusal struct {
 
 	// RetryAfter says when to try again. It is sent if it is above zero.
 	RetryAfter time.Duration
+
+	waited bool // in vain, for another write
 }
 
 // retryAfter returns the value of Retry-After in seconds, or 0.
@@ -139,6 +141,7 @@ func WriteInFlight() Refusal {
 		Reason:     "another write is in flight",
 		Detail:     "Another write of this resource may still be under way. Nothing was changed; try again later.",
 		RetryAfter: time.Second,
+		waited:     true,
 	}
 }
 
@@ -176,6 +179,7 @@ func (a *Responder) ConfigReplaced() Refusal {
 		a.Writer.Header().Set("Connection", "close")
 	}
 	refusal := WriteInFlight()
+	refusal.waited = false
 	refusal.Reason = "the connection belongs to the config before the last reload, which changed the keys of resources"
 	refusal.Detail = "The configuration of the server has just been replaced. Nothing was changed; send the request again."
 	return refusal

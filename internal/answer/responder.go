@@ -30,6 +30,8 @@ type Config struct {
 	// ErrorRoutes turns refusals into errors for Caddy's error routes, instead of
 	// problem details.
 	ErrorRoutes bool
+	// S3 sends refusals as S3 sends its errors.
+	S3 bool
 	// Template makes the content of refusals. If it is nil, problem details do.
 	Template *Template
 	// Disclose puts the current validators into refusals.
@@ -135,6 +137,10 @@ func (a *Responder) Refuse(refusal Refusal) error {
 // SendRefusal sends a refusal that was already reported.
 func (a *Responder) SendRefusal(refusal Refusal) error {
 	a.ReportCondition(refusal.Condition, refusal.Current.ETag)
+	var code string
+	if a.S3 {
+		refusal, code = forS3(refusal, a.Request.Conditional)
+	}
 	p := newProblem(refusal, provided(a.Request, refusal.Condition), a.Disclose)
 	header := a.Writer.Header()
 	RemoveRepresentationMetadata(header)
@@ -160,7 +166,15 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 		a.answerBeforeContent()
 		return caddyhttp.Error(refusal.Status, errors.New(refusal.Detail))
 	}
-	contentType, content := contentOf(a, refusal, p, content)
+	contentType := "application/xml"
+	if a.S3 {
+		content, err = s3Content(a, refusal, code)
+	} else {
+		contentType, content = contentOf(a, refusal, p, content)
+	}
+	if err != nil {
+		return err
+	}
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(content)))
 	return a.Send(refusal.Status, content)
