@@ -15,6 +15,10 @@ type Conditions struct {
 	IfModifiedSince   []string
 	IfUnmodifiedSince []string
 
+	// If is the If field of RFC 4918, if its conditions on entity tags count. The caller
+	// parses it; ConditionsFrom doesn't.
+	If *StateLists
+
 	// Weak says which weak tags count in If-Match. RFC 9110, section 13.1.1, has none.
 	Weak WeakTags
 }
@@ -72,6 +76,11 @@ func (c Conditions) Lines(f Field) []string {
 		return c.IfModifiedSince
 	case IfUnmodifiedSince:
 		return c.IfUnmodifiedSince
+	case If:
+		if c.If != nil {
+			return []string{c.If.Sent}
+		}
+		return nil
 	default:
 		return nil
 	}
@@ -96,7 +105,7 @@ func (c Conditions) Empty() bool {
 // GuardsWrite reports whether a field is present that can prevent a write. Only
 // Evaluate can decide whether it does; it may have to ignore the field.
 func (c Conditions) GuardsWrite() bool {
-	return c.IfMatch != nil || c.IfNoneMatch != nil || c.IfUnmodifiedSince != nil
+	return c.IfMatch != nil || c.IfNoneMatch != nil || c.IfUnmodifiedSince != nil || c.If.HasTags()
 }
 
 // The limits of CheckSize. A cache that lists every variant it has stored stays far

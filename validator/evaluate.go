@@ -19,6 +19,9 @@ import (
 // the condition would overwrite something. A tag that was marked on its way to the
 // client matches too; see [ETag.Unmarked].
 //
+// The If field of RFC 4918 comes last. Only its conditions on entity tags are evaluated: it
+// is true as far as they go.
+//
 // If a request has several conditions, the first one that is false or can't be
 // verified decides.
 func Evaluate(method string, c Conditions, r Representation, now time.Time) Result {
@@ -52,6 +55,9 @@ func Evaluate(method string, c Conditions, r Representation, now time.Time) Resu
 	}
 	if read && res.Verdict == False {
 		res.Verdict = NotModified
+	}
+	if c.If.HasTags() && (res.Verdict == Unconditional || res.Verdict == True) {
+		res.add(If, c.If.evaluate(c.Weak, r))
 	}
 	return res
 }

@@ -1,6 +1,7 @@
 package validator
 
-// Field is a request field that contains a precondition (RFC 9110, section 13.1).
+// Field is a request field that contains a precondition (RFC 9110, section 13.1; RFC 4918,
+// section 10.4).
 type Field uint8
 
 // The fields in the order of their evaluation (RFC 9110, section 13.2.2).
@@ -10,6 +11,7 @@ const (
 	IfUnmodifiedSince
 	IfNoneMatch
 	IfModifiedSince
+	If // RFC 4918, section 10.4
 )
 
 var fieldNames = [...]string{
@@ -18,6 +20,7 @@ var fieldNames = [...]string{
 	IfUnmodifiedSince: "If-Unmodified-Since",
 	IfNoneMatch:       "If-None-Match",
 	IfModifiedSince:   "If-Modified-Since",
+	If:                "If",
 }
 
 // String returns the field's canonical name, which is empty for None.

@@ -21,10 +21,10 @@ func TestNames(t *testing.T) {
 	for r := range ReadsOnly + 1 {
 		check(r, true)
 	}
-	for f := range IfModifiedSince + 1 {
+	for f := range If + 1 {
 		check(f, f != None)
 	}
 	check(Unverifiable+1, false)
 	check(ReadsOnly+1, false)
-	check(IfModifiedSince+1, false)
+	check(If+1, false)
 }
