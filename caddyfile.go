@@ -32,7 +32,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	preconditions [<matcher>] {
 //		store         memory|redis …
-//		profile       s3
+//		profile       s3|webdav
 //		key           <template>
 //		etag          upstream|body|modified|version
 //		etag          header <field> [hash|verbatim|weak]

@@ -60,8 +60,9 @@ type Handler struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
 
 	// Which protocol on top of HTTP clients and the backend speak. `s3`, that of Amazon S3,
-	// makes `aws` the default of `signed`, and `upstream` alone that of `etag`. Default:
-	// none.
+	// makes `aws` the default of `signed`, and `upstream` alone that of `etag`. `webdav`
+	// evaluates the entity tags in the If field of RFC 4918, and any DELETE, MOVE or COPY
+	// changes everything below its target. Default: none.
 	Profile Profile `json:"profile,omitempty"`
 
 	// What identifies a resource: a text with placeholders. Requests with equal
@@ -394,7 +395,7 @@ func timeoutOf(opener StoreOpener) time.Duration {
 
 // naming returns a text that is the same for handlers whose writes claim the same keys.
 func (h *Handler) naming() string {
-	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards, h.Condition})
+	text, err := json.Marshal([]any{h.Key, h.Affects, h.Guards, h.Condition, h.Profile == ProfileWebDAV})
 	if err != nil {
 		panic(err) // can't happen: these are texts
 	}

@@ -186,6 +186,10 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	for _, rule := range affects {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
 	}
+	if h.Profile == ProfileWebDAV {
+		namer.WebDAV = true
+		namer.Roots = append(namer.Roots, resource.Pattern{}) // any path may be a collection
+	}
 	return &gateway.Gateway{
 		Namer:  namer,
 		Rules:  &relation.Rules{Namer: namer, Affects: affects, Guards: guards},

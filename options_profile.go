@@ -10,15 +10,18 @@ import (
 // defaults, and every option that is given counts more.
 type Profile string
 
-// ProfileS3 is the protocol of Amazon S3.
-const ProfileS3 Profile = "s3"
+// The profiles.
+const (
+	ProfileS3     Profile = "s3"     // the protocol of Amazon S3
+	ProfileWebDAV Profile = "webdav" // WebDAV (RFC 4918), with CalDAV and CardDAV
+)
 
 // check refuses an unknown profile.
 func (p Profile) check() error {
 	if p == "" {
 		return nil
 	}
-	return spelling.Check(string(p), string(ProfileS3))
+	return spelling.Check(string(p), string(ProfileS3), string(ProfileWebDAV))
 }
 
 // setDefaults sets the options that a profile stands for and that aren't configured.

@@ -56,5 +56,6 @@ func identity(name string, lines ...string) uint64 {
 // order; so nothing counts that is about the content, or about this write only.
 func identifies(name string) bool {
 	return !mayChange(name) && !addressFields[name] && !strings.HasPrefix(name, "Content-") &&
-		name != "Idempotency-Key" && name != "Destination" && name != "Overwrite" && name != "Depth"
+		name != "Idempotency-Key" && name != "Destination" && name != "Overwrite" && name != "Depth" &&
+		name != ifField
 }

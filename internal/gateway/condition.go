@@ -102,7 +102,7 @@ func ownTag(o validator.Observed) validator.ETag {
 // concernsBackend reports whether conditions, which were compared with the current
 // representation, are about validators that the backend knows.
 func concernsBackend(c validator.Conditions, current validator.Observed) bool {
-	if c.IfMatch != nil || c.IfNoneMatch != nil {
+	if c.IfMatch != nil || c.IfNoneMatch != nil || c.If != nil {
 		return current.Own
 	}
 	return !current.LastModified.IsZero()
@@ -126,7 +126,7 @@ func (x *exchange) keptCondition(d decision) (validator.Field, []string) {
 		if validator.IsWildcard(sent.IfNoneMatch) || current.Own {
 			return validator.IfNoneMatch, sent.IfNoneMatch
 		}
-	case !current.LastModified.IsZero():
+	case sent.IfUnmodifiedSince != nil && !current.LastModified.IsZero():
 		return validator.IfUnmodifiedSince, sent.IfUnmodifiedSince // the date is the backend's own
 	}
 	return validator.None, nil
@@ -170,6 +170,9 @@ func (w *writing) reconsider() decision {
 		return refutedBy(w.view, res, current)
 	}
 	w.decision.current = current
+	if lines, changed := (lists{w}).stateField(w.decision); changed {
+		w.sent.fields[ifField] = lines
+	}
 	if !w.sent.name(ownTag(current)) {
 		w.sent.fields[name] = nil
 		w.sent.none, w.sent.negotiable = true, true

@@ -35,6 +35,8 @@ type writing struct {
 	fields http.Header            // with which it showed that for the write's own fields
 	result aftermath
 
+	others others // what the If field is about besides the subject
+
 	decision        decision // to forward it
 	sent            condition
 	header          http.Header // of the answer, before the backend heard of the write
@@ -74,6 +76,9 @@ func (w *writing) forward(d decision) error {
 	w.result.prepareProbe()
 	w.sent = w.conditionFor(d, d.outcome == answer.Passed && w.holds.Claimed() && !w.plan.Guarded &&
 		w.request.OneTime == nil && !proxyhooks.ContentPending(w.r))
+	if lines, changed := (lists{w}).stateField(d); changed {
+		w.sent.fields = proxyhooks.With(w.sent.fields, ifField, lines)
+	}
 	r := w.r
 	if w.sent.negotiable || w.result.probes {
 		w.r = untouched(r)

@@ -280,8 +280,11 @@ func end(x *exchange) {
 	x.responder.LogFields()
 }
 
-// mustBeConditional reports whether the request's method needs a condition.
-func (x *exchange) mustBeConditional() bool { return x.request.Does(x.Require...) }
+// mustBeConditional reports whether the request's method needs a condition, and has none that
+// only the backend can evaluate.
+func (x *exchange) mustBeConditional() bool {
+	return x.request.Does(x.Require...) && !x.request.Submits
+}
 
 // refuse sends a refusal to a client whose request isn't forwarded.
 func (x *exchange) refuse(refusal answer.Refusal) error {

@@ -36,6 +36,9 @@ func (x *exchange) writeWithoutStore() error {
 	if !x.request.Conditional {
 		return x.forwardJournaled(forwardUnconditionally(x))
 	}
+	if x.request.StateSubjects != nil {
+		return x.refuse(x.responder.CannotTell("the store is out of reach, and the If field is about several resources"))
+	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.
 	p := x.origin.probe(x.r.Context(), knowledge.View{})

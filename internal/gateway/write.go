@@ -24,6 +24,9 @@ func (x *exchange) writeConditional() error {
 	if res := x.request.Evaluate(validator.Representation{}); res.Verdict == validator.False {
 		return x.responder.Refuse(x.responder.ConditionFailed(explain(x, res)))
 	}
+	if x.plan.Guarded && x.request.Conditions.If != nil {
+		return x.responder.Refuse(answer.NotUnderstood(http.StatusBadRequest, "its If field has entity tags, and the option guards says that conditions are about another resource"))
+	}
 
 	// Refuse on what is stored if that suffices: it is cheapest before the content
 	// is read.
@@ -300,6 +303,9 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	d.reason = w.responder.Ignored(res.Ignored)
 	switch res.Verdict {
 	case validator.True:
+		if refusal, refused := (lists{w}).askOthers(current.Representation); refused {
+			return refuseWith(refusal)
+		}
 	case validator.Unconditional:
 		// The origin has no modification date, so the condition must be ignored (RFC
 		// 9110, section 13.1.4), and the write has no other.

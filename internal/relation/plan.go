@@ -51,8 +51,8 @@ const (
 	// SharedLock is the role of a lock that others may share. The write takes a
 	// pass.
 	SharedLock
-	// ExclusiveLock is the role of a lock that nobody may share. The write takes a
-	// claim.
+	// ExclusiveLock is the role of a lock that nobody may share, and of another resource
+	// that a condition is about. The write takes a claim.
 	ExclusiveLock
 )
 
@@ -99,8 +99,13 @@ func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values
 	b.guard()
 	b.affect()
 	if r.Conditional {
-		for _, ancestor := range p.Subject.AncestorKeys {
-			p.Others = append(p.Others, Other{resource.LockKey(ancestor), SharedLock})
+		for _, about := range append([]resource.Subject{p.Subject}, r.StateSubjects...) {
+			for _, ancestor := range about.AncestorKeys {
+				p.Others = append(p.Others, Other{resource.LockKey(ancestor), SharedLock})
+			}
+		}
+		for _, other := range r.StateSubjects {
+			p.Others = append(p.Others, Other{other.Key, ExclusiveLock}) // nobody else writes it meanwhile
 		}
 	}
 	// All writes take their entries in the same order, so no two of them wait for

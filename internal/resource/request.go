@@ -73,6 +73,13 @@ type Request struct {
 	// may mean to the backend.
 	Destinations []*url.URL
 
+	// StateSubjects are the resources besides the target that the lists of an If field are
+	// about, if these have entity tags. Submits means that the If field can be true only for
+	// some state of a resource, of which the backend knows.
+	StateSubjects []Subject
+	Submits       bool
+	oversized     bool // the If field
+
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
 	// what they are after earlier handlers have rewritten them. If the request is
 	// Signed, they lack the parameters that differ between requests for one resource.
@@ -154,7 +161,7 @@ func (r *Request) Evaluate(current validator.Representation) validator.Result {
 
 // TooManyConditions reports whether the conditions are larger than any honest client
 // would send (see [validator.Conditions.CheckSize]).
-func (r *Request) TooManyConditions() bool { return r.Conditions.CheckSize() != nil }
+func (r *Request) TooManyConditions() bool { return r.oversized || r.Conditions.CheckSize() != nil }
 
 // Does reports whether the request has one of these methods, or may stand for one.
 // Several override fields may disagree, and nobody knows which one the backend

@@ -53,12 +53,17 @@ type Namer struct {
 	Roots []Pattern
 	// TrustPaths means that the backend reads paths as keys do, so no path is unclear.
 	TrustPaths bool
+	// WebDAV means that requests may have the If field of RFC 4918 (statelists.go).
+	WebDAV bool
 }
 
 // Request describes a request that Caddy has prepared, as NewRequest does. It finds out
 // whether the path is clear.
 func (n *Namer) Request(r *http.Request, expected ...Scheme) *Request {
 	req := NewRequest(r, expected...)
+	if n.WebDAV {
+		n.readStateLists(req)
+	}
 	if n.TrustPaths {
 		return req
 	}
