@@ -14,7 +14,8 @@ const maxRecent = 4096
 
 // recent holds the entries that this node saw last. They save a write a round trip:
 // within an epoch entries only grow, so the claim tells whether a remembered entry
-// is still true. No write is refused because of an entry that is only remembered.
+// is still true. No write is refused because of an entry that is only remembered. A nil
+// recent remembers nothing.
 type recent struct {
 	entries *lru.Cache[string, seenEntry]
 }
@@ -35,6 +36,9 @@ func newRecent() *recent {
 // get returns an entry as it was last seen, except that the ages of its variants
 // have grown.
 func (c *recent) get(key string) (etagcache.Entry, bool) {
+	if c == nil {
+		return etagcache.Entry{}, false
+	}
 	seen, ok := c.entries.Get(key)
 	if !ok {
 		return etagcache.Entry{}, false
@@ -51,6 +55,9 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 // put remembers an entry that was just seen. An entry with a write in flight, or
 // without variants, isn't worth it.
 func (c *recent) put(key string, e etagcache.Entry) {
+	if c == nil {
+		return
+	}
 	if e.Busy > 0 || len(e.Variants) == 0 {
 		c.remove(key)
 		return
@@ -62,6 +69,9 @@ func (c *recent) put(key string, e etagcache.Entry) {
 // the observation replaced something, the epoch has moved to an unknown one, so the
 // entry is forgotten.
 func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation) {
+	if c == nil {
+		return
+	}
 	known, ok := before.Variants[o.Variant]
 	if ok && !known.SameValidators(o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {
 		c.remove(key)
@@ -76,4 +86,8 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 	c.put(key, before)
 }
 
-func (c *recent) remove(key string) { c.entries.Remove(key) }
+func (c *recent) remove(key string) {
+	if c != nil {
+		c.entries.Remove(key)
+	}
+}

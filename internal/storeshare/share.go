@@ -24,7 +24,7 @@ type Share struct {
 	Losses   *Losses
 
 	journal *journal
-	recent  *recent
+	recent  *recent // nil for a store in this process
 	reach   *reach
 	usage   *usage
 
@@ -38,6 +38,10 @@ type Share struct {
 func New(store etagcache.Store, logger *zap.Logger) *Share {
 	usage, reach := newUsage(), newReach(logger)
 	closing, endUse := context.WithCancel(context.Background())
+	recent := newRecent()
+	if _, here := store.(*etagcache.Memory); here {
+		recent = nil // the store is as near
+	}
 	return &Share{
 		Store:    graceful{store, &usage.grace},
 		opened:   store,
@@ -46,7 +50,7 @@ func New(store etagcache.Store, logger *zap.Logger) *Share {
 		Unstable: newUnstable(),
 		Losses:   &Losses{logger: &reach.logger},
 		journal:  newJournal(maxJournal),
-		recent:   newRecent(),
+		recent:   recent,
 		reach:    reach,
 		usage:    usage,
 		closing:  closing,

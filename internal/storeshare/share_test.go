@@ -390,3 +390,29 @@ func TestTrusted(t *testing.T) {
 		t.Error("a store that can't tell is not trusted")
 	}
 }
+
+// A node doesn't remember entries of a store in its own memory: that is as near.
+func TestNothingIsRememberedOfANearStore(t *testing.T) {
+	t.Parallel()
+	memory := etagcache.NewMemory(0)
+	for _, tt := range []struct {
+		store      etagcache.Store
+		remembered bool
+	}{{memory, false}, {&fakeStore{Store: memory}, true}} {
+		s := New(tt.store, zap.NewNop())
+		entry, err := s.Read(t.Context(), "/a", terms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := etagcache.Observation{Observed: observed("1"), Variant: "v"}
+		if err := s.Observe(t.Context(), "/a", entry, o, terms); err != nil {
+			t.Fatal(err)
+		}
+		if entry, err := s.Read(t.Context(), "/a", terms); err != nil || !entry.Variants["v"].Equal(o.Observed) {
+			t.Errorf("%T: %v, %v", tt.store, err, entry)
+		}
+		if _, ok := s.Recent("/a"); ok != tt.remembered {
+			t.Errorf("%T: remembered: %v", tt.store, ok)
+		}
+	}
+}
