@@ -72,8 +72,10 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 		// What outer handlers found out holds here too: the user, say, or what a matcher
 		// captured. What belongs to the client's request doesn't.
 		repl.Map(func(key string) (any, bool) {
-			if strings.HasPrefix(key, "http.request.") || strings.HasPrefix(key, "http.reverse_proxy.") || strings.HasPrefix(key, "http.intercept.") {
-				return nil, false
+			for _, prefix := range [...]string{"http.request.", "http.reverse_proxy.", "http.intercept.", "http.preconditions."} {
+				if strings.HasPrefix(key, prefix) {
+					return nil, false
+				}
 			}
 			return outer.Get(key)
 		})

@@ -1,8 +1,8 @@
 package answer
 
 import (
-	"encoding/json"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -14,24 +14,119 @@ const (
 	asJSON            = ".json"
 )
 
-// MapPlaceholders gives every placeholder a second name, with .json at its end, under which
-// its value is a JSON string, or null if it is empty. It must be called before anybody uses
-// the replacer beside the caller.
-func MapPlaceholders(repl *caddy.Replacer) {
-	if _, mapped := repl.Get(placeholderPrefix + asJSON); mapped {
-		return // by a handler further out
+// The placeholders, in the order in which their values are kept.
+const (
+	outcomePlaceholder = iota
+	reasonPlaceholder
+	resourcePlaceholder
+	conditionPlaceholder
+	providedPlaceholder
+	currentPlaceholder
+	placeholderCount
+)
+
+// placeholders holds the values of the placeholders of one request. All handlers that the
+// request comes through share them: what was reported last counts.
+type placeholders struct {
+	mu       sync.Mutex
+	reported bool // before, no placeholder is known
+	values   [placeholderCount]string
+	problem  []byte // problem details in JSON
+}
+
+// MapPlaceholders gives a replacer the placeholders. Each has a second name, with .json at its
+// end, under which its value is a JSON string, or null if it is empty. It must be called
+// before anybody uses the replacer beside the caller.
+func MapPlaceholders(repl *caddy.Replacer) { placeholdersOf(repl) }
+
+// placeholdersOf returns the placeholders of a replacer, and gives it some if it has none.
+func placeholdersOf(repl *caddy.Replacer) *placeholders {
+	if all, mapped := repl.Get(placeholderPrefix); mapped {
+		return all.(*placeholders) // of a handler further out
 	}
-	repl.Map(func(name string) (any, bool) {
-		within, ours := strings.CutPrefix(name, placeholderPrefix)
-		within, escaped := strings.CutSuffix(within, asJSON)
-		if !ours || !escaped {
-			return nil, false
-		}
-		text, _ := repl.GetString(placeholderPrefix + within)
-		if text == "" {
-			return "null", true
-		}
-		quoted, err := json.Marshal(text)
-		return string(quoted), err == nil
-	})
+	all := new(placeholders)
+	repl.Map(all.replace)
+	return all
+}
+
+// replace returns the value of a placeholder, for a replacer.
+func (p *placeholders) replace(name string) (any, bool) {
+	name, ours := strings.CutPrefix(name, placeholderPrefix)
+	switch {
+	case !ours:
+		return nil, false
+	case name == "":
+		return p, true
+	}
+	plain, escaped := strings.CutSuffix(name, asJSON)
+	text, known := p.get(plain)
+	switch {
+	case !escaped && !known:
+		return nil, false
+	case !escaped:
+		return text, true
+	case text == "":
+		return "null", true
+	default:
+		return string(appendText(nil, text)), true
+	}
+}
+
+// String returns nothing: the prefix alone is no placeholder.
+func (*placeholders) String() string { return "" }
+
+// get returns the value of the placeholder with a name, without the prefix.
+func (p *placeholders) get(name string) (text string, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known = p.reported
+	switch name {
+	case "outcome":
+		text = p.values[outcomePlaceholder]
+	case "reason":
+		text = p.values[reasonPlaceholder]
+	case "resource":
+		text = p.values[resourcePlaceholder]
+	case "condition":
+		text = p.values[conditionPlaceholder]
+	case "provided_etag":
+		text = p.values[providedPlaceholder]
+	case "current_etag":
+		text = p.values[currentPlaceholder]
+	case "problem":
+		text = string(p.problem)
+	default:
+		known = false
+	}
+	return text, known
+}
+
+// report makes all placeholders known. Those that have no value for some requests keep the
+// one that they have.
+func (p *placeholders) report(o Outcome, reason, key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reported = true
+	p.values[outcomePlaceholder] = string(o)
+	p.values[reasonPlaceholder] = reason
+	p.values[resourcePlaceholder] = key
+}
+
+// reportCondition sets the placeholders about a condition. Current may be nil: then nothing is
+// said about the current tag.
+func (p *placeholders) reportCondition(field, provided string, current *string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.values[conditionPlaceholder] = field
+	p.values[providedPlaceholder] = provided
+	if current != nil {
+		p.values[currentPlaceholder] = *current
+	}
+}
+
+// reportProblem sets the placeholder with the problem details, which nobody changes any more.
+func (p *placeholders) reportProblem(inJSON []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.problem = inJSON
 }

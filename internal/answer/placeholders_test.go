@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -49,5 +53,33 @@ func TestPlaceholdersInJSON(t *testing.T) {
 		if _, known := repl.Get("http.request.unknown.json"); known {
 			t.Error("a placeholder of somebody else is taken")
 		}
+	}
+}
+
+// What handlers report of one request shows in the placeholders of that request, whichever of
+// them reports it. What they report of a probe doesn't, and the probe has its own.
+func TestPlaceholdersOfAProbe(t *testing.T) {
+	a, w := newResponder(t, "PUT")
+	MapPlaceholders(a.Request.Replacer)
+	a.Report(Passed, "of the request")
+
+	r := proxyhooks.Isolate(a.Request.Request, w)
+	probe := &Responder{Config: a.Config, Writer: w, Request: resource.NewRequest(r), Key: "probed"}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	MapPlaceholders(repl)
+	if text, known := placeholder(probe, "outcome"); known {
+		t.Errorf("the probe has the outcome %q before anything was reported of it", text)
+	}
+	probe.Report(Read, "of the probe")
+	if reason, _ := placeholder(a, "reason"); reason != "of the request" {
+		t.Errorf("the request has the reason %q", reason)
+	}
+	if reason, _ := placeholder(probe, "reason"); reason != "of the probe" {
+		t.Errorf("the probe has the reason %q", reason)
+	}
+	within := &Responder{Config: a.Config, Writer: w, Request: a.Request, Key: "within"}
+	within.Report(Failed, "within")
+	if reason, _ := placeholder(a, "reason"); reason != "within" {
+		t.Errorf("what a handler within reports isn't seen: %q", reason)
 	}
 }

@@ -18,25 +18,51 @@ type problem struct {
 	Provided     string `json:"provided,omitempty"`
 	CurrentETag  string `json:"current_etag,omitempty"`
 	LastModified string `json:"last_modified,omitempty"`
+
+	current string // the current tag, for whoever may learn it
 }
 
 const problemTypes = "https://github.com/caddy-preconditions/preconditions#"
+
+// usualTypes are the types of the problems that occur.
+var usualTypes = func() map[int]string {
+	types := make(map[int]string)
+	for status := 400; status < 600; status++ {
+		types[status] = makeType(status)
+	}
+	return types
+}()
+
+// typeOf returns the type of problems with a status.
+func typeOf(status int) string {
+	if usual, ok := usualTypes[status]; ok {
+		return usual
+	}
+	return makeType(status)
+}
+
+func makeType(status int) string {
+	return problemTypes + strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "-")
+}
 
 // newProblem describes a refusal. It contains what the condition was compared with
 // only if disclose is true.
 func newProblem(refusal Refusal, provided string, disclose bool) problem {
 	title := http.StatusText(refusal.Status)
 	p := problem{
-		Type:      problemTypes + strings.ReplaceAll(strings.ToLower(title), " ", "-"),
+		Type:      typeOf(refusal.Status),
 		Title:     title,
 		Status:    refusal.Status,
 		Detail:    refusal.Detail,
 		Condition: refusal.Condition.String(),
 		Provided:  provided,
 	}
+	if disclose {
+		p.current = refusal.Current.ETag.String()
+	}
 	if disclose && refusal.Condition != validator.None {
 		if refusal.Current.ETag.Valid {
-			p.CurrentETag = refusal.Current.ETag.String()
+			p.CurrentETag = p.current
 		}
 		if !refusal.Current.LastModified.IsZero() && !refusal.Current.WeakDate {
 			p.LastModified = validator.FormatDate(refusal.Current.LastModified)

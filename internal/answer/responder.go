@@ -1,7 +1,6 @@
 package answer
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -59,6 +58,7 @@ type Responder struct {
 
 	outcome Outcome // that was reported
 	reason  string
+	mapped  *placeholders
 }
 
 // CrossOrigin lets scripts of other origins read answers that the handler makes, where the
@@ -73,15 +73,7 @@ type CrossOrigin interface {
 // Report reports the outcome of the request: as placeholders and in the metrics, and
 // for LogFields. It must be called once, before the response is sent.
 func (a *Responder) Report(o Outcome, reason string) {
-	repl := a.Request.Replacer
-	repl.Set("http.preconditions.outcome", string(o))
-	repl.Set("http.preconditions.reason", reason)
-	repl.Set("http.preconditions.resource", a.Key)
-	for _, name := range optionalPlaceholders {
-		if _, set := repl.Get(name); !set {
-			repl.Set(name, "") // otherwise its name would appear, in braces
-		}
-	}
+	mappedFor(a).report(o, reason, a.Key)
 	a.outcome, a.reason = o, reason
 	counters[counted{o, a.Mode}].Inc()
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
@@ -94,8 +86,15 @@ func (a *Responder) Report(o Outcome, reason string) {
 // when the other handlers have returned: they add fields of their own, without a lock,
 // and Report may run beside them.
 func (a *Responder) LogFields() {
-	fields, ok := a.Request.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
-	if !ok || a.outcome == "" {
+	if a.outcome == "" {
+		return
+	}
+	ctx := a.Request.Context()
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server != nil && server.Logs == nil {
+		return // it writes no access log
+	}
+	fields, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok {
 		return
 	}
 	fields.Set(zap.String("preconditions", string(a.outcome)))
@@ -104,21 +103,31 @@ func (a *Responder) LogFields() {
 	}
 }
 
-// optionalPlaceholders are the placeholders that have no value for some requests.
-var optionalPlaceholders = [...]string{
-	"http.preconditions.condition", "http.preconditions.provided_etag",
-	"http.preconditions.current_etag", "http.preconditions.problem",
+// mappedFor returns the placeholders of the request.
+func mappedFor(a *Responder) *placeholders {
+	if a.mapped == nil {
+		a.mapped = placeholdersOf(a.Request.Replacer)
+	}
+	return a.mapped
 }
 
 // ReportCondition sets the placeholders about the condition that decided and the tag
 // that it was compared with.
 func (a *Responder) ReportCondition(field validator.Field, current validator.ETag) {
-	repl := a.Request.Replacer
-	repl.Set("http.preconditions.condition", field.String())
-	repl.Set("http.preconditions.provided_etag", provided(a.Request, field))
+	tag := ""
 	if a.Disclose {
-		repl.Set("http.preconditions.current_etag", current.String())
+		tag = current.String()
 	}
+	reportCondition(a, field, provided(a.Request, field), tag)
+}
+
+// reportCondition does the same. The tag counts only if clients may learn it.
+func reportCondition(a *Responder, field validator.Field, provided, current string) {
+	shown := &current
+	if !a.Disclose {
+		shown = nil
+	}
+	mappedFor(a).reportCondition(field.String(), provided, shown)
 }
 
 // Refuse reports a refusal and sends it. The request content may still be on its
@@ -136,48 +145,63 @@ func (a *Responder) Refuse(refusal Refusal) error {
 
 // SendRefusal sends a refusal that was already reported.
 func (a *Responder) SendRefusal(refusal Refusal) error {
-	a.ReportCondition(refusal.Condition, refusal.Current.ETag)
 	var code string
 	if a.S3 {
 		refusal, code = forS3(refusal, a.Request.Conditional)
 	}
 	p := newProblem(refusal, provided(a.Request, refusal.Condition), a.Disclose)
+	reportCondition(a, refusal.Condition, p.Provided, p.current)
 	header := a.Writer.Header()
 	RemoveRepresentationMetadata(header)
-	header.Set("Cache-Control", "no-store")
+	fields := oneLiners{header: header}
+	fields.set("Cache-Control", "no-store")
 	if seconds := refusal.retryAfter(); seconds > 0 {
-		header.Set("Retry-After", strconv.Itoa(seconds))
+		fields.set("Retry-After", strconv.Itoa(seconds))
 	}
 	if p.CurrentETag != "" {
-		header.Set("ETag", p.CurrentETag)
+		fields.set("Etag", p.CurrentETag)
 	}
 	if p.LastModified != "" {
-		header.Set("Last-Modified", p.LastModified)
+		fields.set("Last-Modified", p.LastModified)
 	}
 	if a.CrossOrigin != nil {
 		a.CrossOrigin.Allow(header)
 	}
-	content, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	a.Request.Replacer.Set("http.preconditions.problem", string(content))
+	content := appendProblem(make([]byte, 0, usualProblem), p)
+	mappedFor(a).reportProblem(content[:len(content):len(content)])
 	if a.ErrorRoutes {
 		a.answerBeforeContent()
 		return caddyhttp.Error(refusal.Status, errors.New(refusal.Detail))
 	}
 	contentType := "application/xml"
 	if a.S3 {
-		content, err = s3Content(a, refusal, code)
+		var err error
+		if content, err = s3Content(a, refusal, code); err != nil {
+			return err
+		}
 	} else {
 		contentType, content = contentOf(a, refusal, p, content)
 	}
-	if err != nil {
-		return err
-	}
-	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", strconv.Itoa(len(content)))
+	fields.set("Content-Type", contentType)
+	fields.set("Content-Length", strconv.Itoa(len(content)))
 	return a.Send(refusal.Status, content)
+}
+
+// usualProblem is more bytes than problem details usually have.
+const usualProblem = 640
+
+// oneLiners sets fields of one line each, whose names are in their canonical form. The lines
+// share one array.
+type oneLiners struct {
+	header http.Header
+	lines  [6]string
+	n      int
+}
+
+func (o *oneLiners) set(name, value string) {
+	o.lines[o.n] = value
+	o.header[name] = o.lines[o.n : o.n+1 : o.n+1]
+	o.n++
 }
 
 // contentOf returns the content of a refusal with these problem details, which are also

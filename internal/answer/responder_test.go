@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -314,6 +316,35 @@ func TestConnectionEnds(t *testing.T) {
 		}
 		if got := w.Header().Get("Connection") == "close"; got != tt.closes {
 			t.Errorf("%s: closes: %v", tt.name, got)
+		}
+	}
+}
+
+// The access log tells the outcome. A server that writes none doesn't pay for that.
+func TestLogFields(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		server *caddyhttp.Server
+		added  bool
+	}{
+		{"with an access log", &caddyhttp.Server{Logs: new(caddyhttp.ServerLogConfig)}, true},
+		{"without one", new(caddyhttp.Server), false},
+		{"outside of a server", nil, true},
+	} {
+		fields := new(caddyhttp.ExtraLogFields)
+		ctx := context.WithValue(t.Context(), caddyhttp.ExtraLogFieldsCtxKey, fields)
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://example.com/page", nil)
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), tt.server)
+		fields, _ = r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+		a := &Responder{Config: &Config{Mode: Enforce, Logger: zap.NewNop()}, Request: resource.NewRequest(r)}
+		a.LogFields()
+		if !reflect.DeepEqual(fields, new(caddyhttp.ExtraLogFields)) {
+			t.Errorf("%s: fields before anything was reported", tt.name)
+		}
+		a.Report(Read, "why")
+		a.LogFields()
+		if added := !reflect.DeepEqual(fields, new(caddyhttp.ExtraLogFields)); added != tt.added {
+			t.Errorf("%s: added: %v", tt.name, added)
 		}
 	}
 }

@@ -1,0 +1,44 @@
+package answer
+
+import (
+	"encoding/json"
+	"strconv"
+)
+
+// appendProblem appends problem details in JSON, as encoding/json writes them.
+func appendProblem(to []byte, p problem) []byte {
+	to = appendText(append(to, `{"type":`...), p.Type)
+	to = appendText(append(to, `,"title":`...), p.Title)
+	to = strconv.AppendInt(append(to, `,"status":`...), int64(p.Status), 10)
+	to = appendText(append(to, `,"detail":`...), p.Detail)
+	for _, member := range [...]struct{ name, value string }{
+		{`,"condition":`, p.Condition},
+		{`,"provided":`, p.Provided},
+		{`,"current_etag":`, p.CurrentETag},
+		{`,"last_modified":`, p.LastModified},
+	} {
+		if member.value != "" {
+			to = appendText(append(to, member.name...), member.value)
+		}
+	}
+	return append(to, '}')
+}
+
+// appendText appends a text as a JSON string. Most texts need nothing but marks before their
+// quotes; encoding/json writes the others.
+func appendText(to []byte, text string) []byte {
+	start := len(to)
+	to = append(to, '"')
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"', c == '\\':
+			to = append(to, '\\', c)
+		case c < ' ', c > '~', c == '<', c == '>', c == '&':
+			quoted, _ := json.Marshal(text) // a text can't fail
+			return append(to[:start], quoted...)
+		default:
+			to = append(to, c)
+		}
+	}
+	return append(to, '"')
+}
