@@ -160,5 +160,23 @@ func (p *dateParser) end() (time.Time, bool) {
 // (RFC 9110, section 5.6.7). It truncates fractions of a second. The year must have
 // four digits.
 func FormatDate(t time.Time) string {
-	return t.UTC().Format(http.TimeFormat)
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 0 || year > 9999 {
+		return t.Format(http.TimeFormat)
+	}
+	var b [len(http.TimeFormat)]byte
+	copy(b[:], "Mon, 02 Jan 2006 15:04:05 GMT")
+	copy(b[0:], t.Weekday().String()[:3])
+	copy(b[8:], month.String()[:3])
+	putTwoDigits(b[5:], day)
+	putTwoDigits(b[12:], year/100)
+	putTwoDigits(b[14:], year%100)
+	putTwoDigits(b[17:], hour)
+	putTwoDigits(b[20:], minute)
+	putTwoDigits(b[23:], second)
+	return string(b[:])
 }
+
+func putTwoDigits(b []byte, n int) { b[0], b[1] = byte('0'+n/10), byte('0'+n%10) }

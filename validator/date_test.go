@@ -115,6 +115,12 @@ func TestFormatDate(t *testing.T) {
 	if got := FormatDate(at); got != want {
 		t.Errorf("FormatDate = %q, want %q", got, want)
 	}
+	for seconds := int64(-62167219200); seconds < 253402300800; seconds += 86400*29 + 3601 { // the years 0 to 9999
+		at := time.Unix(seconds, 0)
+		if got, want := FormatDate(at), at.UTC().Format(http.TimeFormat); got != want {
+			t.Fatalf("FormatDate = %q, want %q", got, want)
+		}
+	}
 }
 
 func TestParseDateDoesNotAllocate(t *testing.T) {
