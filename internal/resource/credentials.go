@@ -29,20 +29,21 @@ func challenged(r *http.Request) bool {
 }
 
 // oneTime returns the names of the fields whose credentials are good for this one request
-// only. Fields such as X-Hub-Signature and X-GitHub-OTP are known by their names. If there
-// are any, Authorization is one of them: the one is worth nothing without the other. The
-// fields of a signature are known by its scheme (signature.go).
-func oneTime(r *http.Request) (names []string) {
-	for name := range r.Header {
-		if name == "Dpop" || endsIn(name, "otp") || endsIn(name, "signature") && name != signatureField ||
-			strings.Contains(name, "-Signature-") || endsIn(name, "-hmac") {
-			names = append(names, name)
-		}
+// only: those that are known by their names, and Authorization if there are any, because the
+// one is worth nothing without the other. The fields of a signature are known by its scheme
+// (signature.go).
+func oneTime(r *http.Request, byName []string) (names []string) {
+	if byName != nil || slices.ContainsFunc(r.Header["Authorization"], isOneTime) || signedURL(r.URL.RawQuery) != nil {
+		return append(byName, "Authorization")
 	}
-	if names != nil || slices.ContainsFunc(r.Header["Authorization"], isOneTime) || signedURL(r.URL.RawQuery) != nil {
-		names = append(names, "Authorization")
-	}
-	return names
+	return nil
+}
+
+// isOneTimeField reports whether a field is known by its name for credentials that are good
+// for one request only, such as X-Hub-Signature and X-GitHub-OTP.
+func isOneTimeField(name string) bool {
+	return name == "Dpop" || endsIn(name, "otp") || endsIn(name, "signature") && name != signatureField ||
+		strings.Contains(name, "-Signature-") || endsIn(name, "-hmac")
 }
 
 // mixed reports whether a request also has credentials in Authorization that are good for

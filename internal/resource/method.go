@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Class is what a method means to preconditions.
@@ -55,22 +53,12 @@ func classify(r *http.Request, overrides []string) (Class, string) {
 // are three such fields.
 const maxOverrides = 16
 
-// overrideFields returns the names of the fields of h that override the method.
-func overrideFields(h http.Header) (names []string) {
-	for name := range h {
-		if proxyhooks.IsMethodOverride(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // overrides returns every method, in upper case, that some backend may read in the
-// override fields. Some take the first member of a list (Express), some a whole line,
+// override fields, which have these names. Some take the first member of a list (Express), some a whole line,
 // the first line or the last. It reports false if a backend might read anything else.
-func overrides(h http.Header) (methods []string, ok bool) {
-	for _, name := range overrideFields(h) {
+func overrides(h http.Header, names []string) (methods []string, ok bool) {
+	slices.Sort(names)
+	for _, name := range names {
 		for member := range strings.SplitSeq(strings.Join(h[name], ","), ",") {
 			member = strings.Trim(member, " \t")
 			if member == "" {

@@ -62,7 +62,7 @@ func TestClassify(t *testing.T) {
 		{"an unknown method is a write", "FROBNICATE", nil, Write, "FROBNICATE"},
 	}
 	for _, tt := range tests {
-		methods, _ := overrides(tt.header)
+		methods, _ := overrides(tt.header, namesIn(tt.header).override)
 		c, stands := classify(&http.Request{Method: tt.method, Header: tt.header}, methods)
 		if c != tt.class || stands != tt.stands {
 			t.Errorf("%s: %s %v is %d %s, want %d %s", tt.name, tt.method, tt.header, c, stands, tt.class, tt.stands)
@@ -107,7 +107,7 @@ func TestOverrides(t *testing.T) {
 		{[]string{"GET", "PUT!"}, "unclear"},
 	} {
 		for _, name := range []string{"X-Http-Method-Override", "X-Method-Override", "X-Http-Method", "X_method_override"} {
-			methods, ok := overrides(http.Header{name: tt.lines})
+			methods, ok := overrides(http.Header{name: tt.lines}, namesIn(http.Header{name: tt.lines}).override)
 			got := strings.Join(methods, " ")
 			if !ok {
 				got = "unclear"

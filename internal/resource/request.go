@@ -90,7 +90,8 @@ type Request struct {
 // NewRequest describes a request that Caddy has prepared. The operator expects requests
 // that are signed in some schemes.
 func NewRequest(r *http.Request, expected ...Scheme) *Request {
-	methods, ok := overrides(r.Header)
+	names := namesIn(r.Header)
+	methods, ok := overrides(r.Header, names.override)
 	inQuery := queryOverrides(r.URL.RawQuery)
 	methods = append(methods, inQuery...)
 	class, meaning := classify(r, methods)
@@ -102,7 +103,7 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 		Fields:     r.Header.Clone(),
 		Conditions: validator.ConditionsFrom(r.Header),
 		Claimed:    claimedSchemes(r),
-		OneTime:    oneTime(r),
+		OneTime:    oneTime(r, names.oneTime),
 		Challenged: challenged(r),
 		Mixed:      mixed(r),
 		Unasked:    inQuery != nil,
@@ -122,7 +123,7 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
 		req.OriginalTarget = withoutParameters(o.URL, req.differing).RequestURI()
 	}
-	req.readPathOverride()
+	req.readPathOverride(names.path)
 	req.readDestinations()
 	readConditions(req)
 	return req
@@ -141,15 +142,31 @@ func readConditions(r *Request) {
 	}
 }
 
-// readPathOverride finds a field that names a path. The handler removes such a field,
+// fieldNames are the names of the fields of a request that mean something by their names,
+// in no order.
+type fieldNames struct{ override, path, oneTime []string }
+
+func namesIn(h http.Header) (names fieldNames) {
+	for name := range h {
+		switch {
+		case proxyhooks.IsMethodOverride(name):
+			names.override = append(names.override, name)
+		case proxyhooks.IsPathOverride(name):
+			names.path = append(names.path, name)
+		case isOneTimeField(name):
+			names.oneTime = append(names.oneTime, name)
+		}
+	}
+	return names
+}
+
+// readPathOverride looks at the fields that name a path. The handler removes such a field,
 // unless it may change nothing.
-func (r *Request) readPathOverride() {
-	for name := range r.Fields {
-		if proxyhooks.IsPathOverride(name) {
-			r.PathUnclear = true
-			if r.Signed && r.Class == Write {
-				r.Unclear = "the field " + name + " names a path, and a signed request can't be forwarded without it. Send the request without that field"
-			}
+func (r *Request) readPathOverride(names []string) {
+	for _, name := range names {
+		r.PathUnclear = true
+		if r.Signed && r.Class == Write {
+			r.Unclear = "the field " + name + " names a path, and a signed request can't be forwarded without it. Send the request without that field"
 		}
 	}
 }

@@ -180,6 +180,9 @@ func (s Scheme) targetParameters() []string {
 
 // signedURL returns the parameters of signatures that a query has.
 func signedURL(query string) (names []string) {
+	if query == "" {
+		return nil
+	}
 	for signature, all := range signatureParameters {
 		if hasParameter(query, signature) {
 			names = append(names, all...)
