@@ -42,7 +42,7 @@ var allowedFields = []string{
 // crossOrigin is the response writer of a request. It does what scripts of other origins need
 // to read the answer. A nil crossOrigin does nothing.
 type crossOrigin struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	policies *policies
 	next     caddyhttp.Handler
 	request  *resource.Request
@@ -56,7 +56,7 @@ type crossOrigin struct {
 // newCrossOrigin returns the response writer of a request, for answers to go through to w.
 func newCrossOrigin(g *Gateway, w http.ResponseWriter, r *resource.Request, next caddyhttp.Handler) *crossOrigin {
 	c := &crossOrigin{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		next:                  next, request: r, base: r.Request,
 	}
 	if g.Learned != nil {

@@ -180,9 +180,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return responder.Refuse(refusal)
 	}
 
-	x := g.newExchange(share, w, carried, target, next)
-	x.responder.Inner = responder.Inner
-	defer end(x)
+	x := g.newExchange(share, w, carried, target, next, responder)
+	defer x.memory.Close()
 	x.inherited = parseHoldings(holder)
 
 	warnOfSignature(x)
@@ -251,10 +250,12 @@ type exchange struct {
 	cross     *crossOrigin // also the response writer, or nil
 }
 
-// newExchange plans how a request is served.
-func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c *carried, target resource.Subject, next caddyhttp.Handler) *exchange {
+// newExchange plans how a request is served. From now on, responder answers for the subject
+// of the plan.
+func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c *carried, target resource.Subject, next caddyhttp.Handler, responder *answer.Responder) *exchange {
 	r, memory := c.request, proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
 	plan := g.Rules.PlanFor(r, target, c.values)
+	responder.Key = plan.Subject.Key
 	return &exchange{
 		Gateway:   g,
 		share:     share,
@@ -269,15 +270,9 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
 		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w), memory),
 		memory:    memory,
-		responder: g.newResponder(w, r, plan.Subject),
+		responder: responder,
 		cross:     crossOriginOf(w),
 	}
-}
-
-// end is called when the request is over.
-func end(x *exchange) {
-	defer x.memory.Close()
-	x.responder.LogFields()
 }
 
 // mustBeConditional reports whether the request's method needs a condition, and has none that

@@ -274,7 +274,8 @@ func (s *site) serve(r *http.Request) (*client, error) {
 func (s *site) exchangeOf(r *http.Request) (*exchange, *client) {
 	w := &client{ResponseRecorder: httptest.NewRecorder(), events: s.events}
 	request := resource.NewRequest(r, s.Signed...)
-	return s.newExchange(s.share, w, &carried{Gateway: s.Gateway, request: request}, s.Namer.Own(request), s.next()), w
+	target := s.Namer.Own(request)
+	return s.newExchange(s.share, w, &carried{Gateway: s.Gateway, request: request}, target, s.next(), s.newResponder(w, request, target)), w
 }
 
 // tagOf reads a resource, and returns the tag that the client got.

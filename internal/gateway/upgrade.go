@@ -23,10 +23,10 @@ func keepProtocol(r *http.Request) (restore func()) {
 // keepPath does the same with fields that give the request a different path, to some
 // backends. A signed request stays as it is, and a write of it is refused.
 func keepPath(r *http.Request, expected []resource.Scheme) (restore func()) {
-	removed := make(map[string][]string)
+	var removed map[string][]string
 	for name := range r.Header {
 		if proxyhooks.IsPathOverride(name) {
-			removed[name] = nil
+			removed = proxyhooks.With(removed, name, nil)
 		}
 	}
 	if len(removed) == 0 || resource.IsSigned(r, expected) {
