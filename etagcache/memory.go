@@ -2,7 +2,6 @@ package etagcache
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 )
@@ -32,16 +31,17 @@ func (m *Memory) SetMaxEntries(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.entries.most = n
-	m.entries.evict(time.Now(), 0, m.entries.len(), nil)
+	m.entries.evict(time.Now(), 0, m.entries.len(), 0)
 }
 
 // SetMaxSize limits the memory that the entries may take to about n bytes. Less than one
 // means no limit, as for a new store. To make room, entries are forgotten as for NewMemory.
+// Go's garbage collector may let the process grow by more than the entries take.
 func (m *Memory) SetMaxSize(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.entries.mostBytes = n
-	m.entries.evict(time.Now(), 0, m.entries.len(), nil)
+	m.entries.evict(time.Now(), 0, m.entries.len(), 0)
 }
 
 // Size returns about how much memory the entries take, in bytes.
@@ -244,11 +244,9 @@ func (m *Memory) InvalidateMatching(ctx context.Context, prefix string, matches 
 	defer m.mu.Unlock()
 	now := time.Now()
 	invalidated := 0
-	for _, e := range m.entries.all() {
-		if strings.HasPrefix(e.key, prefix) && matches(e.key, true) {
-			e.lapse(now)
-			e.invalidate(now, t)
-			m.entries.measure(e)
+	for number := range m.entries.beginningWith(prefix) {
+		if matches(string(packedKey(m.entries.content(number))), true) {
+			m.entries.invalidate(number, now, t)
 			invalidated++
 		}
 	}
@@ -263,10 +261,8 @@ func (m *Memory) InvalidateAll(ctx context.Context, t Terms) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	for _, e := range m.entries.all() {
-		e.lapse(now)
-		e.invalidate(now, t)
-		m.entries.measure(e)
+	for number := range m.entries.beginningWith("") {
+		m.entries.invalidate(number, now, t)
 	}
 	return nil
 }
@@ -277,8 +273,8 @@ func (m *Memory) Wait(ctx context.Context, key string, seen Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		e, moved, left := m.join(key, seen)
-		if e == nil {
+		w, moved, left := m.join(key, seen)
+		if w == nil {
 			return nil
 		}
 		timer := time.NewTimer(min(left, recheck))
@@ -288,40 +284,39 @@ func (m *Memory) Wait(ctx context.Context, key string, seen Entry) error {
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		m.leave(e)
+		m.leave(w)
 	}
 }
 
 // join registers the caller as waiting for the entry to move. It returns nil if
 // the entry differs from seen or there is nothing to wait for.
-func (m *Memory) join(key string, seen Entry) (e *entry, moved <-chan struct{}, left time.Duration) {
+func (m *Memory) join(key string, seen Entry) (w *waiters, moved <-chan struct{}, left time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	e = m.entries.find(key, now)
+	e := m.entries.find(key, now)
 	if e == nil || e.epoch != seen.Epoch {
 		return nil, nil, 0
 	}
 	if seen.passing && !e.claimed {
 		left = e.reserved.Sub(now)
 	} else {
-		e.reserve(now)
+		if e.reserve(now) {
+			m.entries.save(e)
+		}
 		left = e.wait(now)
 	}
 	if left <= 0 {
 		return nil, nil, 0
 	}
-	e.waiting++
-	if e.moved == nil {
-		e.moved = make(chan struct{})
-	}
-	return e, e.moved, left
+	w = m.entries.join(e)
+	return w, w.moved, left
 }
 
-func (m *Memory) leave(e *entry) {
+func (m *Memory) leave(w *waiters) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.waiting--
+	m.entries.leave(w)
 }
 
 // Close implements Store.

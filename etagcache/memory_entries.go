@@ -1,52 +1,126 @@
 package etagcache
 
 import (
-	"math"
-	"strings"
+	"hash/maphash"
+	"iter"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// entries are those of a Memory, whose lock protects them.
+// entries are those of a Memory, whose lock protects them. They are packed. A call unpacks
+// the entry that it is about, and puts it back with save or keep if it has changed.
+//
+// No well-kept library keeps this little per entry and lets its user decide which entries
+// may go, so the parts are here: an index, rows in lists, and an arena.
 type entries struct {
 	most      int   // entries; no limit if it is less than one
 	mostBytes int64 // no limit if it is less than one
-	bytes     int64 // of all entries, as estimated
+	bytes     int64 // of all entries
 
-	// The lists have no limit of their own: evict decides which entries may go. In brief are
-	// those whose retention is cut short. So in each list, those that end first come first.
-	long, brief *simplelru.LRU[string, *entry]
+	base  time.Time
+	hash  func(key string) uint32
+	index map[uint32]uint32 // the first row for each hash of a key
+	rows  rows
+	arena arena
+
+	// In brief are those whose retention is cut short. So in each list, those that end first
+	// come first.
+	long, brief recency
+
+	waiters map[uint32]*waiters // by row
+
+	found, looked entry // unpacked by find and by evict; their memory is used again
+	packed        []byte
+}
+
+// waiters are those who wait for an entry to move.
+type waiters struct {
+	number uint32 // the row of the entry
+	count  int
+	moved  chan struct{} // closed when the epoch moves
 }
 
 func newEntries(most int) *entries {
-	long, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil) // only a size below one is an error
-	brief, _ := simplelru.NewLRU[string, *entry](math.MaxInt, nil)
-	return &entries{most: most, long: long, brief: brief}
+	seed := maphash.MakeSeed()
+	return &entries{
+		most: most, base: time.Now(), index: make(map[uint32]uint32), waiters: make(map[uint32]*waiters),
+		hash: func(key string) uint32 { return uint32(maphash.String(seed, key)) },
+	}
 }
 
 // list returns the list that an entry is in.
-func (all *entries) list(e *entry) *simplelru.LRU[string, *entry] {
-	if e.brief {
-		return all.brief
+func (all *entries) list(brief bool) *recency {
+	if brief {
+		return &all.brief
 	}
-	return all.long
+	return &all.long
 }
 
-func (all *entries) len() int { return all.long.Len() + all.brief.Len() }
+func (all *entries) len() int { return all.long.length + all.brief.length }
 
-// all returns all entries.
-func (all *entries) all() []*entry { return append(all.long.Values(), all.brief.Values()...) }
-
-// find returns the entry of key as it is now, or nil if nothing is stored.
-func (all *entries) find(key string, now time.Time) *entry {
-	e, ok := all.long.Peek(key)
-	if !ok {
-		if e, ok = all.brief.Peek(key); !ok {
-			return nil
+// beginningWith returns the rows of all entries whose keys begin with the prefix.
+func (all *entries) beginningWith(prefix string) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for _, list := range []*recency{&all.long, &all.brief} {
+			for number := list.newest; number != 0; number = all.rows.at(number).older {
+				if hasPrefix(all.content(number), prefix) && !yield(number) {
+					return
+				}
+			}
 		}
 	}
-	e.lapse(now)
+}
+
+func (all *entries) content(number uint32) []byte {
+	r := all.rows.at(number)
+	return all.arena.bytes(r.block())[:r.length]
+}
+
+// lookUp returns the row of a key, or 0.
+func (all *entries) lookUp(key string) uint32 {
+	number := all.index[all.hash(key)]
+	for number != 0 && !hasKey(all.content(number), key) {
+		number = all.rows.at(number).same
+	}
+	return number
+}
+
+// unpack unpacks an entry into e.
+func (all *entries) unpack(number uint32, e *entry) *entry {
+	r := all.rows.at(number)
+	unpackEntry(&unpacker{all.base, string(all.content(number))}, e)
+	e.row, e.waiters = number, all.waiters[number]
+	e.until, e.used, e.brief = after(all.base, r.until), after(all.base, r.used), r.brief
+	return e
+}
+
+// save packs an entry.
+func (all *entries) save(e *entry) {
+	r := all.rows.at(e.row)
+	p := packer{all.base, all.packed[:0]}
+	packEntry(&p, e)
+	all.packed = p.b
+	all.bytes -= all.arena.size(r.block())
+	r.setBlock(all.arena.store(r.block(), p.b), len(p.b))
+	all.bytes += all.arena.size(r.block())
+	r.until, r.used = since(all.base, e.until), since(all.base, e.used)
+	if r.brief != e.brief {
+		all.list(r.brief).remove(&all.rows, e.row)
+		all.list(e.brief).add(&all.rows, e.row)
+		r.brief = e.brief
+	}
+}
+
+// find returns the entry of key as it is now, or nil if nothing is stored. It is valid until
+// the next call.
+func (all *entries) find(key string, now time.Time) *entry {
+	number := all.lookUp(key)
+	if number == 0 {
+		return nil
+	}
+	e := all.unpack(number, &all.found)
+	if e.lapse(now) {
+		all.save(e)
+	}
 	if e.expired(now) {
 		all.remove(e)
 		return nil
@@ -58,10 +132,15 @@ func (all *entries) find(key string, now time.Time) *entry {
 func (all *entries) findOrCreate(key string, now time.Time) *entry {
 	e := all.find(key, now)
 	if e == nil {
-		all.evict(now, 1, lookedAt, nil)
-		key = strings.Clone(key) // it may be a part of something longer
-		e = &entry{key: key, epoch: NewToken()}
-		all.long.Add(key, e)
+		all.evict(now, 1, lookedAt, 0)
+		e = &all.found
+		*e = entry{key: key, epoch: NewToken(), row: all.rows.take()}
+		hash := all.hash(key)
+		all.rows.at(e.row).same = all.index[hash]
+		all.index[hash] = e.row
+		all.long.add(&all.rows, e.row)
+		all.bytes += entrySize
+		all.save(e)
 	}
 	e.spent.tidy(now)
 	return e
@@ -71,29 +150,66 @@ func (all *entries) findOrCreate(key string, now time.Time) *entry {
 // has added.
 func (all *entries) keep(e *entry, now time.Time, t Terms) {
 	e.spent.tidy(now)
-	before := all.list(e)
-	prolong(e, now, t)
-	if after := all.list(e); after == before {
-		after.Get(e.key) // the most recently used one
-	} else {
-		before.Remove(e.key)
-		after.Add(e.key, e)
+	if !e.reserved.After(now) {
+		e.reserved = time.Time{}
 	}
-	all.measure(e)
-	all.evict(now, 0, lookedAt, e)
+	prolong(e, now, t)
+	all.save(e)
+	all.touch(e.row)
+	all.evict(now, 0, lookedAt, e.row)
 }
 
-// measure notes how much memory an entry takes now.
-func (all *entries) measure(e *entry) {
-	size := sizeOf(e)
-	all.bytes += size - e.size
-	e.size = size
+// invalidate reports that an entry was changed elsewhere. That isn't a use of it.
+func (all *entries) invalidate(number uint32, now time.Time, t Terms) {
+	e := all.unpack(number, &all.found)
+	e.lapse(now)
+	e.invalidate(now, t)
+	all.save(e)
+}
+
+// join adds somebody who waits for the entry to move.
+func (all *entries) join(e *entry) *waiters {
+	w := e.waiters
+	if w == nil {
+		w = &waiters{number: e.row, moved: make(chan struct{})}
+		all.waiters[e.row] = w
+	}
+	w.count++
+	return w
+}
+
+func (all *entries) leave(w *waiters) {
+	if w.count--; w.count == 0 {
+		delete(all.waiters, w.number)
+	}
+}
+
+// touch makes an entry the most recently used one of its list.
+func (all *entries) touch(number uint32) {
+	list := all.list(all.rows.at(number).brief)
+	list.remove(&all.rows, number)
+	list.add(&all.rows, number)
 }
 
 // remove forgets an entry.
 func (all *entries) remove(e *entry) {
-	all.list(e).Remove(e.key)
-	all.bytes -= e.size
+	r := all.rows.at(e.row)
+	hash := all.hash(e.key)
+	if first := all.index[hash]; first != e.row {
+		before := all.rows.at(first)
+		for before.same != e.row {
+			before = all.rows.at(before.same)
+		}
+		before.same = r.same
+	} else if r.same != 0 {
+		all.index[hash] = r.same
+	} else {
+		delete(all.index, hash)
+	}
+	all.list(r.brief).remove(&all.rows, e.row)
+	all.bytes -= entrySize + all.arena.size(r.block())
+	all.arena.release(r.block())
+	all.rows.giveBack(e.row)
 }
 
 // lookedAt is how many entries a call looks at to make room. Entries in use can't make
@@ -102,21 +218,27 @@ const lookedAt = 8
 
 // evict makes room for more entries. It looks at the n least recently used ones
 // and removes those that are too many or too old, except the one given.
-func (all *entries) evict(now time.Time, room, n int, except *entry) {
+func (all *entries) evict(now time.Time, room, n int, except uint32) {
 	for ; n > 0; n-- {
-		e := all.oldest(now)
-		if e == nil || e == except {
+		number := all.oldest(now)
+		if number == 0 || number == except {
 			return
 		}
-		e.lapse(now)
+		r := all.rows.at(number)
 		tooMany := all.most > 0 && all.len()+room > all.most || all.mostBytes > 0 && all.bytes > all.mostBytes
+		if !tooMany && r.until > since(all.base, now) {
+			return
+		}
+		e := all.unpack(number, &all.looked)
+		if e.lapse(now) {
+			all.save(e)
+		}
 		switch {
 		case e.expired(now) || tooMany && e.idle(now):
 			all.remove(e)
-		case tooMany:
-			all.measure(e)
-			e.used = now
-			all.list(e).Get(e.key) // in use: it becomes the most recently used one
+		case tooMany: // in use: it becomes the most recently used one
+			r.used = since(all.base, now)
+			all.touch(number)
 		default:
 			return
 		}
@@ -124,11 +246,14 @@ func (all *entries) evict(now time.Time, room, n int, except *entry) {
 }
 
 // oldest returns the least recently used entry, or one whose retention is over. It returns
-// nil if there are no entries.
-func (all *entries) oldest(now time.Time) *entry {
-	_, brief, ok := all.brief.GetOldest()
-	_, long, found := all.long.GetOldest()
-	if ok && (!found || brief.used.Before(long.used) || brief.expired(now)) {
+// 0 if there are no entries.
+func (all *entries) oldest(now time.Time) uint32 {
+	brief, long := all.brief.oldest, all.long.oldest
+	if brief == 0 || long == 0 {
+		return max(brief, long)
+	}
+	r := all.rows.at(brief)
+	if r.used < all.rows.at(long).used || r.until <= since(all.base, now) && all.unpack(brief, &all.looked).expired(now) {
 		return brief
 	}
 	return long

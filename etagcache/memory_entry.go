@@ -39,14 +39,12 @@ type entry struct {
 	// passes that began, and passes that ended without a change.
 	quiet string
 
-	moved   chan struct{} // closed when the epoch moves; nil if nobody waits
-	waiting int
+	waiters *waiters // nil if nobody waits
 
+	row   uint32
 	until time.Time // the end of the retention
 	brief bool      // whether the retention was cut short
 	used  time.Time
-
-	size int64 // as last estimated
 }
 
 type variant struct {
@@ -85,9 +83,9 @@ func (e *entry) snapshot(now time.Time) Entry {
 // move gives the entry a new epoch and wakes everyone who waits.
 func (e *entry) move(epoch string) {
 	e.epoch = epoch
-	if e.moved != nil {
-		close(e.moved)
-		e.moved = nil
+	if e.waiters != nil {
+		close(e.waiters.moved)
+		e.waiters.moved = make(chan struct{})
 	}
 }
 
@@ -99,8 +97,9 @@ func (e *entry) drop() {
 	e.variants, e.receipt = nil, ""
 }
 
-// lapse ends the leases that have expired. Their holders may have written until then.
-func (e *entry) lapse(now time.Time) {
+// lapse ends the leases that have expired, and reports whether there were any. Their holders
+// may have written until then.
+func (e *entry) lapse(now time.Time) bool {
 	var last time.Time
 	lag := e.lag
 	for token, end := range e.leases {
@@ -110,7 +109,7 @@ func (e *entry) lapse(now time.Time) {
 		}
 	}
 	if last.IsZero() {
-		return
+		return false
 	}
 	if len(e.leases) == 0 {
 		e.spent.letGo(last.Add(lag))
@@ -118,6 +117,7 @@ func (e *entry) lapse(now time.Time) {
 	e.replace(last.Add(lag), lag)
 	e.spent.tidy(now)
 	e.move(NewToken())
+	return true
 }
 
 func (e *entry) hold(token string, end time.Time, lag time.Duration) {
@@ -170,16 +170,19 @@ func (e *entry) wait(now time.Time) time.Duration {
 	return max(0, e.reserved.Sub(now))
 }
 
-// reserve extends a reservation while the claim still has to wait for passes.
-func (e *entry) reserve(now time.Time) {
-	if len(e.leases) > 0 && e.reserved.After(now) {
+// reserve extends a reservation while the claim still has to wait for passes. It reports
+// whether it did.
+func (e *entry) reserve(now time.Time) bool {
+	extend := len(e.leases) > 0 && e.reserved.After(now)
+	if extend {
 		e.reserved = now.Add(reservation)
 	}
+	return extend
 }
 
 // idle reports whether the entry may be forgotten at any time.
 func (e *entry) idle(now time.Time) bool {
-	return len(e.leases) == 0 && e.waiting == 0 && !e.spent.inUse(now)
+	return len(e.leases) == 0 && e.waiters == nil && !e.spent.inUse(now)
 }
 
 // expired reports whether the entry may be forgotten because its retention is over.

@@ -11,16 +11,18 @@ import (
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// What Memory says that its entries take is what they take, within a factor of two.
+// What Memory says that its entries take is what they take, within a factor of two, and it is
+// little.
 func TestMemorySize(t *testing.T) {
 	for name, test := range map[string]struct {
 		entries, variants int
 		written           bool
+		most              int64 // bytes for each entry
 	}{
-		"one variant":       {100_000, 1, false},
-		"nothing known":     {100_000, 0, false},
-		"many variants":     {500, etagcache.MaxVariants, false},
-		"many spent states": {500, etagcache.MaxVariants, true},
+		"one variant":       {100_000, 1, false, 225},
+		"nothing known":     {100_000, 0, false, 130},
+		"many variants":     {100, etagcache.MaxVariants, false, 6_000},
+		"many spent states": {100, etagcache.MaxVariants, true, 3_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			terms := day
@@ -44,6 +46,9 @@ func TestMemorySize(t *testing.T) {
 			t.Logf("%d bytes, %d for each entry; %d estimated", taken, taken/int64(test.entries), said)
 			if said < taken/2 || said > taken*2 {
 				t.Errorf("%d bytes are taken, and the store says %d", taken, said)
+			}
+			if each := said / int64(test.entries); each > test.most {
+				t.Errorf("each entry takes %d bytes, want at most %d", each, test.most)
 			}
 			runtime.KeepAlive(m)
 		})

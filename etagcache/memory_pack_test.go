@@ -1,0 +1,72 @@
+package etagcache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
+// An entry that is packed and unpacked again is the same, whatever it knows.
+func TestPackedEntryIsTheSame(t *testing.T) {
+	base := time.Now()
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func() string { return strings.Repeat("x", r.IntN(3)*r.IntN(200)) + fmt.Sprint(r.IntN(1000)) }
+	some := func() bool { return r.IntN(2) == 0 }
+	at := func() time.Time {
+		if r.IntN(4) == 0 {
+			return time.Time{}
+		}
+		return base.Add(time.Duration(r.Int64N(int64(48*time.Hour))) - time.Hour)
+	}
+	tag := func() validator.ETag {
+		if some() {
+			return validator.ETag{}
+		}
+		return validator.ETag{Opaque: strings.Repeat("y", r.IntN(3)), Weak: some(), Valid: true}
+	}
+	for range 2_000 {
+		e := entry{key: text(), epoch: text()}
+		if some() {
+			e.vary, e.receipt, e.latest = text(), text(), at().Round(0)
+		}
+		if some() {
+			e.leases, e.claimed, e.lag, e.quiet, e.reserved = map[string]time.Time{}, some(), time.Duration(r.IntN(100)), text(), at()
+			for range r.IntN(3) + 1 {
+				e.leases[text()] = at()
+			}
+		}
+		if some() {
+			e.spent = make(spentStates)
+			for range r.IntN(4) + 1 {
+				e.spent[text()] = spentState{until: at(), held: some()}
+			}
+		}
+		for range r.IntN(4) {
+			v := variant{key: text(), stored: at(), since: base.Add(time.Duration(r.Int64N(int64(time.Hour)))).Round(0)}
+			v.State, v.Own, v.WeakDate, v.ETag, v.Backend = validator.State(r.IntN(3)), some(), some(), tag(), tag()
+			if some() {
+				v.LastModified = time.Unix(r.Int64N(1<<33), 0).UTC()
+			}
+			e.variants = append(e.variants, v)
+		}
+		p := packer{base: base}
+		packEntry(&p, &e)
+		if !hasKey(p.b, e.key) || !hasPrefix(p.b, e.key[:len(e.key)/2]) || hasKey(p.b, e.key+"x") {
+			t.Errorf("the key of %+v isn't found", e)
+		}
+		unpacked := entry{variants: make([]variant, 3)}
+		u := unpacker{base, string(p.b)}
+		unpackEntry(&u, &unpacked)
+		if len(unpacked.variants) == 0 {
+			unpacked.variants = nil
+		}
+		if u.s != "" || !reflect.DeepEqual(e, unpacked) {
+			t.Fatalf("%+v became %+v, and %q is left", e, unpacked, u.s)
+		}
+	}
+}
