@@ -197,6 +197,18 @@ func (m *Node) log() string {
 	return strings.Join(all, "\n")
 }
 
+// Memory returns how many bytes of memory the node has resident, or 0 if this isn't Linux.
+func (m *Node) Memory() int64 {
+	status, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(m.cmd.Process.Pid), "status"))
+	for line := range strings.Lines(string(status)) {
+		if rss, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rss), "kB")), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
 // CPU returns the processor time that the node has used.
 func (m *Node) CPU() time.Duration { return CPU(m.cmd.Process.Pid) }
 
@@ -223,19 +235,11 @@ const ticks = 100
 // Usage describes what the node uses: memory and files according to Linux, and
 // goroutines according to the node.
 func (m *Node) Usage() string {
-	memory, files := "?", "?"
-	proc := filepath.Join("/proc", strconv.Itoa(m.cmd.Process.Pid))
-	if status, err := os.ReadFile(filepath.Join(proc, "status")); err == nil {
-		for line := range strings.Lines(string(status)) {
-			if rss, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-				memory = strings.TrimSpace(rss)
-			}
-		}
-	}
-	if open, err := os.ReadDir(filepath.Join(proc, "fd")); err == nil {
+	files := "?"
+	if open, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(m.cmd.Process.Pid), "fd")); err == nil {
 		files = strconv.Itoa(len(open))
 	}
-	return fmt.Sprintf("%s, %s files, %s goroutines, started %d times", memory, files, m.goroutines(), len(m.logs))
+	return fmt.Sprintf("%d kB, %s files, %s goroutines, started %d times", m.Memory()>>10, files, m.goroutines(), len(m.logs))
 }
 
 func (m *Node) goroutines() string {

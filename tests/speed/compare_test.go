@@ -71,8 +71,9 @@ func BenchmarkCompare(b *testing.B) {
 // side is one way to serve the requests.
 type side struct {
 	name    string
-	nodes   map[string][]*caddytest.Node
-	start   func(options string) []*caddytest.Node
+	served  map[string][]served
+	start   func(options string) []served
+	fixed   bool // it has no options
 	redis   *store
 	results map[string][]result // by work
 }
@@ -84,22 +85,23 @@ type result struct{ rate, caddy, redis, calls float64 } // per second, in µs
 func startSides(b *testing.B, origin string) []*side {
 	redis := startStore(b)
 	directives := func(options string) string { return options + "\nreverse_proxy " + origin }
-	guardedBy := func(program string, n int, store string) func(string) []*caddytest.Node {
-		return func(options string) []*caddytest.Node {
-			return caddytest.StartNodesOf(b, program, slices.Repeat([]string{directives("preconditions {\n" + store + "\n" + options + "\n}")}, n)...)
+	guardedBy := func(program string, n int, store string) func(string) []served {
+		return func(options string) []served {
+			return nodes(caddytest.StartNodesOf(b, program, slices.Repeat([]string{directives("preconditions {\n" + store + "\n" + options + "\n}")}, n)...))
 		}
 	}
-	guarded := func(n int, store string) func(string) []*caddytest.Node { return guardedBy("", n, store) }
-	plain := func(text string) func(string) []*caddytest.Node {
-		return func(string) []*caddytest.Node { return caddytest.StartNodes(b, 1, text) }
+	guarded := func(n int, store string) func(string) []served { return guardedBy("", n, store) }
+	plain := func(text string) func(string) []served {
+		return func(string) []served { return nodes(caddytest.StartNodes(b, 1, text)) }
 	}
 	sides := []*side{
-		{name: "bare", start: plain(directives(""))},
-		{name: "respond", start: plain("respond 412")},
+		{name: "bare", fixed: true, start: plain(directives(""))},
+		{name: "respond", fixed: true, start: plain("respond 412")},
 		{name: "memory", start: guarded(1, "store memory")},
 		{name: "redis", start: guarded(1, redis.option()), redis: redis},
 		{name: "two nodes", start: guarded(2, redis.option()), redis: redis},
 	}
+	sides = append(sides, insteadSides(b, origin, redis)...)
 	if earlier := os.Getenv("PRECONDITIONS_EARLIER"); earlier != "" {
 		sides = append(sides,
 			&side{name: "memory, earlier", start: guardedBy(earlier, 1, "store memory")},
@@ -108,18 +110,18 @@ func startSides(b *testing.B, origin string) []*side {
 	return sides
 }
 
-// at returns the nodes for some options.
-func (s *side) at(options string) []*caddytest.Node {
-	if s.nodes == nil {
-		s.nodes, s.results = make(map[string][]*caddytest.Node), make(map[string][]result)
+// at returns the servers for some options.
+func (s *side) at(options string) []served {
+	if s.served == nil {
+		s.served, s.results = make(map[string][]served), make(map[string][]result)
 	}
-	if s.name == "bare" || s.name == "respond" {
+	if s.fixed {
 		options = ""
 	}
-	if s.nodes[options] == nil {
-		s.nodes[options] = s.start(options)
+	if s.served[options] == nil {
+		s.served[options] = s.start(options)
 	}
-	return s.nodes[options]
+	return s.served[options]
 }
 
 // work is a sequence of requests that each client sends again and again.
@@ -163,10 +165,10 @@ func getAndPut(c *client) {
 
 // measure runs a work on a side for a second.
 func (s *side) measure(b *testing.B, w work) {
-	nodes := s.at(w.options)
+	servers := s.at(w.options)
 	var urls []string
-	for _, n := range nodes {
-		urls = append(urls, n.URL)
+	for _, n := range servers {
+		urls = append(urls, n.url)
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	defer transport.CloseIdleConnections()
@@ -192,18 +194,18 @@ func (s *side) measure(b *testing.B, w work) {
 		return float64(sent.Load())
 	}
 	run(300 * time.Millisecond) // connections, scripts, what is known
-	caddy, redis, calls, begun := cpuOf(nodes), s.redis.cpu(), s.redis.calls(b), time.Now()
+	caddy, redis, calls, begun := cpuOf(servers), s.redis.cpu(), s.redis.calls(b), time.Now()
 	sent := run(time.Second)
 	took := time.Since(begun)
 	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / sent }
 	s.results[w.name] = append(s.results[w.name], result{
-		rate: sent / took.Seconds(), caddy: per(cpuOf(nodes) - caddy), redis: per(s.redis.cpu() - redis), calls: float64(s.redis.calls(b)-calls) / sent,
+		rate: sent / took.Seconds(), caddy: per(cpuOf(servers) - caddy), redis: per(s.redis.cpu() - redis), calls: float64(s.redis.calls(b)-calls) / sent,
 	})
 }
 
-func cpuOf(nodes []*caddytest.Node) (sum time.Duration) {
-	for _, n := range nodes {
-		sum += n.CPU()
+func cpuOf(servers []served) (sum time.Duration) {
+	for _, s := range servers {
+		sum += s.cpu()
 	}
 	return sum
 }

@@ -1,6 +1,7 @@
 package speed
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -35,4 +36,19 @@ func (s *store) calls(b *testing.B) int {
 		return 0
 	}
 	return caddytest.StoreCalls(b, s.client)
+}
+
+// memory returns how many bytes the server uses.
+func (s *store) memory(b *testing.B) (used int64) {
+	if s == nil {
+		return 0
+	}
+	info, err := s.client.InfoMap(b.Context(), "memory").Result()
+	if err == nil {
+		used, err = strconv.ParseInt(info["Memory"]["used_memory"], 10, 64)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used
 }
