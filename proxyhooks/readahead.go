@@ -1,6 +1,7 @@
 package proxyhooks
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"io"
 	"net/http"
@@ -36,7 +37,7 @@ func ReadAhead(r *http.Request, limit int64, spool bool, memory *Memory) (done f
 		all := io.MultiReader(head.consumed(), r.Body)
 		body.Reader, body.content = all, nil
 		if spool {
-			file, n, err := spoolContent(all)
+			file, n, err := spoolContent(all, memory)
 			head.drop()
 			if err != nil {
 				return func() {}, err
@@ -56,21 +57,61 @@ func ReadAhead(r *http.Request, limit int64, spool bool, memory *Memory) (done f
 	return done, nil
 }
 
+// Content is request content that was read ahead.
+type Content struct {
+	at   io.ReaderAt
+	Size int64
+}
+
+// ContentOf returns the content of a request. It reports false if ReadAhead hasn't read all of
+// it. The content is valid until the function that ReadAhead returned is called.
+func ContentOf(r *http.Request) (content Content, ok bool) {
+	switch {
+	case !hasContent(r):
+		return Content{}, true
+	case ContentPending(r):
+		return Content{}, false
+	default:
+		body := r.Body.(aheadBody)
+		return Content{body.content, body.size}, true
+	}
+}
+
+// Digest returns the SHA-256 of the content.
+func (c Content) Digest() (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	if c.Size > 0 {
+		_, err = io.Copy(h, io.NewSectionReader(c.at, 0, c.Size))
+	}
+	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// Has reports whether the content has p at an offset.
+func (c Content) Has(p []byte, at int64) bool {
+	if at+int64(len(p)) > c.Size {
+		return false
+	}
+	buffer := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buffer)
+	for len(p) > 0 {
+		own := (*buffer)[:min(len(p), len(*buffer))]
+		if n, _ := c.at.ReadAt(own, at); n < len(own) || !bytes.Equal(own, p[:n]) {
+			return false
+		}
+		at, p = at+int64(len(own)), p[len(own):]
+	}
+	return true
+}
+
 // ContentDigest returns the SHA-256 of the request content. It reports false if ReadAhead
 // hasn't read all of it.
 func ContentDigest(r *http.Request) (sum [sha256.Size]byte, ok bool) {
-	if !hasContent(r) {
-		return sha256.Sum256(nil), true
+	content, ok := ContentOf(r)
+	if ok {
+		sum, err := content.Digest()
+		return sum, err == nil // reading the content to forward it will return the error
 	}
-	if ContentPending(r) {
-		return sum, false
-	}
-	body := r.Body.(aheadBody)
-	h := sha256.New()
-	if _, err := io.Copy(h, body.reader()); err != nil {
-		return sum, false // reading the content to forward it will return the error
-	}
-	return [sha256.Size]byte(h.Sum(nil)), true
+	return sum, false
 }
 
 // ContentPending reports whether content may still come from the client: the request has

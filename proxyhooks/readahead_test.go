@@ -82,6 +82,19 @@ func TestReadAhead(t *testing.T) {
 			}
 		}
 	})
+	t.Run("content that breaks off", func(t *testing.T) {
+		for _, room := range []int64{0, 1 << 20} {
+			memory := NewMemory(room, nil)
+			r := newRequest("PUT", io.MultiReader(strings.NewReader("01234567890"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			r.ContentLength = 100
+			if _, err := ReadAhead(r, limit, true, memory); !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrSpool) {
+				t.Errorf("with room for %d bytes: %v", room, err)
+			}
+			if memory.held != 0 {
+				t.Errorf("%d bytes are still held", memory.held)
+			}
+		}
+	})
 	t.Run("an error of the client", func(t *testing.T) {
 		for before := range limit + 2 {
 			for _, length := range []int64{-1, 100} {

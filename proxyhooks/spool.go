@@ -5,14 +5,25 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // ErrSpool means that request content could not be kept in a temporary file.
 var ErrSpool = errors.New("keeping the request content in a temporary file")
 
-// spoolContent copies content to a temporary file. It returns the file, positioned at
-// its beginning, and the number of bytes copied.
-func spoolContent(content io.Reader) (file *os.File, n int64, err error) {
+// The sizes of the buffers for content that goes to a file. In small pieces it takes twice as
+// long.
+const (
+	smallCopy = 32 << 10
+	largeCopy = 256 << 10
+)
+
+// copyBuffers hold large buffers for content that goes to a file or comes from one.
+var copyBuffers = sync.Pool{New: func() any { return new(make([]byte, largeCopy)) }}
+
+// spoolContent copies content to a temporary file. It returns the file and the number of
+// bytes copied.
+func spoolContent(content io.Reader, memory *Memory) (file *os.File, n int64, err error) {
 	file, err = os.CreateTemp("", "caddy-preconditions-*")
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrSpool, err)
@@ -24,27 +35,39 @@ func spoolContent(content io.Reader) (file *os.File, n int64, err error) {
 			_ = os.Remove(file.Name())
 		}
 	}()
-	source := &errorRecorder{Reader: content}
-	if n, err = io.Copy(file, source); err == nil {
-		_, err = file.Seek(0, io.SeekStart)
+	var buffer []byte
+	if memory.Take(largeCopy) { // the client may be slow
+		large := copyBuffers.Get().(*[]byte)
+		defer func() {
+			copyBuffers.Put(large)
+			memory.Give(largeCopy)
+		}()
+		buffer = *large
+	} else {
+		buffer = make([]byte, smallCopy)
 	}
-	if err != nil && source.err == nil {
-		err = fmt.Errorf("%w: %w", ErrSpool, err)
+	for {
+		read, err := fill(buffer, content)
+		if _, err := file.Write(buffer[:read]); err != nil {
+			return file, n, fmt.Errorf("%w: %w", ErrSpool, err)
+		}
+		n += int64(read)
+		if err == io.EOF {
+			return file, n, nil
+		}
+		if err != nil {
+			return file, n, err
+		}
 	}
-	return file, n, err
 }
 
-// errorRecorder records the error of a source, which io.Copy doesn't tell apart from
-// an error of the destination.
-type errorRecorder struct {
-	io.Reader
-	err error
-}
-
-func (r *errorRecorder) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		r.err = err
+// fill reads until the buffer is full or r returns an error. Unlike io.ReadFull it doesn't
+// confuse the end of content with the error of content that broke off.
+func fill(buffer []byte, r io.Reader) (n int, err error) {
+	for n < len(buffer) && err == nil {
+		var read int
+		read, err = r.Read(buffer[n:])
+		n += read
 	}
 	return n, err
 }

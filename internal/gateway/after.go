@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"hash"
 	"net/http"
 	"time"
 
@@ -18,10 +17,9 @@ type aftermath struct {
 	*writing
 
 	// For a probe after the write:
-	probes  bool               // whether there is one
-	content *[sha256.Size]byte // digest of the content, if all of it was at hand
-	size    int64              // of the content
-	digest  string             // of the rest of the request
+	probes  bool                // whether there is one
+	content *proxyhooks.Content // that was sent, if all of it was at hand
+	digest  string              // of the rest of the request
 
 	// What it has found out:
 	after   *etagcache.Observation // what the origin shows
@@ -37,8 +35,8 @@ func (w *aftermath) prepareProbe() {
 		return
 	}
 	w.probes = true
-	if sum, ok := proxyhooks.ContentDigest(w.r); ok {
-		w.content, w.size = &sum, w.r.ContentLength
+	if content, ok := proxyhooks.ContentOf(w.r); ok {
+		w.content = &content
 	}
 	if w.Replay {
 		w.digest = requestDigest(w.exchange)
@@ -135,9 +133,9 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	defer cancel()
 	defer time.AfterFunc(min(w.Terms.Lease, proxyhooks.DefaultProbeTimeout), cancel).Stop()
 	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
-	sent := &comparison{Hash: sha256.New(), size: w.size, limit: max(w.size, cheapResult)}
+	sent := newComparison(w.content)
 	if w.Replay || !w.mayBeVerbatim() {
-		sent.limit = max(w.size, w.Buffer, maxResult)
+		sent.limit = max(sent.limit, w.Buffer, maxResult)
 	}
 	p := w.origin.probeContent(ctx, view, sent)
 	if !p.Known || p.Cached || w.holds.Lost() {
@@ -147,12 +145,12 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	if p.Versioned {
 		after = view.Versioned(after, p.Header, validator.Observed{}, w.holds.Token()+" settled")
 	}
-	w.proven = w.putsWhole() && sent.equals(w.content) || said.kind == isDoubtful && said.shown.ETag.Valid && said.shown.ETag == after.ETag
+	w.proven = w.putsWhole() && sent.equal() || said.kind == isDoubtful && said.shown.ETag.Valid && said.shown.ETag == after.ETag
 	if !w.proven && mayBePast(view, w.decision.current, after) {
 		return
 	}
 	w.recordResult(after, p.Header, a.Status)
-	if w.always() && !w.createdElsewhere(a.Status, a.Header) || w.mayBeVerbatim() && sent.equals(w.content) || w.agrees(said, a, after) {
+	if w.always() && !w.createdElsewhere(a.Status, a.Header) || w.mayBeVerbatim() && sent.equal() || w.agrees(said, a, after) {
 		setETag(a.Header, after.ETag)
 	}
 }
@@ -180,7 +178,7 @@ func (w *aftermath) recordResult(after validator.Observed, header http.Header, s
 	}
 	w.after = &o
 	if w.Replay {
-		w.receipt = newReceipt(w.digest, w.content, status)
+		w.receipt = newReceipt(w.digest, w.digestOfContent(), status)
 		if w.view.Negotiated() {
 			w.receipt = withVariant(w.receipt, o.Variant)
 		}
@@ -194,13 +192,36 @@ func setETag(h http.Header, tag validator.ETag) {
 	}
 }
 
+// digestOfContent returns the digest of the content that was sent, or nil if not all of it
+// was at hand.
+func (w *aftermath) digestOfContent() *[sha256.Size]byte {
+	if w.content == nil {
+		return nil
+	}
+	sum, err := w.content.Digest()
+	if err != nil {
+		return nil
+	}
+	return &sum
+}
+
 // comparison compares the content that is written to it with the content that the
 // client sent.
 type comparison struct {
-	hash.Hash
-	size  int64 // of the sent content; below zero if it isn't known
-	limit int64 // how much content to accept
-	read  int64
+	sent    *proxyhooks.Content // nil if it isn't known
+	limit   int64               // how much content to accept
+	read    int64
+	differs bool
+}
+
+// newComparison returns a comparison that accepts as much content as was sent, or what it
+// costs little to read.
+func newComparison(sent *proxyhooks.Content) *comparison {
+	c := &comparison{sent: sent, limit: cheapResult, differs: sent == nil}
+	if sent != nil {
+		c.limit = max(c.limit, sent.Size)
+	}
+	return c
 }
 
 // maxResult is how much content is read to learn the tag of what a write has led to,
@@ -212,22 +233,15 @@ const maxResult = 64 << 20
 const cheapResult = 256 << 10
 
 func (c *comparison) Write(p []byte) (int, error) {
-	c.read += int64(len(p))
-	switch {
-	case c.read <= c.size:
-		return c.Hash.Write(p)
-	case c.read <= c.limit:
-		return len(p), nil
-	default:
+	c.differs = c.differs || !c.sent.Has(p, c.read)
+	if c.read += int64(len(p)); c.read > c.limit {
 		return 0, errTooMuch
 	}
+	return len(p), nil
 }
 
-// equals reports whether the content is the same. Digest is the digest of the sent
-// content.
-func (c *comparison) equals(digest *[sha256.Size]byte) bool {
-	return digest != nil && c.read == c.size && [sha256.Size]byte(c.Sum(nil)) == *digest
-}
+// equal reports whether the content is the same.
+func (c *comparison) equal() bool { return !c.differs && c.read == c.sent.Size }
 
 // removeValidators removes the validators that the backend put on its answer to a
 // write: they may describe the content of the answer, or nothing. A tag on the

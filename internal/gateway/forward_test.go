@@ -275,38 +275,51 @@ func TestRemoveValidators(t *testing.T) {
 	}
 }
 
-// Two digests are equal only if they are of the same content, with the same length.
-// Content that differs isn't read to its end unless somebody needs its tag.
+// Contents are equal only if they have the same bytes and the same length. Content that differs isn't read to its end unless somebody needs its tag.
 func TestComparison(t *testing.T) {
-	digest := func(s string) *[sha256.Size]byte { sum := sha256.Sum256([]byte(s)); return &sum }
+	large := strings.Repeat("0123456789", 30<<10)
+	sent := func(s string) *proxyhooks.Content {
+		r := putOf(t.Context(), s)
+		done, err := proxyhooks.ReadAhead(r, 100, true, nil)
+		t.Cleanup(done)
+		content, ok := proxyhooks.ContentOf(r)
+		if err != nil || !ok {
+			t.Fatal(err)
+		}
+		return &content
+	}
 	for _, tt := range []struct {
 		name     string
 		content  []string
-		size     int64
-		digest   *[sha256.Size]byte
+		sent     *proxyhooks.Content
 		limit    int64
 		want     bool
 		failed   bool
 		consumed int64
 	}{
-		{"the same", []string{"one", "two"}, 6, digest("onetwo"), 6, true, false, 6},
-		{"the same, and nothing", nil, 0, digest(""), 0, true, false, 0},
-		{"different", []string{"one", "too"}, 6, digest("onetwo"), 6, false, false, 6},
-		{"shorter", []string{"one"}, 6, digest("onetwo"), 6, false, false, 3},
-		{"longer", []string{"one", "twox"}, 6, digest("onetwo"), 6, false, true, 7},
-		{"longer, and read on", []string{"onetwo", "x"}, 6, digest("onetwo"), 7, false, false, 7},
-		{"longer, and more than is accepted", []string{"onetwo", "x", "y"}, 6, digest("onetwo"), 7, false, true, 8},
-		{"not known", []string{"one"}, 3, nil, 9, false, false, 3},
-		{"of a length that isn't known", []string{"one"}, -1, digest("one"), 9, false, false, 3},
+		{"the same", []string{"one", "two"}, sent("onetwo"), 6, true, false, 6},
+		{"the same, and nothing", nil, sent(""), 0, true, false, 0},
+		{"the same, and large", []string{large, large[1:]}, sent(large + large[1:]), 1 << 20, true, false, int64(2*len(large)) - 1},
+		{"large, with a different end", []string{large, large}, sent(large + large[1:] + "x"), 1 << 20, false, false, int64(2 * len(large))},
+		{"different", []string{"one", "too"}, sent("onetwo"), 6, false, false, 6},
+		{"different at first", []string{"the", "two"}, sent("onetwo"), 6, false, false, 6},
+		{"shorter", []string{"one"}, sent("onetwo"), 6, false, false, 3},
+		{"something, and nothing was sent", []string{"one"}, sent(""), 6, false, false, 3},
+		{"longer", []string{"one", "twox"}, sent("onetwo"), 6, false, true, 7},
+		{"longer, and read on", []string{"onetwo", "x"}, sent("onetwo"), 7, false, false, 7},
+		{"longer, and more than is accepted", []string{"onetwo", "x", "y"}, sent("onetwo"), 7, false, true, 8},
+		{"not known", []string{"one"}, nil, 9, false, false, 3},
+		{"not known, and nothing", nil, nil, 9, false, false, 0},
 	} {
-		c := &comparison{Hash: sha256.New(), size: tt.size, limit: tt.limit}
+		c := newComparison(tt.sent)
+		c.limit = tt.limit
 		failed := false
 		for _, part := range tt.content {
 			if n, err := io.WriteString(c, part); err != nil || n != len(part) {
 				failed = true
 			}
 		}
-		if got := c.equals(tt.digest); got != tt.want || failed != tt.failed || c.read != tt.consumed {
+		if got := c.equal(); got != tt.want || failed != tt.failed || c.read != tt.consumed {
 			t.Errorf("%s: %v, failed: %v, %d bytes", tt.name, got, failed, c.read)
 		}
 	}
