@@ -132,9 +132,27 @@ type work struct {
 	turn    func(c *client)
 
 	everywhere bool // also on the side that only refuses
+	large      bool // one client is enough, and needs longer
 }
 
 func (w work) on(s *side) bool { return s.name != "respond" || w.everywhere }
+
+// clients returns the number of clients.
+func (w work) clients() int {
+	if w.large {
+		return 1
+	}
+	return clients
+}
+
+// lasts returns how long a round is, and how long to run before it: for connections, scripts,
+// and what is known.
+func (w work) lasts() (round, before time.Duration) {
+	if w.large {
+		return 3 * time.Second, time.Nanosecond
+	}
+	return time.Second, 300 * time.Millisecond
+}
 
 var works = []work{
 	{name: "refused PUT, 1 KiB", everywhere: true, length: 1 << 10, turn: func(c *client) {
@@ -155,6 +173,10 @@ var works = []work{
 	{name: "PUT that passes, write_etag off", options: "write_etag off", length: 1 << 10, turn: func(c *client) {
 		c.send("PUT", c.any(), "If-None-Match", `"outdated"`)
 	}},
+	{name: "GET, 512 MiB", large: true, length: 512 << 20, turn: func(c *client) { c.send("GET", c.own) }},
+	{name: "PUT that passes, 256 MiB", large: true, length: 256 << 20, turn: func(c *client) {
+		c.send("PUT", c.own, "If-Match", cmp.Or(c.tags[c.own], "*"))
+	}},
 }
 
 func getAndPut(c *client) {
@@ -163,7 +185,7 @@ func getAndPut(c *client) {
 	c.send("PUT", path, "If-Match", cmp.Or(c.tags[path], "*"))
 }
 
-// measure runs a work on a side for a second.
+// measure runs a work on a side for one round.
 func (s *side) measure(b *testing.B, w work) {
 	servers := s.at(w.options)
 	var urls []string
@@ -172,30 +194,41 @@ func (s *side) measure(b *testing.B, w work) {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	defer transport.CloseIdleConnections()
-	run := func(d time.Duration) float64 {
-		var sent atomic.Int64
+	list := make([]*client, w.clients())
+	for i := range list {
+		list[i] = &client{
+			b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, tags: make(map[string]string),
+			content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i),
+		}
+	}
+	each := func(f func(c *client)) {
 		var group sync.WaitGroup
-		ctx, stop := context.WithTimeout(context.Background(), d)
-		defer stop()
-		for i := range clients {
-			c := &client{
-				b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, sent: &sent, tags: make(map[string]string),
-				content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i),
-			}
-			group.Go(func() {
-				c.send("PUT", c.own)
-				c.send("GET", c.own)
-				for ctx.Err() == nil {
-					w.turn(c)
-				}
-			})
+		for _, c := range list {
+			group.Go(func() { f(c) })
 		}
 		group.Wait()
+	}
+	run := func(d time.Duration) float64 {
+		var sent atomic.Int64
+		ctx, stop := context.WithTimeout(context.Background(), d)
+		defer stop()
+		each(func(c *client) {
+			c.sent = &sent
+			for ctx.Err() == nil {
+				w.turn(c)
+			}
+		})
 		return float64(sent.Load())
 	}
-	run(300 * time.Millisecond) // connections, scripts, what is known
+	round, before := w.lasts()
+	each(func(c *client) {
+		c.sent = new(atomic.Int64)
+		c.send("PUT", c.own)
+		c.send("GET", c.own)
+	})
+	run(before)
 	caddy, redis, calls, begun := cpuOf(servers), s.redis.cpu(), s.redis.calls(b), time.Now()
-	sent := run(time.Second)
+	sent := run(round)
 	took := time.Since(begun)
 	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / sent }
 	s.results[w.name] = append(s.results[w.name], result{
@@ -282,7 +315,12 @@ func newShelf() *shelf { return &shelf{contents: make(map[string][]byte)} }
 
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPut {
-		content, err := io.ReadAll(r.Body)
+		content, err := make([]byte, max(0, r.ContentLength)), error(nil)
+		if r.ContentLength < 0 {
+			content, err = io.ReadAll(r.Body)
+		} else {
+			_, err = io.ReadFull(r.Body, content) // nothing that large grows by and by
+		}
 		if err != nil {
 			return
 		}
@@ -296,5 +334,8 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content := s.contents[r.URL.Path]
 	s.mu.RUnlock()
 	w.Header().Set("Content-Type", "text/plain")
+	if len(content) > 1<<20 {
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	}
 	_, _ = w.Write(content)
 }
