@@ -104,7 +104,9 @@ type Handler struct {
 	// How many bytes of content are kept in memory. For a response, this is what
 	// the handler holds back to know the tag before it sends anything; one that is
 	// longer, or takes longer than half a second after its header section, streams
-	// through without a tag, unless its header section is enough. If a part of it
+	// through without a tag, unless its header section is enough. It is then hashed
+	// only if its tag is stored already; otherwise the origin is asked once somebody
+	// needs the tag. If a part of it
 	// is asked for under a condition, it goes to a temporary file. For
 	// a request, content beyond it goes to a temporary file before other writers
 	// must wait.

@@ -48,6 +48,10 @@ type Shown struct {
 	// HEAD.
 	Untagged bool
 
+	// Hashed reports that content that isn't at hand is hashed on the way to the client, so
+	// that Late tells its tag.
+	Hashed bool
+
 	// Versioned reports that the tag is the version that the store counts.
 	Versioned bool
 
@@ -101,6 +105,10 @@ type Capture struct {
 	// than that, either.
 	Patience time.Duration
 
+	// SkipLarge makes the Capture pass on content that exceeds the limit of its Deriver
+	// without hashing it, unless that content goes to a temporary file.
+	SkipLarge bool
+
 	// SpoolPatience is the same for content that goes to a temporary file. Zero means
 	// ten seconds.
 	SpoolPatience time.Duration
@@ -116,6 +124,7 @@ type Capture struct {
 	// handler's goroutine uses them.
 	derivation     Derivation
 	cached         bool    // see Shown.Cached
+	arrived        int64   // how much content the handler has written
 	window         *window // the part to send, or nil
 	discardedBytes int64
 }
@@ -241,14 +250,24 @@ func (c *Capture) mayBuffer() bool {
 
 // shown returns what the response has shown so far.
 func (c *Capture) shown(known bool) Shown {
+	untagged := c.derivation.Need == NeedContent
+	if untagged && skipsHash(c) {
+		c.derivation.giveUp()
+	}
 	return Shown{
 		Observed:  c.derivation.Observed,
 		Known:     known,
-		Untagged:  c.derivation.Need == NeedContent,
+		Untagged:  untagged,
+		Hashed:    c.derivation.Need == NeedContent,
 		Versioned: c.derivation.Need == NeedVersion,
 		Cached:    c.cached,
 		Exact:     c.derivation.exact() && !c.deriver.IsShared(c.derivation.ETag),
 	}
+}
+
+// skipsHash reports whether content that passes by is too large to be hashed.
+func skipsHash(c *Capture) bool {
+	return c.SkipLarge && (c.arrived > c.deriver.Limit || c.deriver.TooLarge(c.client.Header()))
 }
 
 // label lets the Reading label the response, then sends what there is of it, or drops it.
@@ -286,6 +305,7 @@ func shownInPart(c *Capture) Shown {
 		// The sources after JSON would yield a tag that the same content doesn't have when
 		// it is read faster, or when there is room for it.
 		c.derivation.giveUp()
+		s.Hashed = false
 	}
 	return s
 }
@@ -314,6 +334,9 @@ func (c *Capture) Write(p []byte) (int, error) {
 	case err != nil:
 		return 0, err
 	case mode == passing:
+		if c.derivation.Need == NeedContent && skipsHash(c) {
+			c.derivation.giveUp() // only now is it known to be that large
+		}
 		c.derivation.write(p)
 		if c.window != nil {
 			return len(p), c.window.pass(c, p)
@@ -332,6 +355,7 @@ func (c *Capture) Write(p []byte) (int, error) {
 func (c *Capture) buffer(p []byte) (holdMode, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.arrived += int64(len(p))
 	switch {
 	case c.mode != buffering:
 		return c.mode, c.sendErr

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -99,6 +100,52 @@ func (l *labels) Label(_ int, h http.Header, s Shown) bool {
 		h.Set("ETag", s.ETag.String())
 	}
 	return true
+}
+
+// TestSkipLarge: content that is too large to be buffered is passed on without being hashed,
+// if nobody wants to know its tag. Content that is only slow is hashed.
+func TestSkipLarge(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		length         string
+		first, rest    int
+		wait           time.Duration
+		parts          bool
+		hashed, tagged bool
+	}{
+		{name: "announced", length: "11", first: 11},
+		{name: "not announced", first: 5, rest: 6},
+		{name: "small", first: 5, rest: 5, tagged: true},
+		{name: "slow", first: 5, rest: 5, wait: time.Hour, hashed: true, tagged: true},
+		{name: "slow, and large only later", first: 5, rest: 6, wait: time.Hour, hashed: true},
+		{name: "kept in a file", length: "11", first: 11, parts: true, tagged: true},
+		{name: "kept in a file, slow", first: 11, rest: 1, parts: true, wait: time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := newRecorder()
+				c := NewCapture(rec, both, rec)
+				c.SkipLarge, c.BufferParts = true, tt.parts
+				err := c.Serve(handler(func(w http.ResponseWriter, _ *http.Request) {
+					if tt.length != "" {
+						w.Header().Set("Content-Length", tt.length)
+					}
+					_, _ = io.WriteString(w, strings.Repeat("x", tt.first))
+					time.Sleep(tt.wait)
+					_, _ = io.WriteString(w, strings.Repeat("x", tt.rest))
+				}), newRequest("GET", nil))
+				c.Close()
+				s, want := rec.only(t), strings.Repeat("x", tt.first+tt.rest)
+				late := len(rec.late) > 0 && rec.late[0].ETag.Valid
+				if err != nil || rec.content.String() != want || !s.Known || s.Hashed != tt.hashed {
+					t.Errorf("%v, %d bytes, %+v", err, rec.content.Len(), s)
+				}
+				if tagged := s.ETag.Valid || late; tagged != tt.tagged || s.Untagged == s.ETag.Valid {
+					t.Errorf("%+v, late %v", s, rec.late)
+				}
+			})
+		})
+	}
 }
 
 func (l *labels) Late(o validator.Observed) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -42,7 +43,13 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 	case rd.request.TooManyConditions():
 		return s, header, supplement{}
 	case !validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now()):
-		return s, header, supplement{label: storedLabel(rd.view, shown)}
+		label := storedLabel(rd.view, shown)
+		if !label.ETag.Valid && mayAskForTag(rd, header) {
+			if p := askForTag(rd); p.Err == nil && p.Observed.State == validator.Present && p.Observed.ETag.Valid {
+				return proxyhooks.Shown{Observed: p.Observed, Known: true, Cached: p.Cached}, p.Header, supplement{}
+			}
+		}
+		return s, header, supplement{label: label}
 	case knowledge.Seen(rd.view) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
 		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, counting(rd.Deriver, rd.memory), rd.Buffer)
 		rd.warnOfSession(p.Header)
@@ -51,6 +58,31 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 		}
 	}
 	return s, header, supplement{undecided: true}
+}
+
+// A GET doesn't hash content that is too large to be buffered, unless its tag is stored. A HEAD
+// asks for the tag then. These are the bounds, as for content that goes to a temporary file.
+const (
+	maxAskedForTag = 64 << 20
+	tagPatience    = 10 * time.Second
+)
+
+// mayAskForTag reports whether a HEAD without conditions may be followed by a GET, because
+// somebody has read this very representation, and its content wasn't hashed.
+func mayAskForTag(rd *reading, header http.Header) bool {
+	known := rd.known
+	length, announced := proxyhooks.ContentLength(header)
+	return rd.storable && known.State == validator.Present && !known.ETag.Valid &&
+		rd.request.Conditions.Empty() && rd.request.OneTime == nil && (!announced || length <= maxAskedForTag)
+}
+
+// askForTag asks the origin for the content, and hashes it.
+func askForTag(rd *reading) proxyhooks.Probed {
+	ctx, cancel := context.WithTimeout(rd.r.Context(), tagPatience)
+	defer cancel()
+	p := proxyhooks.Probe(ctx, rd.next, rd.base, counting(rd.Deriver, rd.memory), maxAskedForTag)
+	rd.warnOfSession(p.Header)
+	return p
 }
 
 // storedLabel returns what is stored of a representation, if it has a tag and nothing that

@@ -74,6 +74,9 @@ func (rd *reading) forward(r *http.Request) error {
 	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, counting(rd.Deriver, rd.memory), rd)
 	defer rd.capture.Close()
 	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || needsTag(rd.request), rd.lists()
+	// The tag that is stored of large content must not go stale. If none is stored, the origin
+	// is asked once somebody wants to know it.
+	rd.capture.SkipLarge = !rd.storable || !rd.known.ETag.Valid
 	err := rd.capture.Serve(rd.next, r)
 	restore()
 	switch {
@@ -148,6 +151,9 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	}
 	rd.header, rd.untagged = header, s.Untagged && !proxyhooks.MustNotBuffer(header)
 	if rd.untagged && rd.storable && rd.r.Method == http.MethodGet {
+		if !s.Hashed && !s.Cached && !rd.known.ETag.Valid {
+			rd.observe(o, from) // a HEAD may ask for the tag now
+		}
 		keepEpoch(rd)
 	}
 

@@ -947,11 +947,18 @@ func TestHead(t *testing.T) {
 				if len(get.Content) != size {
 					t.Errorf("%d bytes", len(get.Content))
 				}
-				tag := caddytest.Send(t, "HEAD", base+"/page", "").Expect(t, 200).Tag(t)
-				if got := get.Header.Get("ETag"); tagged && got != tag {
-					t.Errorf("then HEAD has %s, GET has %s", tag, got)
+				gets := 1
+				if !tagged {
+					gets++ // the first HEAD asks for the tag
 				}
-				expectGets(t, backend, 1)
+				for range 2 {
+					tag := caddytest.Send(t, "HEAD", base+"/page", "").Expect(t, 200).Tag(t)
+					if got := get.Header.Get("ETag"); tagged && got != tag {
+						t.Errorf("then HEAD has %s, GET has %s", tag, got)
+					}
+					expectGets(t, backend, gets)
+				}
+				tag := get.Header.Get("ETag")
 				if tagged {
 					caddytest.Send(t, "HEAD", base+"/page", "", "If-None-Match", tag).Expect(t, 304)
 					caddytest.Send(t, "HEAD", base+"/page", "", "If-Match", `"x"`).Expect(t, 412)

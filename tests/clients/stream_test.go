@@ -45,8 +45,8 @@ func open(t testing.TB, c *http.Client, url string, fields ...string) *http.Resp
 	return resp
 }
 
-// Content that exceeds the buffer is streamed to the client without a tag. The
-// handler computes the tag on the way.
+// Content that exceeds the buffer is streamed to the client without a tag. Whoever makes a
+// condition on it makes the handler ask the origin.
 func TestLargeContent(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %t", chunked), func(t *testing.T) {
@@ -85,17 +85,67 @@ func TestLargeContent(t *testing.T) {
 
 			a := caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"stale"`).Expect(t, 412)
 			tag, _ := problemOf(t, a)["current_etag"].(string)
-			if n := len(backend.All()); n != 1 || tag == "" {
+			if n := len(backend.All()); n != 2 || tag == "" {
 				t.Fatalf("the backend heard %d requests, current_etag is %q", n, tag)
 			}
 			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
-			if n := len(backend.All()); n != 2 {
+			if n := len(backend.All()); n != 3 {
 				t.Errorf("the backend heard %d requests", n)
 			}
 			// Now the origin is asked, and the same content gets the same tag.
 			caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", tag).Expect(t, 200)
 		})
 	}
+}
+
+// The stored tag of content that exceeds the buffer follows what a read shows: the content is
+// hashed on the way if its tag is stored.
+func TestLargeContentIsWatched(t *testing.T) {
+	var content atomic.Pointer[string]
+	content.Store(new(strings.Repeat("a", 5000)))
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			_, _ = io.WriteString(w, *content.Load())
+		}
+	}}
+	base := caddytest.Site(t, "verify never\nwrite_etag off\nbuffer 1000", backend)
+	refused := func() string {
+		t.Helper()
+		tag, _ := problemOf(t, caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", `"stale"`).Expect(t, 412))["current_etag"].(string)
+		return tag
+	}
+	before := refused() // the origin was asked, and the tag is stored
+	expectGets(t, backend, 1)
+	content.Store(new(strings.Repeat("b", 5000)))
+	caddytest.Send(t, "GET", base+"/page", "").Expect(t, 200)
+	after := refused()
+	if after == before || after == "" {
+		t.Errorf("the tag was %s and is %s", before, after)
+	}
+	caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", before).Expect(t, 412)
+	caddytest.Send(t, "PUT", base+"/page", "x", "If-Match", after).Expect(t, 200)
+	expectGets(t, backend, 2)
+}
+
+// A HEAD asks for the tag of content that exceeds the buffer only if that is at most 64 MiB.
+func TestHeadOfContentNobodyHashes(t *testing.T) {
+	backend := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+		length := 64 << 20
+		if r.URL.Path == "/longer" {
+			length++
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(length))
+		if r.Method == "GET" {
+			_, _ = io.CopyN(w, zeros{}, int64(length))
+		}
+	}}
+	base := caddytest.Site(t, "", backend)
+	caddytest.Send(t, "HEAD", base+"/longer", "").Expect(t, 200)
+	caddytest.Send(t, "GET", base+"/longer", "").Expect(t, 200)
+	if a := caddytest.Send(t, "HEAD", base+"/longer", "").Expect(t, 200); a.Header.Get("ETag") != "" {
+		t.Errorf("header %v", a.Header)
+	}
+	expectGets(t, backend, 1)
 }
 
 // The handler holds at most one buffer of a response in memory, however long it is.
