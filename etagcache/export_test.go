@@ -2,19 +2,6 @@ package etagcache
 
 import "context"
 
-// ScriptName returns the name of the script with this hash.
-func ScriptName(hash string) string {
-	for _, s := range []*script{
-		readScript, peekScript, observeScript, claimScript, passScript, renewScript, settleScript, spendScript, invalidateScript, waitScript,
-		beginScript, invalidateAllScript,
-	} {
-		if s.Hash() == hash {
-			return s.name
-		}
-	}
-	panic("unknown script " + hash)
-}
-
 // ReadPlainly is Read without the script. It reports false if the script must do it.
 func ReadPlainly(ctx context.Context, r *Redis, key string, t Terms) (Entry, bool, error) {
 	return readPlainly(ctx, r, r.prefix.entry(key), t)

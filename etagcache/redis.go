@@ -237,20 +237,13 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 		variant, value, vary, identity, backend = o.Variant, pack(o.Observed), o.Vary, o.Identity(), packTag(o.Backend)
 	}
 	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt, backend}
-	for _, replaced := range s.Replaced {
-		args = append(args, replaced)
-	}
-	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, args...)
+	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, spendable(args, s.Replaced)...)
 	return err
 }
 
 // Spend implements Store.
 func (r *Redis) Spend(ctx context.Context, g Grant, identities []string, t Terms) error {
-	args := []any{lease(g)}
-	for _, identity := range identities {
-		args = append(args, identity)
-	}
-	_, err := r.run(ctx, spendScript, r.prefix.entry(g.Key), t, args...)
+	_, err := r.run(ctx, spendScript, r.prefix.entry(g.Key), t, spendable([]any{lease(g)}, identities)...)
 	return err
 }
 

@@ -17,7 +17,7 @@ func TestRedisRefusesADifferentFormat(t *testing.T) {
 	store := open(t, plain(s), "")
 	ctx := t.Context()
 	grant, _ := claim(t, store, "k")
-	s.Client().HSet(ctx, "caddy:preconditions:generation", "format", "2")
+	s.Client().HSet(ctx, "caddy:preconditions:generation", "format", "1")
 	before := s.Client().HGetAll(ctx, "caddy:preconditions:k").Val()
 	for name, call := range map[string]func() error{
 		"read":       func() error { _, err := store.Read(ctx, "k", day); return err },
@@ -35,12 +35,33 @@ func TestRedisRefusesADifferentFormat(t *testing.T) {
 		},
 		"invalidate all": func() error { return store.InvalidateAll(ctx, day) },
 	} {
-		if err := call(); !errors.Is(err, etagcache.ErrIncompatible) || !strings.Contains(err.Error(), "its format is 2, and here it is 1") {
+		if err := call(); !errors.Is(err, etagcache.ErrIncompatible) || !strings.Contains(err.Error(), "its format is 1, and here it is 2") {
 			t.Errorf("%s: got error %v", name, err)
 		}
 	}
 	if after := s.Client().HGetAll(ctx, "caddy:preconditions:k").Val(); len(after) != len(before) || after["e"] != before["e"] {
 		t.Errorf("the entry was %v and is %v", before, after)
+	}
+}
+
+// Versions from before there were numbers have format 1. If one of them uses the store, this
+// one doesn't.
+func TestRedisRefusesAFormatWithoutANumber(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	store := open(t, plain(s), "")
+	before := epochOf(t, store, "k")
+	same(t, s.Client().HDel(t.Context(), "caddy:preconditions:generation", "format").Err(), nil)
+	for what, call := range map[string]func() error{
+		"read":  func() error { _, err := store.Read(t.Context(), "k", day); return err },
+		"claim": func() error { _, _, err := store.Claim(t.Context(), "k", before, day); return err },
+	} {
+		if err := call(); !errors.Is(err, etagcache.ErrIncompatible) || !strings.Contains(err.Error(), "its format is 1, and here it is 2") {
+			t.Errorf("%s: got error %v", what, err)
+		}
+	}
+	if n := s.Client().HExists(t.Context(), "caddy:preconditions:generation", "format").Val(); n {
+		t.Error("the marker got a number")
 	}
 }
 
@@ -112,10 +133,23 @@ func TestRedisUnreadableFields(t *testing.T) {
 	}
 	s.Client().FlushDB(ctx)
 	epochOf(t, store, "k")
-	same(t, s.Client().HSet(ctx, "caddy:preconditions:k", "s:x", "x", "s:y", "9999999999999999").Err(), nil)
-	e, err := store.Read(ctx, "k", terms)
-	if err != nil || e.Spent["x"] <= 0 || e.Spent["x"] > terms.Lag+time.Second || e.Spent["y"] <= 0 || e.Spent["y"] > terms.Lag+time.Second {
-		t.Fatalf("got %+v, %v", e, err)
+	for value, id := range map[string]string{
+		"1 9999999999999999\n9999999999999999 x":     "x",
+		"1 9999999999999\n9999999999999 x":           "x",
+		"1 9999999999999\n9999999999999 x\n99999999": "x", // and anything
+		"1 x\nx y": "", "x": "", "\n": "", "1 9999999999999": "", "1 9999999999999\n": "",
+	} {
+		same(t, s.Client().HSet(ctx, "caddy:preconditions:k", "s", value).Err(), nil)
+		for range 2 {
+			e, err := store.Read(ctx, "k", terms)
+			left := e.Doubt
+			if id != "" {
+				left = e.Spent[id]
+			}
+			if most := terms.Lag + time.Second; err != nil || left <= 0 || left > most || e.Doubt > most {
+				t.Fatalf("%q: got %+v, %v", value, e, err)
+			}
+		}
 	}
 }
 

@@ -128,28 +128,18 @@ func (p *plainRead) entry(lag int64) (Entry, bool) {
 		return Entry{}, false
 	}
 	e.Busy = time.Duration(inFlight) * time.Millisecond
-	leaseLag, _ := stamp(fields["l"])
 	for name, value := range fields {
-		kind, id, found := strings.Cut(name, ":")
-		switch {
-		case !found:
-		case kind == "v":
+		if id, found := strings.CutPrefix(name, "v:"); found {
 			if s, err := p.variant(id, value); err == nil { // else it is unreadable, so unknown
 				e.Variants[id], e.Latest = s, laterOf(e.Latest, s.Since)
 			}
-		case kind == "s":
-			value, held := strings.CutSuffix(value, "+")
-			ends, ok := stamp(value)
-			if !ok || ends > p.now+lag+1 {
-				return Entry{}, false
-			}
-			left := ends - p.now
-			if held {
-				left = max(left, inFlight+leaseLag)
-			}
-			spend(&e, id, time.Duration(left)*time.Millisecond)
 		}
 	}
+	leaseLag, _ := stamp(fields["l"])
+	if !e.setSpent(fields["s"], p.now, p.now+lag+1) {
+		return Entry{}, false
+	}
+	e.setHeld(fields["h"], inFlight+leaseLag)
 	if passing {
 		clear(e.Variants)
 		e.Receipt = ""
@@ -181,20 +171,6 @@ func (p *plainRead) variant(id, value string) (Stored, error) {
 		return variantWithTag(reply{value, tag}, p.now)
 	}
 	return stored(value, p.now)
-}
-
-// spend notes that a state is spent for some more time.
-func spend(e *Entry, id string, left time.Duration) {
-	switch {
-	case left <= 0:
-	case id == AnyState:
-		e.Doubt = left
-	default:
-		if e.Spent == nil {
-			e.Spent = make(map[string]time.Duration)
-		}
-		e.Spent[id] = left
-	}
 }
 
 // keeps reports whether the server keeps the entry for long enough (read.lua).

@@ -32,8 +32,8 @@ func (r reply) status() error {
 	}
 }
 
-// firstVariant is the index of the first variant or spent state in a reply with an entry.
-const firstVariant = 12
+// firstVariant is the index of the first variant in a reply with an entry.
+const firstVariant = 15
 
 // entry returns the entry that follows the status.
 func (r reply) entry() (Entry, error) {
@@ -44,7 +44,10 @@ func (r reply) entry() (Entry, error) {
 	_, ok5 := r.number(5)
 	receipt, ok6 := r.text(6)
 	last, ok7 := r.number(9)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 {
+	spent, ok8 := r.text(12)
+	held, ok9 := r.text(13)
+	heldLeft, ok10 := r.number(14)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || !ok8 || !ok9 || !ok10 {
 		return Entry{}, r.malformed()
 	}
 	e := Entry{
@@ -61,24 +64,16 @@ func (r reply) entry() (Entry, error) {
 	}
 	for i := firstVariant; i < len(r); i += 2 {
 		name, _ := r.text(i)
-		if left, ok := r.number(i + 1); ok {
-			if e.Spent == nil {
-				e.Spent = make(map[string]time.Duration)
-			}
-			e.Spent[name] = time.Duration(left) * time.Millisecond
-			continue
-		}
 		// An unreadable variant is unknown. The next observation replaces it.
 		if s, err := r.variant(i+1, now); err == nil {
 			e.Variants[name] = s
 			e.Latest = laterOf(e.Latest, s.Since)
 		}
 	}
-	e.Doubt = e.Spent[AnyState]
-	delete(e.Spent, AnyState)
-	if len(e.Spent) == 0 {
-		e.Spent = nil
+	if !e.setSpent(spent, now, math.MaxInt64) {
+		return Entry{}, r.malformed()
 	}
+	e.setHeld(held, heldLeft)
 	return e, nil
 }
 

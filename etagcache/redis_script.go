@@ -14,11 +14,11 @@ var (
 	// These run on an entry and the marker beside it.
 	readScript       = newEntryScript("read").always().mayBeFirst()
 	peekScript       = newEntryScript("peek")
-	observeScript    = newEntryScript("observe")
-	claimScript      = newEntryScript("claim").always().mayBeFirst()
+	observeScript    = newQuickScript("observe")
+	claimScript      = newQuickScript("claim").always().mayBeFirst()
 	passScript       = newEntryScript("pass").always().mayBeFirst()
 	renewScript      = newEntryScript("renew").always()
-	settleScript     = newEntryScript("settle")
+	settleScript     = newQuickScript("settle")
 	spendScript      = newEntryScript("spend")
 	invalidateScript = newEntryScript("invalidate")
 	waitScript       = newEntryScript("wait")
@@ -49,23 +49,52 @@ func (s *script) mayBeFirst() *script {
 }
 
 // newEntryScript returns a script that works on an entry.
-func newEntryScript(name string) *script { return newScript("prelude", "spent", "entry", name) }
-
-func newScript(files ...string) *script {
-	return &script{Script: redis.NewScript(source(files...)), name: files[len(files)-1]}
+func newEntryScript(name string) *script {
+	return newScript("prelude", "identity", "spent", "entry", name)
 }
 
-// source returns the text of files in the directory lua, after the constants and the
-// file that all scripts begin with.
-func source(files ...string) string {
-	text := fmt.Sprintf("local format, max_variants, max_spent, reservation = '%d', %d, %d, %d\n",
-		Format, MaxVariants, MaxSpent, reservation.Milliseconds())
-	for _, file := range append([]string{"generation"}, files...) {
-		lua, err := sources.ReadFile("lua/" + file + ".lua")
-		if err != nil {
-			panic(err) // the file is missing from the source tree
-		}
-		text += string(lua)
+// newQuickScript returns a script that works on an entry, and begins with a short cut for
+// its usual course.
+func newQuickScript(name string) *script {
+	return &script{
+		Script: redis.NewScript(constants() + shortCut(name) + source("generation", "prelude", "identity", "spent", "entry", name)),
+		name:   name,
+	}
+}
+
+// shortCut returns what a script begins with. It returns from the script if it can do what
+// that would do (lua/usual.lua).
+func shortCut(name string) string {
+	return "do\nlocal function short_cut()\n" + source("identity", "usual", name+"_usual") + "return usual()\nend\n" +
+		"local reply = short_cut()\nif reply then\nreturn reply\nend\nend\n"
+}
+
+func newScript(files ...string) *script {
+	return &script{Script: redis.NewScript(constants() + source(append([]string{"generation"}, files...)...)), name: files[len(files)-1]}
+}
+
+// mostPacked is the length of the longest value in a small hash that Redis keeps in one
+// piece of memory (hash-max-listpack-value, by default).
+const mostPacked = 64
+
+// constants returns what all scripts begin with.
+func constants() string {
+	return fmt.Sprintf("local format, max_variants, max_spent, reservation, most_packed = '%d', %d, %d, %d, %d\n",
+		Format, MaxVariants, MaxSpent, reservation.Milliseconds(), mostPacked)
+}
+
+// source returns the text of files in the directory lua.
+func source(files ...string) (text string) {
+	for _, name := range files {
+		text += file(name)
 	}
 	return text
+}
+
+func file(name string) string {
+	lua, err := sources.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // the file is missing from the source tree
+	}
+	return string(lua)
 }

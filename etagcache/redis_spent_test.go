@@ -13,7 +13,7 @@ import (
 // they observe.
 func FuzzIdentity(f *testing.F) {
 	c := redistest.Start(f).Client()
-	identity := redis.NewScript(source("prelude", "spent") + "return spending().identity(ARGV[9])")
+	identity := redis.NewScript(source("identity") + "return identity(ARGV[1])")
 	f.Add(byte(0), false, false, int64(0), false, "", false, false)
 	f.Add(byte(1), false, false, int64(0), false, "", false, false)
 	f.Add(byte(2), false, false, int64(0), false, "", false, false)
@@ -27,7 +27,7 @@ func FuzzIdentity(f *testing.F) {
 	f.Fuzz(func(t *testing.T, state byte, own, weakDate bool, date int64, dated bool, opaque string, weak, tagged bool) {
 		o := fuzzedObserved(state, own, weakDate, date, dated, opaque, weak, tagged)
 		got, err := identity.Run(context.Background(), c, []string{"k", "m"},
-			"fresh", "", 0, 0, 0, 0, "channel", 0, "1763769600000 0 "+pack(o)).Text()
+			"1763769600000 0 "+pack(o)).Text()
 		if want := o.Identity(); err != nil || got != want {
 			t.Errorf("%q: got %q and %v, want %q", pack(o), got, err, want)
 		}

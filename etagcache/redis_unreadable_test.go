@@ -96,14 +96,14 @@ func TestRedisStumblesOverNoField(t *testing.T) {
 	terms.Lag = time.Minute
 	store := open(t, plain(s), "")
 	fields := map[string][]string{
-		"k":          {"e", "g", "c:x", "p:x", "u", "l", "q", "d", "w", "y", "r", "v:v", "b:v", "s:x", "s:*", "c:", "v:", "", "x"},
+		"k":          {"e", "g", "c:x", "p:x", "u", "l", "q", "d", "w", "y", "r", "v:v", "b:v", "s", "h", "c:", "v:", "", "x"},
 		"generation": {"id", "replid", "from", "until", "spent", "lag", "", "x"},
 	}
 	for name, of := range fields {
 		for _, field := range of {
 			for _, value := range []string{
 				"", "x", "inf", "nan", "-1", "0", "1e309", "0x10", "9999999999999", "9999999999999.9999999", "99999999999999999999999999",
-				`1 2 p - "y"`, `99999999999999999999999999 1 p - "y"`, `inf inf p - "y"`, `1 99999999999999999999999999 p 5 "y"`, "\x00\xff", "+", "1+",
+				`1 2 p - "y"`, `99999999999999999999999999 1 p - "y"`, `inf inf p - "y"`, `1 99999999999999999999999999 p 5 "y"`, "\x00\xff", "+", "1 9999999999999\n", "1 1\n1 x\n", "1 9999999999999\n9999999999999 x\ny",
 			} {
 				for call, do := range calls(store, "k", terms) {
 					same(t, c.Del(ctx, "caddy:preconditions:k", "caddy:preconditions:generation").Err(), nil)

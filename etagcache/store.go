@@ -30,7 +30,7 @@ var (
 // everything: entries, markers, and the keys that gateways make of requests. Gateways can
 // share a store only if they have the same Format. It must be raised with every change
 // that lets two versions misunderstand each other.
-const Format = 1
+const Format = 2
 
 // Terms are the durations that a caller asks for. All but Brief and Lag are required, and
 // all but Retention are at most an hour. Gateways that

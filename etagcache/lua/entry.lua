@@ -132,7 +132,7 @@ local function spend_variants(ends)
   end
   local s, count = spending(), 0
   for _, value in pairs(variants) do
-    s.spend(s.identity(value), ends)
+    s.spend(identity(value), ends)
     count = count + 1
   end
   if count == max_variants then
@@ -227,8 +227,8 @@ end
 -- answer returns the status and the entry in the form that the client reads: whether a
 -- generation began, whether a loss can't be noticed, the longest grace, the date that was
 -- forgotten last, the ms that are left of a grace and what has happened to the data, the
--- variants, each with a string or, if the backend has a tag of its own, with that and the
--- tag; and the spent states, each with the ms left.
+-- fields s and h, for how many ms more what is in h is spent, and the variants, each with a
+-- string or, if the backend has a tag of its own, with that and the tag.
 local function answer(status)
   local hidden, variants = passed(), variants
   local receipt = hidden and '' or entry.r or ''
@@ -240,27 +240,13 @@ local function answer(status)
   end
   local reply = {
     status, entry.e, busy(), now, entry.y or '', began and 1 or 0, receipt, blind and 1 or 0, longest_grace or 0,
-    number(entry.d) or 0, grace_left(), why,
+    number(entry.d) or 0, grace_left(), why, entry.s or '', entry.h or '', in_flight() + lease_lag(),
   }
   for name, value in pairs(variants) do
     local variant = string.sub(name, 3)
     local tag = backend_tags['b:' .. variant]
     table.insert(reply, variant)
     table.insert(reply, tag and { value, tag } or value)
-  end
-  if watching() then
-    local s, doubt = spending(), spending().doubt()
-    for id in pairs(spent) do
-      local left = s.left(id)
-      if left > 0 and id ~= '*' then
-        table.insert(reply, id)
-        table.insert(reply, left)
-      end
-    end
-    if doubt > 0 then
-      table.insert(reply, '*')
-      table.insert(reply, doubt)
-    end
   end
   return reply
 end

@@ -8,8 +8,8 @@
 --
 -- The marker names the generation, a period in which nothing was lost. It is a
 -- hash:
---   format  the format of everything in the store. Absent before there were numbers,
---           which is format 1
+--   format  the format of everything in the store. Absent in format 1, before there were
+--           numbers
 --   id      a token
 --   replid  the replication ID of the server's data when the generation began,
 --           which changes with each start and each promotion
@@ -33,7 +33,7 @@ end
 
 -- number returns a stored number, or nil if it is anything else. Times have 13 digits.
 local function number(value)
-  return value and #value <= 13 and tonumber(string.match(value, '^%d+$'))
+  return value and #value <= 13 and tonumber(string.match(value, '^%d+$') or nil)
 end
 
 -- No term but the retention is longer than this, in ms.
@@ -68,8 +68,9 @@ if wrong_type(marked) then -- the marker is gone, and with it all that it said
 elseif marked.err then
   return marked
 end
-if marked[6] and marked[6] ~= format then
-  return { 'FORMAT', marked[6] }
+local found = marked[6] or marked[1] and '1' or format
+if found ~= format then
+  return { 'FORMAT', found }
 end
 
 -- blind is whether a loss of data can't be noticed.
@@ -90,9 +91,6 @@ end
 local longest_grace, longest_lag = math.min(number(marked[7]) or 0, hour), number(marked[8])
 local grace, heard, lease_asked, lag_asked = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if marked[1] then
-  if not marked[6] then
-    redis.call('HSET', marker, 'format', format)
-  end
   if grace > longest_grace then
     longest_grace = note('grace', grace)
   end

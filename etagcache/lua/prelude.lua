@@ -30,9 +30,13 @@
 --                and what was observed
 --   b:<variant>  the tag that the backend itself sent for the variant. Absent if that is
 --                the tag in v:<variant>, or if it sent none
---   s:<identity> the ms until which the state is spent, followed by + if it is spent
---                while a write is in flight, and for the lag after it. The identity
---                is * for a doubt about all states. Absent if nothing is spent
+--   s            the states that are spent: a line with their number and the latest of the ms
+--                that follow; then lines, each with the ms until which states are spent and,
+--                after a space each, their identities. A state that is there several times
+--                is spent until the latest, and counted each time. The identity * is a doubt
+--                about all states. Lines that are over may be left. Absent if nothing is spent
+--   h            the identities of the states, separated by spaces, that are spent while a
+--                write is in flight, and for the lag after it. Absent if there are none
 
 local key, channel, retention, brief = KEYS[1], ARGV[7], string.match(ARGV[8], '^(%d+) ?(%d*)$')
 retention = tonumber(retention)
@@ -70,14 +74,6 @@ for i = 1, #fields, 2 do
     variants[name] = value
   elseif kind == 'b:' then
     backend_tags[name] = value
-  elseif kind == 's:' then
-    local ends, held = string.match(value, '^(%d+)(%+?)$')
-    local wrong
-    ends, wrong = latest(tonumber(ends), most_spent)
-    spent[string.sub(name, 3)] = { ends = ends, held = held == '+' }
-    if wrong then
-      redis.call('HSET', key, name, text(ends) .. (held or ''))
-    end
   else
     entry[name] = value
   end

@@ -5,6 +5,39 @@
 -- held, that is spent while a write is in flight and for the lag after it. The
 -- identity * stands for all states.
 
+-- spend_until makes a state spent until the given ms, unless it is for longer.
+local function spend_until(id, ends)
+  local old = spent[id]
+  if not old then
+    spent[id] = { ends = ends, held = false }
+  elseif old.ends < ends then
+    old.ends = ends
+  end
+end
+
+-- What is wrong in the stored states is stored as it should be as soon as the functions
+-- for that exist. What nobody can read may be any state.
+local wrong = false
+if entry.s then
+  local lines = string.match(entry.s, '^%d+ %d+(\n.*)$') or '?'
+  local rest = string.gsub(lines, '\n(%d+)( [^\n]*)', function(stored, ids)
+    local ends, late = latest(number(stored), most_spent)
+    wrong = wrong or late
+    for id in string.gmatch(ids, '[^ ]+') do
+      spend_until(id, ends)
+    end
+    return ''
+  end)
+  if rest ~= '' then
+    wrong = true
+    spend_until('*', (latest(nil, most_spent)))
+  end
+end
+for id in string.gmatch(entry.h or '', '[^ ]+') do
+  spend_until(id, 0)
+  spent[id].held = true
+end
+
 -- lease_lag returns the lag of the claim or passes in flight.
 local function lease_lag()
   return math.min(number(entry.l) or 0, hour)
@@ -22,25 +55,8 @@ local function spending()
   if made then
     return made
   end
-  local s, changed = {}, {}
+  local s, changed = {}, wrong
   made = s
-
-  -- identity returns the validator.Observed.Identity of what is stored for a variant. If
-  -- that is unreadable, it may be any.
-  function s.identity(value)
-    local state, date, tag = string.match(value, '^%d+ %d+ (%a)%a* (-?%d*) (.*)$')
-    local strong = tag and string.sub(tag, 1, 2) == 'W/' and string.sub(tag, 3) or tag
-    if state == 'a' then
-      return 'absent'
-    elseif state == 'p' and string.sub(strong, 1, 1) == '"' then
-      return 't' .. string.sub(redis.sha1hex(strong), 1, 15)
-    elseif state == 'p' and tag == '' and date ~= '-' then
-      return 'd' .. string.sub(redis.sha1hex(date), 1, 15)
-    elseif state == 'p' and tag == '' or state == 'u' then
-      return ''
-    end
-    return '*'
-  end
 
   -- raise_lag notes the lag beside the leases.
   function s.raise_lag()
@@ -60,15 +76,15 @@ local function spending()
     if held then
       s.raise_lag()
     end
-    local old = spent[id] or { ends = 0, held = false }
-    spent[id] = { ends = math.max(ends, old.ends), held = held or old.held }
-    changed[id] = true
+    spend_until(id, ends)
+    spent[id].held = held or spent[id].held
+    changed = true
   end
 
   -- unspend makes a state no longer spent.
   function s.unspend(id)
     if spent[id] then
-      spent[id], changed[id] = nil, true
+      spent[id], changed = nil, true
     end
   end
 
@@ -78,7 +94,7 @@ local function spending()
     for id, state in pairs(spent) do
       if state.held then
         state.ends, state.held = math.max(state.ends, ends), false
-        changed[id] = true
+        changed = true
       end
     end
   end
@@ -137,10 +153,35 @@ local function spending()
       return a < b
     end)
     for i = max_spent + 1, #ids do
-      local state, all = spent[ids[i]], spent['*'] or { ends = 0, held = false }
-      spent['*'] = { ends = math.max(all.ends, state.ends), held = all.held or state.held }
-      changed['*'] = true
+      local state = spent[ids[i]]
+      spend_until('*', state.ends)
+      spent['*'].held = spent['*'].held or state.held
       s.unspend(ids[i])
+    end
+  end
+
+  -- put stores a field, or removes it.
+  local function put(field, value)
+    if value ~= '' then
+      entry[field] = value
+      redis.call('HSET', key, field, value)
+    elseif entry[field] then
+      entry[field] = nil
+      redis.call('HDEL', key, field)
+    end
+  end
+
+  -- pack makes the server keep the entry in the form for small hashes again, which takes
+  -- half the memory. It goes back to that only for a new key.
+  local function pack()
+    local fields, left, names = redis.call('HGETALL', key), redis.call('PTTL', key), {}
+    for i = 1, #fields, 2 do
+      table.insert(names, fields[i])
+    end
+    redis.call('HDEL', key, unpack(names))
+    redis.call('HSET', key, unpack(fields))
+    if left > 0 then
+      redis.call('PEXPIRE', key, text(left))
     end
   end
 
@@ -152,15 +193,38 @@ local function spending()
       end
     end
     bound()
-    for id in pairs(changed) do
-      local state = spent[id]
-      if state then
-        redis.call('HSET', key, 's:' .. id, text(state.ends) .. (state.held and '+' or ''))
-      else
-        redis.call('HDEL', key, 's:' .. id)
+    if not changed then
+      return
+    end
+    changed = false
+    local held, ending, times, count = {}, {}, {}, 0
+    for id, state in pairs(spent) do
+      if state.held then
+        table.insert(held, id)
+      end
+      if state.ends > now then
+        local ends = text(state.ends)
+        if not ending[ends] then
+          ending[ends] = {}
+          table.insert(times, ends)
+        end
+        table.insert(ending[ends], id)
+        count = count + 1
       end
     end
-    changed = {}
+    table.sort(times) -- as text, because all have 13 digits
+    local lines = {}
+    for _, ends in ipairs(times) do
+      table.sort(ending[ends])
+      table.insert(lines, '\n' .. ends .. ' ' .. table.concat(ending[ends], ' '))
+    end
+    table.sort(held)
+    local before = entry.s and #entry.s or 0
+    put('s', count == 0 and '' or text(count) .. ' ' .. times[#times] .. table.concat(lines))
+    put('h', table.concat(held, ' '))
+    if before > most_packed and #(entry.s or '') <= most_packed then
+      pack()
+    end
   end
 
   return s
@@ -169,4 +233,8 @@ end
 -- watching reports whether a state is or may become spent.
 local function watching()
   return lag > 0 or next(spent) ~= nil
+end
+
+if wrong then
+  spending().write()
 end

@@ -23,7 +23,7 @@ var badEntries = map[string]func(t *testing.T, c *redis.Client, name string) err
 		return c.HSet(t.Context(), name, "c:x", "inf").Err()
 	},
 	"fields": func(t *testing.T, c *redis.Client, name string) error {
-		return c.HSet(t.Context(), name, "c:x", "inf", "p:y", "nan", "e", "", "l", "inf", "d", "1e309", "s:*", "x", "v:", "inf inf", "q", "inf").Err()
+		return c.HSet(t.Context(), name, "c:x", "inf", "p:y", "nan", "e", "", "l", "inf", "d", "1e309", "s", "x", "h", "x", "v:", "inf inf", "q", "inf").Err()
 	},
 }
 

@@ -1,0 +1,69 @@
+package etagcache
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setSpent notes what the field s says (lua/prelude.lua), at the time now in ms. It reports
+// false if it is unreadable, or says that a state is spent until later than last.
+func (e *Entry) setSpent(s string, now, last int64) bool {
+	if s == "" {
+		return true
+	}
+	header, lines, _ := strings.Cut(s, "\n")
+	number, latest, _ := strings.Cut(header, " ")
+	count, err := strconv.Atoi(number)
+	if ends, ok := stamp(latest); err != nil || !ok || ends > last {
+		return false
+	}
+	for line := range strings.SplitSeq(lines, "\n") {
+		stored, identities, _ := strings.Cut(line, " ")
+		ends, ok := stamp(stored)
+		if !ok || ends > last {
+			return false
+		}
+		if ends <= now {
+			continue
+		}
+		e.spendEach(identities, ends-now, count)
+	}
+	return true
+}
+
+// setHeld notes what the field h says. These states are spent for left more ms at least.
+func (e *Entry) setHeld(h string, left int64) {
+	if left > 0 {
+		e.spendEach(h, left, 1)
+	}
+}
+
+// spendEach notes states that are separated by spaces. They are spent for left more ms at
+// least. Count is about how many there will be.
+func (e *Entry) spendEach(identities string, left int64, count int) {
+	d := time.Duration(left) * time.Millisecond
+	for identity := range strings.FieldsSeq(identities) {
+		switch {
+		case identity == AnyState:
+			e.Doubt = max(e.Doubt, d)
+		default:
+			if e.Spent == nil {
+				e.Spent = make(map[string]time.Duration, max(0, min(count, MaxSpent)))
+			}
+			e.Spent[identity] = max(e.Spent[identity], d)
+		}
+	}
+}
+
+// spendable returns the identities as arguments of a script. Identities have no white
+// space. What has may be any state.
+func spendable(args []any, identities []string) []any {
+	for _, identity := range identities {
+		if strings.ContainsAny(identity, " \n") {
+			identity = AnyState
+		}
+		args = append(args, identity)
+	}
+	return args
+}
