@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -198,14 +201,68 @@ func TestUnaskedSeenHere(t *testing.T) {
 			t.Errorf("the origin was asked: %v", asked)
 		}
 	}
-	// The scheme and the host are no part of the key here, and responses may depend on them.
-	r := requestOf(t.Context(), "GET /a", "If-None-Match: "+tag)
-	r.Host = "other.example"
-	if _, err := s.serve(r); err != nil || !slices.Contains(s.take(), "GET /a") {
-		t.Errorf("on a different host, the origin wasn't asked: %v", err)
-	}
 	s.Responses = nil
 	if _, asked := s.reads(t, tag); !asked {
 		t.Error("without the option, the origin wasn't asked")
+	}
+}
+
+// TestUnaskedForAnybody: the origin is asked if it may tell by anything who asks, or for which
+// site, because only a response that is public is for everybody.
+func TestUnaskedForAnybody(t *testing.T) {
+	t.Parallel()
+	secure := &tls.ConnectionState{}
+	for _, tt := range []struct {
+		name    string
+		control string
+		change  func(*http.Request)
+		unasked bool
+	}{
+		{name: "nobody in particular", change: func(*http.Request) {}, unasked: true},
+		{name: "from somewhere else", change: func(r *http.Request) {
+			r.RemoteAddr, r.Header["X-Forwarded-For"] = "192.0.2.9:1", []string{"192.0.2.1"}
+		}, unasked: true},
+		{name: "with what browsers add", change: func(r *http.Request) { r.Header["Alt-Used"], r.Header["Sec-Ch-Ua"] = []string{"a"}, []string{"x"} }, unasked: true},
+		{name: "a different host", change: func(r *http.Request) { r.Host = "other.example" }},
+		{name: "a different scheme", change: func(r *http.Request) { r.TLS = secure }},
+		{name: "a different scheme at a proxy", change: func(r *http.Request) { r.Header["X-Forwarded-Proto"] = []string{"https"} }},
+		{name: "a different host at a proxy", change: func(r *http.Request) { r.Header["X-Forwarded-Host"] = []string{"other.example"} }},
+		{name: "any of these", change: func(r *http.Request) { r.Header["Forwarded"] = []string{"proto=https"} }},
+		{name: "credentials for a proxy", change: func(r *http.Request) { r.Header["Proxy-Authorization"] = []string{"Basic x"} }},
+		{name: "a user of Caddy's", change: func(r *http.Request) {
+			r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", "ann")
+		}},
+		{name: "a user, of what is public", control: "public", change: func(r *http.Request) {
+			r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.auth.user.id", "ann")
+		}, unasked: true},
+		{name: "a user, of what only seems public", control: `x="a, public"`, change: func(r *http.Request) { r.Header["Cookie"] = []string{"s=1"} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fields := http.Header{}
+			if tt.control != "" {
+				fields["Cache-Control"] = []string{tt.control}
+			}
+			s := newUnaskedSite(fields)
+			tag := s.tagOf(t, "/a")
+			r := requestOf(t.Context(), "GET /a", "If-None-Match: "+tag)
+			tt.change(r)
+			w, err := s.serve(r)
+			if err != nil || w.Code != http.StatusNotModified {
+				t.Fatalf("got %d, %v", w.Code, err)
+			}
+			if asked := slices.Contains(s.take(), "GET /a"); asked == tt.unasked {
+				t.Errorf("the origin was asked: %v", asked)
+			}
+		})
+	}
+	// A certificate says who asks, also if it was shown with the first request.
+	s := newUnaskedSite(nil)
+	tag := s.tagOf(t, "/a")
+	for range 2 {
+		r := requestOf(t.Context(), "GET /a", "If-None-Match: "+tag)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte("ann")}}}
+		if _, err := s.serve(r); err != nil || !slices.Contains(s.take(), "GET /a") {
+			t.Errorf("the origin wasn't asked: %v", err)
+		}
 	}
 }
