@@ -59,10 +59,13 @@ type Handler struct {
 	// such as `redis`.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.preconditions.stores inline_key=module"`
 
-	// Which protocol on top of HTTP clients and the backend speak. `s3`, that of Amazon S3,
-	// makes `aws` the default of `signed`, and `upstream` alone that of `etag`. `webdav`
-	// evaluates the entity tags in the If field of RFC 4918, and any DELETE, MOVE or COPY
-	// changes everything below its target. Default: none.
+	// Which protocol on top of HTTP clients and the backend speak. With `s3`, that of Amazon
+	// S3, the handler knows which operation a request stands for, and learns from the
+	// answers what an object is now, and an object has one key whether its bucket is named
+	// in the path or in the host. It makes `aws` the default of `signed`, `upstream`
+	// alone that of `etag`, and `s3` that of `errors`. `webdav` evaluates the entity tags in
+	// the If field of RFC 4918, and any DELETE, MOVE or COPY changes everything below its
+	// target. Default: none.
 	Profile Profile `json:"profile,omitempty"`
 
 	// What identifies a resource: a text with placeholders. Requests with equal

@@ -182,7 +182,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	vary, _ := varyNames(h.Vary)
 	verify, _ := verification(h.Verify)
 	signed, _ := signatureSchemes(h.Signed)
-	namer := &resource.Namer{Template: resource.Template(h.Key), TrustPaths: h.UnclearPaths == unclearPathsForward}
+	namer := &resource.Namer{Template: resource.Template(h.Key), TrustPaths: h.UnclearPaths == unclearPathsForward, S3: h.Profile == ProfileS3}
 	for _, rule := range affects {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
 	}

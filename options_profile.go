@@ -1,6 +1,8 @@
 package preconditions
 
 import (
+	"cmp"
+
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -33,5 +35,7 @@ func (p Profile) setDefaults(h *Handler) {
 		if h.ETag == nil {
 			h.ETag = []ETagSource{{Source: string(proxyhooks.SourceUpstream)}}
 		}
+		h.Key = cmp.Or(h.Key, resource.ObjectKey)
+		h.Errors = cmp.Or(h.Errors, errorsS3)
 	}
 }

@@ -30,6 +30,9 @@ type Deriver struct {
 	// one content has one hash.
 	AnyCoding bool
 
+	// BodyOfAbsent means that a probe keeps the content of a 404 or 410 ([Probed.Body]).
+	BodyOfAbsent bool
+
 	// Memory counts what is buffered. If there is no room for it, the content is treated
 	// as if it came too slowly. May be nil.
 	Memory *Memory

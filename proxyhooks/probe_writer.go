@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // maxProbeBody bounds the content of an answer that a Probed keeps.
@@ -74,7 +76,7 @@ func (w *probeWriter) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	if !w.known {
+	if !w.known || w.deriver.BodyOfAbsent && w.derivation.State == validator.Absent {
 		w.keepBody(p[:min(len(p), maxProbeBody-w.body.Len())])
 	}
 	if (!w.known || w.content == nil) && w.read > maxDiscarded {

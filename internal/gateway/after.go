@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -31,7 +32,7 @@ type aftermath struct {
 // is needed. Only the holder of a claim can be sure that what the probe shows is
 // the result of its own write.
 func (w *aftermath) prepareProbe() {
-	if !w.holds.Claimed() || w.request.Signed || !w.mayBeVerbatim() && !w.Replay && !w.always() {
+	if !w.holds.Claimed() || w.untouchable() || !w.mayBeVerbatim() && !w.Replay && !w.always() {
 		return
 	}
 	w.probes = true
@@ -41,6 +42,12 @@ func (w *aftermath) prepareProbe() {
 	if w.Replay {
 		w.digest = requestDigest(w.exchange)
 	}
+}
+
+// untouchable reports whether the answer goes to the client as it is. An object store that
+// speaks S3 says itself what a write has led to (object.go).
+func (w *aftermath) untouchable() bool {
+	return w.request.Signed || w.request.Operation != resource.NoOperation
 }
 
 // always reports whether the client gets the new tag whatever the backend has stored.
@@ -65,7 +72,7 @@ func (w *aftermath) putsWhole() bool {
 // observe finds out what the write has led to, if it can: from the answer, or
 // with a probe. It removes validators from the answer that may be wrong.
 func (w *aftermath) observe(a proxyhooks.Answer, fate proxyhooks.Fate) {
-	if !w.enforces() || w.request.Signed || a.Status == 0 {
+	if !w.enforces() || w.untouchable() || a.Status == 0 {
 		return
 	}
 	said := listener{w}.listen(a, fate)
@@ -177,7 +184,7 @@ func (w *aftermath) recordResult(after validator.Observed, header http.Header, s
 		return
 	}
 	w.after = &o
-	if w.Replay {
+	if w.Replay && w.probes {
 		w.receipt = newReceipt(w.digest, w.digestOfContent(), status)
 		if w.view.Negotiated() {
 			w.receipt = withVariant(w.receipt, o.Variant)
@@ -248,7 +255,7 @@ func (c *comparison) equal() bool { return !c.differs && c.read == c.sent.Size }
 // answer to a write that created a different resource is about that resource (RFC
 // 9110, section 15.3.2). It stays, unless reads may show a different one.
 func (w *aftermath) removeValidators(a proxyhooks.Answer) {
-	if !w.enforces() || w.request.Signed {
+	if !w.enforces() || w.untouchable() {
 		return
 	}
 	if !w.createdElsewhere(a.Status, a.Header) || w.Deriver.MayReplaceTag(a.Header) {

@@ -81,6 +81,8 @@ func (c *carried) objection() answer.Refusal {
 		return answer.TooLarge()
 	case c.request.Unclear != "":
 		return answer.Unclear(c.request.Unclear)
+	case c.request.Unsupported != "":
+		return answer.NotUnderstood(http.StatusNotImplemented, c.request.Unsupported)
 	default:
 		return c.refusal
 	}

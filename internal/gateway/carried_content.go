@@ -50,6 +50,9 @@ func (w wanted) vital(r *resource.Request) bool {
 // read reads the content of the request, if it says more about the write than the fields do.
 func (c *carried) read() (done func(), err error) {
 	c.wanted = c.wants()
+	if c.request.Operation == resource.DeleteManyOperation && c.objection().Status == 0 && c.enforces() {
+		return c.readDeleteList()
+	}
 	if !c.wanted.decisive() || c.objection().Status != 0 {
 		return func() {}, nil
 	}

@@ -75,6 +75,9 @@ func (d decision) answerRefuted(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if status == 0 && nothingToDelete(x, d) {
+		return answerNothingToDelete(x, d)
+	}
 	if status == 0 {
 		current := d.view.Dated(d.current, d.view.Stored())
 		refusal := x.responder.ConditionFailed(d.result, current)

@@ -7,6 +7,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -114,7 +115,7 @@ func (w confirmer) epoch(view knowledge.View) string {
 // creationAdvice tells a client that wants to create something once with a POST what the
 // condition is about.
 func creationAdvice(x *exchange, res validator.Result) string {
-	if x.plan.Guarded || x.request.Meaning != http.MethodPost || res.Field != validator.IfNoneMatch || res.Reason != validator.Exists {
+	if x.plan.Guarded || x.request.Operation != resource.NoOperation || x.request.Meaning != http.MethodPost || res.Field != validator.IfNoneMatch || res.Reason != validator.Exists {
 		return ""
 	}
 	return " The condition is about the target of the POST, which is there, and not about what the POST would create. " +

@@ -163,6 +163,9 @@ func (w *writing) concludeForward(err error) error {
 // shows the new representation, or if a probe follows: a backend that handles one request
 // at a time can't be probed before.
 func (w *writing) BufferLimit(status int, header http.Header) (limit int64, patience time.Duration) {
+	if limit, patience, ok := (object{w}).bufferLimit(status); ok {
+		return limit, patience
+	}
 	if isDone(status) && (w.result.probes || (listener{&w.result}).awaits(status, header)) {
 		return w.Buffer, math.MaxInt64
 	}
@@ -201,6 +204,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 		w.origin.session.absorb(without(a.Header, w.header), w.request.OriginalTarget)
 		return false // the claim stays
 	}
+	status, fate := object{w}.outcome(a, fate)
 	if a.Redirected && fate == proxyhooks.Applied {
 		fate = redirection{w}.fate(a)
 	}
@@ -213,12 +217,13 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 		w.result.meet(a)
 	}
 	w.result.observe(a, fate)
+	object{w}.observe(a, status, fate)
 	w.origin.session.tell(a.Header)
 	lost = w.holds.Lost()
 	if w.invalidateAfter && fate != proxyhooks.Refused {
 		w.invalidate(w.plan.ChangedKeys())
 	}
-	lostSince := w.holds.Settle(fate, w.settlement(a.Status, fate))
+	lostSince := w.holds.Settle(fate, w.settlement(status, fate))
 	if fate == proxyhooks.Unanswered {
 		w.begun.EndAfter(w.Terms.Lease) // when its leases are over
 	} else {

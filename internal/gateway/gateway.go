@@ -278,7 +278,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 // mustBeConditional reports whether the request's method needs a condition, and has none that
 // only the backend can evaluate.
 func (x *exchange) mustBeConditional() bool {
-	return x.request.Does(x.Require...) && !x.request.Submits
+	return resource.Needs(x.request, x.Require) && !x.request.Submits
 }
 
 // refuse sends a refusal to a client whose request isn't forwarded.

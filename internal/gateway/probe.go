@@ -38,7 +38,7 @@ type prober struct {
 func (g *Gateway) newProber(next caddyhttp.Handler, r *resource.Request, about resource.Subject, cross *crossOrigin, memory *proxyhooks.Memory) prober {
 	p := prober{Gateway: g, next: next, request: r, subject: about, base: r.Request, limit: maxProbed, deriver: counting(g.Deriver, memory), cross: cross}
 	p.session = newSession(r.OriginalTarget, r.Fields)
-	p.deriver.AnyCoding = r.Signed
+	p.deriver.AnyCoding, p.deriver.BodyOfAbsent = r.Signed, r.Operation != resource.NoOperation
 	return p
 }
 
@@ -88,7 +88,7 @@ func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Pr
 			zap.String("resource", p.subject.Key), zap.Strings("date", probed.Header["Date"]))
 	}
 	p.cross.learnProbe(probed, p.subject.OriginalTarget)
-	if p.request.OneTime != nil && (!shows(probed.Status) || dependsOnCredentials(probed.Header)) {
+	if p.request.OneTime != nil && !hidesNothing(p.request, probed) && (!shows(probed.Status) || dependsOnCredentials(probed.Header)) {
 		probed.Known = false
 	}
 	if !probed.Cached && (p.request.OneTime == nil || probed.Known) {

@@ -363,7 +363,7 @@ func (w *writing) decideUnconditional() decision {
 	}
 	waiting, stop := w.waiting()
 	defer stop()
-	switch err := w.holds.AcquirePass(waiting, w.plan); {
+	switch err := (object{w}).acquire(waiting); {
 	case err != nil:
 		return w.decideOnError(err)
 	case w.request.Gone():

@@ -167,7 +167,8 @@ func isReplaced(e etagcache.Entry, o validator.Observed) bool {
 // variantKey returns the key of a representation, if responses vary by the given
 // request fields.
 func (r *Reader) variantKey(vary string, s selection) string {
-	if r.Request.Signed { // it is forwarded with the codings that the client accepts
+	// It is forwarded with the codings that the client accepts. Object stores have none.
+	if r.Request.Signed && r.Request.Operation == resource.NoOperation {
 		vary = proxyhooks.JoinVary(vary, "accept-encoding")
 	}
 	if s.negotiated != nil {

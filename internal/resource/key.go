@@ -30,6 +30,8 @@ func (t Template) fullKey(repl *caddy.Replacer) string {
 	key, err := repl.ReplaceFunc(string(t), func(name string, value any) (any, error) {
 		text := caddy.ToString(value)
 		switch name {
+		case objectPlaceholder:
+			return objectKey(repl), nil
 		case "http.request.uri.path", "http.request.orig_uri.path":
 			return foldPath(text), nil
 		}

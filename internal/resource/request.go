@@ -33,6 +33,10 @@ type Request struct {
 	Unclear  string
 	readings []string
 
+	// Unsupported says which part of the request this handler can't take part in, so that
+	// nobody can tell whether it may be performed. It is empty if there is none.
+	Unsupported string
+
 	// PathUnclear means that nobody can tell which resource the path leads to. Nothing is
 	// known of what a read of it shows.
 	PathUnclear bool
@@ -40,6 +44,9 @@ type Request struct {
 	// Unasked means that the origin can't be asked with a GET for the target: its query may
 	// make a write of that.
 	Unasked bool
+
+	// Operation is what the request asks an object store for, if it is known to be one.
+	Operation Operation
 
 	// Fields is a copy of the header, made before anything changes it.
 	Fields     http.Header
@@ -82,7 +89,8 @@ type Request struct {
 
 	// OriginalTarget is the path and query as the client sent them. CurrentTarget is
 	// what they are after earlier handlers have rewritten them. If the request is
-	// Signed, they lack the parameters that differ between requests for one resource.
+	// Signed or has an Operation, they lack the parameters that differ between requests
+	// for one resource.
 	OriginalTarget, CurrentTarget string
 	differing                     []string
 }
@@ -118,15 +126,21 @@ func NewRequest(r *http.Request, expected ...Scheme) *Request {
 			req.Signed, req.differing = true, append(req.differing, s.targetParameters()...)
 		}
 	}
-	req.CurrentTarget = withoutParameters(r.URL, req.differing).RequestURI()
-	req.OriginalTarget = req.CurrentTarget
-	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
-		req.OriginalTarget = withoutParameters(o.URL, req.differing).RequestURI()
-	}
+	readTargets(req)
 	req.readPathOverride(names.path)
 	req.readDestinations()
 	readConditions(req)
 	return req
+}
+
+// readTargets sets the targets, without the parameters that differ between requests for one
+// resource.
+func readTargets(r *Request) {
+	r.CurrentTarget = withoutParameters(r.URL, r.differing).RequestURI()
+	r.OriginalTarget = r.CurrentTarget
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && o.URL != nil {
+		r.OriginalTarget = withoutParameters(o.URL, r.differing).RequestURI()
+	}
 }
 
 // readConditions finds out whether the conditions of a write can prevent it.

@@ -140,7 +140,7 @@ func (s Scheme) credentialFields(r *http.Request) (names []string) {
 // Unsigned returns a request that is derived from r, without the credentials that are good
 // for r only.
 func (r *Request) Unsigned(derived *http.Request) *http.Request {
-	if r.OneTime == nil {
+	if r.OneTime == nil && r.Operation == NoOperation {
 		return derived
 	}
 	derived = derived.Clone(derived.Context())
@@ -149,6 +149,9 @@ func (r *Request) Unsigned(derived *http.Request) *http.Request {
 	}
 	for _, name := range r.OneTime {
 		delete(derived.Header, name)
+	}
+	if r.Operation != NoOperation {
+		removeObjectFields(derived.Header)
 	}
 	return derived
 }

@@ -55,6 +55,8 @@ type Namer struct {
 	TrustPaths bool
 	// WebDAV means that requests may have the If field of RFC 4918 (statelists.go).
 	WebDAV bool
+	// S3 means that the backend is an object store that speaks S3.
+	S3 bool
 }
 
 // Request describes a request that Caddy has prepared, as NewRequest does. It finds out
@@ -63,6 +65,10 @@ func (n *Namer) Request(r *http.Request, expected ...Scheme) *Request {
 	req := NewRequest(r, expected...)
 	if n.WebDAV {
 		n.readStateLists(req)
+	}
+	if n.S3 {
+		objectStore{req}.read()
+		readConditions(req)
 	}
 	if n.TrustPaths {
 		return req

@@ -49,7 +49,9 @@ func (t Template) dependsOnlyOnURL() bool {
 // HasPartsOfPath reports whether the key contains only parts of the path, such as
 // one segment. It then doesn't begin like the path.
 func (t Template) HasPartsOfPath() bool {
-	return slices.ContainsFunc(t.placeholders(), func(name string) bool { return strings.Contains(name, "uri.path.") })
+	return slices.ContainsFunc(t.placeholders(), func(name string) bool {
+		return strings.Contains(name, "uri.path.") || name == objectPlaceholder
+	})
 }
 
 // dependsOnOriginal reports whether the key contains the path as the client sent it.
@@ -76,7 +78,7 @@ func (t Template) CheckOthers() error {
 	for _, name := range t.placeholders() {
 		prefix, rest, _ := strings.Cut(name, ".")
 		kind, _, _ := strings.Cut(rest, ".")
-		if known := prefix == "http" && slices.Contains([]string{"request", "vars", "auth"}, kind); !known && !global(name) {
+		if known := name == objectPlaceholder || prefix == "http" && slices.Contains([]string{"request", "vars", "auth"}, kind); !known && !global(name) {
 			return fmt.Errorf("the keys of other resources can't be told: {%s} in the option key belongs to the request", name)
 		}
 	}
@@ -109,6 +111,8 @@ func global(name string) bool {
 func ofURL(name string) bool {
 	name, ok := strings.CutPrefix(name, "http.request.")
 	switch {
+	case name == objectPlaceholder:
+		return true
 	case !ok:
 		return false
 	case name == "scheme", name == "host", name == "port", name == "hostport", strings.HasPrefix(name, "host."):
