@@ -40,6 +40,7 @@ var layers = []layer{
 	{pkg: "proxyhooks", imports: []string{"validator"}},
 
 	{pkg: "internal/concurrently", outside: standardLibrary},
+	{pkg: "internal/multistatus", outside: standardLibrary},
 	{pkg: "internal/spelling", outside: standardLibrary},
 	{pkg: "internal/directive", imports: []string{"internal/spelling"}},
 	{pkg: "internal/resource", imports: []string{"internal/spelling", "proxyhooks", "validator"}},
@@ -55,7 +56,7 @@ var layers = []layer{
 	{pkg: "internal/answer", imports: []string{"internal/resource", "internal/spelling", "proxyhooks", "validator"}},
 	{pkg: "internal/gateway", imports: []string{
 		"etagcache", "internal/answer", "internal/concurrently", "internal/hold", "internal/knowledge",
-		"internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
+		"internal/multistatus", "internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/spelling", "internal/storeshare"}},
 	{pkg: "internal/proxycommand"},

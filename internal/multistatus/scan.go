@@ -1,0 +1,130 @@
+package multistatus
+
+import (
+	"bufio"
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+)
+
+// Namespaces of properties.
+const (
+	dav     = "DAV:"
+	caldav  = "urn:ietf:params:xml:ns:caldav"
+	carddav = "urn:ietf:params:xml:ns:carddav"
+)
+
+// maxElement is how many bytes one response may have, and whatever is between two of them.
+const maxElement = 16 << 20
+
+// The errors of Rewrite, besides those of the reader, the writer and the XML.
+var (
+	ErrTooLarge       = errors.New("a response is too large")
+	errNotMultistatus = errors.New("not a multistatus element")
+)
+
+// scanner yields the tokens of XML, and keeps the bytes that they were made of.
+type scanner struct {
+	*xml.Decoder
+	kept   *keeper
+	before int64 // the offset before the last token
+}
+
+func newScanner(r io.Reader) *scanner {
+	kept := &keeper{r: bufio.NewReader(r)}
+	return &scanner{Decoder: xml.NewDecoder(kept), kept: kept}
+}
+
+// next returns the next token.
+func (s *scanner) next() (xml.Token, error) {
+	s.before = s.InputOffset()
+	if len(s.kept.bytes) > maxElement {
+		return nil, ErrTooLarge
+	}
+	return s.Token()
+}
+
+// take returns the bytes up to an offset that weren't taken before.
+func (s *scanner) take(offset int64) []byte {
+	n := offset - s.kept.taken
+	taken := s.kept.bytes[:n:n]
+	s.kept.bytes, s.kept.taken = append([]byte(nil), s.kept.bytes[n:]...), offset
+	return taken
+}
+
+// children calls f for each child of the element whose start was the last token. F must read
+// the child to its end.
+func (s *scanner) children(f func(xml.Name) error) error {
+	for {
+		t, err := s.next()
+		if err != nil {
+			return broken(err)
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			if err := f(t.Name); err != nil {
+				return err
+			}
+		case xml.EndElement:
+			return nil
+		}
+	}
+}
+
+// skip reads an element to its end.
+func (s *scanner) skip() error {
+	return s.children(func(xml.Name) error { return s.skip() })
+}
+
+// text reads an element to its end, and returns the text in it.
+func (s *scanner) text() (string, error) {
+	var b strings.Builder
+	for depth := 0; ; {
+		t, err := s.next()
+		if err != nil {
+			return "", broken(err)
+		}
+		switch t := t.(type) {
+		case xml.CharData:
+			b.Write(t)
+		case xml.StartElement:
+			depth++
+		case xml.EndElement:
+			if depth == 0 {
+				return b.String(), nil
+			}
+			depth--
+		}
+	}
+}
+
+// broken makes the end of the content within an element an error.
+func broken(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// keeper keeps the bytes that are read from it.
+type keeper struct {
+	r     *bufio.Reader
+	bytes []byte
+	taken int64
+}
+
+// ReadByte makes the decoder read no further than it has to.
+func (k *keeper) ReadByte() (byte, error) {
+	b, err := k.r.ReadByte()
+	if err == nil {
+		k.bytes = append(k.bytes, b)
+	}
+	return b, err
+}
+
+func (k *keeper) Read(p []byte) (int, error) {
+	n, err := k.r.Read(p)
+	k.bytes = append(k.bytes, p[:n]...)
+	return n, err
+}
