@@ -64,8 +64,8 @@ type Handler struct {
 	// answers what an object is now, and an object has one key whether its bucket is named
 	// in the path or in the host. It makes `aws` the default of `signed`, `upstream`
 	// alone that of `etag`, and `s3` that of `errors`. `webdav` evaluates the entity tags in
-	// the If field of RFC 4918, and any DELETE, MOVE or COPY changes everything below its
-	// target. Default: none.
+	// the If field of RFC 4918, the tags in answers to PROPFIND and REPORT are those of a
+	// GET, and any DELETE, MOVE or COPY changes everything below its target. Default: none.
 	Profile Profile `json:"profile,omitempty"`
 
 	// What identifies a resource: a text with placeholders. Requests with equal

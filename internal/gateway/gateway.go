@@ -152,7 +152,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	// Methods that neither select nor modify a representation have no preconditions
 	// (RFC 9110, section 13.2.1), and an upgrade has no response.
-	if request.Class == resource.Other {
+	if request.Class == resource.Other && !g.describesMembers(request) {
 		responder.Report(answer.Bypassed, "")
 		defer crossOriginOf(w).end()
 		return next.ServeHTTP(w, r)
@@ -176,7 +176,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return contentError(err)
 	}
 	defer done()
-	if refusal := carried.objection(); refusal.Status != 0 && g.enforces() {
+	if refusal := carried.objection(); refusal.Status != 0 && g.enforces() && request.Class != resource.Other {
 		return responder.Refuse(refusal)
 	}
 
@@ -203,6 +203,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve serves a request that no handler further out takes care of.
 func serve(x *exchange) error {
 	switch {
+	case x.request.Class == resource.Other:
+		// Forwarded. The answer has tags of other resources.
+		return describeMembers(x)
 	case x.request.Class == resource.Read:
 		// Forwarded. The response is labelled with its validators, and the
 		// conditions are evaluated against them.

@@ -39,25 +39,25 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 	if !rd.Deriver.MayReplaceTag(header) {
 		shown = withWeakTag(shown, header)
 	}
+	undecided := validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now())
+	label := storedLabel(rd.view, shown)
 	switch {
 	case rd.request.TooManyConditions():
 		return s, header, supplement{}
-	case !validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now()):
-		label := storedLabel(rd.view, shown)
-		if !label.ETag.Valid && mayAskForTag(rd, header) {
-			if p := askForTag(rd); p.Err == nil && p.Observed.State == validator.Present && p.Observed.ETag.Valid {
-				return proxyhooks.Shown{Observed: p.Observed, Known: true, Cached: p.Cached}, p.Header, supplement{}
-			}
+	case !undecided && !label.ETag.Valid && mayAskForTag(rd, header):
+		if p := askForTag(rd); p.Err == nil && p.Observed.State == validator.Present && p.Observed.ETag.Valid {
+			return proxyhooks.Shown{Observed: p.Observed, Known: true, Cached: p.Cached}, p.Header, supplement{}
 		}
+	case !undecided && (label.ETag.Valid || !rd.Namer.WebDAV):
 		return s, header, supplement{label: label}
-	case knowledge.Seen(rd.view) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
+	case (knowledge.Seen(rd.view) || rd.Namer.WebDAV) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
 		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, counting(rd.Deriver, rd.memory), rd.Buffer)
 		rd.warnOfSession(p.Header)
 		if p.Err == nil && !p.Untagged && p.Observed.State == validator.Present {
 			return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header, supplement{}
 		}
 	}
-	return s, header, supplement{undecided: true}
+	return s, header, supplement{undecided: undecided}
 }
 
 // A GET doesn't hash content that is too large to be buffered, unless its tag is stored. A HEAD

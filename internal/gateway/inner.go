@@ -22,7 +22,7 @@ const protectedReason = "a handler further out protects the resource"
 // that it got from there.
 func (x inner) passOn(p *protection) error {
 	x.warnOfOuter()
-	if x.request.Class == resource.Read {
+	if x.request.Class != resource.Write {
 		x.responder.Report(answer.Bypassed, protectedReason)
 		return x.next.ServeHTTP(x.rw, x.r)
 	}

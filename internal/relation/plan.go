@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 )
@@ -189,6 +190,10 @@ func (b builder) affect() {
 	for _, destination := range b.r.Destinations {
 		for _, to := range b.r.Candidates(destination) {
 			b.change(to, to, b.Namer.InTree(to.Path))
+			if b.Namer.WebDAV && strings.EqualFold(b.r.Fields.Get("Overwrite"), "F") {
+				// Nobody else creates it between the backend's check and its write.
+				b.plan.Others = append(b.plan.Others, Other{b.Namer.Key(b.r, to, to), ExclusiveLock})
+			}
 		}
 	}
 	if b.r.Does("MOVE", "DELETE") && b.Namer.InTree(b.r.URL.Path) {

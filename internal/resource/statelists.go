@@ -53,7 +53,7 @@ func (n *Namer) locateLists(r *Request, lists *validator.StateLists) {
 		if l.Resource == "" || !hasTags(*l) {
 			continue
 		}
-		original, ok := r.onThisHost(l.Resource)
+		original, ok := r.OnThisHost(l.Resource)
 		if !ok {
 			r.Unclear = unclearResource
 			return
@@ -93,9 +93,9 @@ func hasTags(l validator.StateList) bool {
 	return slices.ContainsFunc(l.Conditions, func(c validator.StateCondition) bool { return c.Tag != "" })
 }
 
-// onThisHost resolves a reference against the original target. The scheme doesn't count: a
-// proxy in front may terminate TLS.
-func (r *Request) onThisHost(reference string) (*url.URL, bool) {
+// OnThisHost resolves a reference against the original target. It reports false if that is on
+// another host. The scheme doesn't count: a proxy in front may terminate TLS.
+func (r *Request) OnThisHost(reference string) (*url.URL, bool) {
 	target, ok := r.Resolve(reference)
 	if !ok || target.User != nil || target.Fragment != "" {
 		return nil, false

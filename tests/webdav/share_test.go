@@ -35,7 +35,7 @@ func (s *share) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		doc, ok := s.docs[r.URL.Path]
 		if !ok {
 			w.WriteHeader(http.StatusNotFound)
@@ -54,6 +54,23 @@ func (s *share) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	to, _ := url.Parse(r.Header.Get("Destination"))
 	switch r.Method {
+	case "LOCK":
+		status := http.StatusOK
+		if _, ok := s.docs[r.URL.Path]; !ok {
+			s.docs[r.URL.Path], status = "", http.StatusCreated // section 7.3
+		}
+		s.locks[r.URL.Path] = lockToken
+		w.Header().Set("Lock-Token", "<"+lockToken+">")
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `<D:prop xmlns:D="DAV:"><D:lockdiscovery/></D:prop>`)
+		return
+	case "UNLOCK":
+		if r.Header.Get("Lock-Token") != "<"+s.locks[r.URL.Path]+">" {
+			w.WriteHeader(http.StatusConflict)
+			return
+		}
+		delete(s.locks, r.URL.Path)
 	case http.MethodPut:
 		s.docs[r.URL.Path] = string(content)
 	case http.MethodDelete:
@@ -93,7 +110,7 @@ func (s *share) check(r *http.Request, field string) int {
 			return http.StatusPreconditionFailed
 		}
 	}
-	if s.locks[r.URL.Path] != "" && !submitted {
+	if s.locks[r.URL.Path] != "" && !submitted && r.Method != "UNLOCK" {
 		return http.StatusLocked
 	}
 	return 0

@@ -1,0 +1,35 @@
+package caddytest
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Lighttpd is lighttpd with mod_webdav, which has locks and no entity tags.
+var Lighttpd = Backend{
+	Name:  "lighttpd",
+	needs: []string{"lighttpd", "/usr/lib/lighttpd/mod_webdav.so"},
+	Start: func(t testing.TB, address, dir string) *exec.Cmd {
+		host, port, _ := strings.Cut(address, ":")
+		return exec.Command(programPath("lighttpd"), "-D", "-f", configFile(t, dir, "lighttpd.conf", "{host}", host, "{port}", port))
+	},
+	Path:  "/%s.json",
+	Proxy: davProxy,
+}
+
+// Needs skips the test if a program is missing, or fails it if the environment variable CI is
+// set.
+func Needs(t testing.TB, programs ...string) {
+	t.Helper()
+	(&Backend{needs: programs}).OrSkip(t)
+}
+
+// Radicale is a server of calendars and address books. It has tags and conditions of its own.
+var Radicale = Backend{
+	Name:  "Radicale",
+	needs: []string{"radicale"},
+	Start: func(t testing.TB, address, dir string) *exec.Cmd {
+		return exec.Command("radicale", "--config", configFile(t, dir, "radicale.conf", "{address}", address))
+	},
+}
