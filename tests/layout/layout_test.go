@@ -69,6 +69,7 @@ var layers = []layer{
 	}},
 	{pkg: "examples/legacydocs", outside: standardLibrary},
 	{pkg: "examples/quickstart", imports: []string{".", "examples/legacydocs"}},
+	{pkg: "examples/registryclient"},
 }
 
 // testSupport lists the packages and trees that only tests import. They may
