@@ -70,6 +70,7 @@ var layers = []layer{
 	{pkg: "examples/legacydocs", outside: standardLibrary},
 	{pkg: "examples/quickstart", imports: []string{".", "examples/legacydocs"}},
 	{pkg: "examples/registryclient"},
+	{pkg: "examples/registry", imports: []string{".", "examples/registryclient"}},
 }
 
 // testSupport lists the packages and trees that only tests import. They may
