@@ -141,7 +141,10 @@ func TestHeadOfContentNobodyHashes(t *testing.T) {
 	}}
 	base := caddytest.Site(t, "", backend)
 	caddytest.Send(t, "HEAD", base+"/longer", "").Expect(t, 200)
-	caddytest.Send(t, "GET", base+"/longer", "").Expect(t, 200)
+	resp := open(t, caddytest.Client, base+"/longer") // its content would count as memory of other tests
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%s, %v", resp.Status, err)
+	}
 	if a := caddytest.Send(t, "HEAD", base+"/longer", "").Expect(t, 200); a.Header.Get("ETag") != "" {
 		t.Errorf("header %v", a.Header)
 	}
