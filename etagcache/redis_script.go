@@ -77,9 +77,11 @@ func newScript(files ...string) *script {
 // piece of memory (hash-max-listpack-value, by default).
 const mostPacked = 64
 
-// constants returns what all scripts begin with.
+// constants returns what all scripts begin with: what they know, and the time. A short cut and
+// what follows it go by the same.
 func constants() string {
-	return fmt.Sprintf("local format, max_variants, max_spent, reservation, most_packed = '%d', %d, %d, %d, %d\n",
+	return fmt.Sprintf("local format, max_variants, max_spent, reservation, most_packed = '%d', %d, %d, %d, %d\n"+
+		"local time = redis.call('TIME')\n",
 		Format, MaxVariants, MaxSpent, reservation.Milliseconds(), mostPacked)
 }
 

@@ -23,7 +23,6 @@
 
 local marker, fresh, check = KEYS[#KEYS], ARGV[1], ARGV[2] ~= ''
 
-local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Numbers of this size lose digits unless they are formatted.

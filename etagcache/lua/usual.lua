@@ -5,7 +5,6 @@
 -- KEYS and ARGV: as in that script
 
 local key, marker = KEYS[1], KEYS[2]
-local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease_asked, lag = tonumber(ARGV[5]), tonumber(ARGV[6])
 lag = lag > 0 and lag + 1 or 0 -- see own_lag in spent.lua
