@@ -33,7 +33,8 @@ const documents = 1000
 // the calls of the store per request.
 //
 // Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
-// PRECONDITIONS_EARLIER names the program of an earlier version, to compare with.
+// PRECONDITIONS_EARLIER names the program of an earlier version, to compare with, and
+// PRECONDITIONS_EARLIER_FORMAT its store format, if that is different.
 func BenchmarkCompare(b *testing.B) {
 	origin := caddytest.Serve(b, newShelf())
 	sides := startSides(b, origin)
@@ -103,7 +104,7 @@ func startSides(b *testing.B, origin string) []*side {
 	}
 	sides = append(sides, insteadSides(b, origin, redis)...)
 	if earlier := os.Getenv("PRECONDITIONS_EARLIER"); earlier != "" {
-		own := startStore(b) // the versions may differ in what they keep there
+		own := startStoreFor(b, os.Getenv("PRECONDITIONS_EARLIER_FORMAT"))
 		sides = append(sides,
 			&side{name: "memory, earlier", start: guardedBy(earlier, 1, "store memory")},
 			&side{name: "redis, earlier", start: guardedBy(earlier, 1, own.option()), redis: own})
