@@ -57,7 +57,7 @@ func newEntryScript(name string) *script {
 // its usual course.
 func newQuickScript(name string) *script {
 	return &script{
-		Script: redis.NewScript(constants() + shortCut(name) + source("generation", "prelude", "identity", "spent", "entry", name)),
+		Script: redis.NewScript(beginning() + shortCut(name) + source("generation", "prelude", "identity", "spent", "entry", name)),
 		name:   name,
 	}
 }
@@ -70,19 +70,18 @@ func shortCut(name string) string {
 }
 
 func newScript(files ...string) *script {
-	return &script{Script: redis.NewScript(constants() + source(append([]string{"generation"}, files...)...)), name: files[len(files)-1]}
+	return &script{Script: redis.NewScript(beginning() + source(append([]string{"generation"}, files...)...)), name: files[len(files)-1]}
 }
 
 // mostPacked is the length of the longest value in a small hash that Redis keeps in one
 // piece of memory (hash-max-listpack-value, by default).
 const mostPacked = 64
 
-// constants returns what all scripts begin with: what they know, and the time. A short cut and
-// what follows it go by the same.
-func constants() string {
-	return fmt.Sprintf("local format, max_variants, max_spent, reservation, most_packed = '%d', %d, %d, %d, %d\n"+
-		"local time = redis.call('TIME')\n",
-		Format, MaxVariants, MaxSpent, reservation.Milliseconds(), mostPacked)
+// beginning returns what all scripts begin with: constants, and the time. A short cut and what
+// follows it go by the same time.
+func beginning() string {
+	return fmt.Sprintf("local format, max_variants, max_spent, reservation, most_packed = '%d', %d, %d, %d, %d\n",
+		Format, MaxVariants, MaxSpent, reservation.Milliseconds(), mostPacked) + source("clock")
 }
 
 // source returns the text of files in the directory lua.

@@ -40,7 +40,7 @@ func TestShortCutsAgreeWithTheScripts(t *testing.T) {
 			}
 			return outcomeOf(t, c, text, args, s.now)
 		}
-		short := run(constants() + shortCut(name) + "return { 'NONE' }")
+		short := run(beginning() + shortCut(name) + "return { 'NONE' }")
 		if reply, _ := short.reply.([]any); len(reply) == 1 && reply[0] == "NONE" {
 			if !reflect.DeepEqual(short.fields, before) {
 				t.Fatalf("seed %d: %s gives up, but %v became %v", seed, name, before, short.fields)
@@ -48,7 +48,7 @@ func TestShortCutsAgreeWithTheScripts(t *testing.T) {
 			continue
 		}
 		taken[name]++
-		if full := run(constants() + source("generation", "prelude", "identity", "spent", "entry", name)); !reflect.DeepEqual(short, full) {
+		if full := run(beginning() + source("generation", "prelude", "identity", "spent", "entry", name)); !reflect.DeepEqual(short, full) {
 			t.Fatalf("seed %d: %s of %q with %q:\n got %+v\nwant %+v", seed, name, before, args, short, full)
 		}
 	}

@@ -43,8 +43,7 @@ local function knows()
     return true
   end
   for _, value in pairs(variants) do
-    local state, date, tag = string.match(value, '^%d+ %d+ (%a)%a* (-?%d*) (.*)$')
-    if state == 'p' and (tag ~= '' or date ~= '-') then
+    if worth_keeping(value) then
       return true
     end
   end

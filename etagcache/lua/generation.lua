@@ -1,4 +1,4 @@
--- Prepended to every script.
+-- Prepended to every script, after clock.lua.
 -- KEYS: the last one is the marker
 -- ARGV: 1 a fresh epoch, 2 whether to check that this is still the server on which
 --       the generation began ('' for no; the check takes a third as long as everything
@@ -22,18 +22,6 @@
 --           spent. Absent if all entries were never invalidated
 
 local marker, fresh, check = KEYS[#KEYS], ARGV[1], ARGV[2] ~= ''
-
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
--- Numbers of this size lose digits unless they are formatted.
-local function text(n)
-  return string.format('%.0f', n)
-end
-
--- number returns a stored number, or nil if it is anything else. Times have 13 digits.
-local function number(value)
-  return value and #value <= 13 and tonumber(string.match(value, '^%d+$') or nil)
-end
 
 -- No term but the retention is longer than this, in ms.
 local hour = 3600000

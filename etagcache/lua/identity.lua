@@ -1,4 +1,4 @@
--- Prepended to what needs to know the identity of a state.
+-- What is stored for a variant. Prepended to what works on variants.
 
 -- identity returns the validator.Observed.Identity of what is stored for a variant. If
 -- that is unreadable, it may be any.
@@ -15,5 +15,12 @@ local function identity(value)
     return ''
   end
   return '*'
+end
+
+-- worth_keeping reports whether what is stored for a variant is worth the whole retention: it
+-- has a tag or a date.
+local function worth_keeping(value)
+  local date, tag = string.match(value, '^%d+ %d+ p%a* (-?%d*) (.*)$')
+  return tag and (tag ~= '' or date ~= '-')
 end
 

@@ -5,17 +5,8 @@
 -- KEYS and ARGV: as in that script
 
 local key, marker = KEYS[1], KEYS[2]
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease_asked, lag = tonumber(ARGV[5]), tonumber(ARGV[6])
 lag = lag > 0 and lag + 1 or 0 -- see own_lag in spent.lua
-
--- number and text are those of generation.lua.
-local function number(value)
-  return value and #value <= 13 and tonumber(string.match(value, '^%d+$') or nil)
-end
-local function text(n)
-  return string.format('%.0f', n)
-end
 
 local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'format', 'grace', 'lag', 'why')
 
@@ -85,12 +76,6 @@ end
 -- mentions reports whether a state may be spent, or there may be a doubt.
 local function mentions(id)
   return entry.s and last > now and (string.find(entry.s, ' ' .. id, first, true) or string.find(entry.s, ' *', first, true))
-end
-
--- worth_keeping reports whether what is stored of a variant is worth the whole retention.
-local function worth_keeping(value)
-  local date, tag = string.match(value, '^%d+ %d+ p%a* (-?%d*) (.*)$')
-  return tag and (tag ~= '' or date ~= '-')
 end
 
 -- keep restarts the retention. The entry is kept for left more ms at least, and until
