@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,6 +25,16 @@ const (
 	currentPlaceholder
 	placeholderCount
 )
+
+// placeholderNames are their names, without the prefix.
+var placeholderNames = [placeholderCount]string{
+	outcomePlaceholder:   "outcome",
+	reasonPlaceholder:    "reason",
+	resourcePlaceholder:  "resource",
+	conditionPlaceholder: "condition",
+	providedPlaceholder:  "provided_etag",
+	currentPlaceholder:   "current_etag",
+}
 
 // placeholders holds the values of the placeholders of one request. All handlers that the
 // request comes through share them: what was reported last counts.
@@ -79,26 +90,13 @@ func (*placeholders) String() string { return "" }
 func (p *placeholders) get(name string) (text string, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known = p.reported
-	switch name {
-	case "outcome":
-		text = p.values[outcomePlaceholder]
-	case "reason":
-		text = p.values[reasonPlaceholder]
-	case "resource":
-		text = p.values[resourcePlaceholder]
-	case "condition":
-		text = p.values[conditionPlaceholder]
-	case "provided_etag":
-		text = p.values[providedPlaceholder]
-	case "current_etag":
-		text = p.values[currentPlaceholder]
-	case "problem":
-		text = string(p.problem)
-	default:
-		known = false
+	if name == "problem" {
+		return string(p.problem), p.reported
 	}
-	return text, known
+	if i := slices.Index(placeholderNames[:], name); i >= 0 {
+		return p.values[i], p.reported
+	}
+	return "", false
 }
 
 // report makes all placeholders known. Those that have no value for some requests keep the

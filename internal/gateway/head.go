@@ -39,25 +39,35 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 	if !rd.Deriver.MayReplaceTag(header) {
 		shown = withWeakTag(shown, header)
 	}
+	if rd.request.TooManyConditions() {
+		return s, header, supplement{}
+	}
 	undecided := validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now())
 	label := storedLabel(rd.view, shown)
 	switch {
-	case rd.request.TooManyConditions():
-		return s, header, supplement{}
 	case !undecided && !label.ETag.Valid && mayAskForTag(rd, header):
-		if p := askForTag(rd); p.Err == nil && p.Observed.State == validator.Present && p.Observed.ETag.Valid {
-			return proxyhooks.Shown{Observed: p.Observed, Known: true, Cached: p.Cached}, p.Header, supplement{}
+		ctx, cancel := context.WithTimeout(rd.r.Context(), tagPatience)
+		defer cancel()
+		if got, its, ok := get(ctx, rd, maxAskedForTag); ok && got.ETag.Valid {
+			return got, its, supplement{}
 		}
 	case !undecided && (label.ETag.Valid || !rd.Namer.WebDAV):
 		return s, header, supplement{label: label}
 	case (knowledge.Seen(rd.view) || rd.Namer.WebDAV) && rd.request.OneTime == nil && !rd.Deriver.TooLarge(header):
-		p := proxyhooks.Probe(rd.r.Context(), rd.next, rd.base, counting(rd.Deriver, rd.memory), rd.Buffer)
-		rd.warnOfSession(p.Header)
-		if p.Err == nil && !p.Untagged && p.Observed.State == validator.Present {
-			return proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}, p.Header, supplement{}
+		if got, its, ok := get(rd.r.Context(), rd, rd.Buffer); ok {
+			return got, its, supplement{}
 		}
 	}
 	return s, header, supplement{undecided: undecided}
+}
+
+// get sends a GET after a HEAD, and reads up to limit bytes. It returns what that has shown,
+// with its header, if it shows the representation and all of its validators.
+func get(ctx context.Context, rd *reading, limit int64) (s proxyhooks.Shown, header http.Header, ok bool) {
+	p := proxyhooks.Probe(ctx, rd.next, rd.base, counting(rd.Deriver, rd.memory), limit)
+	rd.warnOfSession(p.Header)
+	s = proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}
+	return s, p.Header, p.Err == nil && !p.Untagged && p.Observed.State == validator.Present
 }
 
 // A GET doesn't hash content that is too large to be buffered, unless its tag is stored. A HEAD
@@ -74,15 +84,6 @@ func mayAskForTag(rd *reading, header http.Header) bool {
 	length, announced := proxyhooks.ContentLength(header)
 	return rd.storable && known.State == validator.Present && !known.ETag.Valid &&
 		rd.request.Conditions.Empty() && rd.request.OneTime == nil && (!announced || length <= maxAskedForTag)
-}
-
-// askForTag asks the origin for the content, and hashes it.
-func askForTag(rd *reading) proxyhooks.Probed {
-	ctx, cancel := context.WithTimeout(rd.r.Context(), tagPatience)
-	defer cancel()
-	p := proxyhooks.Probe(ctx, rd.next, rd.base, counting(rd.Deriver, rd.memory), maxAskedForTag)
-	rd.warnOfSession(p.Header)
-	return p
 }
 
 // storedLabel returns what is stored of a representation, if it has a tag and nothing that

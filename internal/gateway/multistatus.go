@@ -115,10 +115,11 @@ type multistatusWriter struct {
 }
 
 func (w *multistatusWriter) WriteHeader(status int) {
-	if w.wroteHeader || status < 200 && status != http.StatusSwitchingProtocols {
-		if !w.wroteHeader {
-			w.ResponseWriterWrapper.WriteHeader(status)
-		}
+	switch {
+	case w.wroteHeader:
+		return
+	case status < 200 && status != http.StatusSwitchingProtocols:
+		w.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
 	w.wroteHeader = true
