@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// entries are those of a Memory, whose lock protects them. They are packed. A call unpacks
+// entries are what a Memory holds. Its lock protects them. They are packed. A call unpacks
 // the entry that it is about, and puts it back with save or keep if it has changed.
 //
 // No well-kept library keeps this little per entry and lets its user decide which entries

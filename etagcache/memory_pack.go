@@ -10,8 +10,8 @@ import (
 )
 
 // An entry is packed into bytes while nobody works on it. First comes its key, so that it
-// can be found. Numbers are varints, and a text follows its length. Times are those of the
-// monotonic clock since the base, except for dates, which are those of the wall clock.
+// can be found. Numbers are varints, and a text follows its length. Times count from the base,
+// by the monotonic clock; dates are by the wall clock.
 
 // Whether an entry has these parts.
 const (
@@ -119,7 +119,7 @@ func packVariant(p *packer, v *variant) {
 	p.b = append(p.b, byte(v.State)|bit(v.Own, isOwn)|bit(v.WeakDate, hasWeakDate)|bit(!v.LastModified.IsZero(), hasDate)|
 		bit(v.ETag.Valid, hasTag)|bit(v.ETag.Weak, hasWeakTag)|bit(v.Backend.Valid, hasBackendTag))
 	p.time(v.stored)
-	// The date is mostly that of stored, so the difference is short.
+	// Mostly, both are the same moment, so the difference is short.
 	p.number(v.since.UnixNano() - p.base.UnixNano() - int64(v.stored.Sub(p.base)))
 	if !v.LastModified.IsZero() {
 		p.number(v.LastModified.Unix())

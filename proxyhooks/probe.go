@@ -50,7 +50,7 @@ type Probed struct {
 	Cached bool
 
 	// Body is the content of an answer that isn't Known, to be relayed to the client. With
-	// [Deriver.BodyOfAbsent] it is also that of a 404 or 410. It contains at most the first 64 KiB.
+	// [Deriver.BodyOfAbsent], a 404 or 410 has one too. It contains at most the first 64 KiB.
 	Body []byte
 
 	// Err says why there is no answer. It is nil if there is one, whatever its status.

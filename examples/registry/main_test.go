@@ -114,7 +114,7 @@ func TestCaddyfileIsFormatted(t *testing.T) {
 	}
 }
 
-// TestCaddyfileIsTheRecipe: the site is that of docs/registry.md, but for the store and the refusals.
+// TestCaddyfileIsTheRecipe: the site is the one in docs/registry.md, except for the store and the refusals.
 func TestCaddyfileIsTheRecipe(t *testing.T) {
 	page, err := os.ReadFile("../../docs/registry.md")
 	if err != nil {

@@ -26,7 +26,7 @@ type Client struct {
 	Options   []remote.Option   // such as remote.WithAuthFromKeychain, but no transport
 }
 
-// Append adds an image to the index at a tag, and creates the index if there is none.
+// Append adds an image to the index at a tag. It creates the index if it doesn't exist.
 // It uploads the image first. An image that is in the index already isn't added again.
 // It returns how often it has written.
 func (c *Client) Append(ctx context.Context, tag name.Tag, image v1.Image) (writes int, err error) {
@@ -60,10 +60,10 @@ func (c *Client) Upload(ctx context.Context, tag name.Tag, image v1.Image) error
 	return remote.Write(tag.Digest(digest.String()), image, c.options(ctx, nil)...)
 }
 
-// Update reads the index at a tag, which is empty if there is none, and writes what
-// change makes of it, on condition that nobody has written meanwhile. If somebody has,
-// it begins again, so change may be called several times. If change changes nothing,
-// nothing is written. It returns how often it has written.
+// Update reads the index at a tag, and writes what change makes of it if nobody has written
+// meanwhile. If somebody has, it begins again, so change may be called several times. An
+// index that doesn't exist is read as an empty one. If change changes nothing, nothing is
+// written. It returns how often it has written.
 func (c *Client) Update(ctx context.Context, tag name.Tag, change func(v1.ImageIndex) (v1.ImageIndex, error)) (writes int, err error) {
 	for ; ; writes++ {
 		index, condition, err := c.read(ctx, tag)

@@ -55,8 +55,8 @@ type ObjectOperation struct {
 	Keys                                    []string
 }
 
-// ObjectResult is what became of an operation. Status is 200 if the SDK reports no error, and
-// Code is that of the error.
+// ObjectResult is what became of an operation. Status is 200 if the SDK reports no error.
+// Otherwise Status and Code are what the error says.
 type ObjectResult struct {
 	ID, Status             int
 	Code, ETag, Body, Text string

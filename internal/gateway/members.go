@@ -30,8 +30,8 @@ const (
 //
 // A tag that stands beside the content of its resource, as in a calendar-multiget, can make a
 // client overwrite a change that it hasn't seen, if it belongs to later content. Such a tag is
-// given only if the content is that of a GET, if the backend's own tag or date says that they
-// belong together, or if nobody has written since before the request.
+// given only if a GET shows the same content, if the backend's own tag or date says that the
+// two belong together, or if nobody has written since before the request.
 type collection struct {
 	*exchange
 	asked  multistatus.Asked

@@ -21,8 +21,8 @@ type Response struct {
 	Href string
 	// Collection means that the resource says that it is one.
 	Collection bool
-	// Length is the text of getcontentlength, and Data that of calendar-data or address-data.
-	// These are empty if they are missing.
+	// Length is the text of getcontentlength. Data is the text of calendar-data or
+	// address-data. A property that is missing has no text.
 	Length, Data string
 
 	raw       []byte

@@ -33,8 +33,8 @@ type Request struct {
 	Unclear  string
 	readings []string
 
-	// Unsupported says which part of the request this handler can't take part in, so that
-	// nobody can tell whether it may be performed. It is empty if there is none.
+	// Unsupported says what this handler doesn't support about the request, so nobody can tell
+	// whether it may be performed. It is empty if the handler supports all of it.
 	Unsupported string
 
 	// PathUnclear means that nobody can tell which resource the path leads to. Nothing is
@@ -81,8 +81,8 @@ type Request struct {
 	Destinations []*url.URL
 
 	// StateSubjects are the resources besides the target that the lists of an If field are
-	// about, if these have entity tags. Submits means that the If field can be true only for
-	// some state of a resource, of which the backend knows.
+	// about, if these have entity tags. Submits means that the If field depends on
+	// a state that only the backend knows, such as a lock.
 	StateSubjects []Subject
 	Submits       bool
 	oversized     bool // the If field
