@@ -58,6 +58,12 @@ func Title(options string) string {
 	return strings.ReplaceAll(options, "\n", ", ")
 }
 
+// DialsFirst makes a proxy send each request on a connection of its own. Every proxy of a test
+// needs it that another proxy follows in the same request, as `forward_auth` does. Otherwise
+// the race detector may report Caddy itself: if a proxy gets an idle connection while it
+// dials, the dial goes on and reads the request's variables, which the next proxy changes.
+const DialsFirst = "transport http {\nkeepalive off\n}\n"
+
 // Site starts a site with preconditions in front of a backend, and returns its
 // URL.
 func Site(t testing.TB, options string, backend http.Handler) (url string) {

@@ -222,10 +222,11 @@ func TestAuthServices(t *testing.T) {
 				@dead header X-Dead yes
 				forward_auth @write %s {
 					uri /auth
+					%s
 				}
 				reverse_proxy @dead %s
 				reverse_proxy %s
-			}`, patientClaims, auth, caddytest.Address(t), backend)).First()
+			}`, patientClaims, auth, caddytest.DialsFirst, caddytest.Address(t), backend)).First()
 	}
 	works, down := site(t, auth, backend), site(t, caddytest.Address(t), backend)
 	for _, tt := range []struct {
@@ -291,14 +292,14 @@ func TestProxiesInARow(t *testing.T) {
 					}
 					@write header X-Twice yes
 					reverse_proxy @write %s {
-						%s
+						%s%s
 						@any status 2xx 4xx 5xx
 						handle_response @any {
 							reverse_proxy %s
 						}
 					}
 					reverse_proxy %s
-				}`, patientClaims, backend, tt.first, dead, backend)).First()
+				}`, patientClaims, backend, tt.first, caddytest.DialsFirst, dead, backend)).First()
 			a, held := b.fateOf(t, site, "PUT", true, "X-Twice", "yes", "X-Say", "204")
 			if a.StatusCode != tt.status || held != tt.held {
 				t.Errorf("got %d, held %t", a.StatusCode, held)
@@ -328,7 +329,8 @@ func TestAnswersOfCaddyItself(t *testing.T) {
 }
 
 // TestAnswersOverHTTP2: a backend may speak HTTP/2. It shows the method of each request, so
-// the questions of forward_auth can be told from any write.
+// the questions of forward_auth can be told from any write. Its keepalive is off for the
+// reason that [caddytest.DialsFirst] gives.
 func TestAnswersOverHTTP2(t *testing.T) {
 	t.Parallel()
 	serve := func(h http.Handler) string {
@@ -356,6 +358,7 @@ func TestAnswersOverHTTP2(t *testing.T) {
 				uri /auth
 				transport http {
 					versions h2c
+					keepalive off
 				}
 			}
 			reverse_proxy %s {

@@ -105,7 +105,7 @@ func TestLateWriteUnderRemovedNames(t *testing.T) {
 			for _, path := range []string{"/docs/a", "/docs/b", "/docs/c", "/docs/d"} {
 				caddytest.Bypass(t, docs, "PUT", path, "old")
 			}
-			r := loadReloadable(t, n.before, caddytest.Serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n}")
+			r := loadReloadable(t, n.before, caddytest.Serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n"+caddytest.DialsFirst+"}")
 			late := func(content string) <-chan caddytest.Result {
 				t.Helper()
 				tag := caddytest.Send(t, "GET", r.URL+n.path, "").Tag(t)

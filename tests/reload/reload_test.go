@@ -275,7 +275,7 @@ func TestReloadBeforeEntry(t *testing.T) {
 			docs := legacydocs.New(legacydocs.Options{})
 			caddytest.Bypass(t, docs, "PUT", "/docs/a", "a")
 			redis := fmt.Sprintf("store redis redis://%s {\ntimeout 5s\n}\n%s", server.Addr, caddytest.Trusting)
-			r := loadReloadable(t, redis, caddytest.Serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n}")
+			r := loadReloadable(t, redis, caddytest.Serve(t, docs)+"\nforward_auth "+auth+" {\nuri /\n"+caddytest.DialsFirst+"}")
 			caddytest.Send(t, "PUT", r.URL+"/docs/b", "b").Expect(t, 201) // once the grace is over
 			tag := caddytest.Send(t, "GET", r.URL+"/docs/a", "").Tag(t)
 			closed := func() bool { return connectionsOf(t, count) == 0 }
