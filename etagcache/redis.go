@@ -112,6 +112,7 @@ type Redis struct {
 	markers  markers
 	wakeups  *wakeups
 	releases *releases
+	together *together // nil if there may be several servers
 
 	replies replies
 
@@ -147,6 +148,9 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r.replies.several = r.markers.tags != nil
 	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
+	if !cluster {
+		r.together = &together{client: client}
+	}
 	r.attendant, r.peeking = &attendant{r}, &peeking{r}
 	r.closing, r.close = context.WithCancel(context.Background())
 	return r
@@ -296,7 +300,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	if r.replicas > 0 && (s == claimScript || s == passScript) {
 		values, err = r.evalReplicated(bounded, s, keys, argv)
 	} else {
-		values, err = s.Run(bounded, r.client, keys, argv...).Slice()
+		values, err = r.eval(bounded, s, keys, argv)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -313,6 +317,31 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 		r.checked.Store(&begun)
 	}
 	return values, values.status()
+}
+
+// eval runs a script.
+func (r *Redis) eval(ctx context.Context, s *script, keys []string, argv []any) (reply, error) {
+	if r.together == nil {
+		return s.Run(ctx, r.client, keys, argv...).Slice()
+	}
+	ran := evalSha(ctx, s, keys, argv)
+	if err := r.together.do(ctx, ran); err != nil {
+		return nil, err
+	}
+	if redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
+		ran = s.Eval(ctx, r.client, keys, argv...)
+	}
+	return ran.Slice()
+}
+
+// evalSha returns the call of a script, which nobody has sent yet.
+func evalSha(ctx context.Context, s *script, keys []string, argv []any) *redis.Cmd {
+	args := make([]any, 0, 3+len(keys)+len(argv))
+	args = append(args, "evalsha", s.Hash(), len(keys))
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	return redis.NewCmd(ctx, append(args, argv...)...)
 }
 
 // checkInterval is how long scripts that aren't strict rely on an earlier call to

@@ -38,24 +38,17 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
 	defer cancel()
-	var server redis.Cmdable = r.client
+	server := r.together
 	if c, ok := r.client.(clusterClient); ok {
 		node, err := c.MasterForKey(ctx, name)
 		if err != nil {
 			return e, false, nil
 		}
-		server = node
+		server = &together{client: node}
 	}
 	begun := time.Now()
-	pipe := server.Pipeline()
-	p := plainRead{
-		time:   pipe.Time(ctx),
-		marker: pipe.HMGet(ctx, r.markers.of(name), markerFields...),
-		ttl:    pipe.PTTL(ctx, name),
-		fields: pipe.HGetAll(ctx, name),
-		info:   pipe.Info(ctx, "replication"),
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	p := newPlainRead(ctx, r.markers.of(name), name)
+	if err := p.send(ctx, server); err != nil {
 		if _, answered := errors.AsType[redis.Error](err); answered {
 			return e, false, nil // the script may know what to do
 		}
@@ -72,6 +65,35 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 		r.checked.Store(&begun)
 	}
 	return e, done, nil
+}
+
+// newPlainRead returns the commands of a read, which nobody has sent yet.
+func newPlainRead(ctx context.Context, marker, name string) plainRead {
+	wanted := []any{"hmget", marker}
+	for _, field := range markerFields {
+		wanted = append(wanted, field)
+	}
+	return plainRead{
+		time:   redis.NewTimeCmd(ctx, "time"),
+		marker: redis.NewSliceCmd(ctx, wanted...),
+		ttl:    redis.NewDurationCmd(ctx, time.Millisecond, "pttl", name),
+		fields: redis.NewMapStringStringCmd(ctx, "hgetall", name),
+		info:   redis.NewStringCmd(ctx, "info", "replication"),
+	}
+}
+
+// send sends the commands in one round trip, and returns the first error.
+func (p *plainRead) send(ctx context.Context, server *together) error {
+	cmds := []redis.Cmder{p.time, p.marker, p.ttl, p.fields, p.info}
+	if err := server.do(ctx, cmds...); err != nil {
+		return err
+	}
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readWithScript reads the entry with the given name. It creates the entry if it must.
