@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/stores"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 func init() {
@@ -355,6 +356,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.gateway, err = h.newGateway(ctx.Logger()); err != nil {
 		return err
 	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	h.gateway.Answers.Observer = &telemetry.Observer{Name: advice.Name(server), Mode: h.Mode, Logger: ctx.Logger()}
 	if err := answer.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

@@ -77,6 +77,23 @@ func Site(server *caddyhttp.Server, defaultKey string) (said []string, number in
 	return w.said, number
 }
 
+// Name returns what the handlers in the route are called that a server is being set up with:
+// the first host that the route is for, or else the address that the server listens on.
+func Name(server *caddyhttp.Server) string {
+	if number := current(server); number >= 0 {
+		for _, set := range server.Routes[number].MatcherSets {
+			var hosts []string
+			if json.Unmarshal(asMatchers(set)["host"], &hosts) == nil && len(hosts) > 0 {
+				return hosts[0]
+			}
+		}
+	}
+	if server == nil || len(server.Listen) == 0 {
+		return "unknown"
+	}
+	return server.Listen[0]
+}
+
 // current returns the number of the route whose handlers are being set up: the first one
 // that isn't finished. Caddy drops the JSON of those that are. It returns -1 for none.
 func current(server *caddyhttp.Server) int {

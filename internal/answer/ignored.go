@@ -16,7 +16,7 @@ func (a *Responder) ignored(fields validator.Fields) (reason, detail string) {
 		if !fields.Has(field) {
 			continue
 		}
-		if reason, detail := a.whyIgnored(field); reason != "" {
+		if reason, detail := whyIgnored(a, field); reason != "" {
 			reasons, details = append(reasons, field.String()+": ignored, "+reason), append(details, detail)
 		}
 	}
@@ -25,7 +25,7 @@ func (a *Responder) ignored(fields validator.Fields) (reason, detail string) {
 
 // whyIgnored says why a field of the request had to be ignored. It says nothing of an
 // If-Modified-Since that every browser sends beside If-None-Match.
-func (a *Responder) whyIgnored(field validator.Field) (reason, detail string) {
+func whyIgnored(a *Responder, field validator.Field) (reason, detail string) {
 	c, name := a.Request.Conditions, field.String()
 	read := a.Request.Meaning == http.MethodGet || a.Request.Meaning == http.MethodHead
 	switch {

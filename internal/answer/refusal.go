@@ -1,12 +1,14 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -19,6 +21,9 @@ type Refusal struct {
 	// the operator the same in a few words.
 	Detail string
 	Reason string
+
+	// Code is the reason as one of a fixed set.
+	Code telemetry.Reason
 
 	// Condition is the field that decided, or None. Current is what it was compared
 	// with.
@@ -36,6 +41,23 @@ func (r Refusal) retryAfter() int {
 	return int((max(0, r.RetryAfter) + time.Second - 1) / time.Second)
 }
 
+// As returns the refusal with a reason of the fixed set.
+func (r Refusal) As(code telemetry.Reason) Refusal {
+	r.Code = code
+	return r
+}
+
+// code returns the reason as one of a fixed set.
+func (r Refusal) code() telemetry.Reason { return cmp.Or(r.Code, telemetry.Unspecified) }
+
+// codes are the reasons of conditions that don't hold.
+var codes = func() (list [validator.ReadsOnly + 1]telemetry.Reason) {
+	for r := range list {
+		list[r] = telemetry.Reason(strings.ReplaceAll(validator.Reason(r).String(), " ", "_"))
+	}
+	return list
+}()
+
 // TooLarge refuses more conditions than any honest client sends (RFC 6585,
 // section 5).
 func TooLarge() Refusal {
@@ -43,6 +65,7 @@ func TooLarge() Refusal {
 		Status:  http.StatusRequestHeaderFieldsTooLarge,
 		Outcome: Unverifiable,
 		Reason:  "too many conditions",
+		Code:    telemetry.TooManyConditions,
 		Detail: fmt.Sprintf("The conditional request fields hold more than %d entity tags or %d bytes. Send only the tags that you need.",
 			validator.MaxTags, validator.MaxBytes),
 	}
@@ -55,6 +78,7 @@ func Unclear(why string) Refusal {
 		Status:  http.StatusBadRequest,
 		Outcome: Unverifiable,
 		Reason:  why,
+		Code:    telemetry.UnclearRequest,
 		Detail:  "Nobody can tell what this request would change: " + why + ". Nothing was changed.",
 	}
 }
@@ -66,6 +90,7 @@ func NotUnderstood(status int, why string) Refusal {
 		Status:  status,
 		Outcome: Unverifiable,
 		Reason:  why,
+		Code:    telemetry.UnclearRequest,
 		Detail:  "Nobody can tell whether this write may be performed: " + why + ". Nothing was changed.",
 	}
 }
@@ -76,6 +101,7 @@ func NoVersion(p resource.Place) Refusal {
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
 		Reason:    "If-Match (" + p.String() + "): " + validator.Malformed.String(),
+		Code:      codes[validator.Malformed],
 		Detail:    sentence(p.Text() + " is no version: send one entity tag, with its quotes or without them."),
 		Condition: validator.IfMatch,
 	}
@@ -87,6 +113,7 @@ func Contradiction(p resource.Place) Refusal {
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
 		Reason:    "If-Match (" + p.String() + "): another version than elsewhere in the request",
+		Code:      telemetry.Contradiction,
 		Detail:    sentence(p.Text() + " and the rest of the request name different versions, and both can't be current. Read the resource again, and send its version once."),
 		Condition: validator.IfMatch,
 	}
@@ -124,11 +151,13 @@ func (a *Responder) ConditionRequired(ignored validator.Fields) Refusal {
 		Status:  http.StatusPreconditionRequired,
 		Outcome: Required,
 		Reason:  "no condition",
+		Code:    telemetry.NoCondition,
 		Detail: "This request must be conditional. Read the resource, and send its ETag in If-Match" + orElsewhere(a.Places) + "; " +
 			"to create it, send If-None-Match: *.",
 	}
 	if reason, detail := a.ignored(ignored); reason != "" {
 		refusal.Reason, refusal.Detail = reason, detail+" "+refusal.Detail
+		refusal.Code = telemetry.ConditionIgnored
 	}
 	return refusal
 }
@@ -139,6 +168,7 @@ func WriteInFlight() Refusal {
 		Status:     http.StatusServiceUnavailable,
 		Outcome:    Conflict,
 		Reason:     "another write is in flight",
+		Code:       telemetry.WriteInFlight,
 		Detail:     "Another write of this resource may still be under way. Nothing was changed; try again later.",
 		RetryAfter: time.Second,
 		waited:     true,
@@ -154,6 +184,7 @@ func GraceRunning(loss string, left time.Duration) Refusal {
 		Status:  http.StatusServiceUnavailable,
 		Outcome: Conflict,
 		Reason:  "the store may have lost its data (" + loss + "): no write passes until " + until,
+		Code:    telemetry.GraceRunning,
 		Detail: "The store of this gateway may have lost its data, and until " + until + " a write that it has forgotten may still be under way. " +
 			"Nothing was changed; try again then.",
 		RetryAfter: left,
@@ -164,7 +195,7 @@ func GraceRunning(loss string, left time.Duration) Refusal {
 // reload of the config that has changed the keys of resources: one of them may be a
 // write of the same resource.
 func OlderWriteInFlight() Refusal {
-	refusal := WriteInFlight()
+	refusal := WriteInFlight().As(telemetry.OlderWrites)
 	refusal.Reason = "writes from before the last reload, which changed the keys of resources, are in flight"
 	refusal.Detail = "Writes that began before the configuration of the server was replaced may still be under way. Nothing was changed; try again later."
 	return refusal
@@ -178,7 +209,7 @@ func (a *Responder) ConfigReplaced() Refusal {
 	if a.Request.ProtoMajor <= 2 { // HTTP/2 makes a GOAWAY of it
 		a.Writer.Header().Set("Connection", "close")
 	}
-	refusal := WriteInFlight()
+	refusal := WriteInFlight().As(telemetry.ConfigReplaced)
 	refusal.waited = false
 	refusal.Reason = "the connection belongs to the config before the last reload, which changed the keys of resources"
 	refusal.Detail = "The configuration of the server has just been replaced. Nothing was changed; send the request again."
@@ -204,7 +235,7 @@ func (a *Responder) CannotTell(reason string) Refusal {
 // LeaseLost answers a forwarded write that the backend hasn't answered. Nobody knows
 // whether it was performed.
 func (a *Responder) LeaseLost() Refusal {
-	refusal := a.CannotTell("the claim was lost while the backend worked")
+	refusal := a.CannotTell("the claim was lost while the backend worked").As(telemetry.ClaimLost)
 	refusal.Detail = "The claim on this resource was lost while the backend worked: nobody knows whether the request was performed. Read the resource before you try again."
 	return refusal
 }
@@ -216,6 +247,7 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 		Status:    http.StatusPreconditionFailed,
 		Outcome:   Failed,
 		Reason:    short + ": " + failureReason(res),
+		Code:      codes[res.Reason],
 		Detail:    sentence(failureDetail(res, text)),
 		Condition: res.Field,
 		Current:   current,
@@ -225,6 +257,7 @@ func (a *Responder) ConditionFailed(res validator.Result, current validator.Repr
 	}
 	if sent := noTagKept(res, a.Request.Conditions.Lines(res.Field)); sent != "" {
 		refusal.Reason += ", no tag kept"
+		refusal.Code = telemetry.NoTagKept
 		refusal.Detail = sentence(text) + " is " + sent + ", which is no entity tag of this resource: the client seems to have kept none of the last answer. " +
 			"Not every answer to a write has an ETag. Read the resource, and send its ETag as it came, quotes included."
 	}
@@ -245,6 +278,7 @@ func (a *Responder) Replaced(field validator.Field) Refusal {
 		Status:  http.StatusPreconditionFailed,
 		Outcome: Failed,
 		Reason:  short + ": replaced",
+		Code:    telemetry.Replaced,
 		Detail: sentence(text) + " is about a state that a later write has replaced. " +
 			"The origin may still show that state for a moment. Read the resource again, merge your change, and send it with the new ETag.",
 		Condition: field,
@@ -254,7 +288,7 @@ func (a *Responder) Replaced(field validator.Field) Refusal {
 // OriginLags refuses a write because the origin still shows a state that a write has
 // replaced, so nobody can tell whether the condition holds.
 func (a *Responder) OriginLags() Refusal {
-	refusal := a.CannotTell("the origin may still show an older state")
+	refusal := a.CannotTell("the origin may still show an older state").As(telemetry.OriginLags)
 	refusal.RetryAfter = time.Second
 	return refusal
 }

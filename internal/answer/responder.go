@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -40,6 +41,9 @@ type Config struct {
 	// RetryAfter is sent if the store or the origin can't be asked.
 	RetryAfter time.Duration
 	Logger     *zap.Logger
+
+	// Observer may be nil.
+	Observer *telemetry.Observer
 }
 
 // Responder answers one request.
@@ -55,6 +59,9 @@ type Responder struct {
 
 	// CrossOrigin may be nil.
 	CrossOrigin CrossOrigin
+
+	// Course is what the request has been through so far.
+	Course telemetry.Course
 
 	outcome Outcome // that was reported
 	reason  string
@@ -80,6 +87,31 @@ func (a *Responder) Report(o Outcome, reason string) {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))
 	}
+}
+
+// ReportRefusal reports the outcome of a request that is refused, or would be in mode report,
+// and leaves a record of it. It takes the place of Report.
+func (a *Responder) ReportRefusal(refusal Refusal) {
+	a.Report(refusal.Outcome, refusal.Reason)
+	if !a.Observer.WantsRefusals() {
+		return
+	}
+	if a.S3 {
+		refusal, _ = forS3(refusal, a.Request.Conditional)
+	}
+	a.Observer.Refused(telemetry.Refusal{
+		Method:    a.Request.Method,
+		Resource:  a.Key,
+		Status:    refusal.Status,
+		Outcome:   string(refusal.Outcome),
+		Reason:    refusal.Reason,
+		Code:      refusal.code(),
+		Condition: refusal.Condition.String(),
+		Provided:  provided(a.Request, refusal.Condition),
+		Current:   refusal.Current.ETag.String(),
+		Waited:    a.Course.Waits(),
+		Probed:    a.Course.Probes(),
+	})
 }
 
 // LogFields adds the outcome to the access log, if one was reported. It must be called
@@ -136,7 +168,7 @@ func (a *Responder) Refuse(refusal Refusal) error {
 	if a.Inner {
 		a.Writer.Header()[proxyhooks.SettledField] = []string{"?1"}
 	}
-	a.Report(refusal.Outcome, refusal.Reason)
+	a.ReportRefusal(refusal)
 	if a.CrossOrigin != nil {
 		a.CrossOrigin.Ask()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -120,11 +121,13 @@ func (w turn) decideAhead(view knowledge.View) (knowledge.View, *decision) {
 // the view as it is then.
 func (w turn) waitAhead(view knowledge.View) (knowledge.View, error) {
 	key, entry := w.plan.Subject.Key, view.Entry()
+	begun := time.Now()
 	err := w.patiently(func(waiting context.Context) error {
 		return w.share.Lobby.Wait(waiting, key, entry.Epoch, w.client, func(ctx context.Context) error {
 			return w.share.Wait(ctx, key, entry)
 		})
 	})
+	w.responder.Course.Waited(telemetry.WaitFor(entry.Grace.Left), begun)
 	if err != nil {
 		return view, err
 	}

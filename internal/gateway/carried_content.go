@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -101,7 +102,7 @@ func (c *carried) readFor(w wanted) (done func(), err error) {
 	case !c.whole && r.ContentLength < 0:
 		c.tooLong()
 	default:
-		c.deny(c.newResponder(nil, c.request, resource.Subject{}).CannotTell("this server has no room for the content now"))
+		c.deny(c.newResponder(nil, c.request, resource.Subject{}).CannotTell("this server has no room for the content now").As(telemetry.NoRoom))
 	}
 	return done, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -33,7 +34,9 @@ func (d decision) conclude(x *exchange) error {
 // relay sends the answer with which the origin refused to show the resource.
 func (d decision) relay(x *exchange) error {
 	p := d.probed
-	x.responder.Report(answer.Unverifiable, "the origin answered "+statusText(p.Status))
+	x.responder.ReportRefusal(answer.Refusal{
+		Status: p.Status, Outcome: answer.Unverifiable, Reason: "the origin answered " + statusText(p.Status), Code: telemetry.OriginRefused,
+	})
 	header := x.rw.Header()
 	x.origin.session.answered(p.Header)
 	x.origin.session.tell(header)
@@ -111,7 +114,7 @@ func (d decision) refuseWithRepresentation(x *exchange, refusal answer.Refusal) 
 	if !p.Known || past || p.Status != http.StatusOK || content.left < 0 {
 		return x.refuse(refusal)
 	}
-	x.responder.Report(refusal.Outcome, refusal.Reason)
+	x.responder.ReportRefusal(refusal)
 	current := p.Observed.ETag
 	if p.Versioned {
 		current = refusal.Current.ETag

@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -73,7 +74,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 	c.probed = p
 	if w.origin.trustsStore(p, c.current, res) {
 		if !storeshare.Trusted(w.share) {
-			return decide(refuseWith(w.responder.CannotTell(untrusted)))
+			return decide(refuseWith(w.responder.CannotTell(untrusted).As(telemetry.StoreEvicts)))
 		}
 		// Make sure that no group of the resource has changed since it was read.
 		view, err := view.Confirm()
@@ -95,7 +96,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		return decide(d)
 	}
 	if c.res.Verdict == validator.Unverifiable && p.Untagged && !proxyhooks.MustNotBuffer(p.Header) {
-		return decide(refuseWith(w.responder.NotVerifiable(res.Field, "the entity tag of the resource is made from its content, which is too long, or more than there is room for now")))
+		return decide(refuseWith(w.responder.NotVerifiable(res.Field, "the entity tag of the resource is made from its content, which is too long, or more than there is room for now").As(telemetry.NoTag)))
 	}
 	c.confirmed = true
 	if o, ok := view.Observation(c.current, p.Header); ok && w.before == nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -58,7 +59,7 @@ func (x *exchange) newWriting() *writing {
 
 // noHolds returns the holds of a write that hasn't taken any yet.
 func noHolds(w *writing) *hold.Holds {
-	return hold.New(w.r.Context(), w.share, w.client, w.Terms, w.Logger)
+	return hold.New(w.r.Context(), w.share, w.client, w.Terms, w.Logger, &w.responder.Course)
 }
 
 // release gives back what the write holds, unless it was forwarded and settled.
@@ -192,7 +193,11 @@ func (w *aftermath) meet(a proxyhooks.Answer) {
 
 // report reports the outcome of a write that was forwarded.
 func (w *writing) report() {
-	w.responder.Report(w.decision.outcome, w.decision.reason)
+	if w.decision.refusal.Status != 0 {
+		w.responder.ReportRefusal(w.decision.refusal)
+	} else {
+		w.responder.Report(w.decision.outcome, w.decision.reason)
+	}
 	w.responder.ReportCondition(w.decision.field, w.decision.current.ETag)
 }
 
@@ -249,9 +254,9 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 func reportLost(r *answer.Responder, fate proxyhooks.Fate) *answer.Refusal {
 	refusal := r.LeaseLost()
 	if fate == proxyhooks.Refused {
-		refusal = r.CannotTell("the claim was lost before the request was forwarded")
+		refusal = r.CannotTell("the claim was lost before the request was forwarded").As(telemetry.ClaimLost)
 	}
-	r.Report(refusal.Outcome, refusal.Reason)
+	r.ReportRefusal(refusal)
 	return &refusal
 }
 

@@ -259,7 +259,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 	r, memory := c.request, proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
 	plan := g.Rules.PlanFor(r, target, c.values)
 	responder.Key = plan.Subject.Key
-	return &exchange{
+	x := &exchange{
 		Gateway:   g,
 		share:     share,
 		rw:        w,
@@ -276,6 +276,8 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 		responder: responder,
 		cross:     crossOriginOf(w),
 	}
+	x.origin.course = &responder.Course
+	return x
 }
 
 // mustBeConditional reports whether the request's method needs a condition, and has none that

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -44,7 +45,7 @@ func (x inner) objection(subject, evaluated, passed bool) (refusal answer.Refusa
 	case !x.enforces():
 		return refusal, false
 	case !subject, x.request.Conditional && !evaluated:
-		return x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition"), true
+		return x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition").As(telemetry.OuterHandler), true
 	case !passed && x.mustBeConditional():
 		return x.responder.ConditionRequired(x.request.Ignored), true
 	default:
@@ -119,7 +120,7 @@ func (x inner) borrow(g etagcache.Grant) error {
 		err = x.share.Renew(x.r.Context(), g, terms)
 	}
 	if err != nil {
-		return x.refuse(x.responder.CannotTell("the claim of the handler further out could not be renewed"))
+		return x.refuse(x.responder.CannotTell("the claim of the handler further out could not be renewed").As(telemetry.ClaimLost))
 	}
 	lease := hold.KeepAlive(x.share, g, taken, terms)
 	defer lease.Stop()

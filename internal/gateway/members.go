@@ -239,12 +239,13 @@ func (m *collection) probe(one *member, content *boundedBuffer) proxyhooks.Probe
 	memory := m.memory.Part()
 	defer memory.Close()
 	d := counting(m.Deriver, memory)
-	p := proxyhooks.Probed{}
+	p, begun := proxyhooks.Probed{}, time.Now()
 	if content == nil {
 		p = proxyhooks.Probe(r.Context(), m.next, r, d, m.Buffer)
 	} else {
 		p = proxyhooks.ProbeContent(r.Context(), m.next, r, d, content)
 	}
+	noteProbe(&m.responder.Course, begun, p)
 	m.warnOfSession(p.Header)
 	return p
 }

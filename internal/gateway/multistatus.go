@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/multistatus"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -83,7 +84,7 @@ func (m *collection) answer(w *multistatusWriter) error {
 	if out.begun {
 		panic(http.ErrAbortHandler)
 	}
-	refusal := m.responder.CannotTell(why)
+	refusal := m.responder.CannotTell(why).As(telemetry.PropertiesNotKnown)
 	if incomplete := new(incompleteError); !errors.As(err, &incomplete) {
 		refusal.Status, refusal.RetryAfter = http.StatusBadGateway, 0
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -182,7 +183,10 @@ func hidesNothing(r *resource.Request, p proxyhooks.Probed) bool {
 // answerNothingToDelete answers a DELETE whose condition is about an object that isn't there. To
 // S3 that is no failure.
 func answerNothingToDelete(x *exchange, d decision) error {
-	x.responder.Report(answer.Failed, d.result.Field.String()+": nothing to delete")
+	x.responder.ReportRefusal(answer.Refusal{
+		Status: http.StatusNoContent, Outcome: answer.Failed, Condition: d.result.Field,
+		Reason: d.result.Field.String() + ": nothing to delete", Code: telemetry.NothingToDelete,
+	})
 	x.responder.ReportCondition(d.result.Field, validator.ETag{})
 	return x.responder.Send(http.StatusNoContent, nil)
 }

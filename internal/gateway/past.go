@@ -8,6 +8,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -22,7 +23,7 @@ func decidePast(x *exchange, view knowledge.View, p proxyhooks.Probed, shown val
 	case past != knowledge.NotPast:
 		return refuseWith(x.responder.OriginLags()), true
 	case p.Cached:
-		return refuseWith(x.responder.CannotTell("a cache answered in place of the origin")), true
+		return refuseWith(x.responder.CannotTell("a cache answered in place of the origin").As(telemetry.CachedAnswer)), true
 	}
 	return d, false
 }

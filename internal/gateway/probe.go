@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -30,8 +31,9 @@ type prober struct {
 	// base is what probes are derived from: the request before next changed it.
 	base *http.Request
 
-	limit int64 // of the content of a probe before a write
-	cross *crossOrigin
+	limit  int64 // of the content of a probe before a write
+	cross  *crossOrigin
+	course *telemetry.Course // of the request that the origin is asked for
 }
 
 // newProber returns a prober for a request that is about a subject.
@@ -82,6 +84,7 @@ func (p *prober) inClientsName(view knowledge.View) *http.Request {
 // is absent, or that the rest depends on who asks, says nothing about what the client
 // would get. An answer of a cache may have been given to somebody else.
 func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Probed {
+	defer func() { noteProbe(p.course, begun, probed) }()
 	if !probed.Cached && p.Learned.tooOld(probed.Header, begun) {
 		probed.Cached = true
 		p.Logger.Warn("the origin's answer is dated before it was asked for, so a cache seems to have given it",
@@ -95,6 +98,20 @@ func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Pr
 		p.session.absorb(probed.Header, p.subject.OriginalTarget)
 	}
 	return probed
+}
+
+// noteProbe notes that the origin was asked, and whether its answer tells the current state.
+func noteProbe(course *telemetry.Course, begun time.Time, p proxyhooks.Probed) {
+	switch {
+	case p.Err != nil:
+		course.Probed(telemetry.ProbeFailed, begun)
+	case p.Cached:
+		course.Probed(telemetry.ProbeCached, begun)
+	case !p.Known:
+		course.Probed(telemetry.ProbeUnknown, begun)
+	default:
+		course.Probed(telemetry.ProbeKnown, begun)
+	}
 }
 
 // shows reports whether a response with this status shows a representation.
@@ -142,7 +159,7 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 		return decision{kind: clientGone}
 	case p.Err != nil:
 		x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Error(p.Err))
-		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state"))
+		return refuseWith(x.responder.CannotTell("the origin could not be asked for the current state").As(telemetry.OriginUnreachable))
 	case concernsClient(p.Status) && !x.request.Signed && (x.request.OneTime == nil || x.Verify.Refused):
 		// Under verify all, whoever only claims to have credentials that can't be checked
 		// here must get the same answer whatever is stored. If the condition holds, the
@@ -150,7 +167,7 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 		return decision{kind: relay, probed: p}
 	}
 	x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status))
-	refusal := x.responder.NotVerifiable(field, "the origin answered "+statusText(p.Status)+" to a GET"+credentialAdvice(x))
+	refusal := x.responder.NotVerifiable(field, "the origin answered "+statusText(p.Status)+" to a GET"+credentialAdvice(x)).As(telemetry.OriginRefused)
 	if p.Status >= 500 || passes(p.Status) {
 		refusal.Outcome = answer.Unavailable
 	}

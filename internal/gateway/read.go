@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -160,8 +161,7 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	var res validator.Result
 	switch {
 	case rd.request.TooManyConditions(): // so the mode is report
-		refusal := answer.TooLarge()
-		rd.responder.Report(refusal.Outcome, refusal.Reason)
+		rd.responder.ReportRefusal(answer.TooLarge())
 	case rd.rangeUse.isPart(status):
 		rd.reply = rd.judgePart(header, s)
 	case o.State != validator.Present || rd.request.Conditions.Empty():
@@ -225,9 +225,9 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 	case validator.False, validator.Unverifiable:
 		refusal := rd.responder.ConditionFailed(res, current)
 		if res.Verdict == validator.Unverifiable && rd.untagged {
-			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long, too slow, or more than there is room for now")
+			refusal = rd.responder.NotVerifiable(res.Field, "the entity tag of this response is made from its content, which is too long, too slow, or more than there is room for now").As(telemetry.NoTag)
 		}
-		rd.responder.Report(refusal.Outcome, refusal.Reason)
+		rd.responder.ReportRefusal(refusal)
 		if !rd.enforces() {
 			rd.responder.ReportCondition(res.Field, current.ETag)
 			return reply{}, validator.Result{}

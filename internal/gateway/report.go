@@ -1,11 +1,10 @@
 package gateway
 
 import (
-	"go.uber.org/zap"
-
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -19,11 +18,6 @@ func (x *exchange) reportWrite() error {
 	}
 	defer done()
 	refusal, current := x.foresee()
-	if refusal.Status != 0 {
-		x.Logger.Info("would be refused",
-			zap.Int("status", refusal.Status), zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
-			zap.String("method", x.r.Method), zap.String("resource", x.plan.Subject.Key))
-	}
 	x.begun = x.Store.Count(x.request.HostName())
 	defer x.begun.End()
 	x.invalidate(x.plan.ChangedKeys()[1:])
@@ -38,7 +32,7 @@ func (x *exchange) reportWrite() error {
 	}
 	defer w.release()
 	x.announces.release = w.release
-	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current})
+	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current, refusal: refusal})
 }
 
 // foresee returns the refusal that the write would get, and what its condition was
@@ -53,7 +47,7 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	}
 	view, err := x.reader.Read()
 	if err != nil {
-		return x.responder.CannotTell("the store is out of reach"), validator.Observed{}
+		return x.responder.CannotTell("the store is out of reach").As(telemetry.StoreUnreachable), validator.Observed{}
 	}
 	view = view.Selected()
 	known := view.Stored()
@@ -72,10 +66,10 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 			}
 		}
 		if !p.Known && !trusted {
-			return x.responder.CannotTell("the origin could not be asked for the current state"), validator.Observed{}
+			return x.responder.CannotTell("the origin could not be asked for the current state").As(telemetry.OriginUnreachable), validator.Observed{}
 		}
 	} else if res.Verdict == validator.True && !storeshare.Trusted(x.share) {
-		return x.responder.CannotTell(untrusted), validator.Observed{}
+		return x.responder.CannotTell(untrusted).As(telemetry.StoreEvicts), validator.Observed{}
 	}
 	switch res.Verdict {
 	case validator.True:

@@ -70,7 +70,7 @@ func (w lists) askOther(subject resource.Subject) (r validator.Representation, w
 		return r, "the store is out of reach"
 	}
 	origin := w.newProber(w.next, w.request, subject, w.cross, w.memory)
-	origin.base = w.origin.base
+	origin.base, origin.course = w.origin.base, w.origin.course
 	p := origin.probe(w.r.Context(), view)
 	switch {
 	case !p.Known, p.Versioned, p.Untagged:

@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -15,7 +16,7 @@ func (x *exchange) writeWithoutStore() error {
 		forwards = x.StoreDown.ForwardConditional
 	}
 	if !forwards {
-		return x.refuse(x.responder.CannotTell("the store is out of reach"))
+		return x.refuse(x.responder.CannotTell("the store is out of reach").As(telemetry.StoreUnreachable))
 	}
 	if x.request.Conditional && proxyhooks.ContentPending(x.r) {
 		done, err := readAhead(x, true)
@@ -37,7 +38,7 @@ func (x *exchange) writeWithoutStore() error {
 		return x.forwardJournaled(forwardUnconditionally(x))
 	}
 	if x.request.StateSubjects != nil {
-		return x.refuse(x.responder.CannotTell("the store is out of reach, and the If field is about several resources"))
+		return x.refuse(x.responder.CannotTell("the store is out of reach, and the If field is about several resources").As(telemetry.StoreUnreachable))
 	}
 	// Another write can slip in after this check. The operator prefers a racy check
 	// to none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -78,7 +80,11 @@ func explain(x *exchange, res validator.Result) (validator.Result, validator.Rep
 func begin(x *exchange) (err error) {
 	waiting, stop := x.waiting()
 	defer stop()
+	begun := time.Now()
 	x.begun, err = x.Store.Begin(waiting, x.request.HostName(), x.share)
+	if errors.Is(err, storeshare.ErrOlderWrites) {
+		x.responder.Course.Waited(telemetry.ForWrite, begun)
+	}
 	return err
 }
 
@@ -146,7 +152,8 @@ func (d decision) giveUp(w *writing) error {
 type decision struct {
 	kind kind
 
-	// For forward: what to report, and the field that decided.
+	// For forward: what to report, and the field that decided. In mode report, also the
+	// refusal that the write would get.
 	outcome answer.Outcome
 	reason  string
 	field   validator.Field
@@ -161,7 +168,7 @@ type decision struct {
 	view   knowledge.View
 	shown  *etagcache.Observation // what the origin has shown, if it was asked
 
-	refusal answer.Refusal    // for refuse
+	refusal answer.Refusal    // for refuse, and for forward in mode report
 	probed  proxyhooks.Probed // for relay
 }
 
@@ -274,7 +281,7 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 	// the resource has changed since it was read.
 	if res.Verdict == validator.True && !w.Verify.needed(stored.Age) {
 		if !storeshare.Trusted(w.share) {
-			return refuseWith(w.responder.CannotTell(untrusted))
+			return refuseWith(w.responder.CannotTell(untrusted).As(telemetry.StoreEvicts))
 		}
 		var err error
 		if view, err = view.Confirm(); err != nil {
@@ -347,7 +354,7 @@ func (w *writing) ifHeld(d decision) decision {
 	case w.request.Gone():
 		return decision{kind: clientGone}
 	case w.holds.Lost():
-		return refuseWith(w.responder.CannotTell("the claim was lost before the request was forwarded"))
+		return refuseWith(w.responder.CannotTell("the claim was lost before the request was forwarded").As(telemetry.ClaimLost))
 	default:
 		return d
 	}
@@ -369,7 +376,7 @@ func (w *writing) decideUnconditional() decision {
 	case w.request.Gone():
 		return decision{kind: clientGone}
 	case w.holds.Lost():
-		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded"))
+		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded").As(telemetry.ClaimLost))
 	}
 	return forwardUnconditionally(w.exchange)
 }
@@ -399,7 +406,7 @@ func (x *exchange) decideOnError(err error) decision {
 		}
 		return refuseWith(answer.WriteInFlight())
 	case errors.Is(err, etagcache.ErrIncompatible):
-		return refuseWith(x.responder.CannotTell("a different version of the handler uses the store"))
+		return refuseWith(x.responder.CannotTell("a different version of the handler uses the store").As(telemetry.StoreIncompatible))
 	default:
 		return decision{kind: withoutStore}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 // Check decides whether the claim is still wanted, given the subject's entry as it
@@ -77,7 +78,7 @@ func (h *Holds) TryPass(ctx context.Context, key string) {
 // claim takes a claim once no other write is in flight, unless check says that it
 // is no longer wanted.
 func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entry, check Check) (one held, wanted bool, err error) {
-	release, waited, err := h.share.Queues.Acquire(waiting, key, h.client)
+	release, waited, err := queue(h, waiting, key)
 	if err != nil {
 		return one, false, err
 	}
@@ -98,7 +99,7 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		case errors.Is(err, etagcache.ErrBusy):
 			// The store has reserved the next turn for this claim: passes that are
 			// asked for from now on come after it.
-			if err := h.share.Wait(waiting, key, now); err != nil {
+			if err := waitWith(h, waiting, key, now); err != nil {
 				return one, false, err
 			}
 			entry = nil
@@ -109,6 +110,22 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		}
 	}
 	return one, false, ErrKeepsChanging
+}
+
+// queue waits for the write's turn among the writes of this node.
+func queue(h *Holds, waiting context.Context, key string) (release func(), waited bool, err error) {
+	begun := time.Now()
+	release, waited, err = h.share.Queues.Acquire(waiting, key, h.client)
+	if waited || err != nil {
+		h.course.Waited(telemetry.ForTurn, begun)
+	}
+	return release, waited, err
+}
+
+// waitWith waits for the writes in flight, or until a grace is over.
+func waitWith(h *Holds, waiting context.Context, key string, seen etagcache.Entry) error {
+	defer h.course.Waited(telemetry.WaitFor(seen.Grace.Left), time.Now())
+	return h.share.Wait(waiting, key, seen)
 }
 
 // claimAny takes a claim, whatever the entry says.
@@ -125,7 +142,7 @@ func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
 
 // pass takes a pass once no conditional write is in flight.
 func (h *Holds) pass(waiting context.Context, key string) (held, error) {
-	release, _, err := h.share.Queues.Acquire(waiting, key, h.client)
+	release, _, err := queue(h, waiting, key)
 	if err != nil {
 		return held{}, err
 	}
@@ -156,7 +173,7 @@ func (h *Holds) retryPass(waiting context.Context, key string) (held, error) {
 			return held{}, err
 		}
 		// Wait also waits for the journal.
-		if err := h.share.Wait(waiting, key, entry); err != nil {
+		if err := waitWith(h, waiting, key, entry); err != nil {
 			return held{}, err
 		}
 	}

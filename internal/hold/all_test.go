@@ -162,7 +162,7 @@ func stream(ctx context.Context, t *testing.T, at []node, keys []string) (ended 
 					defer func() { done <- struct{}{} }()
 					time.Sleep(time.Duration(7*i+11*c) * time.Millisecond)
 					for ctx.Err() == nil {
-						h := New(context.Background(), n.Share, client, terms, zap.NewNop())
+						h := New(context.Background(), n.Share, client, terms, zap.NewNop(), nil)
 						_, err := h.AcquireClaim(ctx, planFor(key), etagcache.Entry{}, wanted(n, key))
 						if err == nil {
 							time.Sleep(30 * time.Millisecond)

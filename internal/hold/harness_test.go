@@ -127,7 +127,7 @@ func newNode(store etagcache.Store) node { return node{storeshare.New(store, zap
 
 // write returns the holds of a write at this node.
 func (n node) write(t *testing.T) *Holds {
-	return New(t.Context(), n.Share, storeshare.Client{}, terms, zap.NewNop())
+	return New(t.Context(), n.Share, storeshare.Client{}, terms, zap.NewNop(), nil)
 }
 
 // entry returns what the store says of a key, without counting as a call.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -29,6 +30,7 @@ type Holds struct {
 	client storeshare.Client
 	terms  etagcache.Terms
 	logger *zap.Logger
+	course *telemetry.Course
 
 	subject *held // nil if nothing is held on the subject
 	others  []held
@@ -42,9 +44,9 @@ type held struct {
 }
 
 // New returns the holds of a client's write that hasn't taken any yet. Ctx belongs to the
-// request. When it ends, the store still hears what became of the write.
-func New(ctx context.Context, share *storeshare.Share, client storeshare.Client, terms etagcache.Terms, logger *zap.Logger) *Holds {
-	return &Holds{ctx: context.WithoutCancel(ctx), share: share, client: client, terms: terms, logger: logger}
+// request. When it ends, the store still hears what became of the write. Course may be nil.
+func New(ctx context.Context, share *storeshare.Share, client storeshare.Client, terms etagcache.Terms, logger *zap.Logger, course *telemetry.Course) *Holds {
+	return &Holds{ctx: context.WithoutCancel(ctx), share: share, client: client, terms: terms, logger: logger, course: course}
 }
 
 // keepAlive keeps a claim or pass alive. The store granted it at taken or later.

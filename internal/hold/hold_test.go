@@ -102,7 +102,7 @@ func TestClaimed(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := newNode(newSpy())
-	h := New(ctx, n.Share, storeshare.Client{}, terms, zap.NewNop())
+	h := New(ctx, n.Share, storeshare.Client{}, terms, zap.NewNop(), nil)
 	if err := h.AcquirePass(ctx, planFor("a", changed("b"))); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestLoggedEnds(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			store.failWith(nil)
-			h := New(t.Context(), share, storeshare.Client{}, terms, zap.New(core))
+			h := New(t.Context(), share, storeshare.Client{}, terms, zap.New(core), nil)
 			if err := h.AcquirePass(t.Context(), planFor("a", changed("b"))); err != nil {
 				t.Fatal(err)
 			}

@@ -42,6 +42,7 @@ var layers = []layer{
 	{pkg: "internal/concurrently", outside: standardLibrary},
 	{pkg: "internal/multistatus", outside: standardLibrary},
 	{pkg: "internal/spelling", outside: standardLibrary},
+	{pkg: "internal/telemetry"},
 	{pkg: "internal/directive", imports: []string{"internal/spelling"}},
 	{pkg: "internal/resource", imports: []string{"internal/spelling", "proxyhooks", "validator"}},
 	{pkg: "internal/advice", imports: []string{"internal/resource"}},
@@ -51,12 +52,12 @@ var layers = []layer{
 		"etagcache", "internal/concurrently", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/hold", imports: []string{
-		"etagcache", "internal/concurrently", "internal/relation", "internal/resource", "internal/storeshare", "proxyhooks",
+		"etagcache", "internal/concurrently", "internal/relation", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks",
 	}},
-	{pkg: "internal/answer", imports: []string{"internal/resource", "internal/spelling", "proxyhooks", "validator"}},
+	{pkg: "internal/answer", imports: []string{"internal/resource", "internal/spelling", "internal/telemetry", "proxyhooks", "validator"}},
 	{pkg: "internal/gateway", imports: []string{
 		"etagcache", "internal/answer", "internal/concurrently", "internal/hold", "internal/knowledge",
-		"internal/multistatus", "internal/relation", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
+		"internal/multistatus", "internal/relation", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/spelling", "internal/storeshare"}},
 	{pkg: "internal/proxycommand"},
@@ -65,7 +66,7 @@ var layers = []layer{
 	{pkg: ".", imports: []string{
 		"etagcache", "internal/admin", "internal/advice", "internal/answer", "internal/directive", "internal/gateway",
 		"internal/knowledge", "internal/proxycommand", "internal/relation", "internal/resource", "internal/spelling",
-		"internal/storeshare", "internal/stores", "proxyhooks", "validator",
+		"internal/storeshare", "internal/stores", "internal/telemetry", "proxyhooks", "validator",
 	}},
 	{pkg: "examples/legacydocs", outside: standardLibrary},
 	{pkg: "examples/quickstart", imports: []string{".", "examples/legacydocs"}},
