@@ -19,6 +19,7 @@ type Losses struct {
 	since time.Time // when this node heard of it
 	until time.Time
 	loss  etagcache.Loss
+	over  *time.Timer // logs the end
 }
 
 // note takes note of what the store says, at the given time, about a grace. It reports
@@ -62,12 +63,40 @@ func (l *Losses) credit(begun, now time.Time, most time.Duration) (past, left ti
 }
 
 // heard takes note of what a reply of the store says about a grace, and logs when one
-// begins.
+// begins and ends.
 func (l *Losses) heard(g etagcache.Grace) {
-	if news, until := l.note(g, time.Now()); news {
-		l.logger.Load().Warn("the store may have lost data: no write passes until the grace is over",
-			zap.Time("until", until), zap.Stringer("reason", g.Loss))
+	news, until := l.note(g, time.Now())
+	if !news {
+		return
 	}
+	l.logger.Load().Warn("the store may have lost data: no write passes until the grace is over",
+		zap.Time("until", until), zap.Stringer("reason", g.Loss))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = time.AfterFunc(time.Until(until), l.end)
+}
+
+// end logs that a grace is over, once it is: it may have become longer.
+func (l *Losses) end() {
+	l.mu.Lock()
+	left := time.Until(l.until)
+	if left > 0 && l.over != nil {
+		l.over.Reset(left)
+	}
+	l.mu.Unlock()
+	if left <= 0 {
+		l.logger.Load().Warn("the grace is over: writes pass again")
+	}
+}
+
+// close makes sure that nothing is logged any more.
+func (l *Losses) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over != nil {
+		l.over.Stop()
+	}
+	l.over = nil
 }
 
 // Grace returns how much is left of a grace, and what has happened to the store's data. It

@@ -88,7 +88,8 @@ func TestPatienceEndsWithTheRequest(t *testing.T) {
 	})
 }
 
-// A grace is logged once, however many hear of it, and so is the next one.
+// The beginning and the end of a grace are logged once each, however many hear of it, and so
+// are those of the next one.
 func TestGraceIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
@@ -115,6 +116,29 @@ func TestGraceIsLoggedOnce(t *testing.T) {
 				t.Error("the grace isn't over")
 			}
 			s.Losses.heard(etagcache.Grace{})
+			if lines := logs.TakeAll(); len(lines) != 1 || lines[0].Level != zapcore.WarnLevel || lines[0].Message != "the grace is over: writes pass again" {
+				t.Errorf("at the end: got %+v", lines)
+			}
+		}
+	})
+}
+
+// The end of a grace that becomes longer is logged when it comes.
+func TestEndOfAGraceIsLoggedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zapcore.InfoLevel)
+		s := New(etagcache.NewMemory(0), zap.New(core))
+		s.Losses.heard(etagcache.Grace{Left: wait})
+		time.Sleep(wait - time.Second)
+		s.Losses.heard(etagcache.Grace{Left: wait})
+		time.Sleep(wait - time.Second)
+		if n := logs.Len(); n != 1 {
+			t.Errorf("logged %d lines before the end", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := logs.Len(); n != 2 {
+			t.Errorf("logged %d lines", n)
 		}
 	})
 }

@@ -215,6 +215,7 @@ func (s *Share) Destruct() error {
 func (s *Share) close() {
 	s.endUse()
 	s.flusher.Wait()
+	s.Losses.close()
 	_ = s.journal.flush(func(key string) error {
 		pool.Range(func(_, other any) bool {
 			other.(*Share).journal.once(key)

@@ -44,7 +44,7 @@ func (r *reach) note(err error) error {
 	switch {
 	case errors.Is(err, etagcache.ErrUnavailable):
 		if r.last.Swap(outOfReach) != outOfReach {
-			r.logger.Load().Error("the store is out of reach", zap.Error(err))
+			r.logger.Load().Warn("the store is out of reach", zap.Error(err))
 		}
 	case errors.Is(err, etagcache.ErrIncompatible):
 		if r.last.Swap(unusable) != unusable {
@@ -53,7 +53,7 @@ func (r *reach) note(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// says nothing about the store
 	case r.last.Swap(noTrouble) != noTrouble:
-		r.logger.Load().Info("the store is back")
+		r.logger.Load().Warn("the store is back")
 	}
 	return err
 }

@@ -330,7 +330,7 @@ func TestStoreOutOfReachIsLoggedOnce(t *testing.T) {
 	for _, entry := range logs.All() {
 		got = append(got, entry.Level.String()+": "+entry.Message)
 	}
-	if want := []string{"error: the store is out of reach", "info: the store is back"}; !reflect.DeepEqual(got, want) {
+	if want := []string{"warn: the store is out of reach", "warn: the store is back"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("logged %q, want %q", got, want)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxLogged is how many refusals of all handlers are logged in a second. The rest is counted:
+// maxLogged is how many refusals of a handler are logged in a second. The rest is counted:
 // a client that tries again and again must not fill the disk.
 const maxLogged = 100
 
@@ -18,26 +18,21 @@ func (o *Observer) log(r *Refusal) {
 		message = "would be refused"
 	}
 	c := o.Logger.Check(zap.InfoLevel, message)
-	if c == nil || !logged.admit(r.Time, o.Logger) {
+	if c == nil || !o.logged.admit(r.Time, o.Logger) {
 		return
 	}
 	c.Write(r.fields()...)
 }
 
-// logged bounds the log of refusals.
-var logged = limiter{most: maxLogged}
-
-// limiter admits a number of messages in each second, and logs how many it has left out.
+// limiter admits maxLogged messages in each second, and logs how many it has left out.
 type limiter struct {
-	most int
-
 	mu       sync.Mutex
 	second   int64
 	admitted int
 	left     int // out, since that was logged last
 }
 
-// admit reports whether a message may be logged at a time. If it isn't the logger hears of
+// admit reports whether a message may be logged at a time. If it may not, the logger hears of
 // that when the second is over.
 func (l *limiter) admit(at time.Time, logger *zap.Logger) bool {
 	l.mu.Lock()
@@ -45,7 +40,7 @@ func (l *limiter) admit(at time.Time, logger *zap.Logger) bool {
 	if second := at.Unix(); second != l.second {
 		l.second, l.admitted = second, 0
 	}
-	if l.admitted < l.most {
+	if l.admitted < maxLogged {
 		l.admitted++
 		return true
 	}
@@ -61,5 +56,5 @@ func (l *limiter) confess(logger *zap.Logger) {
 	left := l.left
 	l.left = 0
 	l.mu.Unlock()
-	logger.Info("more refusals than are logged in a second", zap.Int("left_out", left), zap.Int("logged", l.most))
+	logger.Info("more refusals than are logged in a second", zap.Int("left_out", left), zap.Int("logged", maxLogged))
 }

@@ -15,6 +15,8 @@ type Observer struct {
 	// Mode is enforce or report.
 	Mode   string
 	Logger *zap.Logger
+
+	logged limiter
 }
 
 // WantsRefusals reports whether anybody wants to hear of refusals.
