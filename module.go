@@ -357,8 +357,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	h.gateway.Answers.Observer = &telemetry.Observer{Name: advice.Name(server), Mode: h.Mode, Logger: ctx.Logger()}
-	if err := answer.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
+	h.gateway.Answers.Observer = answer.NewObserver(advice.Name(server), h.gateway.Answers.Mode, ctx.Logger())
+	if err := telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := storeshare.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {

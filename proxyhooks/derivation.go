@@ -31,6 +31,7 @@ type Derivation struct {
 	bodyTag      *tagHash
 	fallback     validator.Observed
 	fallbackNeed Need
+	fallbackKind SourceKind // of the source that yields it, if one does
 
 	// fromJSON reports that the tag was made from values in the content.
 	fromJSON bool
@@ -66,6 +67,7 @@ func (d *Derivation) finish(content []byte) {
 		for _, j := range d.jsonTags {
 			if tag, ok := j.tag(content); ok {
 				d.ETag, d.Need, d.fromJSON = tag, NeedNothing, true
+				countTag(SourceJSON)
 				return
 			}
 		}
@@ -73,6 +75,7 @@ func (d *Derivation) finish(content []byte) {
 	d.skipJSON()
 	if d.bodyTag != nil {
 		d.ETag, d.Need = d.bodyTag.tag(), NeedNothing
+		countTag(SourceBody)
 	}
 }
 
@@ -85,6 +88,7 @@ func (d *Derivation) giveUp() {
 
 func (d *Derivation) fallBack() {
 	d.Observed, d.Need = d.fallback, d.fallbackNeed
+	countTag(d.fallbackKind)
 }
 
 // exact reports whether different content always has a different tag, as far as the

@@ -132,6 +132,7 @@ func (d Deriver) FromHeader(status int, h http.Header, asked time.Time) (derivat
 	derivation.fallback = derivation.Observed
 	for _, s := range d.Sources {
 		if d.try(&derivation, s, h) {
+			derivation.fallbackKind = s.Kind
 			break
 		}
 	}

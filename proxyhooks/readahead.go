@@ -43,7 +43,7 @@ func ReadAhead(r *http.Request, limit int64, spool bool, memory *Memory) (done f
 				return func() {}, err
 			}
 			body.content, body.size = file, n
-			done = func() { _ = file.Close(); _ = os.Remove(file.Name()) }
+			done = func() { _ = file.Close(); _ = os.Remove(file.Name()); CountSpooled(-n) }
 		}
 	}
 	if body.content != nil {

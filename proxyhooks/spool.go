@@ -33,6 +33,7 @@ func spoolContent(content io.Reader, memory *Memory) (file *os.File, n int64, er
 		if err != nil {
 			_ = file.Close()
 			_ = os.Remove(file.Name())
+			CountSpooled(-n)
 		}
 	}()
 	var buffer []byte
@@ -52,6 +53,7 @@ func spoolContent(content io.Reader, memory *Memory) (file *os.File, n int64, er
 			return file, n, fmt.Errorf("%w: %w", ErrSpool, err)
 		}
 		n += int64(read)
+		CountSpooled(int64(read))
 		if err == io.EOF {
 			return file, n, nil
 		}

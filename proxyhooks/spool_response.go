@@ -55,6 +55,7 @@ func (s *responseSpool) write(p []byte) bool {
 		return false
 	}
 	s.size += int64(len(p))
+	CountSpooled(int64(len(p)))
 	return true
 }
 
@@ -79,6 +80,7 @@ func (s *responseSpool) close() {
 	_ = s.file.Close()
 	_ = os.Remove(s.file.Name())
 	s.file = nil
+	CountSpooled(-s.size)
 	<-s.room
 }
 

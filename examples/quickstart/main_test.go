@@ -233,7 +233,7 @@ func TestPrintedSteps(t *testing.T) {
 				{"", ""}, // CADDY=...
 				{"resource  documents/docs/plan\n", "\nin flight nothing\n"},
 				{"memory: marked as changed: 1 (1 of 1 were known)\n", ""},
-				{"caddy_preconditions_requests_total{", "caddy_preconditions_requests_total{mode=\"enforce\",outcome=\"failed\"} 2\n"},
+				{"caddy_preconditions_requests_total{", "outcome=\"failed\",reason=\"no_match\"} 2\n"},
 			})
 			onLoopback(t, text)
 		})
@@ -294,7 +294,7 @@ func TestPrintedStepsForOwnBackend(t *testing.T) {
 				{"", ""}, // CADDY=...
 				{"resource  documents/docs/mine\n", "  etag      \""},
 				{"memory: marked as changed: 1 (1 of 1 were known)\n", ""},
-				{"caddy_preconditions_requests_total{", "outcome=\"passed\"} 1\n"},
+				{"caddy_preconditions_requests_total{", "outcome=\"passed\",reason=\"none\"} 1\n"},
 			})
 
 			writes := service.Writes()

@@ -1,5 +1,12 @@
 package answer
 
+import (
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
+	"github.com/caddy-preconditions/preconditions/validator"
+)
+
 // Outcome is what became of a request.
 type Outcome string
 
@@ -17,8 +24,23 @@ const (
 	Unconditional Outcome = "unconditional" // write without a condition, forwarded
 )
 
-// outcomes lists all of them.
-var outcomes = []Outcome{
-	Bypassed, Read, Unmodified, Passed, Failed, Required,
-	Conflict, Unverifiable, Unavailable, Unconditional,
+// NewObserver returns an observer of the requests of a handler. It counts none of the usual
+// requests, rather than nothing at all, until there are some.
+func NewObserver(name string, mode Mode, logger *zap.Logger) *telemetry.Observer {
+	o := telemetry.NewObserver(name, string(mode), logger)
+	for _, usual := range []telemetry.Request{
+		{Outcome: string(Bypassed), Reason: telemetry.NoReason, Method: telemetry.Other},
+		{Outcome: string(Read), Reason: telemetry.NoReason, Method: telemetry.Read},
+		{Outcome: string(Unmodified), Reason: telemetry.NoReason, Method: telemetry.Read},
+		{Outcome: string(Passed), Reason: telemetry.NoReason, Method: telemetry.Write},
+		{Outcome: string(Unconditional), Reason: telemetry.NoReason, Method: telemetry.Write},
+		{Outcome: string(Failed), Reason: codes[validator.NoMatch], Method: telemetry.Write},
+		{Outcome: string(Required), Reason: telemetry.NoCondition, Method: telemetry.Write},
+		{Outcome: string(Conflict), Reason: telemetry.WriteInFlight, Method: telemetry.Write},
+		{Outcome: string(Unverifiable), Reason: telemetry.OriginRefused, Method: telemetry.Write},
+		{Outcome: string(Unavailable), Reason: telemetry.StoreUnreachable, Method: telemetry.Write},
+	} {
+		o.Expect(usual)
+	}
+	return o
 }

@@ -60,8 +60,8 @@ type Responder struct {
 	// CrossOrigin may be nil.
 	CrossOrigin CrossOrigin
 
-	// Course is what the request has been through so far.
-	Course telemetry.Course
+	// Course is what the request has been through so far. It may be nil.
+	Course *telemetry.Course
 
 	outcome Outcome // that was reported
 	reason  string
@@ -80,9 +80,14 @@ type CrossOrigin interface {
 // Report reports the outcome of the request: as placeholders and in the metrics, and
 // for LogFields. It must be called once, before the response is sent.
 func (a *Responder) Report(o Outcome, reason string) {
+	report(a, o, reason, telemetry.NoReason)
+}
+
+// report does the same, with the reason as one of a fixed set.
+func report(a *Responder, o Outcome, reason string, code telemetry.Reason) {
 	mappedFor(a).report(o, reason, a.Key)
 	a.outcome, a.reason = o, reason
-	counters[counted{o, a.Mode}].Inc()
+	a.Observer.Count(telemetry.Request{Outcome: string(o), Reason: code, Method: MethodOf(a.Request)})
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))
@@ -92,7 +97,10 @@ func (a *Responder) Report(o Outcome, reason string) {
 // ReportRefusal reports the outcome of a request that is refused, or would be in mode report,
 // and leaves a record of it. It takes the place of Report.
 func (a *Responder) ReportRefusal(refusal Refusal) {
-	a.Report(refusal.Outcome, refusal.Reason)
+	report(a, refusal.Outcome, refusal.Reason, refusal.code())
+	if preventsLoss(a, refusal) {
+		a.Observer.LostUpdatePrevented()
+	}
 	if !a.Observer.WantsRefusals() {
 		return
 	}
@@ -113,6 +121,28 @@ func (a *Responder) ReportRefusal(refusal Refusal) {
 		Probed:    a.Course.Probes(),
 	})
 }
+
+// preventsLoss reports whether a refusal keeps a write from replacing a state of the resource
+// that its client hasn't seen, or didn't expect.
+func preventsLoss(a *Responder, refusal Refusal) bool {
+	if a.Mode != Enforce || a.Request.Class != resource.Write || refusal.Outcome != Failed {
+		return false
+	}
+	switch refusal.Code {
+	case telemetry.Replaced:
+		return true // by a later write
+	case codes[validator.NoMatch], codes[validator.Matched], codes[validator.Exists], codes[validator.Modified]:
+		return refusal.Current.State == validator.Present
+	default:
+		return false
+	}
+}
+
+// methods are the classes of methods as metrics call them.
+var methods = [...]telemetry.Method{resource.Other: telemetry.Other, resource.Read: telemetry.Read, resource.Write: telemetry.Write}
+
+// MethodOf returns the class of a request's method, as metrics call it.
+func MethodOf(r *resource.Request) telemetry.Method { return methods[r.Class] }
 
 // LogFields adds the outcome to the access log, if one was reported. It must be called
 // when the other handlers have returned: they add fields of their own, without a lock,

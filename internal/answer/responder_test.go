@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
@@ -196,30 +196,24 @@ func TestReportSetsEveryPlaceholder(t *testing.T) {
 func TestEveryOutcomeIsLabelled(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for range 2 { // a second handler of the same config
-		if err := RegisterMetrics(registry); err != nil {
+		if err := telemetry.Register(registry); err != nil {
 			t.Fatal(err)
 		}
 	}
-	before := counts(t, registry)
 	for _, mode := range []Mode{Enforce, ReportOnly} {
-		for _, o := range outcomes {
-			a, _ := newResponder(t, "GET")
-			a.Mode = mode
-			name := string(o) + " " + string(mode)
-			if _, ok := before[name]; !ok {
-				t.Errorf("%s isn't there from the start", name)
+		observer := NewObserver(t.Name(), mode, zap.NewNop())
+		for _, o := range declaredOutcomes(t) {
+			before, ok := count(t, registry, o, mode)
+			if !ok {
+				t.Errorf("%s %s isn't there from the start", o, mode)
 			}
+			a, _ := newResponder(t, "GET")
+			a.Mode, a.Observer = mode, observer
 			a.Report(o, "")
-			if after := counts(t, registry); after[name] != before[name]+1 || len(after) != len(before) {
-				t.Errorf("%s: %v, then %v", name, before[name], after[name])
+			if after, _ := count(t, registry, o, mode); after != before+1 {
+				t.Errorf("%s %s: %v, then %v", o, mode, before, after)
 			}
 		}
-	}
-	if len(before) != 2*len(outcomes) {
-		t.Errorf("%d counters", len(before))
-	}
-	if declared := declaredOutcomes(t); !slices.Equal(outcomes, declared) {
-		t.Errorf("%q are counted, and %q are declared", outcomes, declared)
 	}
 }
 
@@ -245,33 +239,95 @@ func declaredOutcomes(t *testing.T) (declared []Outcome) {
 	return declared
 }
 
-// A collector that can't be registered is an error, unless it is there already.
-func TestRegisterMetrics(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	other := prometheus.NewCounter(prometheus.CounterOpts{Name: "caddy_preconditions_requests_total", Help: "Something else."})
-	registry.MustRegister(other)
-	if err := RegisterMetrics(registry); err == nil {
-		t.Error("no error")
-	}
-}
-
-// counts returns the counters of requests by their labels.
-func counts(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+// count returns how many requests to the handler of the test had an outcome.
+func count(t *testing.T, registry *prometheus.Registry, o Outcome, mode Mode) (n float64, found bool) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := make(map[string]float64)
 	for _, family := range families {
 		if family.GetName() != "caddy_preconditions_requests_total" {
 			continue
 		}
-		for _, m := range family.GetMetric() { // labels are sorted by name: mode, outcome
-			found[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+		for _, metric := range family.GetMetric() {
+			labels := make(map[string]string)
+			for _, l := range metric.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["handler"] == t.Name() && labels["outcome"] == string(o) && labels["mode"] == string(mode) {
+				n, found = n+metric.GetCounter().GetValue(), true
+			}
 		}
 	}
-	return found
+	return n, found
+}
+
+// What a refusal keeps from being lost is counted: a write whose condition is false for what
+// is there. Nothing is lost if there is nothing, if the tag is no tag, if it may still hold, or
+// if nothing was refused.
+func TestLostUpdatesPrevented(t *testing.T) {
+	there, gone := validator.Representation{State: validator.Present, ETag: tag("current")}, validator.Representation{State: validator.Absent}
+	failing := func(field validator.Field, reason validator.Reason) validator.Result {
+		return validator.Result{Verdict: validator.False, Field: field, Reason: reason}
+	}
+	for name, tt := range map[string]struct {
+		method  string
+		refusal func(a *Responder) Refusal
+		mode    Mode
+		want    bool
+	}{
+		"an outdated tag": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), there)
+		}, Enforce, true},
+		"an outdated tag of a DELETE": {"DELETE", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), there)
+		}, Enforce, true},
+		"to be created, and there": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfNoneMatch, validator.Exists), there)
+		}, Enforce, true},
+		"the tag that it must not have": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfNoneMatch, validator.Matched), there)
+		}, Enforce, true},
+		"modified since": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfUnmodifiedSince, validator.Modified), there)
+		}, Enforce, true},
+		"replaced by a later write": {"PUT", func(a *Responder) Refusal { return a.Replaced(validator.IfMatch) }, Enforce, true},
+		"a read": {"GET", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), there)
+		}, Enforce, false},
+		"nothing is there": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.DoesNotExist), gone)
+		}, Enforce, false},
+		"nothing to delete": {"DELETE", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), gone)
+		}, Enforce, false},
+		"a malformed tag": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.Malformed), there)
+		}, Enforce, false},
+		"the weak form of the tag": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.Weakened), there)
+		}, Enforce, false},
+		"a date that proves nothing": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfUnmodifiedSince, validator.WeakDate), there)
+		}, Enforce, false},
+		"no condition":   {"PUT", func(a *Responder) Refusal { return a.ConditionRequired(0) }, Enforce, false},
+		"waited in vain": {"PUT", func(*Responder) Refusal { return WriteInFlight() }, Enforce, false},
+		"can't tell":     {"PUT", func(a *Responder) Refusal { return a.CannotTell("why") }, Enforce, false},
+		"an outdated tag in mode report": {"PUT", func(a *Responder) Refusal {
+			return a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), there)
+		}, ReportOnly, false},
+	} {
+		a, _ := newResponder(t, tt.method, "If-Match", `"sent"`)
+		a.Mode = tt.mode
+		if got := preventsLoss(a, tt.refusal(a)); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	a, _ := newResponder(t, "PUT", "If-Match", `"undefined"`)
+	if preventsLoss(a, a.ConditionFailed(failing(validator.IfMatch, validator.NoMatch), there)) {
+		t.Error("the client has kept no tag")
+	}
 }
 
 // An answer has the status and the content that it is given, but none for HEAD.

@@ -42,6 +42,7 @@ func (s *answerSpool) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.WriteAt(p, s.size)
 	s.size += int64(n)
+	proxyhooks.CountSpooled(int64(n))
 	return n, err
 }
 
@@ -57,5 +58,7 @@ func (s *answerSpool) close() {
 	if s.file != nil {
 		_ = s.file.Close()
 		_ = os.Remove(s.file.Name())
+		proxyhooks.CountSpooled(-s.size)
+		s.size = 0
 	}
 }

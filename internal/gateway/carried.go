@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
@@ -24,7 +25,8 @@ import (
 type carried struct {
 	*Gateway
 	request *resource.Request
-	refusal answer.Refusal // of a request that can't be understood; its status is 0 otherwise
+	course  telemetry.Course // of the request
+	refusal answer.Refusal   // of a request that can't be understood; its status is 0 otherwise
 
 	query  *string             // to put back for the backend; nil for none
 	fields map[string][]string // likewise

@@ -59,7 +59,7 @@ func (x *exchange) newWriting() *writing {
 
 // noHolds returns the holds of a write that hasn't taken any yet.
 func noHolds(w *writing) *hold.Holds {
-	return hold.New(w.r.Context(), w.share, w.client, w.Terms, w.Logger, &w.responder.Course)
+	return hold.New(w.r.Context(), w.share, w.client, w.Terms, w.Logger, w.responder.Course)
 }
 
 // release gives back what the write holds, unless it was forwarded and settled.
@@ -178,6 +178,7 @@ func (w *writing) Held() bool { return !w.holds.Lost() }
 
 // Pass implements proxyhooks.Writing.
 func (w *writing) Pass(a proxyhooks.Answer) {
+	defer w.responder.Course.Suspend(w.responder.Course.Resume())
 	w.result.meet(a)
 	w.result.removeValidators(a)
 	w.origin.session.tell(a.Header)
@@ -203,6 +204,7 @@ func (w *writing) report() {
 
 // Settle implements proxyhooks.Writing.
 func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
+	defer w.responder.Course.Suspend(w.responder.Course.Resume())
 	lost := w.holds.Lost()
 	if !lost && fate == proxyhooks.Refused && !a.Passed && w.sent.mayBeAtFault(a.Status) && !w.request.Gone() {
 		w.refusedAs = a.Status

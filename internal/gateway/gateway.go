@@ -140,6 +140,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	carried := g.carry(r)
 	defer carried.end()
 	request := carried.request
+	next = carried.course.Begin(next)
+	defer carried.course.End(answer.MethodOf(request))
 	answer.MapPlaceholders(request.Replacer)
 	g.Namer.Template.CheckQuery(request)
 	if g.enforces() {
@@ -148,6 +150,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	holder := takeHolder(request)
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
+	responder.Course = &carried.course
 	defer responder.LogFields()
 
 	// Methods that neither select nor modify a representation have no preconditions
@@ -276,7 +279,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 		responder: responder,
 		cross:     crossOriginOf(w),
 	}
-	x.origin.course = &responder.Course
+	x.origin.course = responder.Course
 	return x
 }
 

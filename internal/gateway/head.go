@@ -66,7 +66,7 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 func get(ctx context.Context, rd *reading, limit int64) (s proxyhooks.Shown, header http.Header, ok bool) {
 	begun := time.Now()
 	p := proxyhooks.Probe(ctx, rd.next, rd.base, counting(rd.Deriver, rd.memory), limit)
-	noteProbe(&rd.responder.Course, begun, p)
+	noteProbe(rd.responder.Course, begun, p)
 	rd.warnOfSession(p.Header)
 	s = proxyhooks.Shown{Observed: p.Observed, Known: true, Versioned: p.Versioned, Cached: p.Cached}
 	return s, p.Header, p.Err == nil && !p.Untagged && p.Observed.State == validator.Present

@@ -248,7 +248,7 @@ func (l *list) probeItem(i *item, base *http.Request) {
 	defer memory.Close()
 	begun := time.Now()
 	p := proxyhooks.Probe(r.Context(), l.next, r, counting(l.Deriver, memory), l.Buffer)
-	noteProbe(&l.responder.Course, begun, p)
+	noteProbe(l.responder.Course, begun, p)
 	l.warnOfSession(p.Header)
 	if !p.Observed.ETag.Valid || p.Cached {
 		return

@@ -245,7 +245,7 @@ func (m *collection) probe(one *member, content *boundedBuffer) proxyhooks.Probe
 	} else {
 		p = proxyhooks.ProbeContent(r.Context(), m.next, r, d, content)
 	}
-	noteProbe(&m.responder.Course, begun, p)
+	noteProbe(m.responder.Course, begun, p)
 	m.warnOfSession(p.Header)
 	return p
 }

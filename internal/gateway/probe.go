@@ -103,7 +103,7 @@ func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Pr
 // noteProbe notes that the origin was asked, and whether its answer tells the current state.
 func noteProbe(course *telemetry.Course, begun time.Time, p proxyhooks.Probed) {
 	switch {
-	case p.Err != nil:
+	case p.Err != nil, p.Status >= 500:
 		course.Probed(telemetry.ProbeFailed, begun)
 	case p.Cached:
 		course.Probed(telemetry.ProbeCached, begun)

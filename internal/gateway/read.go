@@ -128,6 +128,7 @@ func needsTag(r *resource.Request) bool {
 
 // Label implements proxyhooks.Reading.
 func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) bool {
+	defer rd.responder.Course.Suspend(rd.responder.Course.Resume())
 	from, extra := header, supplement{}
 	if s.State == validator.Present && !s.ETag.Valid && !s.Versioned && rd.maySupplement() {
 		s, from, extra = rd.supplementHead(header, s)
@@ -253,6 +254,7 @@ func (rd *reading) version(o validator.Observed, header http.Header) validator.O
 
 // Late implements proxyhooks.Reading.
 func (rd *reading) Late(o validator.Observed) {
+	defer rd.responder.Course.Suspend(rd.responder.Course.Resume())
 	rd.observe(o, rd.header)
 }
 
@@ -310,7 +312,7 @@ func (rd *reading) forget(header http.Header) {
 func (rd *reading) noteChange(variant string, changed bool) {
 	key := rd.plan.Subject.Key
 	if rd.share.Unstable.Note(key, variant, changed) {
-		answer.CountUnstable()
+		telemetry.CountUnstable()
 		rd.Logger.Warn("the content differs on every read of this resource, so no condition on its entity tag can hold; "+
 			"derive the tag from what identifies its state (etag json, etag header) or from the writes (etag version)",
 			zap.String("resource", key))

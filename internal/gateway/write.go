@@ -194,6 +194,7 @@ func refutedBy(v knowledge.View, res validator.Result, current validator.Observe
 func (x *exchange) lookUp() (knowledge.View, error) {
 	if view, ok := x.reader.Recent(); ok {
 		if _, _, res := view.EvaluateStored(); res.Verdict == validator.True {
+			telemetry.CountNearCacheHit()
 			return view, nil
 		}
 	}

@@ -146,6 +146,7 @@ func (h *Holds) giveBack() {
 // end ends one claim or pass. If the backend may still apply the write, it renews
 // the lease once more and lets it run out.
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) (err error) {
+	lost := one.lease.Lost()
 	if fate == proxyhooks.Unanswered {
 		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
@@ -159,6 +160,9 @@ func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) (err
 	} else {
 		one.lease.Stop()
 		err = h.share.Settle(h.ctx, one.grant, s, h.terms)
+	}
+	if lost || errors.Is(err, etagcache.ErrLost) {
+		h.course.ClaimLost()
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
 		// The store may have let others in, which saw the state before this write.

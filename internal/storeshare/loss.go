@@ -19,6 +19,7 @@ type Losses struct {
 	since time.Time // when this node heard of it
 	until time.Time
 	loss  etagcache.Loss
+	begun int         // how many graces this node has heard of
 	over  *time.Timer // logs the end
 }
 
@@ -33,6 +34,7 @@ func (l *Losses) note(g etagcache.Grace, now time.Time) (news bool, until time.T
 	until = now.Add(g.Left)
 	if news = !now.Before(l.until); news {
 		l.since = now
+		l.begun++
 	} else if until.Before(l.until) { // a hash slot of a cluster has a grace of its own
 		until = l.until
 	}
@@ -106,6 +108,13 @@ func (l *Losses) Grace() (g etagcache.Grace, running bool) {
 	defer l.mu.Unlock()
 	left := time.Until(l.until)
 	return etagcache.Grace{Left: left, Loss: l.loss}, left > 0
+}
+
+// last returns when the last grace ends or ended, and how many there were.
+func (l *Losses) last() (until time.Time, begun int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until, l.begun
 }
 
 // attendAfter is how long a share waits before it contacts the store: a config that is only

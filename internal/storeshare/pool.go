@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 // Opener is the interface of the modules in the namespace
@@ -76,7 +77,7 @@ func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err e
 		if err != nil {
 			return nil, err
 		}
-		s := New(store, logger)
+		s := newShare(store, logger, telemetry.NewStoreMeter(kindOf(key)))
 		s.configure(opener, logger)
 		return s, nil
 	})
@@ -84,6 +85,12 @@ func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err e
 		return nil, "", err
 	}
 	return value.(*Share), key, nil
+}
+
+// kindOf returns the kind of a store, which its key begins with.
+func kindOf(key string) string {
+	kind, _, _ := strings.Cut(key, ":")
+	return kind
 }
 
 // configure applies what the newest config says about the share.
@@ -158,7 +165,7 @@ func AllOpen() (shares []OpenShare, leave func()) {
 	var leaves []func()
 	pool.Range(func(key, value any) bool {
 		o := OpenShare{Share: value.(*Share)}
-		o.Kind, _, _ = strings.Cut(key.(string), ":")
+		o.Kind = kindOf(key.(string))
 		o.Terms, o.Templates = o.usage.terms(), o.usage.templates()
 		if len(o.Templates) == 0 { // its last handler is being cleaned up
 			return true

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 // Share is a store with what this process keeps beside it. It implements
@@ -35,7 +36,10 @@ type Share struct {
 }
 
 // New returns a share of a store that was just opened.
-func New(store etagcache.Store, logger *zap.Logger) *Share {
+func New(store etagcache.Store, logger *zap.Logger) *Share { return newShare(store, logger, nil) }
+
+// newShare does the same, and measures the operations of the store. The meter may be nil.
+func newShare(store etagcache.Store, logger *zap.Logger, meter *telemetry.StoreMeter) *Share {
 	usage, reach := newUsage(), newReach(logger)
 	closing, endUse := context.WithCancel(context.Background())
 	recent := newRecent()
@@ -43,7 +47,7 @@ func New(store etagcache.Store, logger *zap.Logger) *Share {
 		recent = nil // the store is as near
 	}
 	return &Share{
-		Store:    graceful{store, &usage.grace},
+		Store:    graceful{measured{store, meter}, &usage.grace},
 		opened:   store,
 		Queues:   newQueues(),
 		Lobby:    newLobby(),

@@ -1,15 +1,99 @@
 package telemetry
 
 import (
+	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // Course is what one request has been through so far. The zero value is a request that has
 // just come, and a nil Course notes nothing. Several goroutines may use it.
 type Course struct {
+	begun  time.Time
+	next   caddyhttp.Handler
+	away   clock // how long others have had the request
 	waited atomic.Int64
 	probes atomic.Int32
+}
+
+// Begin notes that a request has come, and returns the handler that takes the place of the
+// next one: it measures the time of the backend.
+func (c *Course) Begin(next caddyhttp.Handler) caddyhttp.Handler {
+	c.begun, c.next = time.Now(), next
+	return c
+}
+
+// ServeHTTP implements caddyhttp.Handler. Several requests may be under way at once.
+func (c *Course) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	c.away.shift(1)
+	defer c.away.shift(-1)
+	return c.next.ServeHTTP(w, r)
+}
+
+// Resume notes that the handler works. If the next one waits for it, that goes on when Suspend
+// is called with the result.
+func (c *Course) Resume() (resumed bool) { return c != nil && c.away.resume() }
+
+// Suspend ends what Resume began.
+func (c *Course) Suspend(resumed bool) {
+	if resumed {
+		c.away.shift(1)
+	}
+}
+
+// End notes that the request is over.
+func (c *Course) End(m Method) {
+	addedBy[m].Observe((time.Since(c.begun) - c.away.stop()).Seconds())
+}
+
+// clock counts the time in which the next handlers that work are more than those that wait for
+// this one.
+type clock struct {
+	mu    sync.Mutex
+	n     int
+	since time.Time
+	total time.Duration
+}
+
+func (k *clock) shift(by int) {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.count(now)
+	k.n += by
+}
+
+// resume counts one less, if there is one.
+func (k *clock) resume() bool {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n == 0 {
+		return false
+	}
+	k.count(now)
+	k.n--
+	return true
+}
+
+// count adds the time until now.
+func (k *clock) count(now time.Time) {
+	if k.n > 0 {
+		k.total += now.Sub(k.since)
+	}
+	k.since = now
+}
+
+// stop returns the time so far.
+func (k *clock) stop() time.Duration {
+	now := time.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.count(now)
+	return k.total
 }
 
 // Wait is what a write waits for.
@@ -32,14 +116,16 @@ func WaitFor(grace time.Duration) Wait {
 }
 
 // Waited notes that the request has waited since begun.
-func (c *Course) Waited(_ Wait, begun time.Time) {
+func (c *Course) Waited(what Wait, begun time.Time) {
 	if c == nil {
 		return
 	}
-	c.waited.Add(int64(time.Since(begun)))
+	d := time.Since(begun)
+	c.waited.Add(int64(d))
+	waitsFor[what].Observe(d.Seconds())
 }
 
-// Probe is what became of a GET that the handler has sent itself.
+// Probe is what became of a request that the handler made itself.
 type Probe string
 
 // What becomes of probes.
@@ -47,19 +133,33 @@ const (
 	ProbeKnown   Probe = "known"   // it showed the current state
 	ProbeUnknown Probe = "unknown" // its status leaves open what the state is
 	ProbeCached  Probe = "cached"  // a cache answered
-	ProbeFailed  Probe = "failed"  // no answer
+	ProbeFailed  Probe = "failed"  // there was no answer, or one with a 5xx
 )
 
 // Probed notes that the origin was asked on behalf of the request.
-func (c *Course) Probed(_ Probe, _ time.Time) {
+func (c *Course) Probed(result Probe, begun time.Time) {
 	if c == nil {
 		return
 	}
 	c.probes.Add(1)
+	since(begun, probesBy[result])
 }
 
+// ClaimLost notes that the request has lost a claim or pass.
+func (c *Course) ClaimLost() { claimsLost.Inc() }
+
 // Waits returns how long the request has waited for other writes.
-func (c *Course) Waits() time.Duration { return time.Duration(c.waited.Load()) }
+func (c *Course) Waits() time.Duration {
+	if c == nil {
+		return 0
+	}
+	return time.Duration(c.waited.Load())
+}
 
 // Probes returns how often the origin was asked on behalf of the request.
-func (c *Course) Probes() int { return int(c.probes.Load()) }
+func (c *Course) Probes() int {
+	if c == nil {
+		return 0
+	}
+	return int(c.probes.Load())
+}

@@ -17,8 +17,8 @@ func (o *Observer) log(r *Refusal) {
 	if r.Mode != "enforce" {
 		message = "would be refused"
 	}
-	c := o.Logger.Check(zap.InfoLevel, message)
-	if c == nil || !o.logged.admit(r.Time, o.Logger) {
+	c := o.logger.Check(zap.InfoLevel, message)
+	if c == nil || !o.logged.admit(r.Time, o.logger) {
 		return
 	}
 	c.Write(r.fields()...)

@@ -13,7 +13,7 @@ import (
 // has neither content nor credentials.
 type Refusal struct {
 	Time    time.Time `json:"time"`
-	Handler string    `json:"handler"` // [Observer.Name]
+	Handler string    `json:"handler"` // see [NewObserver]
 	Mode    string    `json:"mode"`    // enforce, or report: the request was forwarded nevertheless
 	Method  string    `json:"method"`
 
