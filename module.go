@@ -357,14 +357,18 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	h.gateway.Answers.Observer = answer.NewObserver(advice.Name(server), h.gateway.Answers.Mode, ctx.Logger())
+	events, err := telemetry.NewEmitter(ctx)
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	h.gateway.Answers.Observer = answer.NewObserver(advice.Name(server), h.gateway.Answers.Mode, ctx.Logger(), events)
 	if err := telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := storeshare.RegisterMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key, Naming: h.naming(), Config: configOf(ctx)}
+	user := storeshare.User{Terms: h.gateway.Terms, Template: h.Key, Naming: h.naming(), Config: configOf(ctx), Events: events}
 	if h.store, err = storeshare.Join(opener, user, ctx.Logger()); err != nil {
 		return err
 	}

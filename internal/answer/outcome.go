@@ -25,9 +25,9 @@ const (
 )
 
 // NewObserver returns an observer of the requests of a handler. It counts none of the usual
-// requests, rather than nothing at all, until there are some.
-func NewObserver(name string, mode Mode, logger *zap.Logger) *telemetry.Observer {
-	o := telemetry.NewObserver(name, string(mode), logger)
+// requests, rather than nothing at all, until there are some. Events may be nil.
+func NewObserver(name string, mode Mode, logger *zap.Logger, events *telemetry.Emitter) *telemetry.Observer {
+	o := telemetry.NewObserver(name, string(mode), logger, events)
 	for _, usual := range []telemetry.Request{
 		{Outcome: string(Bypassed), Reason: telemetry.NoReason, Method: telemetry.Other},
 		{Outcome: string(Read), Reason: telemetry.NoReason, Method: telemetry.Read},

@@ -88,6 +88,7 @@ func report(a *Responder, o Outcome, reason string, code telemetry.Reason) {
 	mappedFor(a).report(o, reason, a.Key)
 	a.outcome, a.reason = o, reason
 	a.Observer.Count(telemetry.Request{Outcome: string(o), Reason: code, Method: MethodOf(a.Request)})
+	a.Course.Reported(a.Key, string(o), code)
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))

@@ -201,7 +201,7 @@ func TestEveryOutcomeIsLabelled(t *testing.T) {
 		}
 	}
 	for _, mode := range []Mode{Enforce, ReportOnly} {
-		observer := NewObserver(t.Name(), mode, zap.NewNop())
+		observer := NewObserver(t.Name(), mode, zap.NewNop(), nil)
 		for _, o := range declaredOutcomes(t) {
 			before, ok := count(t, registry, o, mode)
 			if !ok {

@@ -47,7 +47,7 @@ func tasks(tb testing.TB) []task {
 	s.Deriver.Limit, s.Buffer = 1<<20, 1<<20
 	s.share = storeshare.New(etagcache.NewMemory(0), zap.NewNop())
 	s.Gateway.Store = s
-	s.Answers.Observer = answer.NewObserver("example.com", answer.Enforce, zap.NewNop())
+	s.Answers.Observer = answer.NewObserver("example.com", answer.Enforce, zap.NewNop(), nil)
 	through := func(w http.ResponseWriter, r *http.Request) error { return s.Gateway.ServeHTTP(w, r, origin) }
 
 	request := func(method string, fields ...string) func(serve func(http.ResponseWriter, *http.Request) error, want int) http.Header {

@@ -130,7 +130,10 @@ func (w *writing) send(ctx context.Context, r *http.Request) error {
 	}
 	defer w.carried.putBack(r)()
 	defer proxyhooks.EditHeader(r.Header, changes)()
-	return proxyhooks.Forward(ctx, w.next, w.rw, r, forwarding(w.exchange), w)
+	begun := time.Now()
+	err := proxyhooks.Forward(ctx, w.next, w.rw, r, forwarding(w.exchange), w)
+	w.responder.Course.Forwarded(r, begun, err)
+	return err
 }
 
 // linesNow returns the lines that a header has of the fields that are about to be changed.

@@ -140,7 +140,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	carried := g.carry(r)
 	defer carried.end()
 	request := carried.request
-	next = carried.course.Begin(next)
+	next = carried.course.Begin(g.Answers.Observer, r, next)
 	defer carried.course.End(answer.MethodOf(request))
 	answer.MapPlaceholders(request.Replacer)
 	g.Namer.Template.CheckQuery(request)
@@ -273,7 +273,7 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 		target:    target.Key,
 		plan:      plan,
 		announces: g.protectionBy(share, r, target, plan),
-		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject},
+		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject, Course: responder.Course},
 		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w), memory),
 		memory:    memory,
 		responder: responder,

@@ -102,16 +102,16 @@ func (p *prober) finish(begun time.Time, probed proxyhooks.Probed) proxyhooks.Pr
 
 // noteProbe notes that the origin was asked, and whether its answer tells the current state.
 func noteProbe(course *telemetry.Course, begun time.Time, p proxyhooks.Probed) {
+	result := telemetry.ProbeKnown
 	switch {
 	case p.Err != nil, p.Status >= 500:
-		course.Probed(telemetry.ProbeFailed, begun)
+		result = telemetry.ProbeFailed
 	case p.Cached:
-		course.Probed(telemetry.ProbeCached, begun)
+		result = telemetry.ProbeCached
 	case !p.Known:
-		course.Probed(telemetry.ProbeUnknown, begun)
-	default:
-		course.Probed(telemetry.ProbeKnown, begun)
+		result = telemetry.ProbeUnknown
 	}
+	course.Probed(result, begun, p.Status, p.Err)
 }
 
 // shows reports whether a response with this status shows a representation.

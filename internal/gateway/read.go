@@ -80,6 +80,7 @@ func (rd *reading) forward(r *http.Request) error {
 	rd.capture.SkipLarge = !rd.storable || !rd.known.ETag.Valid
 	err := rd.capture.Serve(rd.next, r)
 	restore()
+	rd.responder.Course.Forwarded(r, rd.begun, err)
 	switch {
 	case rd.reply.kind == withoutRange:
 		return nil

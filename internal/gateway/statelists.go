@@ -64,7 +64,7 @@ func (o others) hold(x *exchange, l validator.StateList, current validator.Repre
 // tells nothing, it says why.
 func (w lists) askOther(subject resource.Subject) (r validator.Representation, why string) {
 	const silent = "the origin doesn't tell the entity tag of another resource that the If field is about"
-	reader := &knowledge.Reader{Config: w.Config, Share: w.share, Request: w.request, Subject: subject}
+	reader := &knowledge.Reader{Config: w.Config, Share: w.share, Request: w.request, Subject: subject, Course: w.responder.Course}
 	view, err := reader.Read()
 	if err != nil {
 		return r, "the store is out of reach"

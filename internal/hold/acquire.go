@@ -93,6 +93,7 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		}
 		taken := time.Now()
 		grant, now, err := h.share.Claim(h.ctx, key, epoch, h.terms)
+		noteAsked(h, key, taken, err)
 		switch {
 		case err == nil:
 			return h.keepAlive(grant, taken), true, nil
@@ -126,6 +127,15 @@ func queue(h *Holds, waiting context.Context, key string) (release func(), waite
 func waitWith(h *Holds, waiting context.Context, key string, seen etagcache.Entry) error {
 	defer h.course.Waited(telemetry.WaitFor(seen.Grace.Left), time.Now())
 	return h.share.Wait(waiting, key, seen)
+}
+
+// noteAsked notes that the store was asked for a claim or a pass.
+func noteAsked(h *Holds, key string, begun time.Time, err error) {
+	if errors.Is(err, etagcache.ErrBusy) || errors.Is(err, etagcache.ErrStale) {
+		h.course.Claimed(key, begun, false, nil)
+		return
+	}
+	h.course.Claimed(key, begun, err == nil, err)
 }
 
 // claimAny takes a claim, whatever the entry says.
@@ -166,6 +176,7 @@ func (h *Holds) retryPass(waiting context.Context, key string) (held, error) {
 	for {
 		taken := time.Now()
 		grant, entry, err := h.share.Pass(h.ctx, key, h.terms)
+		noteAsked(h, key, taken, err)
 		if err == nil {
 			return h.keepAlive(grant, taken), nil
 		}

@@ -146,7 +146,7 @@ func (h *Holds) giveBack() {
 // end ends one claim or pass. If the backend may still apply the write, it renews
 // the lease once more and lets it run out.
 func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) (err error) {
-	lost := one.lease.Lost()
+	lost, begun := one.lease.Lost(), time.Now()
 	if fate == proxyhooks.Unanswered {
 		one.lease.Expire(func(left time.Duration) error {
 			terms := h.terms
@@ -161,8 +161,9 @@ func (h *Holds) end(one held, fate proxyhooks.Fate, s etagcache.Settlement) (err
 		one.lease.Stop()
 		err = h.share.Settle(h.ctx, one.grant, s, h.terms)
 	}
+	h.course.Settled(one.grant.Key, begun, err)
 	if lost || errors.Is(err, etagcache.ErrLost) {
-		h.course.ClaimLost()
+		h.course.ClaimLost(one.grant.Key)
 	}
 	if errors.Is(err, etagcache.ErrLost) && fate != proxyhooks.Refused {
 		// The store may have let others in, which saw the state before this write.

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/concurrently"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
@@ -34,6 +36,9 @@ type Reader struct {
 	Request *resource.Request
 	Subject resource.Subject
 
+	// Course hears of what is read. It may be nil.
+	Course *telemetry.Course
+
 	own atomic.Pointer[ownKey]
 }
 
@@ -47,7 +52,9 @@ const maxGroupReads = 16
 // Read reads the entry of the subject and the groups that it names. If that
 // fails, the view says that nothing is known.
 func (r *Reader) Read() (View, error) {
+	begun := time.Now()
 	entry, err := r.Share.Read(r.Request.Context(), r.Subject.Key, r.Terms)
+	r.Course.StoreRead(r.Subject.Key, begun, err)
 	if err != nil {
 		return View{Reader: r, entry: entry}, err
 	}

@@ -78,6 +78,7 @@ func acquire(opener Opener, logger *zap.Logger) (share *Share, key string, err e
 			return nil, err
 		}
 		s := newShare(store, logger, telemetry.NewStoreMeter(kindOf(key)))
+		s.reach.changed = func(up bool, err error) { s.usage.tell(kindOf(key), up, err) }
 		s.configure(opener, logger)
 		return s, nil
 	})

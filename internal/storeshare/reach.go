@@ -17,6 +17,9 @@ type reach struct {
 	breaker *breaker
 	logger  atomic.Pointer[zap.Logger]
 	last    atomic.Uint32 // what the last call found: a trouble
+
+	// changed is called when the store can't be used any more, and when it can be again.
+	changed func(up bool, err error)
 }
 
 // trouble is what is wrong with the store. It is logged when it changes.
@@ -29,7 +32,7 @@ const (
 )
 
 func newReach(logger *zap.Logger) *reach {
-	r := &reach{breaker: newBreaker()}
+	r := &reach{breaker: newBreaker(), changed: func(bool, error) {}}
 	r.logger.Store(logger)
 	return r
 }
@@ -43,17 +46,25 @@ func (r *reach) call(f func() error) error {
 func (r *reach) note(err error) error {
 	switch {
 	case errors.Is(err, etagcache.ErrUnavailable):
-		if r.last.Swap(outOfReach) != outOfReach {
-			r.logger.Load().Warn("the store is out of reach", zap.Error(err))
-		}
+		r.trouble(outOfReach, func(l *zap.Logger) { l.Warn("the store is out of reach", zap.Error(err)) }, err)
 	case errors.Is(err, etagcache.ErrIncompatible):
-		if r.last.Swap(unusable) != unusable {
-			r.logger.Load().Error("the store can't be used", zap.Error(err))
-		}
+		r.trouble(unusable, func(l *zap.Logger) { l.Error("the store can't be used", zap.Error(err)) }, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// says nothing about the store
 	case r.last.Swap(noTrouble) != noTrouble:
 		r.logger.Load().Warn("the store is back")
+		r.changed(true, nil)
 	}
 	return err
+}
+
+// trouble notes what is wrong with the store, and logs it if it is news.
+func (r *reach) trouble(now trouble, log func(*zap.Logger), err error) {
+	before := r.last.Swap(now)
+	if before != now {
+		log(r.logger.Load())
+	}
+	if before == noTrouble {
+		r.changed(false, err)
+	}
 }

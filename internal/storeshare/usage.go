@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 // User is a handler that uses a share.
@@ -18,6 +19,9 @@ type User struct {
 	// same request.
 	Naming string
 	Config Config
+
+	// Events may be nil.
+	Events *telemetry.Emitter
 }
 
 // usage counts what uses a share: handlers, which join and part, and requests,
@@ -70,6 +74,18 @@ func (u *usage) setGrace() {
 		}
 	}
 	u.grace.Store(int64(longest))
+}
+
+// tell tells one of the present users whether the store can be used, for events: that many
+// handlers use it is no reason to say it often.
+func (u *usage) tell(kind string, up bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for user := range u.users {
+		if user.Events.Store(kind, up, err) {
+			return
+		}
+	}
 }
 
 // enter keeps the share open until leave is called. It reports false if the share

@@ -7,22 +7,25 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // Course is what one request has been through so far. The zero value is a request that has
 // just come, and a nil Course notes nothing. Several goroutines may use it.
 type Course struct {
-	begun  time.Time
-	next   caddyhttp.Handler
-	away   clock // how long others have had the request
-	waited atomic.Int64
-	probes atomic.Int32
+	observer *Observer
+	begun    time.Time
+	next     caddyhttp.Handler
+	away     clock // how long others have had the request
+	waited   atomic.Int64
+	probes   atomic.Int32
+	trail    trail
 }
 
-// Begin notes that a request has come, and returns the handler that takes the place of the
-// next one: it measures the time of the backend.
-func (c *Course) Begin(next caddyhttp.Handler) caddyhttp.Handler {
-	c.begun, c.next = time.Now(), next
+// Begin notes that a request has come to the handler of an observer, which may be nil. It
+// returns the handler that takes the place of the next one: it measures the time of the backend.
+func (c *Course) Begin(o *Observer, r *http.Request, next caddyhttp.Handler) caddyhttp.Handler {
+	c.observer, c.begun, c.next, c.trail = o, time.Now(), next, trailOf(r)
 	return c
 }
 
@@ -123,6 +126,9 @@ func (c *Course) Waited(what Wait, begun time.Time) {
 	d := time.Since(begun)
 	c.waited.Add(int64(d))
 	waitsFor[what].Observe(d.Seconds())
+	if c.trail.on() {
+		c.trail.add(spanWait, begun, nil, attributeFor.String(string(what)))
+	}
 }
 
 // Probe is what became of a request that the handler made itself.
@@ -136,17 +142,27 @@ const (
 	ProbeFailed  Probe = "failed"  // there was no answer, or one with a 5xx
 )
 
-// Probed notes that the origin was asked on behalf of the request.
-func (c *Course) Probed(result Probe, begun time.Time) {
+// Probed notes that the origin was asked on behalf of the request. The status is 0 if there was
+// no answer.
+func (c *Course) Probed(result Probe, begun time.Time, status int, err error) {
 	if c == nil {
 		return
 	}
 	c.probes.Add(1)
 	since(begun, probesBy[result])
+	if c.trail.on() {
+		c.trail.add(spanProbe, begun, err, attributeResult.String(string(result)),
+			attribute.String("http.request.method", http.MethodGet), attribute.Int("http.response.status_code", status))
+	}
 }
 
-// ClaimLost notes that the request has lost a claim or pass.
-func (c *Course) ClaimLost() { claimsLost.Inc() }
+// ClaimLost notes that the request has lost a claim or pass on a resource.
+func (c *Course) ClaimLost(resource string) {
+	if c == nil {
+		return
+	}
+	c.observer.claimLost(resource)
+}
 
 // Waits returns how long the request has waited for other writes.
 func (c *Course) Waits() time.Duration {

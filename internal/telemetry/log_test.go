@@ -15,7 +15,7 @@ import (
 func TestLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
-		o := NewObserver("flooded", "enforce", zap.New(core))
+		o := NewObserver("flooded", "enforce", zap.New(core), nil)
 		for range 2 {
 			for range maxLogged + 7 {
 				o.Refused(Refusal{})
@@ -36,7 +36,7 @@ func TestLogIsBounded(t *testing.T) {
 
 // Subscribers get each refusal once, until they stop. What the client sent is shortened.
 func TestSubscribe(t *testing.T) {
-	o := NewObserver("example.com", "enforce", zap.NewNop())
+	o := NewObserver("example.com", "enforce", zap.NewNop(), nil)
 	if o.WantsRefusals() {
 		t.Error("nobody listens")
 	}

@@ -30,6 +30,9 @@ var (
 	nearCacheHits = counter("near_cache_hits_total",
 		"Writes that needed no read of the store, because this node remembered what the store had said.")
 
+	eventsDropped = counter("events_dropped_total",
+		"Events that were dropped because their subscribers are too slow.")
+
 	added = histograms("added_seconds",
 		"How long requests took in the handler and its store, without the time of the backend.",
 		// From 16 µs to 17 s.
@@ -72,7 +75,7 @@ func (tags) Collect(metrics chan<- prometheus.Metric) {
 // config has done so.
 func Register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		requests, lostUpdates, claimsLost, unstable, nearCacheHits, added, waits, probes, operations, storeErrors, buffered, spooled, tags{},
+		requests, lostUpdates, claimsLost, unstable, nearCacheHits, eventsDropped, added, waits, probes, operations, storeErrors, buffered, spooled, tags{},
 	} {
 		err := registry.Register(c)
 		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {

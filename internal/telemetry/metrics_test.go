@@ -48,7 +48,7 @@ func TestTimeOfTheHandler(t *testing.T) {
 		probe := func() { _ = c.ServeHTTP(nil, nil) }
 		calls := 0
 		var next caddyhttp.Handler
-		next = c.Begin(caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		next = c.Begin(nil, httptest.NewRequest("GET", "/", nil), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 			if calls++; calls > 1 { // a probe
 				work(100 * time.Second)
 				return nil
@@ -88,7 +88,7 @@ func TestTimeOfTheHandler(t *testing.T) {
 
 // Counting a request again allocates nothing.
 func TestCountingAllocatesNothing(t *testing.T) {
-	o, r := NewObserver("counted", "enforce", zap.NewNop()), Request{Outcome: "read", Reason: NoReason, Method: Read}
+	o, r := NewObserver("counted", "enforce", zap.NewNop(), nil), Request{Outcome: "read", Reason: NoReason, Method: Read}
 	if n := testing.AllocsPerRun(100, func() { o.Count(r) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -16,6 +16,7 @@ type Observer struct {
 	name   string
 	mode   string
 	logger *zap.Logger
+	events *Emitter
 
 	lostUpdates prometheus.Counter
 
@@ -29,10 +30,10 @@ type Observer struct {
 
 // NewObserver returns an observer of a handler in a mode, enforce or report. The name stands
 // in logs and metrics: the first host of the handler's site, or the address that its server
-// listens on. Handlers of the same name count together.
-func NewObserver(name, mode string, logger *zap.Logger) *Observer {
+// listens on. Handlers of the same name count together. Events may be nil.
+func NewObserver(name, mode string, logger *zap.Logger, events *Emitter) *Observer {
 	name = bounded(name)
-	o := &Observer{name: name, mode: mode, logger: logger, lostUpdates: lostUpdates.WithLabelValues(name)}
+	o := &Observer{name: name, mode: mode, logger: logger, events: events, lostUpdates: lostUpdates.WithLabelValues(name)}
 	o.counters.Store(new(map[Request]prometheus.Counter))
 	return o
 }
@@ -116,7 +117,7 @@ func (o *Observer) LostUpdatePrevented() {
 
 // WantsRefusals reports whether anybody wants to hear of refusals.
 func (o *Observer) WantsRefusals() bool {
-	return o != nil && (o.logger.Core().Enabled(zap.InfoLevel) || len(subscribed()) > 0)
+	return o != nil && (o.logger.Core().Enabled(zap.InfoLevel) || len(subscribed()) > 0 || o.events.wants(eventFailed))
 }
 
 // Refused takes note of a refusal. It adds the time, and what it knows of the handler.
@@ -129,5 +130,16 @@ func (o *Observer) Refused(r Refusal) {
 		r.Provided = r.Provided[:MaxProvided]
 	}
 	publish(r)
+	if r.Outcome == "failed" && o.mode == "enforce" && o.events.wants(eventFailed) {
+		o.events.failed(&r)
+	}
 	o.log(&r)
+}
+
+// claimLost takes note of a claim or pass on a resource that was lost.
+func (o *Observer) claimLost(resource string) {
+	claimsLost.Inc()
+	if o != nil && o.events.wants(eventClaimLost) {
+		o.events.emit(eventClaimLost, map[string]any{"handler": o.name, "resource": resource})
+	}
 }

@@ -49,7 +49,7 @@ var layers = []layer{
 	{pkg: "internal/relation", imports: []string{"internal/resource", "proxyhooks"}, outside: noCaddy},
 	{pkg: "internal/storeshare", imports: []string{"etagcache", "internal/telemetry", "validator"}},
 	{pkg: "internal/knowledge", imports: []string{
-		"etagcache", "internal/concurrently", "internal/resource", "internal/storeshare", "proxyhooks", "validator",
+		"etagcache", "internal/concurrently", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/hold", imports: []string{
 		"etagcache", "internal/concurrently", "internal/relation", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks",

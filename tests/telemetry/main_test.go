@@ -16,27 +16,27 @@ import (
 
 func TestMain(m *testing.M) { caddytest.Main(m) }
 
-// caddy is a Caddy whose log is kept.
-type caddy struct {
+// server is a Caddy whose log is kept.
+type server struct {
 	admin string
 	log   string // the file
 }
 
 // load serves the sites of a Caddyfile, beside global options.
-func load(t testing.TB, global, sites string) *caddy {
+func load(t testing.TB, global, sites string) *server {
 	t.Helper()
 	address, log := caddytest.LocalAddress(t), filepath.Join(t.TempDir(), "log")
 	options := strings.Replace(caddytest.GlobalOptions, "admin off", "admin "+address+"\n"+global, 1)
 	options = strings.Replace(options, "level ERROR", "level DEBUG\nformat json\noutput file "+log, 1)
 	caddytest.LoadCaddyfile(t, options+sites)
-	return &caddy{"http://" + address, log}
+	return &server{"http://" + address, log}
 }
 
 // line is a line of the log.
 type line map[string]any
 
 // lines returns the lines of the log with one of these messages.
-func (c *caddy) lines(t testing.TB, messages ...string) (lines []line) {
+func (c *server) lines(t testing.TB, messages ...string) (lines []line) {
 	t.Helper()
 	text, err := os.ReadFile(c.log)
 	if err != nil && !os.IsNotExist(err) {

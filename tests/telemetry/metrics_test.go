@@ -14,13 +14,13 @@ import (
 )
 
 // metric returns the sum of a metric over its series with these labels.
-func (c *caddy) metric(t testing.TB, name string, labels ...string) float64 {
+func (c *server) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
 	return caddytest.Metric(t, c.admin+"/metrics", "caddy_preconditions_"+name, labels...)
 }
 
 // sum is like metric, but series that aren't there yet count as zero.
-func (c *caddy) sum(t testing.TB, name string, labels ...string) float64 {
+func (c *server) sum(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
 	sum, _ := caddytest.FindMetric(t, c.admin+"/metrics", "caddy_preconditions_"+name, labels...)
 	return sum
