@@ -32,7 +32,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	preconditions [<matcher>] {
 //		store         memory|redis …
-//		profile       s3|webdav
+//		profile       s3 [<host>...]|webdav
 //		key           <template>
 //		etag          upstream|body|modified|version
 //		etag          header <field> [hash|verbatim|weak]
@@ -101,7 +101,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "store":
 		return h.unmarshalStore(d)
 	case "profile":
-		return directive.OneArg(d, (*string)(&h.Profile))
+		return h.unmarshalProfile(d)
 	case "key":
 		return directive.OneArg(d, &h.Key)
 	case "etag":

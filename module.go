@@ -69,6 +69,11 @@ type Handler struct {
 	// GET, and any DELETE, MOVE or COPY changes everything below its target. Default: none.
 	Profile Profile `json:"profile,omitempty"`
 
+	// With the profile `s3`, the hosts of the store itself, such as `s3.example.com`, where
+	// clients name the bucket in the path, or in front of the host. Without them, nobody can tell
+	// the two from each other, unless the host is an address or has no dot. Default: none.
+	S3Hosts []string `json:"s3_hosts,omitempty"`
+
 	// What identifies a resource: a text with placeholders. Requests with equal
 	// keys wait for each other's writes. In the host, the port and the path, the
 	// handler removes differences that backends ignore: case, percent-encoding,

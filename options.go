@@ -104,6 +104,7 @@ func (h *Handler) check() error {
 		err    error
 	}{
 		{"profile", h.Profile.check()},
+		{"profile", h.checkS3Hosts()},
 		{"key", resource.Template(h.Key).CheckPlaceholders()},
 		{"etag", errorOf(sources(h.ETag))},
 		{"weak_tags", checkWeakTags(h)},
@@ -182,7 +183,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 	vary, _ := varyNames(h.Vary)
 	verify, _ := verification(h.Verify)
 	signed, _ := signatureSchemes(h.Signed)
-	namer := &resource.Namer{Template: resource.Template(h.Key), TrustPaths: h.UnclearPaths == unclearPathsForward, S3: h.Profile == ProfileS3}
+	namer := &resource.Namer{Template: resource.Template(h.Key), TrustPaths: h.UnclearPaths == unclearPathsForward, S3: h.Profile == ProfileS3, Hosts: h.S3Hosts}
 	for _, rule := range affects {
 		namer.Roots = append(namer.Roots, rule.Roots()...)
 	}

@@ -2,6 +2,12 @@ package preconditions
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
@@ -38,4 +44,33 @@ func (p Profile) setDefaults(h *Handler) {
 		h.Key = cmp.Or(h.Key, resource.ObjectKey)
 		h.Errors = cmp.Or(h.Errors, errorsS3)
 	}
+}
+
+// unmarshalProfile reads the profile and, for s3, the hosts of the store.
+func (h *Handler) unmarshalProfile(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("takes a profile: s3 or webdav")
+	}
+	if args[0] == "" {
+		return d.Err("must not be empty")
+	}
+	h.Profile, h.S3Hosts = Profile(args[0]), args[1:]
+	return nil
+}
+
+// checkS3Hosts refuses hosts of a store that can't be the host of a request.
+func (h *Handler) checkS3Hosts() error {
+	if len(h.S3Hosts) > 0 && h.Profile != ProfileS3 {
+		return errors.New("hosts of a store come with profile s3 only")
+	}
+	for i, host := range h.S3Hosts {
+		if host == "" || strings.ContainsFunc(host, func(c rune) bool { return c <= ' ' || strings.ContainsRune("/:*{}@?#", c) }) {
+			return fmt.Errorf("%q is not a host: write one such as s3.example.com, without scheme, port and wildcard", host)
+		}
+		if slices.ContainsFunc(h.S3Hosts[:i], func(other string) bool { return strings.EqualFold(other, host) }) {
+			return fmt.Errorf("%s is given twice", host)
+		}
+	}
+	return nil
 }

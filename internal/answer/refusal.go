@@ -34,6 +34,10 @@ type Refusal struct {
 	RetryAfter time.Duration
 
 	waited bool // in vain, for another write
+
+	// premise is the name of the field that decided, if its condition is about another resource
+	// than the target.
+	premise string
 }
 
 // retryAfter returns the value of Retry-After in seconds, or 0.
@@ -220,7 +224,7 @@ func (a *Responder) ConfigReplaced() Refusal {
 // reason goes to the operator and to the client.
 func (a *Responder) CannotTell(reason string) Refusal {
 	what := "This write can't be let through right now: "
-	if a.Request.Conditional {
+	if a.Request.HasConditions() {
 		what = "The condition can't be checked right now: "
 	}
 	return Refusal{

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"encoding/xml"
 	"net/http"
 	"strings"
@@ -56,7 +57,7 @@ func s3Content(a *Responder, r Refusal, code string) ([]byte, error) {
 	path, _, _ := strings.Cut(a.Request.OriginalTarget, "?")
 	content := s3Error{Code: code, Message: r.Detail, Resource: path, RequestID: a.Writer.Header().Get("X-Amz-Request-Id")}
 	if r.Status == http.StatusPreconditionFailed {
-		content.Condition = r.Condition.String()
+		content.Condition = cmp.Or(r.premise, r.Condition.String())
 	}
 	text, err := xml.Marshal(content)
 	return append([]byte(xml.Header), text...), err

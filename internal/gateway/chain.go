@@ -32,6 +32,7 @@ type protection struct {
 	ended    atomic.Bool
 
 	evaluated bool // conditions
+	premises  bool // those on other resources
 	passed    bool // because a condition was found true
 
 	// withheld are the fields of conditions that a handler which only reports keeps from the
@@ -46,6 +47,7 @@ type protection struct {
 func (g *Gateway) protectionBy(share *storeshare.Share, r *resource.Request, target resource.Subject, plan relation.Plan) *protection {
 	p := &protection{
 		share: share, keys: []string{target.Key}, enforces: g.enforces(), evaluated: r.Conditional,
+		premises: r.Premises != nil,
 	}
 	if r.Class == resource.Write {
 		p.changes = plan.ChangedKeys()

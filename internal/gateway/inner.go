@@ -27,7 +27,7 @@ func (x inner) passOn(p *protection) error {
 		x.responder.Report(answer.Bypassed, protectedReason)
 		return x.next.ServeHTTP(x.rw, x.r)
 	}
-	if refusal, ok := x.objection(slices.Contains(p.keys, x.plan.Subject.Key), p.evaluated, p.passed); ok {
+	if refusal, ok := x.objection(slices.Contains(p.keys, x.plan.Subject.Key), p.evaluated && (x.request.Premises == nil || p.premises), p.passed); ok {
 		return x.refuse(refusal)
 	}
 	if lines := linesOf(x.inherited); lines != nil {
@@ -44,7 +44,7 @@ func (x inner) objection(subject, evaluated, passed bool) (refusal answer.Refusa
 	switch {
 	case !x.enforces():
 		return refusal, false
-	case !subject, x.request.Conditional && !evaluated:
+	case !subject, x.request.HasConditions() && !evaluated:
 		return x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition").As(telemetry.OuterHandler), true
 	case !passed && x.mustBeConditional():
 		return x.responder.ConditionRequired(x.request.Ignored), true
@@ -85,7 +85,7 @@ func (x inner) heldOutside() (h holding, ok bool) {
 // passThrough forwards a write that a handler further out has let through, and for which it
 // holds a grant.
 func (x inner) passThrough(h holding) error {
-	if refusal, ok := x.objection(h.grant.Key == x.plan.Subject.Key, h.passed, h.passed); ok {
+	if refusal, ok := x.objection(h.grant.Key == x.plan.Subject.Key, h.passed && x.request.Premises == nil, h.passed); ok {
 		return x.refuse(refusal)
 	}
 	x.announces.evaluated, x.announces.passed = h.passed, h.passed

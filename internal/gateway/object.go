@@ -108,6 +108,8 @@ var changedNothing = []string{
 func (w object) outcome(a proxyhooks.Answer, fate proxyhooks.Fate) (int, proxyhooks.Fate) {
 	switch {
 	case fate != proxyhooks.Applied:
+	case w.request.Operation == resource.PartOperation:
+		return a.Status, proxyhooks.Refused // it has changed no object
 	case w.request.Operation == resource.DetailOperation:
 		if a.Status/100 == 2 && a.Header["Etag"] == nil && !w.request.Does(http.MethodDelete) {
 			return a.Status, proxyhooks.Refused // it has changed something else
@@ -226,27 +228,32 @@ func (c *carried) readDeleteList() (done func(), err error) {
 	if err != nil || !proxyhooks.Reopen(r) {
 		return done, err
 	}
-	keys, status, why := deleteList(content)
+	list, status, why := deleteList(content)
 	if why != "" {
 		c.refuse(status, why)
 	}
-	resource.Deletes(c.request, keys)
+	if !c.Namer.Deletes(c.request, list) {
+		c.refuse(http.StatusBadRequest, "nobody can tell which object one of the keys leads to that have a tag. Send a DELETE with If-Match for it")
+	}
 	return done, nil
 }
 
-// deleteList returns the keys in a list of objects to delete, or says why it can't be taken
-// for one, with the status of the refusal.
-func deleteList(content []byte) (keys []string, status int, why string) {
+// deleteList returns the objects in a list of those to delete, or says why it can't be taken for
+// one, with the status of the refusal.
+func deleteList(content []byte) (all []resource.Deletion, status int, why string) {
 	var list struct {
 		XMLName xml.Name `xml:"Delete"`
 		Objects []struct {
-			Key                          []string
-			ETag, LastModifiedTime, Size []string
+			Key, ETag, LastModifiedTime, Size []string
+			VersionID                         []string `xml:"VersionId"`
 		} `xml:"Object"`
 	}
 	d := xml.NewDecoder(bytes.NewReader(content))
 	if err := d.Decode(&list); err != nil {
 		return nil, http.StatusBadRequest, "its content isn't a list of objects to delete"
+	}
+	if rest := bytes.TrimSpace(content[d.InputOffset():]); len(rest) > 0 {
+		return nil, http.StatusBadRequest, "there is more than a list of objects to delete in its content"
 	}
 	if len(list.Objects) > maxDeleted {
 		return nil, http.StatusBadRequest, "it deletes more than 1000 objects"
@@ -255,10 +262,16 @@ func deleteList(content []byte) (keys []string, status int, why string) {
 		switch {
 		case len(o.Key) != 1 || o.Key[0] == "":
 			return nil, http.StatusBadRequest, "each object to delete must have one key"
-		case len(o.ETag)+len(o.LastModifiedTime)+len(o.Size) > 0:
-			return nil, http.StatusNotImplemented, "the conditions in a list of objects to delete aren't evaluated. Send a DELETE with If-Match for each"
+		case len(o.LastModifiedTime)+len(o.Size) > 0, len(o.ETag) > 0 && len(o.VersionID) > 0:
+			return nil, http.StatusNotImplemented, "of the conditions in a list of objects to delete, only the tags of current objects are evaluated. Send ETag without the others"
+		case len(o.ETag) > 1, len(o.ETag) == 1 && strings.TrimSpace(o.ETag[0]) == "":
+			return nil, http.StatusBadRequest, "an object to delete must have one tag, or none"
 		}
-		keys = append(keys, o.Key[0])
+		d := resource.Deletion{Key: o.Key[0]}
+		if len(o.ETag) > 0 {
+			d.Tag = strings.TrimSpace(o.ETag[0])
+		}
+		all = append(all, d)
 	}
-	return keys, 0, ""
+	return all, 0, ""
 }

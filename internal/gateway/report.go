@@ -42,6 +42,9 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 	if refusal := x.carried.objection(); refusal.Status != 0 {
 		return refusal, validator.Observed{}
 	}
+	if refusal, refused := (premises{x}).refusal(); refused {
+		return refusal, validator.Observed{}
+	}
 	if !x.request.Conditional {
 		return x.foreseeUnconditional(x.request.Ignored), validator.Observed{}
 	}
@@ -84,6 +87,9 @@ func (x *exchange) foresee() (answer.Refusal, validator.Observed) {
 func (x *exchange) foreseeUnconditional(ignored validator.Fields) answer.Refusal {
 	if x.mustBeConditional() {
 		return x.responder.ConditionRequired(ignored)
+	}
+	if x.request.Premises != nil {
+		return answer.Refusal{Outcome: answer.Passed}
 	}
 	return answer.Refusal{Outcome: answer.Unconditional, Reason: x.responder.Ignored(ignored)}
 }

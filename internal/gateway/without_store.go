@@ -12,7 +12,7 @@ import (
 // configuration allows that, and refuses it otherwise.
 func (x *exchange) writeWithoutStore() error {
 	forwards := x.StoreDown.ForwardUnconditional
-	if x.request.Conditional {
+	if x.request.HasConditions() {
 		forwards = x.StoreDown.ForwardConditional
 	}
 	if !forwards {
@@ -33,6 +33,9 @@ func (x *exchange) writeWithoutStore() error {
 				return d.conclude(x)
 			}
 		}
+	}
+	if x.request.Premises != nil {
+		return x.refuse(x.responder.CannotTell("the store is out of reach, and there are conditions on other resources than the target"))
 	}
 	if !x.request.Conditional {
 		return x.forwardJournaled(forwardUnconditionally(x))

@@ -101,7 +101,7 @@ func (x *exchange) writeUnconditional() error {
 	if err != nil {
 		return x.decideOnError(err).conclude(x)
 	}
-	if x.ForwardUnconditional {
+	if x.ForwardUnconditional && x.request.Premises == nil {
 		return x.forwardAtOnce()
 	}
 	w := x.newWriting()
@@ -314,11 +314,17 @@ func (w *writing) decideClaimed(view knowledge.View, stored etagcache.Stored, re
 		if refusal, refused := (lists{w}).askOthers(current.Representation); refused {
 			return refuseWith(refusal)
 		}
+		if refusal, refused := (premises{w.exchange}).refusal(); refused {
+			return refuseWith(refusal)
+		}
 	case validator.Unconditional:
 		// The origin has no modification date, so the condition must be ignored (RFC
 		// 9110, section 13.1.4), and the write has no other.
 		if w.mustBeConditional() {
 			return refuseWith(w.responder.ConditionRequired(res.Ignored))
+		}
+		if refusal, refused := (premises{w.exchange}).refusal(); refused {
+			return refuseWith(refusal)
 		}
 		d.outcome = answer.Unconditional
 	default:
@@ -379,7 +385,14 @@ func (w *writing) decideUnconditional() decision {
 	case w.holds.Lost():
 		return refuseWith(w.responder.CannotTell("the pass was lost before the request was forwarded").As(telemetry.ClaimLost))
 	}
-	return forwardUnconditionally(w.exchange)
+	if refusal, refused := (premises{w.exchange}).refusal(); refused {
+		return refuseWith(refusal)
+	}
+	d := forwardUnconditionally(w.exchange)
+	if w.request.Premises != nil {
+		d.outcome = answer.Passed
+	}
+	return w.ifHeld(d)
 }
 
 // forwardUnconditionally returns the decision to forward a write that has no condition, or

@@ -123,6 +123,10 @@ func (h acquirer) other(waiting context.Context, o relation.Other) (held, error)
 	switch o.Role {
 	case relation.ExclusiveLock:
 		return h.claimAny(waiting, o.Key)
+	case relation.Unchanging:
+		one, err := h.claimAny(waiting, o.Key)
+		one.unchanging = true
+		return one, err
 	case relation.SharedLock:
 		return h.passLock(waiting, o.Key)
 	default:

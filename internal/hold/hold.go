@@ -41,6 +41,8 @@ type Holds struct {
 type held struct {
 	grant etagcache.Grant
 	lease *proxyhooks.Lease
+
+	unchanging bool // whether the write leaves the resource as it is
 }
 
 // New returns the holds of a client's write that hasn't taken any yet. Ctx belongs to the
@@ -51,7 +53,7 @@ func New(ctx context.Context, share *storeshare.Share, client storeshare.Client,
 
 // keepAlive keeps a claim or pass alive. The store granted it at taken or later.
 func (h *Holds) keepAlive(grant etagcache.Grant, taken time.Time) held {
-	return held{grant, KeepAlive(h.share, grant, taken, h.terms)}
+	return held{grant: grant, lease: KeepAlive(h.share, grant, taken, h.terms)}
 }
 
 // KeepAlive keeps a claim or pass alive until the lease is stopped. The store granted or
@@ -123,16 +125,16 @@ func (h *Holds) Release(seen *etagcache.Observation) {
 }
 
 // Settle ends the holds of a write with this fate. What it holds on its subject is
-// settled as given, everything else as changed unless the write was refused. It reports
-// whether the store says that the hold on the subject was lost before: then others may
-// have written it.
+// settled as given, everything else as changed unless the write was refused, or leaves it as it
+// is. It reports whether the store says that the hold on the subject was lost before: then
+// others may have written it.
 func (h *Holds) Settle(fate proxyhooks.Fate, subject etagcache.Settlement) (lost bool) {
 	if h.ended {
 		return false
 	}
 	h.ended = true
 	for _, other := range slices.Backward(h.others) { // subtree epochs before locks
-		_ = h.end(other, fate, etagcache.Settlement{Unchanged: fate == proxyhooks.Refused})
+		_ = h.end(other, fate, etagcache.Settlement{Unchanged: other.unchanging || fate == proxyhooks.Refused})
 	}
 	return h.subject != nil && errors.Is(h.end(*h.subject, fate, subject), etagcache.ErrLost)
 }

@@ -55,6 +55,9 @@ const (
 	// ExclusiveLock is the role of a lock that nobody may share, and of another resource
 	// that a condition is about. The write takes a claim.
 	ExclusiveLock
+	// Unchanging is the role of a resource that a condition is about and that the write leaves
+	// as it is. The write takes a claim.
+	Unchanging
 )
 
 // Values are the members of a write's content that rules need, by their names. Each is one
@@ -109,6 +112,7 @@ func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values
 			p.Others = append(p.Others, Other{other.Key, ExclusiveLock}) // nobody else writes it meanwhile
 		}
 	}
+	b.premises()
 	// All writes take their entries in the same order, so no two of them wait for
 	// each other. If a key has several roles, the strongest counts.
 	slices.SortFunc(p.Others, func(a, b Other) int {
@@ -137,7 +141,7 @@ func (p Plan) subjectIndex() int {
 func (p Plan) ChangedKeys() []string {
 	keys := []string{p.Subject.Key}
 	for _, o := range slices.Concat(p.Others, p.Subtrees) {
-		if o.Role != SharedLock {
+		if o.Role != SharedLock && o.Role != Unchanging {
 			keys = append(keys, o.Key)
 		}
 	}
@@ -199,6 +203,23 @@ func (b builder) affect() {
 	if b.r.Does("MOVE", "DELETE") && b.Namer.InTree(b.r.URL.Path) {
 		b.change(b.r.OriginalOr(b.r.URL), b.r.URL, true)
 	}
+}
+
+// premises adds the resources that the premises are about. Nobody else writes them meanwhile.
+func (b builder) premises() {
+	p := b.plan
+	var others []Other
+	for _, about := range b.r.Premises {
+		role := Unchanging
+		if slices.ContainsFunc(p.Others, func(o Other) bool { return o.Key == about.Subject.Key }) {
+			role = ExclusiveLock // the write changes it, too
+		}
+		others = append(others, Other{about.Subject.Key, role})
+		for _, ancestor := range about.Subject.AncestorKeys {
+			others = append(others, Other{resource.LockKey(ancestor), SharedLock})
+		}
+	}
+	p.Others = append(p.Others, others...)
 }
 
 // change adds a target that the write changes, and everything below it if tree is

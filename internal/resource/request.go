@@ -80,6 +80,10 @@ type Request struct {
 	// may mean to the backend.
 	Destinations []*url.URL
 
+	// Premises are the conditions on other resources than the target, besides those in the
+	// If field.
+	Premises []Premise
+
 	// StateSubjects are the resources besides the target that the lists of an If field are
 	// about, if these have entity tags. Submits means that the If field depends on
 	// a state that only the backend knows, such as a lock.

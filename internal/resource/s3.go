@@ -33,6 +33,8 @@ const (
 	DeleteManyOperation
 	// FormOperation uploads an object that its content names.
 	FormOperation
+	// BucketOperation creates or deletes a bucket.
+	BucketOperation
 )
 
 // The parameters and fields that tell operations apart.
@@ -49,14 +51,17 @@ const (
 
 // details are the parameters that name what belongs to an object or a bucket.
 var details = []string{
-	"accelerate", "acl", "analytics", "attributes", "cors", "intelligent-tiering", "inventory", "legal-hold",
+	"accelerate", "acl", "analytics", "attributes", "cors", "encryption", "intelligent-tiering", "inventory", "legal-hold",
 	"lifecycle", "logging", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics",
 	"notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication",
 	"requestPayment", "restore", "retention", "select", "select-type", "tagging", "torrent", "versioning", "website",
 }
 
-// objectStore is a request to an object store that speaks S3.
-type objectStore struct{ *Request }
+// objectStore is a request to an object store that speaks S3, which has these hosts.
+type objectStore struct {
+	*Request
+	hosts []string
+}
 
 // read finds out what the request asks for, and with which conditions. It must come before
 // the conditions are looked at, and before anything else depends on the target.
@@ -66,21 +71,56 @@ func (r objectStore) read() {
 	r.Conditions.IfMatch = quoted(r.Conditions.IfMatch)
 	r.Conditions.IfNoneMatch = quoted(r.Conditions.IfNoneMatch)
 	switch r.Operation {
-	case PartOperation:
-		r.Class, r.Conditional, r.Ignored = Other, false, 0
 	case CopyOperation:
-		r.readCopyConditions()
+		r.readTargetConditions()
 	case FormOperation:
 		r.Unsupported = cmp.Or(r.Unsupported, "a form names the object that it uploads in its content. Send a PUT")
 	}
-	if lines := r.Conditions; r.Class == Write && (lines.GuardsWrite() || lines.IfModifiedSince != nil) {
-		switch r.Operation {
-		case DetailOperation:
-			r.Unsupported = cmp.Or(r.Unsupported, "a condition is about an object as a whole, and not about what belongs to it, such as its tags")
-		case DeleteManyOperation:
-			r.Unsupported = cmp.Or(r.Unsupported, "a condition is about one object. Send a DELETE for each")
+	if r.Class != Write {
+		return
+	}
+	if !r.Conditions.Empty() {
+		r.Unsupported = cmp.Or(r.Unsupported, unconditional[r.Operation])
+	}
+	if name := r.unknownCondition(); name != "" {
+		r.Unsupported = cmp.Or(r.Unsupported, "conditions in "+name+" aren't evaluated. Send If-Match or If-None-Match")
+	}
+	if r.Operation == PartOperation && r.Unsupported == "" && !r.hasSourceConditions() {
+		r.Class = Other
+	}
+}
+
+// unconditional says why there are operations that have no conditions.
+var unconditional = map[Operation]string{
+	PartOperation:       "a condition is about the object that an upload leads to. Send it when you complete the upload",
+	DetailOperation:     "a condition is about an object as a whole, and not about what belongs to it, such as its tags",
+	DeleteManyOperation: "a condition is about one object. Send a DELETE for each, or the tags in the list",
+	BucketOperation:     "a condition is about an object, and not about a bucket",
+}
+
+// unknownCondition returns the name of a field or parameter with a condition that is evaluated
+// nowhere: those of directory buckets, and what somebody who signs a URL in advance has moved
+// into its query.
+func (r objectStore) unknownCondition() string {
+	for name := range r.Fields {
+		if strings.HasPrefix(name, "X-Amz-If-") || strings.HasPrefix(name, "X-Amz-Rename-Source-If-") {
+			return "the field " + name
 		}
 	}
+	for pair := range strings.FieldsFuncSeq(r.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, _, _ := strings.Cut(pair, "=")
+		name = strings.ToLower(strings.TrimSpace(unescape(name)))
+		if slices.ContainsFunc(inQuery, func(start string) bool { return strings.HasPrefix(name, start) }) {
+			return "the query"
+		}
+	}
+	return ""
+}
+
+// inQuery are what the names of conditions begin with, in lower case.
+var inQuery = []string{
+	"if-match", "if-none-match", "if-modified-since", "if-unmodified-since",
+	"x-amz-if-", "x-amz-rename-source-if-", "x-amz-copy-source-if-", "cf-copy-destination-if-",
 }
 
 // operation returns what the request asks for.
@@ -94,7 +134,7 @@ func (r objectStore) operation() Operation {
 	part := len(q[partParameter]) == 1 && q[partParameter][0] != "" && strings.Trim(q[partParameter][0], "0123456789") == ""
 	switch {
 	case q == nil:
-	case r.PathUnclear, r.hasSourceConditions():
+	case r.PathUnclear:
 	case r.DoesOnly(http.MethodPut) && upload && part && only(q, uploadParameter, partParameter),
 		r.DoesOnly(http.MethodDelete) && upload && only(q, uploadParameter),
 		r.DoesOnly(http.MethodPost) && flagged && only(q, uploadsParameter):
@@ -107,10 +147,12 @@ func (r objectStore) operation() Operation {
 	switch _, many := q[deleteParameter]; {
 	case r.Does(http.MethodPost) && (many || q == nil && strings.Contains(r.URL.RawQuery, deleteParameter)):
 		return DeleteManyOperation
-	case r.Does(http.MethodPost) && strings.HasPrefix(strings.ToLower(r.Fields.Get("Content-Type")), "multipart/"):
+	case r.Does(http.MethodPost) && strings.Contains(strings.ToLower(strings.Join(r.Fields["Content-Type"], ",")), "multipart/"):
 		return FormOperation
 	case r.Fields[copySource] != nil:
 		return CopyOperation
+	case (r.DoesOnly(http.MethodPut) || r.DoesOnly(http.MethodDelete)) && q != nil && only(q) && r.toBucket():
+		return BucketOperation
 	default:
 		return ObjectOperation
 	}
@@ -190,72 +232,45 @@ func quoted(lines []string) []string {
 	return lines
 }
 
-// hasSourceConditions reports whether there are conditions on the source of a copy.
-func (r objectStore) hasSourceConditions() bool {
-	for name := range r.Fields {
-		if strings.HasPrefix(name, copySourceIf) {
-			return true
-		}
-	}
-	return false
-}
+// Deletion is one object in a list of those to delete. The tag is empty unless the client says
+// which state it means.
+type Deletion struct{ Key, Tag string }
 
-// readCopyConditions reads the conditions of a copy. Those on the target may have names of
-// their own. Those on the source are about something that the write doesn't claim.
-func (r objectStore) readCopyConditions() {
-	if r.hasSourceConditions() {
-		r.Unsupported = cmp.Or(r.Unsupported, "the fields x-amz-copy-source-if-* are about the source of the copy, which may change meanwhile. Leave them out")
-	}
-	own := r.Conditions
-	for _, c := range []struct {
-		field validator.Field
-		lines *[]string
-	}{
-		{validator.IfMatch, &r.Conditions.IfMatch},
-		{validator.IfNoneMatch, &r.Conditions.IfNoneMatch},
-		{validator.IfUnmodifiedSince, &r.Conditions.IfUnmodifiedSince},
-		{validator.IfModifiedSince, &r.Conditions.IfModifiedSince},
-	} {
-		name := copyTargetIf + strings.TrimPrefix(c.field.String(), "If-")
-		lines := r.Fields[http.CanonicalHeaderKey(name)]
-		switch {
-		case lines == nil:
-			continue
-		case !own.Empty():
-			r.Unclear = cmp.Or(r.Unclear, "it has conditions on the target of the copy in two places")
-		case c.field == validator.IfModifiedSince:
-			r.Unsupported = cmp.Or(r.Unsupported, "the field "+name+" can't prevent a write")
-		}
-		*c.lines = lines
-		if c.field == validator.IfMatch || c.field == validator.IfNoneMatch {
-			*c.lines = quoted(lines)
-		}
-	}
-}
-
-// Deletes makes a request one that changes objects of its bucket, whose keys its content
-// names.
-func Deletes(r *Request, keys []string) {
+// Deletes makes a request one that changes objects of its bucket, which its content names. It
+// reports false if the tag of one makes a condition on what nobody can tell.
+func (n *Namer) Deletes(r *Request, list []Deletion) bool {
 	path, _, _ := strings.Cut(r.OriginalTarget, "?")
-	for _, key := range keys {
-		u := url.URL{Path: key}
-		if target, err := url.ParseRequestURI(strings.TrimSuffix(path, "/") + "/" + u.EscapedPath()); err == nil {
+	own := n.Own(r).Key
+	for _, d := range list {
+		u := url.URL{Path: d.Key}
+		target, err := url.ParseRequestURI(strings.TrimSuffix(path, "/") + "/" + u.EscapedPath())
+		if err == nil {
 			r.Destinations = append(r.Destinations, target)
 		}
+		if d.Tag == "" {
+			continue
+		}
+		p := Premise{Conditions: validator.Conditions{IfMatch: quoted([]string{d.Tag})}, Deletes: true}
+		if err != nil || !n.addPremise(r, target, p) || r.Premises[len(r.Premises)-1].Subject.Key == own {
+			return false
+		}
 	}
+	return true
 }
 
 // Needs reports whether a request needs a condition if the given methods do. An upload that
-// is completed counts as a PUT, and a list of objects to delete as a DELETE. What belongs to
-// an object has no conditions.
+// is completed counts as a PUT, and a list of objects to delete as a DELETE of each. Parts of
+// uploads, buckets, and what belongs to an object have no conditions.
 func Needs(r *Request, methods []string) bool {
 	switch r.Operation {
-	case DetailOperation:
+	case PartOperation, DetailOperation, BucketOperation:
 		return false
 	case CompleteOperation:
 		return r.Does(methods...) || slices.Contains(methods, http.MethodPut)
+	case CopyOperation:
+		return r.Does(methods...) && !r.GuardsTarget()
 	case DeleteManyOperation:
-		return r.Does(methods...) || slices.Contains(methods, http.MethodDelete)
+		return (r.Does(methods...) || slices.Contains(methods, http.MethodDelete)) && (r.Premises == nil || len(r.Premises) < len(r.Destinations))
 	default:
 		return r.Does(methods...)
 	}

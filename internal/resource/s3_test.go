@@ -25,7 +25,7 @@ func objectRequest(t *testing.T, method, target string, fields ...string) *Reque
 	for i := 0; i < len(fields); i += 2 {
 		r.Header.Add(fields[i], fields[i+1])
 	}
-	return (&Namer{Template: "{http.request.host}{http.request.uri.path}", S3: true}).Request(r, AWS)
+	return (&Namer{Template: "{http.request.host}{http.request.uri.path}", S3: true, Hosts: []string{"s3.example.com"}}).Request(r, AWS)
 }
 
 // The query and the fields tell what a request asks an object store for. Whatever isn't
@@ -68,11 +68,19 @@ func TestOperations(t *testing.T) {
 		{"DELETE", "/b/k?tagging&versionId=x", "", DetailOperation, Write},
 		{"POST", "/b/k?restore", "", DetailOperation, Write},
 		{"PUT", "/b?versioning", "", DetailOperation, Write},
+		{"PUT", "/b?encryption", "", DetailOperation, Write},
 
 		{"POST", "/b?delete", "", DeleteManyOperation, Write},
 		{"POST", "/b/?delete=&x-id=DeleteObjects", "", DeleteManyOperation, Write},
 		{"POST", "/b?delete&%zz", "", DeleteManyOperation, Write},
 		{"POST", "/b", form, FormOperation, Write},
+		{"PUT", "/b", "", BucketOperation, Write},
+		{"DELETE", "/b/", "", BucketOperation, Write},
+		{"DELETE", "/b?x-id=DeleteBucket", "", BucketOperation, Write},
+		{"PUT", "/b", source, CopyOperation, Write},
+		{"PUT", "/b?unknown", "", ObjectOperation, Write},
+		{"PUT", "/b", "X-Http-Method-Override: POST", ObjectOperation, Write},
+		{"PUT", "/", "", ObjectOperation, Write},
 		{"POST", "/b/k", "", ObjectOperation, Write},
 	} {
 		var fields []string
@@ -145,15 +153,23 @@ func TestUnsupportedConditions(t *testing.T) {
 		method, target string
 		fields         []string
 	}{
-		{"PUT", "/b/k", []string{"X-Amz-Copy-Source", "/b/k", "X-Amz-Copy-Source-If-Match", "x"}},
-		{"PUT", "/b/k", []string{"X-Amz-Copy-Source", "/b/k", "X-Amz-Copy-Source-If-Modified-Since", "x"}},
 		{"PUT", "/b/k", []string{"X-Amz-Copy-Source", "/b/k", "If-Match", "x", "Cf-Copy-Destination-If-Match", "x"}},
 		{"PUT", "/b/k", []string{"X-Amz-Copy-Source", "/b/k", "Cf-Copy-Destination-If-Modified-Since", "x"}},
-		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"X-Amz-Copy-Source", "/b/k", "X-Amz-Copy-Source-If-Match", "x"}},
+		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"If-Match", "x"}},
+		{"POST", "/b/k?uploads", []string{"If-None-Match", "*"}},
+		{"DELETE", "/b/k?uploadId=u", []string{"X-Amz-If-Match-Initiated-Time", "x"}},
+		{"DELETE", "/b/k", []string{"X-Amz-If-Match-Size", "1"}},
+		{"PUT", "/b/k?renameObject", []string{"X-Amz-Rename-Source", "/b/other", "X-Amz-Rename-Source-If-Match", "x"}},
+		{"PUT", "/b/k?If-None-Match=*&X-Amz-Signature=s", nil},
+		{"PUT", "/b/k?x-amz-copy-source=/b/o&X-Amz-Copy-Source-If-Match=x&X-Amz-Signature=s", nil},
+		{"PUT", "/b/k?a;%69f-match=x", nil},
+		{"PUT", "/b", []string{"If-Match", "x"}},
+		{"PUT", "/b/k", []string{"X-Amz-Copy-Source-If-Match", "x"}},
 		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"Authorization", "AWS4-HMAC-SHA256 x", "X-Original-Url", "/b/other"}},
 		{"PUT", "/b/k?tagging", []string{"If-Match", "x"}},
 		{"POST", "/b?delete", []string{"If-Match", "x"}},
 		{"POST", "/b", []string{"Content-Type", "multipart/form-data; boundary=x"}},
+		{"POST", "/b", []string{"Content-Type", "text/plain", "Content-Type", "Multipart/Form-Data; boundary=x"}},
 	} {
 		if r := objectRequest(t, tt.method, tt.target, tt.fields...); r.Unclear+r.Unsupported == "" {
 			t.Errorf("%s %s %q passes", tt.method, tt.target, tt.fields)
@@ -175,6 +191,10 @@ func TestObjectNeeds(t *testing.T) {
 		{"POST", "/b?delete", []string{"DELETE"}, true},
 		{"POST", "/b?delete", []string{"PUT"}, false},
 		{"PUT", "/b/k?acl", []string{"PUT"}, false},
+		{"PUT", "/b", []string{"PUT"}, false},
+		{"DELETE", "/b", []string{"DELETE"}, false},
+		{"POST", "/b/k?uploads", []string{"POST", "PUT"}, false},
+		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"PUT"}, false},
 	} {
 		if got := Needs(objectRequest(t, tt.method, tt.target), tt.methods); got != tt.want {
 			t.Errorf("%s %s, %v: %v", tt.method, tt.target, tt.methods, got)
@@ -189,13 +209,12 @@ func TestDeletes(t *testing.T) {
 	for _, bucket := range []string{"/b", "/b/", "/"} {
 		for _, key := range []string{"k", "a/b c", "%41?x#y", "ä"} {
 			r := n.Request(prepared(t, http.MethodPost, bucket+"?delete"))
-			Deletes(r, []string{key})
-			if len(r.Destinations) != 1 {
+			if !n.Deletes(r, []Deletion{{Key: key, Tag: "x"}}) || len(r.Destinations) != 1 || len(r.Premises) != 1 {
 				t.Fatalf("%s in %s: %v", key, bucket, r.Destinations)
 			}
 			u := r.Destinations[0]
 			target := prepared(t, http.MethodPut, u.RequestURI())
-			if got, want := n.Key(r, u, u), n.Own(n.Request(target)).Key; got != want || target.URL.Path != "/"+trimSlashes(bucket)+key {
+			if got, want := n.Key(r, u, u), n.Own(n.Request(target)).Key; got != want || r.Premises[0].Subject.Key != want || target.URL.Path != "/"+trimSlashes(bucket)+key {
 				t.Errorf("%s in %s: key %s, want %s of %s", key, bucket, got, want, target.URL.Path)
 			}
 		}

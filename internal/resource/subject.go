@@ -55,8 +55,10 @@ type Namer struct {
 	TrustPaths bool
 	// WebDAV means that requests may have the If field of RFC 4918 (statelists.go).
 	WebDAV bool
-	// S3 means that the backend is an object store that speaks S3.
-	S3 bool
+	// S3 means that the backend is an object store that speaks S3. Hosts are those of the
+	// store itself, as clients call it, as far as they are known.
+	S3    bool
+	Hosts []string
 }
 
 // Request describes a request that Caddy has prepared, as NewRequest does. It finds out
@@ -67,8 +69,9 @@ func (n *Namer) Request(r *http.Request, expected ...Scheme) *Request {
 		n.readStateLists(req)
 	}
 	if n.S3 {
-		objectStore{req}.read()
+		objectStore{req, n.Hosts}.read()
 		readConditions(req)
+		n.readSource(req)
 	}
 	if n.TrustPaths {
 		return req
