@@ -25,7 +25,15 @@ const maxPremiseProbes = 8
 
 // refusal returns the refusal of a write of which a premise doesn't hold, or about which nobody
 // can tell.
-func (x premises) refusal() (refusal answer.Refusal, refused bool) {
+func (x premises) refusal() (answer.Refusal, bool) {
+	if x.request.Premises == nil {
+		return answer.Refusal{}, false
+	}
+	return x.judgeAll()
+}
+
+// judgeAll evaluates the premises until one prevents the write.
+func (x premises) judgeAll() (refusal answer.Refusal, refused bool) {
 	var mu sync.Mutex
 	concurrently.Do(maxPremiseProbes, x.request.Premises, func(p resource.Premise) {
 		mu.Lock()
