@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -18,6 +19,21 @@ func ObjectStore(t testing.TB, flags ...string) (address string) {
 	b := Backend{Name: "gofakes3", Start: func(t testing.TB, address, _ string) *exec.Cmd {
 		return exec.Command(objectProgram(t, "server"), append([]string{"-address", address}, flags...)...)
 	}}
+	return b.Run(t)
+}
+
+// OtherObjectStore starts s3rver, a store of somebody else that drops conditions, too. Its
+// one bucket is b.
+func OtherObjectStore(t testing.TB) (address string) {
+	t.Helper()
+	b := Backend{
+		Name:  "s3rver",
+		needs: []string{"node", ours("node_modules/s3rver")},
+		Start: func(_ testing.TB, address, dir string) *exec.Cmd {
+			_, port, _ := strings.Cut(address, ":")
+			return exec.Command("node", ours("s3rver.js"), port, dir)
+		},
+	}
 	return b.Run(t)
 }
 
@@ -53,6 +69,11 @@ type ObjectOperation struct {
 	Op, Endpoint, Bucket, Key, Body, Source string
 	IfMatch, IfNoneMatch, SourceIfMatch     string
 	Keys                                    []string
+
+	// Host is what the client calls the endpoint. Virtual means that it names the bucket in
+	// front of that, and not in the path.
+	Host    string
+	Virtual bool
 }
 
 // ObjectResult is what became of an operation. Status is 200 if the SDK reports no error.

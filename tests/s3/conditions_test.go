@@ -37,14 +37,23 @@ const writers = 16
 
 // contest lets clients do the same at the same moment, through all nodes, and returns how
 // many succeeded. All others must get one of the codes.
-func contest(t *testing.T, nodes caddytest.Nodes, c *caddytest.ObjectClient, o op, losers ...string) (winner caddytest.ObjectResult) {
+func contest(t *testing.T, nodes caddytest.Nodes, c *caddytest.ObjectClient, o op, losers ...string) caddytest.ObjectResult {
 	t.Helper()
 	var all []<-chan caddytest.ObjectResult
 	for i := range writers {
 		o.Endpoint, o.Body = nodes[i%len(nodes)], fmt.Sprint(i, " after ", o.IfMatch, o.IfNoneMatch)
 		all = append(all, c.Go(o))
 	}
-	winners := 0
+	winner, winners := outcomes(t, all, losers...)
+	if winners != 1 {
+		t.Errorf("%+v: %d winners", o, winners)
+	}
+	return winner
+}
+
+// outcomes waits for clients, and returns how many succeeded, and what the last of them got.
+func outcomes(t *testing.T, all []<-chan caddytest.ObjectResult, losers ...string) (winner caddytest.ObjectResult, winners int) {
+	t.Helper()
 	for _, done := range all {
 		r := <-done
 		switch {
@@ -55,10 +64,7 @@ func contest(t *testing.T, nodes caddytest.Nodes, c *caddytest.ObjectClient, o o
 			t.Errorf("a loser got %d %s: %s", r.Status, r.Code, r.Text)
 		}
 	}
-	if winners != 1 {
-		t.Errorf("%+v: %d winners", o, winners)
-	}
-	return winner
+	return winner, winners
 }
 
 // Of sixteen concurrent writes of one object with the same condition, signed by an SDK and sent
@@ -77,4 +83,19 @@ func TestOneWinner(t *testing.T) {
 		contest(t, nodes, c, op{Op: "multipart", Bucket: "b", Key: "large", IfNoneMatch: "*"}, "PreconditionFailed")
 		contest(t, nodes, c, op{Op: "copy", Bucket: "b", Key: "copy", Source: "b/large", IfNoneMatch: "*"}, "PreconditionFailed")
 	})
+}
+
+// The same goes for a store of somebody else that drops conditions.
+func TestOtherStore(t *testing.T) {
+	t.Parallel()
+	for _, sdk := range caddytest.ObjectSDKs {
+		t.Run(sdk, func(t *testing.T) {
+			t.Parallel()
+			nodes, c := twoNodes(t, "", caddytest.OtherObjectStore(t)), caddytest.NewObjectClient(t, sdk)
+			won := contest(t, nodes, c, op{Op: "put", Bucket: "b", Key: "dir/new", IfNoneMatch: "*"}, "PreconditionFailed")
+			contest(t, nodes, c, op{Op: "put", Bucket: "b", Key: "dir/new", IfMatch: won.ETag}, "PreconditionFailed")
+			contest(t, nodes, c, op{Op: "multipart", Bucket: "b", Key: "large", IfNoneMatch: "*"}, "PreconditionFailed")
+			contest(t, nodes, c, op{Op: "copy", Bucket: "b", Key: "copy", Source: "b/large", IfNoneMatch: "*"}, "PreconditionFailed")
+		})
+	}
 }

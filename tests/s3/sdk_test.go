@@ -1,6 +1,8 @@
 package s3
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,7 +18,7 @@ type client struct {
 
 func (c client) expect(o op, status int, code string) caddytest.ObjectResult {
 	c.t.Helper()
-	o.Endpoint, o.Bucket = c.node, "b"
+	o.Endpoint, o.Bucket = c.node, cmp.Or(o.Bucket, "b")
 	return c.Do(o).Expect(c.t, status, code)
 }
 
@@ -50,7 +52,9 @@ func TestSDK(t *testing.T) {
 		other.expect(op{Op: "multipart", Key: "missing", Body: "five", IfMatch: second.ETag}, 404, "NoSuchKey")
 		other.expect(op{Op: "copy", Key: "k", Source: "b/k", IfMatch: second.ETag}, 412, "PreconditionFailed")
 		c.expect(op{Op: "copy", Key: "copy", Source: "b/k", IfNoneMatch: "*"}, 200, "")
-		c.expect(op{Op: "copy", Key: "another", Source: "b/k", SourceIfMatch: second.ETag}, 501, "NotImplemented")
+		c.expect(op{Op: "copy", Key: "another", Source: "b/k", SourceIfMatch: second.ETag}, 412, "PreconditionFailed")
+		other.expect(op{Op: "copy", Key: "another", Source: "b/k", SourceIfMatch: uploaded.ETag}, 200, "")
+		c.expect(op{Op: "copy", Key: "another", Source: "b/missing", SourceIfMatch: "x"}, 404, "NoSuchKey")
 
 		c.expect(op{Op: "deletes", Keys: []string{"copy", "none"}}, 200, "")
 		c.expect(op{Op: "put", Key: "copy", Body: "x", IfNoneMatch: "*"}, 200, "")
@@ -67,14 +71,65 @@ func (c client) notModified() string {
 	return "NotModified"
 }
 
-// A list of objects to delete under conditions is refused, since nobody would evaluate them.
+// A list of objects to delete is refused as a whole unless the tag of each is current. If require
+// asks for a condition, each object needs a tag.
 func TestDeleteListWithTags(t *testing.T) {
 	t.Parallel()
 	store := caddytest.ObjectStore(t)
-	c := client{caddytest.NewObjectClient(t, "aws-sdk-go-v2"), t, caddytest.OneNodeAt(t, caddytest.Guarded("profile s3", store)).First()}
-	tag := c.expect(op{Op: "put", Key: "k", Body: "one"}, 200, "").ETag
-	c.expect(op{Op: "deletes", Keys: []string{"k"}, IfMatch: tag}, 501, "NotImplemented")
+	c := client{caddytest.NewObjectClient(t, "aws-sdk-go-v2"), t, caddytest.OneNodeAt(t, caddytest.Guarded("profile s3\nrequire DELETE", store)).First()}
+	c.expect(op{Op: "put", Key: "k", Body: "one"}, 200, "")
+	old := c.expect(op{Op: "put", Key: "other", Body: "one"}, 200, "").ETag
+	c.expect(op{Op: "put", Key: "other", Body: "two"}, 200, "")
+	c.expect(op{Op: "deletes", Keys: []string{"k", "other"}, IfMatch: old}, 412, "PreconditionFailed")
+	c.expect(op{Op: "deletes", Keys: []string{"k"}}, 428, "PreconditionRequired")
 	c.expect(op{Op: "head", Key: "k"}, 200, "")
+	c.expect(op{Op: "head", Key: "other"}, 200, "")
+	c.expect(op{Op: "deletes", Keys: []string{"k", "none"}, IfMatch: old}, 200, "")
+	c.expect(op{Op: "head", Key: "k"}, 404, "NotFound")
+}
+
+// A bucket in the path and one in front of the host make one object, under both names. What
+// creates a bucket needs no condition.
+func TestVirtualHosts(t *testing.T) {
+	t.Parallel()
+	for _, sdk := range caddytest.ObjectSDKs {
+		t.Run(sdk, func(t *testing.T) {
+			t.Parallel()
+			store := caddytest.ObjectStore(t)
+			c := client{caddytest.NewObjectClient(t, sdk), t, caddytest.AnyHost(t, caddytest.Guarded("profile s3 s3.example.com\nrequire PUT DELETE", store))}
+			called := func(o op, virtual bool) op {
+				o.Bucket, o.Host, o.Virtual = sdk, "s3.example.com", virtual // a bucket of one's own, since all sites here share a store
+				return o
+			}
+			path := func(o op, status int, code string) caddytest.ObjectResult {
+				return c.expect(called(o, false), status, code)
+			}
+			host := func(o op, status int, code string) caddytest.ObjectResult {
+				return c.expect(called(o, true), status, code)
+			}
+			path(op{Op: "create"}, 200, "")
+			host(op{Op: "put", Key: "k", Body: "x"}, 428, "PreconditionRequired")
+			first := host(op{Op: "put", Key: "k", Body: "one", IfNoneMatch: "*"}, 200, "")
+			path(op{Op: "put", Key: "k", Body: "two", IfNoneMatch: "*"}, 412, "PreconditionFailed")
+			second := path(op{Op: "put", Key: "k", Body: "two", IfMatch: first.ETag}, 200, "")
+			host(op{Op: "put", Key: "k", Body: "three", IfMatch: first.ETag}, 412, "PreconditionFailed")
+			if got := host(op{Op: "get", Key: "k"}, 200, ""); got.Body != "two" {
+				t.Errorf("%+v", got)
+			}
+			host(op{Op: "copy", Key: "copy", Source: sdk + "/k", SourceIfMatch: first.ETag, IfNoneMatch: "*"}, 412, "PreconditionFailed")
+			host(op{Op: "copy", Key: "copy", Source: sdk + "/k", SourceIfMatch: second.ETag, IfNoneMatch: "*"}, 200, "")
+			host(op{Op: "copy", Key: "another", Source: "other/k", SourceIfMatch: second.ETag, IfNoneMatch: "*"}, 501, "NotImplemented")
+
+			var all []<-chan caddytest.ObjectResult
+			for i := range writers {
+				o := called(op{Op: "put", Endpoint: c.node, Key: "k", Body: fmt.Sprint(i), IfMatch: second.ETag}, i%2 == 0)
+				all = append(all, c.Go(o))
+			}
+			if _, winners := outcomes(t, all, "PreconditionFailed"); winners != 1 {
+				t.Errorf("%d winners", winners)
+			}
+		})
+	}
 }
 
 // Where the store shows nothing to strangers, what came through decides with verify never: the

@@ -2,6 +2,7 @@
 each line on standard output what became of one. Operations run beside each other."""
 
 import json
+import socket
 import sys
 import threading
 
@@ -13,11 +14,21 @@ lock = threading.Lock()
 session = boto3.session.Session()
 
 
-def client(endpoint, fields):
+resolve = socket.getaddrinfo
+addresses = {}  # of what operations call their endpoints
+socket.getaddrinfo = lambda host, *rest, **more: resolve(addresses.get(host, host), *rest, **more)
+
+
+def client(o, fields):
+    endpoint, style = o["Endpoint"], "virtual" if o.get("Virtual") else "path"
+    if o.get("Host"):
+        address, port = endpoint.removeprefix("http://").rsplit(":", 1)
+        endpoint = "http://" + o["Host"] + ":" + port
+        addresses[o["Host"]] = addresses[o["Bucket"] + "." + o["Host"]] = address
     with lock:  # making one isn't safe for threads
         c = session.client(
             "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="secret",
-            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}))
+            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": style}))
 
     def add(request, **_):
         for name, value in fields.items():
@@ -28,13 +39,13 @@ def client(endpoint, fields):
 
 
 def do(o, r):
-    c, add = client(o["Endpoint"], {
+    c, add = client(o, {
         "If-Match": o.get("IfMatch"), "If-None-Match": o.get("IfNoneMatch"), "x-amz-copy-source-if-match": o.get("SourceIfMatch")})
     on, name = {"Bucket": o["Bucket"]}, o["Op"]
-    if name != "deletes":
+    if name not in ("deletes", "create"):
         on["Key"] = o["Key"]
     last = {"put": "PutObject", "get": "GetObject", "head": "HeadObject", "delete": "DeleteObject", "copy": "CopyObject",
-            "multipart": "CompleteMultipartUpload", "deletes": "DeleteObjects"}[name]
+            "multipart": "CompleteMultipartUpload", "deletes": "DeleteObjects", "create": "CreateBucket"}[name]
     if name != "deletes":
         c.meta.events.register("before-sign.s3." + last, add)
     if name == "put":
@@ -50,6 +61,8 @@ def do(o, r):
         if o.get("IfMatch"):
             raise NotImplementedError("the model has no tags in a list of objects to delete")
         c.delete_objects(Delete={"Objects": [{"Key": key} for key in o["Keys"]]}, **on)
+    elif name == "create":
+        c.create_bucket(**on)
     elif name == "copy":
         r["ETag"] = c.copy_object(CopySource=o["Source"], **on)["CopyObjectResult"]["ETag"]
     else:

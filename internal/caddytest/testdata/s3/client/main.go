@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -25,8 +27,9 @@ type operation struct {
 	ID                                      int
 	Op, Endpoint, Bucket, Key, Body, Source string
 	IfMatch, IfNoneMatch                    string
-	SourceIfMatch                           string
+	SourceIfMatch, Host                     string
 	Keys                                    []string
+	Virtual                                 bool
 }
 
 type result struct {
@@ -76,10 +79,18 @@ func text(s string) *string {
 
 func do(o operation, r *result) error {
 	ctx := context.Background()
-	c := s3.New(s3.Options{
+	options := s3.Options{
 		Region: "us-east-1", BaseEndpoint: &o.Endpoint, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider("test", "secret", ""), Retryer: aws.NopRetryer{},
-	})
+	}
+	if o.Host != "" {
+		address := strings.TrimPrefix(o.Endpoint, "http://")
+		options.BaseEndpoint, options.UsePathStyle = aws.String("http://"+o.Host), !o.Virtual
+		options.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}}}
+	}
+	c := s3.New(options)
 	switch o.Op {
 	case "put":
 		out, err := c.PutObject(ctx, &s3.PutObjectInput{
@@ -113,6 +124,9 @@ func do(o operation, r *result) error {
 			all = append(all, types.ObjectIdentifier{Key: &key, ETag: text(o.IfMatch)})
 		}
 		_, err := c.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &o.Bucket, Delete: &types.Delete{Objects: all}})
+		return err
+	case "create":
+		_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &o.Bucket})
 		return err
 	case "copy":
 		out, err := c.CopyObject(ctx, &s3.CopyObjectInput{

@@ -43,9 +43,15 @@ func legacy(store http.Handler, hide bool) http.Handler {
 				}
 			}
 		}
+		if bucket, _, found := strings.Cut(r.Host, "."+host); found {
+			r.URL.Path = "/" + bucket + r.URL.Path
+		}
 		store.ServeHTTP(w, r)
 	})
 }
+
+// host is the name of the store, in front of which clients may name the bucket.
+const host = "s3.example.com"
 
 func refuse(w http.ResponseWriter, why string) {
 	w.Header().Set("Content-Type", "application/xml")
