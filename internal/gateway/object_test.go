@@ -152,8 +152,8 @@ func TestDeleteList(t *testing.T) {
 	}
 }
 
-// Where strangers may see which objects there are, a store says that one isn't there. Any other
-// 404 may hide an object.
+// Where strangers may see which objects there are, a store says that one isn't there, so that the
+// first client may create it, also with verify never. Any other 404 may hide an object.
 func TestHidesNothing(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]int{
@@ -163,18 +163,21 @@ func TestHidesNothing(t *testing.T) {
 		"": 503,
 		"<html><Error><Code>NoSuchKey</Code></Error></html>": 503,
 	} {
-		s := newObjectSite(nil)
-		s.Verify = Verification{Passing: true}
-		s.origin = func(w http.ResponseWriter, r *http.Request) error {
-			if r.Method == http.MethodGet {
-				w.WriteHeader(http.StatusNotFound)
-				_, _ = io.WriteString(w, content)
+		for _, verify := range []Verification{{Passing: true}, {}} {
+			s, probes := newObjectSite(nil), 0
+			s.Verify = verify
+			s.origin = func(w http.ResponseWriter, r *http.Request) error {
+				if r.Method == http.MethodGet {
+					probes++
+					w.WriteHeader(http.StatusNotFound)
+					_, _ = io.WriteString(w, content)
+				}
+				return nil
 			}
-			return nil
-		}
-		w, err := s.serve(requestOf(t.Context(), "PUT /b/k", "If-None-Match: *", objectSignature))
-		if err != nil || w.Code != want {
-			t.Errorf("%s: status %d, want %d, %v", content, w.Code, want, err)
+			w, err := s.serve(requestOf(t.Context(), "PUT /b/k", "If-None-Match: *", objectSignature))
+			if err != nil || w.Code != want || probes != 1 {
+				t.Errorf("%s: status %d, want %d, %v; %d probes", content, w.Code, want, err, probes)
+			}
 		}
 	}
 }

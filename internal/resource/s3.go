@@ -49,13 +49,17 @@ const (
 	copyTargetIf     = "Cf-Copy-Destination-If-" // of Cloudflare R2
 )
 
-// details are the parameters that name what belongs to an object or a bucket.
-var details = []string{
-	"accelerate", "acl", "analytics", "attributes", "cors", "encryption", "intelligent-tiering", "inventory", "legal-hold",
-	"lifecycle", "logging", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics",
-	"notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "replication",
-	"requestPayment", "restore", "retention", "select", "select-type", "tagging", "torrent", "versioning", "website",
-}
+// objectDetails are the parameters of writes that name what belongs to an object, and
+// bucketDetails those that name what belongs to a bucket.
+var (
+	objectDetails = []string{"acl", "encryption", "legal-hold", "restore", "retention", "select", "select-type", "tagging"}
+	bucketDetails = []string{
+		"accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
+		"metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics", "notification",
+		"object-lock", "ownershipControls", "policy", "publicAccessBlock", "replication", "requestPayment", "tagging",
+		"versioning", "website",
+	}
+)
 
 // objectStore is a request to an object store that speaks S3, which has these hosts.
 type objectStore struct {
@@ -73,6 +77,10 @@ func (r objectStore) read() {
 	switch r.Operation {
 	case CopyOperation:
 		r.readTargetConditions()
+	case DeleteManyOperation:
+		if !r.mayBeToBucket() {
+			r.Unclear = cmp.Or(r.Unclear, "a list of objects to delete must be sent to their bucket")
+		}
 	case FormOperation:
 		r.Unsupported = cmp.Or(r.Unsupported, "a form names the object that it uploads in its content. Send a PUT")
 	}
@@ -103,16 +111,13 @@ var unconditional = map[Operation]string{
 // into its query.
 func (r objectStore) unknownCondition() string {
 	for name := range r.Fields {
-		if strings.HasPrefix(name, "X-Amz-If-") || strings.HasPrefix(name, "X-Amz-Rename-Source-If-") {
+		if strings.HasPrefix(name, "X-Amz-If-") || strings.HasPrefix(name, "X-Amz-Rename-Source-If-") ||
+			strings.HasPrefix(name, copyTargetIf) && r.Operation != CopyOperation {
 			return "the field " + name
 		}
 	}
-	for pair := range strings.FieldsFuncSeq(r.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
-		name, _, _ := strings.Cut(pair, "=")
-		name = strings.ToLower(strings.TrimSpace(unescape(name)))
-		if slices.ContainsFunc(inQuery, func(start string) bool { return strings.HasPrefix(name, start) }) {
-			return "the query"
-		}
+	if r.namesInQuery(inQuery...) != "" {
+		return "the query"
 	}
 	return ""
 }
@@ -120,7 +125,7 @@ func (r objectStore) unknownCondition() string {
 // inQuery are what the names of conditions begin with, in lower case.
 var inQuery = []string{
 	"if-match", "if-none-match", "if-modified-since", "if-unmodified-since",
-	"x-amz-if-", "x-amz-rename-source-if-", "x-amz-copy-source-if-", "cf-copy-destination-if-",
+	"x-amz-if-", "x-amz-rename-source", "x-amz-copy-source-if-", "cf-copy-destination-if-",
 }
 
 // operation returns what the request asks for.
@@ -141,7 +146,7 @@ func (r objectStore) operation() Operation {
 		return PartOperation
 	case r.DoesOnly(http.MethodPost) && upload && only(q, uploadParameter):
 		return CompleteOperation
-	case r.Fields[copySource] == nil && slices.ContainsFunc(details, func(name string) bool { _, ok := q[name]; return ok }):
+	case !r.copies() && r.namesDetail(q):
 		return DetailOperation
 	}
 	switch _, many := q[deleteParameter]; {
@@ -149,13 +154,43 @@ func (r objectStore) operation() Operation {
 		return DeleteManyOperation
 	case r.Does(http.MethodPost) && strings.Contains(strings.ToLower(strings.Join(r.Fields["Content-Type"], ",")), "multipart/"):
 		return FormOperation
-	case r.Fields[copySource] != nil:
+	case r.copies():
 		return CopyOperation
 	case (r.DoesOnly(http.MethodPut) || r.DoesOnly(http.MethodDelete)) && q != nil && only(q) && r.toBucket():
 		return BucketOperation
 	default:
 		return ObjectOperation
 	}
+}
+
+// copies reports whether the request names the source of a copy. Somebody who signs a URL in
+// advance may have moved that into the query.
+func (r objectStore) copies() bool {
+	return r.Fields[copySource] != nil || r.namesInQuery("x-amz-copy-source") != ""
+}
+
+// namesDetail reports whether a query names what belongs to an object or, if the request may be
+// about a bucket, to that.
+func (r objectStore) namesDetail(q map[string][]string) bool {
+	for name := range q {
+		if slices.Contains(objectDetails, name) || slices.Contains(bucketDetails, name) && r.mayBeToBucket() {
+			return true
+		}
+	}
+	return false
+}
+
+// namesInQuery returns the first name of a parameter, in lower case, that begins with one of
+// the given texts.
+func (r objectStore) namesInQuery(starts ...string) (name string) {
+	for pair := range strings.FieldsFuncSeq(r.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, _, _ := strings.Cut(pair, "=")
+		name = strings.ToLower(strings.TrimSpace(unescape(name)))
+		if slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(name, start) }) {
+			return name
+		}
+	}
+	return ""
 }
 
 // parameters returns the parameters of the query, or nil if not everybody reads the same

@@ -45,6 +45,19 @@ func (r objectStore) bucket() (name string, at bucketPlace) {
 // toBucket reports whether a request is about a bucket, for sure, and not about an object.
 func (r objectStore) toBucket() bool {
 	name, at := r.bucket()
-	path := strings.Trim(r.URL.Path, "/")
+	path := r.withoutSlashes()
 	return at == inPath && name != "" && path == name || at == inHost && path == ""
+}
+
+// mayBeToBucket reports whether a request may be about a bucket: it isn't about an object for
+// sure.
+func (r objectStore) mayBeToBucket() bool {
+	path := r.withoutSlashes()
+	_, at := r.bucket()
+	return path == "" || at != inHost && !strings.Contains(path, "/")
+}
+
+// withoutSlashes returns the path without the slash that it begins with, and one at its end.
+func (r objectStore) withoutSlashes() string {
+	return strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/")
 }

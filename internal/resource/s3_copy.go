@@ -73,8 +73,8 @@ const unclearSource = "x-amz-copy-source must be /bucket/key in its URL-encoded 
 // Otherwise it says what is unclear about it, or what isn't supported.
 func (r objectStore) source() (original *url.URL, unclear, unsupported string) {
 	lines := r.Fields[copySource]
-	if len(lines) != 1 {
-		return nil, "conditions on the source of a copy need one field x-amz-copy-source", ""
+	if len(lines) != 1 || r.namesInQuery("x-amz-copy-source") != "" {
+		return nil, "conditions on the source of a copy need one field x-amz-copy-source, and nothing of that name in the query", ""
 	}
 	path, query, _ := strings.Cut(lines[0], "?")
 	decoded, err := url.PathUnescape(path)

@@ -69,6 +69,10 @@ func TestOperations(t *testing.T) {
 		{"POST", "/b/k?restore", "", DetailOperation, Write},
 		{"PUT", "/b?versioning", "", DetailOperation, Write},
 		{"PUT", "/b?encryption", "", DetailOperation, Write},
+		{"PUT", "/b/k?versioning", "", ObjectOperation, Write}, // some stores ignore what they don't expect
+		{"PUT", "/b/k?torrent", "", ObjectOperation, Write},
+		{"PUT", "/b/k?X-Amz-Copy-Source=/b/a&X-Amz-Signature=s", "", CopyOperation, Write},
+		{"PUT", "/b/k?acl&x-amz-copy-source=/b/a", "", CopyOperation, Write},
 
 		{"POST", "/b?delete", "", DeleteManyOperation, Write},
 		{"POST", "/b/?delete=&x-id=DeleteObjects", "", DeleteManyOperation, Write},
@@ -79,6 +83,7 @@ func TestOperations(t *testing.T) {
 		{"DELETE", "/b?x-id=DeleteBucket", "", BucketOperation, Write},
 		{"PUT", "/b", source, CopyOperation, Write},
 		{"PUT", "/b?unknown", "", ObjectOperation, Write},
+		{"PUT", "/b//", "", ObjectOperation, Write},
 		{"PUT", "/b", "X-Http-Method-Override: POST", ObjectOperation, Write},
 		{"PUT", "/", "", ObjectOperation, Write},
 		{"POST", "/b/k", "", ObjectOperation, Write},
@@ -134,7 +139,6 @@ func TestObjectConditions(t *testing.T) {
 		{[]string{"If-None-Match", "abc"}, nil, []string{`"abc"`}},
 		{[]string{source, "/b/k", "Cf-Copy-Destination-If-Match", "abc"}, []string{`"abc"`}, nil},
 		{[]string{source, "/b/k", "Cf-Copy-Destination-If-None-Match", "*"}, nil, []string{"*"}},
-		{[]string{"Cf-Copy-Destination-If-None-Match", "*"}, nil, nil},
 	} {
 		r := objectRequest(t, "PUT", "/b/k", tt.fields...)
 		if !slices.Equal(r.Conditions.IfMatch, tt.match) || !slices.Equal(r.Conditions.IfNoneMatch, tt.none) || r.Unclear+r.Unsupported != "" {
@@ -164,6 +168,11 @@ func TestUnsupportedConditions(t *testing.T) {
 		{"PUT", "/b/k?x-amz-copy-source=/b/o&X-Amz-Copy-Source-If-Match=x&X-Amz-Signature=s", nil},
 		{"PUT", "/b/k?a;%69f-match=x", nil},
 		{"PUT", "/b", []string{"If-Match", "x"}},
+		{"PUT", "/b/k", []string{"Cf-Copy-Destination-If-None-Match", "*"}},
+		{"PUT", "/b/k?x-amz-copy-source=/b/o", []string{"X-Amz-Copy-Source", "/b/a", "X-Amz-Copy-Source-If-Match", "x"}},
+		{"PUT", "/b/k?x-amz-copy-source=/b/o", []string{"X-Amz-Copy-Source-If-Match", "x"}},
+		{"PUT", "/b/k?renameObject&x-amz-rename-source=/b/o", nil},
+		{"POST", "/b/k?delete", nil},
 		{"PUT", "/b/k", []string{"X-Amz-Copy-Source-If-Match", "x"}},
 		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"Authorization", "AWS4-HMAC-SHA256 x", "X-Original-Url", "/b/other"}},
 		{"PUT", "/b/k?tagging", []string{"If-Match", "x"}},

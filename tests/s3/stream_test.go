@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -64,6 +65,54 @@ func TestStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An upload that others may have to wait for is kept in a file until the client has sent it, and not
+// in memory, however large it is.
+func TestLargeUpload(t *testing.T) {
+	t.Parallel()
+	const size, most = 96 << 20, 32 << 20
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc) //nolint:gosec // no heap is that large
+	}
+	var before, during, arrived int64
+	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<Error><Code>NoSuchKey</Code></Error>")
+			return
+		}
+		during = heap()
+		arrived, _ = io.Copy(io.Discard, r.Body)
+	})
+	url := caddytest.Site(t, "profile s3\nbuffer 1MiB\nbuffer_total 4MiB", backend) + "/b/k"
+	before = heap()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, io.LimitReader(zeros{}, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = size
+	r.Header.Set("Authorization", signature)
+	r.Header.Set("If-None-Match", "*")
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK || arrived != size || during-before > most {
+		t.Errorf("status %d, %d bytes arrived, and the heap grew by %d bytes", response.StatusCode, arrived, during-before)
+	}
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // A signed write reaches the store as it is: content in signed chunks with a trailer, and fields
