@@ -101,7 +101,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "store":
 		return h.unmarshalStore(d)
 	case "profile":
-		return h.unmarshalProfile(d)
+		return unmarshalProfile(d, h)
 	case "key":
 		return directive.OneArg(d, &h.Key)
 	case "etag":

@@ -104,7 +104,7 @@ func (h *Handler) check() error {
 		err    error
 	}{
 		{"profile", h.Profile.check()},
-		{"profile", h.checkS3Hosts()},
+		{"profile", checkS3Hosts(h)},
 		{"key", resource.Template(h.Key).CheckPlaceholders()},
 		{"etag", errorOf(sources(h.ETag))},
 		{"weak_tags", checkWeakTags(h)},

@@ -47,7 +47,7 @@ func (p Profile) setDefaults(h *Handler) {
 }
 
 // unmarshalProfile reads the profile and, for s3, the hosts of the store.
-func (h *Handler) unmarshalProfile(d *caddyfile.Dispenser) error {
+func unmarshalProfile(d *caddyfile.Dispenser, h *Handler) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.Err("takes a profile: s3 or webdav")
@@ -60,7 +60,7 @@ func (h *Handler) unmarshalProfile(d *caddyfile.Dispenser) error {
 }
 
 // checkS3Hosts refuses hosts of a store that can't be the host of a request.
-func (h *Handler) checkS3Hosts() error {
+func checkS3Hosts(h *Handler) error {
 	if len(h.S3Hosts) > 0 && h.Profile != ProfileS3 {
 		return errors.New("hosts of a store come with profile s3 only")
 	}

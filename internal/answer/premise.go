@@ -9,7 +9,7 @@ import (
 
 // PremiseFailed refuses a write because a condition on another resource than its target is
 // false. It names no validator: the client would take that for one of the target.
-func (a *Responder) PremiseFailed(p resource.Premise, res validator.Result, missing bool) Refusal {
+func PremiseFailed(a *Responder, p resource.Premise, res validator.Result, missing bool) Refusal {
 	name := p.Prefix + res.Field.String()
 	refusal := Refusal{
 		Status:  http.StatusPreconditionFailed,
@@ -29,7 +29,7 @@ func (a *Responder) PremiseFailed(p resource.Premise, res validator.Result, miss
 
 // PremiseNotVerifiable refuses a write because nobody can tell whether a condition on another
 // resource than its target holds, and says why.
-func (a *Responder) PremiseNotVerifiable(p resource.Premise, why string) Refusal {
+func PremiseNotVerifiable(a *Responder, p resource.Premise, why string) Refusal {
 	refusal := a.CannotTell("of " + p.Subject.OriginalTarget + ", which a condition is about, nobody can tell the state: " + why)
 	refusal.Outcome = Unverifiable
 	return refusal

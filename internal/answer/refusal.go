@@ -224,7 +224,7 @@ func (a *Responder) ConfigReplaced() Refusal {
 // reason goes to the operator and to the client.
 func (a *Responder) CannotTell(reason string) Refusal {
 	what := "This write can't be let through right now: "
-	if a.Request.HasConditions() {
+	if resource.HasConditions(a.Request) {
 		what = "The condition can't be checked right now: "
 	}
 	return Refusal{

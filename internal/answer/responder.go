@@ -210,7 +210,7 @@ func (a *Responder) Refuse(refusal Refusal) error {
 func (a *Responder) SendRefusal(refusal Refusal) error {
 	var code string
 	if a.S3 {
-		refusal, code = forS3(refusal, a.Request.HasConditions())
+		refusal, code = forS3(refusal, resource.HasConditions(a.Request))
 	}
 	p := newProblem(refusal, provided(a.Request, refusal.Condition), a.Disclose)
 	reportCondition(a, refusal.Condition, p.Provided, p.current)

@@ -44,7 +44,7 @@ func (x inner) objection(subject, evaluated, passed bool) (refusal answer.Refusa
 	switch {
 	case !x.enforces():
 		return refusal, false
-	case !subject, x.request.HasConditions() && !evaluated:
+	case !subject, resource.HasConditions(x.request) && !evaluated:
 		return x.responder.CannotTell("a handler further out protects the resource, and hasn't evaluated this condition").As(telemetry.OuterHandler), true
 	case !passed && x.mustBeConditional():
 		return x.responder.ConditionRequired(x.request.Ignored), true

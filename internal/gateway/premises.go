@@ -66,7 +66,7 @@ func (x premises) judge(p resource.Premise) (refusal answer.Refusal, refused boo
 		origin.base = x.origin.base
 		probed := origin.probe(x.r.Context(), view)
 		if why := undecided(x.exchange, view, probed); why != "" {
-			return x.responder.PremiseNotVerifiable(p, why), true
+			return answer.PremiseNotVerifiable(x.responder, p, why), true
 		}
 		current = probed.Observed
 		res = p.Evaluate(view.Dated(current, stored))
@@ -75,9 +75,9 @@ func (x premises) judge(p resource.Premise) (refusal answer.Refusal, refused boo
 	case current.State == validator.Absent && p.Deletes, res.Verdict == validator.True && current.State == validator.Present:
 		return refusal, false
 	case current.State == validator.Absent, res.Verdict == validator.False, res.Verdict == validator.NotModified:
-		return x.responder.PremiseFailed(p, res, current.State == validator.Absent), true
+		return answer.PremiseFailed(x.responder, p, res, current.State == validator.Absent), true
 	default:
-		return x.responder.PremiseNotVerifiable(p, "it has no validator to compare with"), true
+		return answer.PremiseNotVerifiable(x.responder, p, "it has no validator to compare with"), true
 	}
 }
 

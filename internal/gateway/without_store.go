@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -12,7 +13,7 @@ import (
 // configuration allows that, and refuses it otherwise.
 func (x *exchange) writeWithoutStore() error {
 	forwards := x.StoreDown.ForwardUnconditional
-	if x.request.HasConditions() {
+	if resource.HasConditions(x.request) {
 		forwards = x.StoreDown.ForwardConditional
 	}
 	if !forwards {

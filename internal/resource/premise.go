@@ -29,9 +29,9 @@ func (p Premise) Evaluate(current validator.Representation) validator.Result {
 	return validator.Evaluate(http.MethodGet, p.Conditions, current, time.Now())
 }
 
-// GuardsTarget reports whether a request has a premise about its own target, which can prevent a
+// guardsTarget reports whether a request has a premise about its own target, which can prevent a
 // write like a condition of its own: it copies an object onto itself.
-func (r *Request) GuardsTarget() bool {
+func guardsTarget(r *Request) bool {
 	for _, p := range r.Premises {
 		if p.Subject.OriginalTarget == r.OriginalTarget && p.Conditions.GuardsWrite() {
 			return true
@@ -42,7 +42,7 @@ func (r *Request) GuardsTarget() bool {
 
 // HasConditions reports whether a write has conditions that can prevent it, on whatever
 // resource.
-func (r *Request) HasConditions() bool { return r.Conditional || r.Premises != nil }
+func HasConditions(r *Request) bool { return r.Conditional || r.Premises != nil }
 
 // addPremise adds a premise about a resource that a client would ask for as original. It
 // reports false if nobody can tell what that is.

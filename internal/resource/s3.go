@@ -49,15 +49,25 @@ const (
 	copyTargetIf     = "Cf-Copy-Destination-If-" // of Cloudflare R2
 )
 
-// objectDetails are the parameters of writes that name what belongs to an object, and
-// bucketDetails those that name what belongs to a bucket.
+// objectDetails are the parameters that name what belongs to an object, by the methods that write
+// it, and bucketDetails those that name what belongs to a bucket. Many stores ignore them with any
+// other method, and write the object.
 var (
-	objectDetails = []string{"acl", "encryption", "legal-hold", "restore", "retention", "select", "select-type", "tagging"}
-	bucketDetails = []string{
-		"accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "logging",
-		"metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics", "notification",
-		"object-lock", "ownershipControls", "policy", "publicAccessBlock", "replication", "requestPayment", "tagging",
-		"versioning", "website",
+	objectDetails = map[string][]string{
+		http.MethodPut:    {"acl", "encryption", "legal-hold", "retention", "tagging"},
+		http.MethodPost:   {"restore", "select", "select-type"},
+		http.MethodDelete: {"tagging"},
+	}
+	bucketDetails = map[string][]string{
+		http.MethodPut: append([]string{
+			"accelerate", "acl", "logging", "notification", "object-lock", "requestPayment", "versioning", "metadataInventoryTable", "metadataJournalTable",
+		}, deletableDetails...),
+		http.MethodPost:   {"metadataConfiguration", "metadataTable"},
+		http.MethodDelete: append([]string{"metadataConfiguration", "metadataTable"}, deletableDetails...),
+	}
+	deletableDetails = []string{
+		"analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle", "metrics", "ownershipControls", "policy",
+		"publicAccessBlock", "replication", "tagging", "website",
 	}
 )
 
@@ -172,8 +182,11 @@ func (r objectStore) copies() bool {
 // namesDetail reports whether a query names what belongs to an object or, if the request may be
 // about a bucket, to that.
 func (r objectStore) namesDetail(q map[string][]string) bool {
+	if !r.DoesOnly(r.Method) {
+		return false
+	}
 	for name := range q {
-		if slices.Contains(objectDetails, name) || slices.Contains(bucketDetails, name) && r.mayBeToBucket() {
+		if slices.Contains(objectDetails[r.Method], name) || slices.Contains(bucketDetails[r.Method], name) && r.mayBeToBucket() {
 			return true
 		}
 	}
@@ -303,7 +316,7 @@ func Needs(r *Request, methods []string) bool {
 	case CompleteOperation:
 		return r.Does(methods...) || slices.Contains(methods, http.MethodPut)
 	case CopyOperation:
-		return r.Does(methods...) && !r.GuardsTarget()
+		return r.Does(methods...) && !guardsTarget(r)
 	case DeleteManyOperation:
 		return (r.Does(methods...) || slices.Contains(methods, http.MethodDelete)) && (r.Premises == nil || len(r.Premises) < len(r.Destinations))
 	default:

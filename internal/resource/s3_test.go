@@ -71,6 +71,9 @@ func TestOperations(t *testing.T) {
 		{"PUT", "/b?encryption", "", DetailOperation, Write},
 		{"PUT", "/b/k?versioning", "", ObjectOperation, Write}, // some stores ignore what they don't expect
 		{"PUT", "/b/k?torrent", "", ObjectOperation, Write},
+		{"PUT", "/b/k?restore", "", ObjectOperation, Write},
+		{"DELETE", "/b/k?acl", "", ObjectOperation, Write},
+		{"PUT", "/b/k?acl", "X-Http-Method-Override: DELETE", ObjectOperation, Write},
 		{"PUT", "/b/k?X-Amz-Copy-Source=/b/a&X-Amz-Signature=s", "", CopyOperation, Write},
 		{"PUT", "/b/k?acl&x-amz-copy-source=/b/a", "", CopyOperation, Write},
 
