@@ -42,7 +42,7 @@ func TestOddRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer response.Body.Close() //nolint:errcheck // read to its end
+		defer response.Body.Close()
 		content, _ := io.ReadAll(response.Body)
 		return response.Status + " " + string(content)
 	}
@@ -56,7 +56,7 @@ func TestOddRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close() //nolint:errcheck // the answer has come
+		defer c.Close()
 		text := method + " " + target + " HTTP/1.1\r\nHost: " + u.Host + "\r\nConnection: close\r\n" + strings.Join(fields, "\r\n")
 		if len(fields) > 0 {
 			text += "\r\n"
