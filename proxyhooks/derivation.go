@@ -97,6 +97,12 @@ func (d *Derivation) fallBack() {
 // after the version was current.
 func (d *Derivation) exact() bool { return !d.fromJSON && d.Need != NeedVersion }
 
+// isInHeader reports whether the tag was made from the header section alone, out of fields
+// that a response to HEAD has, too.
+func (d *Derivation) isInHeader() bool {
+	return d.Need == NeedNothing && d.ETag.Valid && !d.fromJSON && !d.headMayDiffer
+}
+
 // jsonTag makes a tag from values in JSON content.
 type jsonTag struct {
 	*tagHash

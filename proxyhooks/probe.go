@@ -41,6 +41,12 @@ type Probed struct {
 	// Untagged reports that a tag exists but wasn't made, because the probe stopped
 	// before the end of the content.
 	Untagged bool
+	// InHeader reports that the answer has a tag that was made from its header section, out
+	// of fields that a response to HEAD has, too, if the backend does as RFC 9110, section
+	// 9.3.2, says.
+	InHeader bool
+	// Length is how many bytes of content were read.
+	Length int64
 
 	// Cached reports that a cache answered in place of the origin, as far as the header
 	// section says: Age, Cache-Status (RFC 9211), X-Cache, X-Cache-Status, X-Proxy-Cache,
@@ -84,6 +90,13 @@ func Probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriv
 // answer to content. If content returns an error, the probe stops.
 func ProbeContent(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver, content io.Writer) Probed {
 	return probe(ctx, next, r, &probeWriter{deriver: d, content: content})
+}
+
+// ProbeHead is like [Probe], but asks with HEAD, so that no content is sent. The answer is
+// Known only if it is [Probed.InHeader]: a 404, for example, may say that the backend
+// has no HEAD.
+func ProbeHead(ctx context.Context, next caddyhttp.Handler, r *http.Request, d Deriver) Probed {
+	return probe(ctx, next, r, &probeWriter{deriver: d, isHead: true})
 }
 
 func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {

@@ -11,10 +11,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// probeRequest makes the GET that stands for r.
+// probeRequest makes the GET or HEAD that stands for r.
 func probeRequest(ctx context.Context, w *probeWriter, r *http.Request) *http.Request {
 	probe := r.Clone(untracedContext{ctx})
 	probe.Method = http.MethodGet
+	if w.isHead {
+		probe.Method = http.MethodHead
+	}
 	probe.Header = probeHeader(r.Header)
 	if !w.deriver.AnyCoding {
 		probe.Header["Accept-Encoding"] = []string{"identity"}

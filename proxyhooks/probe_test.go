@@ -212,6 +212,52 @@ func TestProbeAnswer(t *testing.T) {
 	})
 }
 
+// TestProbeHead: a HEAD shows what its header section tells, and only if a GET would say the
+// same. A 404 may mean that the backend has no HEAD. No answer becomes the tag of empty
+// content.
+func TestProbeHead(t *testing.T) {
+	typed := func(fields ...string) []string { return append(fields, "Content-Type", "text/plain") }
+	dated := typed("Last-Modified", changedAt, "Date", provenAt, "Content-Length", "9")
+	for _, test := range []struct {
+		name    string
+		sources []Source
+		status  int
+		fields  []string
+		known   bool
+	}{
+		{"own tag", []Source{{Kind: SourceUpstream}, {Kind: SourceBody}}, 200, []string{"ETag", `"own"`}, true},
+		{"weak tag", []Source{{Kind: SourceUpstream}, {Kind: SourceBody}}, 200, []string{"ETag", `W/"own"`}, false},
+		{"no tag", []Source{{Kind: SourceUpstream}}, 200, typed(), false},
+		{"content", []Source{{Kind: SourceBody}}, 200, typed("ETag", `"own"`), false},
+		{"a version", []Source{{Kind: SourceVersion}}, 200, typed("ETag", `"own"`), false},
+		{"field", []Source{{Kind: SourceHeader, Field: "X-Version"}}, 200, typed("X-Version", "7"), true},
+		{"field, and no type", []Source{{Kind: SourceHeader, Field: "X-Version"}}, 200, []string{"X-Version", "7"}, false},
+		{"date", []Source{{Kind: SourceModified}}, 200, dated, true},
+		{"date, and no length", []Source{{Kind: SourceModified}}, 200, dated[:4], false},
+		{"JSON", []Source{jsonSource(t, "/v"), {Kind: SourceHeader, Field: "X-Version"}}, 200, []string{"X-Version", "7", "Content-Type", "application/json"}, false},
+		{"404", []Source{{Kind: SourceUpstream}}, 404, typed(), false},
+		{"405", []Source{{Kind: SourceUpstream}}, 405, typed("ETag", `"own"`), false},
+		{"206", []Source{{Kind: SourceUpstream}}, 206, typed("ETag", `"own"`), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := Deriver{Sources: test.sources, Limit: testLimit}
+			var method string
+			next := handler(func(w http.ResponseWriter, r *http.Request) {
+				method = r.Method
+				_ = responding(test.status, "", test.fields...).ServeHTTP(w, r)
+			})
+			head := ProbeHead(t.Context(), next, newRequest("PUT", nil), d)
+			if method != "HEAD" || head.Status != test.status || head.Known != test.known || head.InHeader != test.known ||
+				head.Observed.ETag.Valid != test.known {
+				t.Errorf("%s %+v", method, head)
+			}
+			if got := Probe(t.Context(), next, newRequest("PUT", nil), d, 0); test.known && (got.Observed != head.Observed || !got.InHeader) {
+				t.Errorf("GET shows %+v, and HEAD %+v", got, head)
+			}
+		})
+	}
+}
+
 // TestProbeLimit: a probe stops after more content than the limit.
 func TestProbeLimit(t *testing.T) {
 	for size, tagged := range map[int]bool{0: true, 9: true, 10: true, 11: false, 1000: false} {

@@ -18,6 +18,7 @@ const maxProbeBody = 64 << 10
 // never fails: the proxy would take that for a client that disconnected, and panic.
 type probeWriter struct {
 	deriver Deriver
+	isHead  bool               // whether the probe is a HEAD
 	content io.Writer          // receives a copy of the content, or nil
 	limit   int64              // of the content, if above zero
 	cancel  context.CancelFunc // aborts the request to the backend
@@ -28,6 +29,7 @@ type probeWriter struct {
 	status      int
 	derivation  Derivation
 	known       bool
+	inHeader    bool // see Probed.InHeader
 	cached      bool
 	read        int64        // bytes of content
 	buffered    pieces       // the content, as long as JSON sources need it
@@ -44,8 +46,13 @@ func (w *probeWriter) WriteHeader(status int) {
 	}
 	w.wroteHeader, w.status = true, status
 	w.derivation, w.known = w.deriver.FromHeader(status, w.header, w.asked)
+	w.inHeader = w.known && w.derivation.isInHeader()
 	w.cached = fromCache(w.header)
 	switch {
+	case w.isHead:
+		if w.known = w.inHeader; !w.known {
+			w.derivation.giveUp()
+		}
 	case mustStream(w.header):
 		w.stop()
 	case w.known && !w.needsContent():
@@ -130,6 +137,7 @@ func (w *probeWriter) result() Probed {
 		Status: w.status, Header: w.header,
 		Observed: w.derivation.Observed, Known: w.known, Versioned: w.derivation.Need == NeedVersion,
 		Untagged: w.derivation.Need == NeedContent,
-		Cached:   w.cached, Body: w.body.Bytes(),
+		InHeader: w.inHeader, Length: w.read,
+		Cached: w.cached, Body: w.body.Bytes(),
 	}
 }

@@ -144,7 +144,7 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	if w.Replay || !w.mayBeVerbatim() {
 		sent.limit = max(sent.limit, w.Buffer, maxResult)
 	}
-	p := w.origin.probeContent(ctx, view, sent)
+	p := w.probe(ctx, view, sent)
 	if !p.Known || p.Cached || w.holds.Lost() {
 		return
 	}
@@ -160,6 +160,30 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 	if w.always() && !w.createdElsewhere(a.Status, a.Header) || w.mayBeVerbatim() && sent.equal() || w.agrees(said, a, after) {
 		setETag(a.Header, after.ETag)
 	}
+}
+
+// probe asks the origin what there is after the write. It writes the content to sent, unless
+// the header section tells enough: the client gets the new tag whatever was stored, and it is
+// a new one.
+func (w *aftermath) probe(ctx context.Context, view knowledge.View, sent *comparison) proxyhooks.Probed {
+	if !w.origin.mayUseHead() && !w.always() {
+		return w.origin.probeContent(ctx, view, sent)
+	}
+	before := w.decision.current
+	q := question{ctx: ctx, view: view, unwritten: func() bool { return !w.holds.Lost() }}
+	byHead := true
+	q.get = func() proxyhooks.Probed {
+		byHead = false
+		return w.origin.probeContent(ctx, view, sent)
+	}
+	if w.always() && before.ETag.Valid {
+		q.enough = func(head proxyhooks.Probed) bool {
+			return head.Observed.ETag != before.ETag && !mayBePast(view, before, head.Observed)
+		}
+	}
+	p := w.origin.ask(q)
+	sent.differs = sent.differs || byHead // nobody knows
+	return p
 }
 
 // mayBePast reports whether a probe after a write may have shown the past. What was

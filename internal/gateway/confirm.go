@@ -70,7 +70,7 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		c.undecided = &d
 		return c
 	}
-	p := w.origin.probe(w.r.Context(), view)
+	p := w.probe(view, stored)
 	c.probed = p
 	if w.origin.trustsStore(p, c.current, res) {
 		if !storeshare.Trusted(w.share) {
@@ -103,6 +103,35 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 		w.before = &o
 	}
 	return c
+}
+
+// probe asks the origin for the representation that a view is about. It is enough to hear
+// that it is what is stored.
+func (w confirmer) probe(view knowledge.View, stored etagcache.Stored) proxyhooks.Probed {
+	if !w.origin.mayUseHead() {
+		got := w.origin.consider(w.origin.probe(w.r.Context(), view))
+		if isUnexpected(got, stored.Observed) {
+			w.question(view, stored).noteBypass(w.Learned, got)
+		}
+		return got
+	}
+	return w.origin.ask(w.question(view, stored))
+}
+
+func (w confirmer) question(view knowledge.View, stored etagcache.Stored) question {
+	q := question{ctx: w.r.Context(), view: view, stored: stored.Observed}
+	q.get = func() proxyhooks.Probed { return w.origin.probe(q.ctx, view) }
+	if stored.State == validator.Present && stored.ETag.Valid {
+		q.enough = func(head proxyhooks.Probed) bool { return sameShown(head.Observed, stored.Observed) }
+	}
+	q.unwritten = func() bool {
+		if w.holds.Claimed() {
+			return !w.holds.Lost()
+		}
+		now, err := w.reader.Read()
+		return err == nil && !view.Busy() && !now.Busy() && now.Entry().Epoch == view.Entry().Epoch
+	}
+	return q
 }
 
 // epoch returns the epoch from which a version is made that the origin shows now.

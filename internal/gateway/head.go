@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -44,6 +45,9 @@ func (rd *reading) supplementHead(header http.Header, s proxyhooks.Shown) (proxy
 	}
 	undecided := validator.Undecided(rd.request.Meaning, rd.request.Conditions, shown, time.Now())
 	label := storedLabel(rd.view, shown)
+	if asksForOrigin(rd.request.Fields) {
+		label = etagcache.Stored{}
+	}
 	switch {
 	case !undecided && !label.ETag.Valid && mayAskForTag(rd, header):
 		ctx, cancel := context.WithTimeout(rd.r.Context(), tagPatience)
@@ -86,6 +90,12 @@ func mayAskForTag(rd *reading, header http.Header) bool {
 	length, announced := proxyhooks.ContentLength(header)
 	return rd.storable && known.State == validator.Present && !known.ETag.Valid &&
 		rd.request.Conditions.Empty() && rd.request.OneTime == nil && (!announced || length <= maxAskedForTag)
+}
+
+// asksForOrigin reports whether a request doesn't want to hear what somebody has stored (RFC
+// 9111, section 5.2.1.4). A handler further out asks like that.
+func asksForOrigin(h http.Header) bool {
+	return strings.Contains(strings.ToLower(strings.Join(h["Cache-Control"], ",")), "no-cache")
 }
 
 // storedLabel returns what is stored of a representation, if it has a tag and nothing that

@@ -21,6 +21,7 @@ type Learned struct {
 
 	policies policies
 	promises promises
+	heads    heads
 
 	redirecting redirecting
 
@@ -77,6 +78,14 @@ func (l *Learned) tooOld(h http.Header, asked time.Time) bool {
 		}
 	}
 	return known && proxyhooks.MadeBefore(h, asked.Add(slowest))
+}
+
+// changedElsewhere notes that a response shows something other than what is stored under the
+// same epoch: somebody has written past the handler.
+func (l *Learned) changedElsewhere(known, now validator.Observed) {
+	if l != nil && known.ETag.Valid && known.ETag != now.ETag {
+		l.heads.bypass()
+	}
 }
 
 // backendAsked notes that the backend has refused a write without a condition.

@@ -290,6 +290,7 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	err := rd.view.Store(observation)
 	if err == nil {
 		checkPromise(rd.exchange, rd.view, &observation)
+		rd.Learned.changedElsewhere(known.Observed, o)
 	}
 	if err != nil && !errors.Is(err, etagcache.ErrStale) && !errors.Is(err, etagcache.ErrBusy) && !errors.Is(err, etagcache.ErrSpent) {
 		rd.Logger.Debug("storing what a response showed", zap.Error(err))
