@@ -25,6 +25,7 @@ type Response struct {
 	// address-data. A property that is missing has no text.
 	Length, Data string
 
+	data      strings.Builder // what becomes Data
 	raw       []byte
 	propstats []propstat
 	changes   []change
@@ -109,7 +110,7 @@ func (s *scanner) scanResponse() (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.raw = s.take(s.InputOffset())
+	r.raw, r.Data = s.take(s.InputOffset()), r.data.String()
 	return r, nil
 }
 
@@ -155,7 +156,7 @@ func (s *scanner) scanProp(r *Response, ps *propstat, base int64) error {
 			return err
 		case name == xml.Name{Space: caldav, Local: "calendar-data"}, name == xml.Name{Space: carddav, Local: "address-data"}:
 			data, err := s.text()
-			r.Data += data
+			r.data.WriteString(data)
 			return err
 		default:
 			return s.skip()

@@ -138,19 +138,49 @@ func TestRewriteHoldsLittle(t *testing.T) {
 	if err != nil || seen != 10000 || calls < 100 || !bytes.Equal(out.Bytes(), content.Bytes()) {
 		t.Errorf("%d responses in %d calls: %v", seen, calls, err)
 	}
-	large := io.MultiReader(strings.NewReader(`<multistatus xmlns="DAV:"><response><href>`), io.LimitReader(endless{}, maxElement+2))
-	if err := Rewrite(io.Discard, large, func([]*Response) error { return nil }); err == nil {
-		t.Error("a response without end was accepted")
+}
+
+// TestLimits: clients can store properties of any form, and a few of them must not fill the
+// memory, or the stack, of everybody's server.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	const head = `<multistatus xmlns="DAV:"><response><propstat><prop>`
+	for _, tt := range []struct {
+		name, before, repeated string
+		want                   error
+		least                  int64 // how much may be read
+	}{
+		{"a long text", head + "<getetag>", " ", ErrTooLarge, maxElement},
+		{"many elements", head, "<a/>", ErrTooLarge, maxElement},
+		{"much between responses", `<multistatus xmlns="DAV:">`, "<a/>", ErrTooLarge, maxElement},
+		{"many attributes", head + "<a ", `b="" `, ErrTooLarge, maxTag},
+		{"many namespaces", head + "<a ", `xmlns:b="x" `, ErrTooLarge, maxTag},
+		{"a long name", head + "<", "a", ErrTooLarge, maxTag},
+		{"elements inside each other", head, "<a>", ErrTooDeep, 4 << 10},
+		{"elements inside a text", head + "<getetag>", "<a>", ErrTooDeep, 4 << 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			content := endless{tt.repeated, new(int64)}
+			err := Rewrite(io.Discard, io.MultiReader(strings.NewReader(tt.before), content), func([]*Response) error { return nil })
+			if !errors.Is(err, tt.want) || *content.read > 2*tt.least {
+				t.Errorf("%v after %d bytes, want %v", err, *content.read, tt.want)
+			}
+		})
 	}
 }
 
-// endless is text without an end.
-type endless struct{}
+// endless repeats a text without an end.
+type endless struct {
+	text string
+	read *int64
+}
 
-func (endless) Read(p []byte) (int, error) {
+func (e endless) Read(p []byte) (int, error) {
 	for i := range p {
-		p[i] = ' '
+		p[i] = e.text[(*e.read+int64(i))%int64(len(e.text))]
 	}
+	*e.read += int64(len(p))
 	return len(p), nil
 }
 

@@ -15,12 +15,20 @@ const (
 	carddav = "urn:ietf:params:xml:ns:carddav"
 )
 
-// maxElement is how many bytes one response may have, and whatever is between two of them.
-const maxElement = 16 << 20
+const (
+	// maxElement is how many bytes one response may have, and whatever is between two of them.
+	maxElement = 16 << 20
+	// maxTag is how many bytes a start tag may have. In memory it takes many times as much.
+	maxTag = 64 << 10
+	// maxDepth is how many elements may be inside each other. Clients can store properties of
+	// any depth.
+	maxDepth = 512
+)
 
 // The errors of Rewrite, besides those of the reader, the writer and the XML.
 var (
 	ErrTooLarge       = errors.New("a response is too large")
+	ErrTooDeep        = errors.New("a response has too many elements inside each other")
 	errNotMultistatus = errors.New("not a multistatus element")
 )
 
@@ -29,6 +37,7 @@ type scanner struct {
 	*xml.Decoder
 	kept   *keeper
 	before int64 // the offset before the last token
+	depth  int
 }
 
 func newScanner(r io.Reader) *scanner {
@@ -39,10 +48,17 @@ func newScanner(r io.Reader) *scanner {
 // next returns the next token.
 func (s *scanner) next() (xml.Token, error) {
 	s.before = s.InputOffset()
-	if len(s.kept.bytes) > maxElement {
-		return nil, ErrTooLarge
+	s.kept.token = int(s.before - s.kept.taken)
+	t, err := s.Token()
+	switch t.(type) {
+	case xml.StartElement:
+		if s.depth++; s.depth > maxDepth {
+			return nil, ErrTooDeep
+		}
+	case xml.EndElement:
+		s.depth--
 	}
-	return s.Token()
+	return t, err
 }
 
 // take returns the bytes up to an offset that weren't taken before.
@@ -112,10 +128,14 @@ type keeper struct {
 	r     *bufio.Reader
 	bytes []byte
 	taken int64
+	token int // where in bytes the token begins that is read
 }
 
 // ReadByte makes the decoder read no further than it has to.
 func (k *keeper) ReadByte() (byte, error) {
+	if n := len(k.bytes); n >= maxElement || n-k.token >= maxTag && k.inTag() {
+		return 0, ErrTooLarge
+	}
 	b, err := k.r.ReadByte()
 	if err == nil {
 		k.bytes = append(k.bytes, b)
@@ -123,8 +143,15 @@ func (k *keeper) ReadByte() (byte, error) {
 	return b, err
 }
 
-func (k *keeper) Read(p []byte) (int, error) {
-	n, err := k.r.Read(p)
-	k.bytes = append(k.bytes, p[:n]...)
+// inTag reports whether the token that is read is a tag, rather than text, CDATA or a comment.
+func (k *keeper) inTag() bool { return k.bytes[k.token] == '<' && k.bytes[k.token+1] != '!' }
+
+// Read is there for the decoder, which doesn't call it.
+func (k *keeper) Read(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		if p[n], err = k.ReadByte(); err == nil {
+			n++
+		}
+	}
 	return n, err
 }
