@@ -19,8 +19,8 @@ import (
 // the condition would overwrite something. A tag that was marked on its way to the
 // client matches too; see [ETag.Unmarked].
 //
-// The If field of RFC 4918 comes last. Only its conditions on entity tags are evaluated: it
-// is true as far as they go.
+// The If field of RFC 4918 comes last, and also decides about a read that the others answer
+// with 304. Only its conditions on entity tags are evaluated: it is true as far as they go.
 //
 // If a request has several conditions, the first one that is false or can't be
 // verified decides.
@@ -56,8 +56,10 @@ func Evaluate(method string, c Conditions, r Representation, now time.Time) Resu
 	if read && res.Verdict == False {
 		res.Verdict = NotModified
 	}
-	if c.If.HasTags() && (res.Verdict == Unconditional || res.Verdict == True) {
-		res.add(If, c.If.evaluate(c.Weak, r))
+	if c.If.HasTags() && res.Verdict != False && res.Verdict != Unverifiable {
+		if states := c.If.evaluate(c.Weak, r); res.Verdict != NotModified || states.Verdict != True {
+			res.add(If, states)
+		}
 	}
 	return res
 }
@@ -74,7 +76,10 @@ func Undecided(method string, c Conditions, r Representation, now time.Time) boo
 		return false
 	}
 	second := Evaluate(method, Conditions{IfNoneMatch: c.IfNoneMatch, IfModifiedSince: c.IfModifiedSince}, r, now)
-	return second.Reason == NotKnown || second.Reason == NoDate
+	if second.Reason == NotKnown || second.Reason == NoDate {
+		return true
+	}
+	return c.If.HasTags() && c.If.evaluate(c.Weak, r).Verdict == Unverifiable
 }
 
 // ifMatch is true if there is a current representation whose tag is listed, in

@@ -166,6 +166,32 @@ func (s *StateLists) Requires() bool {
 	return true
 }
 
+// HasTokens reports whether a condition is on a state token.
+func (s *StateLists) HasTokens() bool {
+	if s == nil {
+		return false
+	}
+	for _, l := range s.Lists {
+		for _, c := range l.Conditions {
+			if c.Token != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// AllTagsHold reports whether the tags of all lists hold for r. The field then means what it
+// means without its tags.
+func (s *StateLists) AllTagsHold(weak WeakTags, r Representation) bool {
+	for _, l := range s.Lists {
+		if l.Other != 0 && l.hasTags() || l.EvaluateTags(weak, r).Verdict != True {
+			return false
+		}
+	}
+	return true
+}
+
 func (l StateList) hasTags() bool {
 	for _, c := range l.Conditions {
 		if c.Tag != "" {

@@ -302,6 +302,7 @@ func (a *Responder) OriginLags() Refusal {
 func (a *Responder) NotVerifiable(field validator.Field, why string) Refusal {
 	refusal := a.CannotTell(why)
 	refusal.Outcome, refusal.Condition = Unverifiable, field
+	refusal.Detail = "The condition can't be checked right now: " + why + ". Nothing was changed; try again later."
 	return refusal
 }
 

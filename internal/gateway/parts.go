@@ -100,7 +100,7 @@ func (rd *reading) partHolds(r validator.Representation, res validator.Result) b
 // has to obey Range. Content is what to cut from, or nil if it streams by.
 func (rd *reading) cut(header http.Header, r validator.Representation, res validator.Result, content *source, exact bool) (reply, bool) {
 	c := rd.request.Conditions
-	comparesTags := c.IfMatch != nil || c.IfNoneMatch != nil
+	comparesTags := c.IfMatch != nil || c.IfNoneMatch != nil || c.If.HasTags()
 	if rd.rangeUse == ordinary || !exact || !rd.partHolds(r, res) || comparesTags && !r.ETag.Valid {
 		return reply{}, false
 	}

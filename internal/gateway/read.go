@@ -112,6 +112,9 @@ func (rd *reading) forwardedFields() map[string][]string {
 		// backends don't.
 		changes[validator.IfModifiedSince.String()] = nil
 	}
+	if c.If.HasTags() && (rd.enforces() || !own) {
+		changes[ifField] = fieldOfRead(c.If)
+	}
 	// HEAD has no parts (RFC 9110, section 14.2). If-Range means nothing without Range.
 	if rd.r.Method == http.MethodHead || rd.rangeUse == withheld {
 		changes["Range"] = nil
@@ -124,7 +127,8 @@ func (rd *reading) forwardedFields() map[string][]string {
 
 // needsTag reports whether the response to a read can't be sent before its tag is known.
 func needsTag(r *resource.Request) bool {
-	return r.Method == http.MethodGet && r.Conditions.IfMatch != nil && !r.Signed
+	c := r.Conditions
+	return r.Method == http.MethodGet && (c.IfMatch != nil || c.If.HasTags()) && !r.Signed
 }
 
 // Label implements proxyhooks.Reading.
@@ -218,6 +222,10 @@ func (rd *reading) decide(current validator.Representation) (reply, validator.Re
 		// the tags of all they have (RFC 9110, section 13.1.2).
 		rd.responder.Report(answer.Read, res.Field.String()+": other representations may have the same tag")
 		return reply{}, res
+	}
+	if refusal, unclear := tokensDecide(rd, current, res); unclear {
+		rd.responder.Report(refusal.Outcome, refusal.Reason)
+		return reply{kind: refused, refusal: refusal}, res
 	}
 	switch res.Verdict {
 	case validator.NotModified:

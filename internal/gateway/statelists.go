@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"net/http"
+
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
@@ -14,6 +16,9 @@ import (
 //
 // A list may be about another resource than the target. The write holds a claim on that, too,
 // and asks the origin about it under the claim, whatever is stored.
+
+// A read is forwarded with the tokens alone, as if all tags held. Its answer shows whether they
+// do.
 
 // ifField is the name of that field.
 var ifField = validator.If.String()
@@ -98,4 +103,29 @@ func (w lists) stateField(d decision) (lines []string, changed bool) {
 		return nil, true
 	}
 	return []string{text}, true
+}
+
+// fieldOfRead returns the lines of the If field with which to forward a read.
+func fieldOfRead(field *validator.StateLists) []string {
+	text := field.WithoutTags(func(validator.StateList) bool { return true })
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
+
+// tokensDecide returns the refusal of a read if nobody can tell whether its If field holds, which
+// the evaluation of the tags alone hasn't refuted: the backend has found a list true, which may
+// be one whose tags don't hold.
+func tokensDecide(rd *reading, current validator.Representation, res validator.Result) (refusal answer.Refusal, unclear bool) {
+	field := rd.request.Conditions.If
+	switch {
+	case !rd.enforces(), !field.HasTags(), !field.HasTokens():
+		return refusal, false
+	case res.Verdict == validator.False, res.Verdict == validator.Unverifiable, field.AllTagsHold(rd.Weak, current):
+		return refusal, false
+	}
+	refusal = rd.responder.NotVerifiable(validator.If, "it has lists whose entity tags don't hold beside lists that may, and only the backend knows the state tokens")
+	refusal.Status, refusal.RetryAfter = http.StatusPreconditionFailed, 0
+	return refusal, true
 }

@@ -122,7 +122,7 @@ func answersUnasked(rd *reading) bool {
 func onlyAsksForChange(r *resource.Request) bool {
 	c, f := r.Conditions, r.Fields
 	return c.IfNoneMatch != nil && c.IfMatch == nil && c.IfUnmodifiedSince == nil &&
-		f["Range"] == nil && f["If-Range"] == nil && f["Prefer"] == nil && f["Expect"] == nil &&
+		f[ifField] == nil && f["Range"] == nil && f["If-Range"] == nil && f["Prefer"] == nil && f["Expect"] == nil &&
 		f["Cache-Control"] == nil && f["Pragma"] == nil && r.ContentLength == 0 && !signs(r)
 }
 

@@ -17,14 +17,15 @@ const (
 	unclearLists    = "its If field is malformed, or has several lines. Send one field as RFC 4918, section 10.4, says"
 	unclearResource = "its If field has the entity tag of a resource that isn't on this site, or that has several spellings. " +
 		"Send the URL of the resource as in a request for it"
+	unclearRead = "its If field has the entity tag of another resource than the one that it reads"
 )
 
-// readStateLists reads the If field of a write. Its conditions on state tokens are for the
-// backend alone, which gives them out. A field without entity tags stays as it is, even if it
-// is malformed.
+// readStateLists reads the If field of a read or write. Its conditions on state tokens are for
+// the backend alone, which gives them out. A field without entity tags stays as it is, even if
+// it is malformed.
 func (n *Namer) readStateLists(r *Request) {
 	lines := r.Fields[ifField]
-	if r.Class != Write || len(lines) == 0 {
+	if r.Class == Other || len(lines) == 0 {
 		return
 	}
 	mayHaveTags := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "[") })
@@ -39,6 +40,9 @@ func (n *Namer) readStateLists(r *Request) {
 	case lists.HasTags():
 		r.Submits = lists.Requires()
 		n.locateLists(r, lists)
+		if r.Class == Read && r.StateSubjects != nil {
+			r.Unclear = unclearRead
+		}
 		r.Conditions.If = lists
 		readConditions(r)
 	default:

@@ -3,6 +3,7 @@ package webdav
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -218,5 +219,65 @@ func TestReportedIf(t *testing.T) {
 	caddytest.Send(t, "PUT", site+"/doc", "new", "If", `(["stale"])`).Expect(t, 204)
 	if got := s.lastIf(); got != "-" {
 		t.Errorf("the backend got If: %s", got)
+	}
+}
+
+// TestIfOnReads: the tags in the If field of a read are evaluated, too (RFC 4918, section 10.4.1),
+// and the backend gets the tokens alone. Where only it could tell what they mean together, the
+// read is refused.
+func TestIfOnReads(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		field    string
+		fields   []string
+		status   int
+		received string // by the backend
+	}{
+		{"the current tag", `(["{tag}"])`, nil, 200, "-"},
+		{"a stale tag", `(["stale"])`, nil, 412, "-"},
+		{"Not the current tag", `(Not ["{tag}"])`, nil, 412, "-"},
+		{"the token and the tag", `(<{token}> ["{tag}"])`, nil, 200, "(<{token}>)"},
+		{"another token and the tag", `(<urn:x> ["{tag}"])`, nil, 412, "(<urn:x>)"},
+		{"the token and a stale tag", `(<{token}> ["stale"])`, nil, 412, "(<{token}>)"},
+		{"either of two", `(<{token}> ["stale"]) (["{tag}"])`, nil, 412, "(<{token}>) (Not <DAV:no-lock>)"},
+		{"tokens alone", `(<{token}>)(Not<DAV:no-lock>)`, nil, 200, "(<{token}>)(Not<DAV:no-lock>)"},
+		{"a stale tag comes before 304", `(["stale"])`, []string{"If-None-Match", `"{tag}"`}, 412, "-"},
+		{"the current tag and 304", `(["{tag}"])`, []string{"If-None-Match", `"{tag}"`}, 304, "-"},
+		{"a part", `(["{tag}"])`, []string{"Range", "bytes=0-1"}, 206, "-"},
+		{"a part of something else", `(["stale"])`, []string{"Range", "bytes=0-1"}, 412, "-"},
+		{"another resource", `</other> (["x"])`, nil, 400, ""},
+		{"malformed", `(["x")`, nil, 400, ""},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			t.Run(tt.name+"/"+method, func(t *testing.T) {
+				t.Parallel()
+				s := newShare("/doc")
+				s.locks["/doc"] = lockToken
+				site := caddytest.Site(t, "profile webdav\nlag 0s\nverify never\nreads store", s)
+				tag := strings.Trim(caddytest.Send(t, "GET", site+"/doc", "").Expect(t, 200).Tag(t), `"`)
+				fill := strings.NewReplacer("{tag}", tag, "{token}", lockToken)
+				fields := []string{"If", fill.Replace(tt.field)}
+				for _, text := range tt.fields {
+					fields = append(fields, fill.Replace(text))
+				}
+				status := tt.status
+				if method == "HEAD" && status == 206 {
+					status = 200 // it has no parts
+				}
+				s.reads = nil
+				caddytest.Send(t, method, site+"/doc", "", fields...).Expect(t, status)
+				received := []string{fill.Replace(tt.received)}
+				if tt.received == "" {
+					received = nil
+				}
+				if len(s.reads) > 1 { // HEAD shows no tag, so a GET follows
+					s.reads = s.reads[:1]
+				}
+				if !slices.Equal(s.reads, received) {
+					t.Errorf("the backend got If: %q, want %q", s.reads, received)
+				}
+			})
+		}
 	}
 }

@@ -15,7 +15,8 @@ type share struct {
 	mu     sync.Mutex
 	docs   map[string]string // by path
 	locks  map[string]string // the token by path
-	ifs    []string          // the If fields that have come in, "-" for none
+	ifs    []string          // the If fields that have come in with writes, "-" for none
+	reads  []string          // those that have come in with reads
 	before func(r *http.Request)
 }
 
@@ -35,17 +36,22 @@ func (s *share) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	field := "-"
+	if lines := r.Header["If"]; lines != nil {
+		field = strings.Join(lines, ", ")
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		s.reads = append(s.reads, field)
+		if status := s.check(r, field); status == http.StatusPreconditionFailed {
+			w.WriteHeader(status)
+			return
+		}
 		doc, ok := s.docs[r.URL.Path]
 		if !ok {
 			w.WriteHeader(http.StatusNotFound)
 		}
 		_, _ = io.WriteString(w, doc)
 		return
-	}
-	field := "-"
-	if lines := r.Header["If"]; lines != nil {
-		field = strings.Join(lines, ", ")
 	}
 	s.ifs = append(s.ifs, field)
 	if status := s.check(r, field); status != 0 {
