@@ -59,7 +59,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		lag           <duration>
 //		retention     <duration>
 //		mode          enforce|report
-//		errors        problem|s3|caddy
+//		errors        problem|s3|webdav|caddy
 //		errors        template <file> [<media type>]
 //		disclose      on|off
 //		unconditional serialize|forward

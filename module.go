@@ -261,8 +261,9 @@ type Handler struct {
 	Mode string `json:"mode,omitempty"`
 
 	// How refusals are sent. `problem` (default) writes problem details (RFC
-	// 9457). `s3` writes errors as Amazon S3 does. `template` writes what the template in `errors_file` makes, for clients
-	// that read something else. `caddy` returns an error for `handle_errors`.
+	// 9457). `s3` writes errors as Amazon S3 does, and `webdav` as WebDAV servers do (RFC
+	// 4918). `template` writes what the template in `errors_file` makes, for clients that
+	// read something else. `caddy` returns an error for `handle_errors`.
 	Errors string `json:"errors,omitempty"`
 
 	// The file with the template of refusals, for `errors` = `template`. The path may

@@ -213,6 +213,7 @@ func (h *Handler) newGateway(logger *zap.Logger) (*gateway.Gateway, error) {
 			Mode:        answer.Mode(h.Mode),
 			ErrorRoutes: h.Errors == errorsCaddy,
 			S3:          h.Errors == errorsS3,
+			WebDAV:      h.Errors == errorsWebDAV,
 			Template:    template,
 			Disclose:    *h.Disclose,
 			Places:      places,

@@ -19,6 +19,7 @@ const (
 	errorsCaddy    = "caddy"
 	errorsTemplate = "template"
 	errorsS3       = "s3"
+	errorsWebDAV   = "webdav"
 )
 
 // errNoErrorsFile says what the value template lacks.
@@ -34,7 +35,7 @@ func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
 	}
 	if h.Errors != errorsTemplate {
 		if len(args) != 1 {
-			return d.Err("takes problem, s3, caddy, or template and a file")
+			return d.Err("takes problem, s3, webdav, caddy, or template and a file")
 		}
 		return nil
 	}
@@ -56,7 +57,7 @@ func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
 }
 
 func checkErrorsWord(word string) error {
-	return spelling.Check(word, errorsProblem, errorsS3, errorsCaddy, errorsTemplate)
+	return spelling.Check(word, errorsProblem, errorsS3, errorsWebDAV, errorsCaddy, errorsTemplate)
 }
 
 // checkErrors refuses an invalid value, and a file without a use. It doesn't read the file:

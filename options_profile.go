@@ -34,7 +34,10 @@ func (p Profile) check() error {
 
 // setDefaults sets the options that a profile stands for and that aren't configured.
 func (p Profile) setDefaults(h *Handler) {
-	if p == ProfileS3 {
+	switch p {
+	case ProfileWebDAV:
+		h.Errors = cmp.Or(h.Errors, errorsWebDAV)
+	case ProfileS3:
 		if h.Signed == nil {
 			h.Signed = []string{string(resource.AWS)}
 		}

@@ -20,6 +20,8 @@ func TestProfile(t *testing.T) {
 		{Handler{Profile: ProfileS3, Signed: []string{"gcs"}}, []string{"gcs"}, []string{"upstream"}, "s3"},
 		{Handler{Profile: ProfileS3, ETag: []ETagSource{{Source: "body"}}}, []string{"aws"}, []string{"body"}, "s3"},
 		{Handler{Profile: ProfileS3, Errors: "problem"}, []string{"aws"}, []string{"upstream"}, "problem"},
+		{Handler{Profile: ProfileWebDAV}, nil, []string{"upstream", "body"}, "webdav"},
+		{Handler{Profile: ProfileWebDAV, Errors: "problem"}, nil, []string{"upstream", "body"}, "problem"},
 	} {
 		h := tt.given
 		h.setDefaults()
@@ -30,7 +32,7 @@ func TestProfile(t *testing.T) {
 		for _, s := range h.ETag {
 			etag = append(etag, s.String())
 		}
-		if want := map[Profile]string{"": defaultKey, ProfileS3: resource.ObjectKey}[tt.given.Profile]; h.Key != want {
+		if want := map[Profile]string{"": defaultKey, ProfileWebDAV: defaultKey, ProfileS3: resource.ObjectKey}[tt.given.Profile]; h.Key != want {
 			t.Errorf("%+v: key %s", tt.given, h.Key)
 		}
 		if !slices.Equal(h.Signed, tt.signed) || !slices.Equal(etag, tt.etag) || h.Errors != tt.errors {

@@ -32,6 +32,8 @@ type Config struct {
 	ErrorRoutes bool
 	// S3 sends refusals as S3 sends its errors.
 	S3 bool
+	// WebDAV sends refusals as WebDAV servers send their errors.
+	WebDAV bool
 	// Template makes the content of refusals. If it is nil, problem details do.
 	Template *Template
 	// Disclose puts the current validators into refusals.
@@ -276,6 +278,13 @@ func contentOf(a *Responder, refusal Refusal, p problem, inJSON []byte) (content
 			return t.contentType, content
 		}
 		a.Logger.Error("the template of refusals failed, so problem details are sent in its place", zap.Error(templateError(err)))
+	}
+	if a.WebDAV {
+		content, err := davContent(p)
+		if err == nil {
+			return "application/xml; charset=utf-8", content
+		}
+		a.Logger.Error("a refusal could not be written as a DAV:error, so problem details are sent in its place", zap.Error(err))
 	}
 	return "application/problem+json", append(inJSON, '\n')
 }

@@ -174,7 +174,7 @@ func TestJSONIsRefused(t *testing.T) {
 		{`"retention": "30s"`, "retention: must be longer than the lease, 30s"},
 		{`"retention": -1`, "retention: must be longer"},
 		{`"mode": "observe"`, `mode: must be enforce or report, not "observe"`},
-		{`"errors": "xml"`, `errors: must be problem or s3 or caddy or template, not "xml"`},
+		{`"errors": "xml"`, `errors: must be problem or s3 or webdav or caddy or template, not "xml"`},
 		{`"disclose": "off"`, "disclose"},
 		{`"unanswered": [0]`, "unanswered: 0 is neither a status from 200 to 599"},
 		{`"unanswered": [200]`, "unanswered: 200 says that a write succeeded"},
