@@ -1,6 +1,7 @@
 package caddytest
 
 import (
+	"bytes"
 	"os/exec"
 	"strings"
 	"testing"
@@ -32,4 +33,19 @@ var Radicale = Backend{
 	Start: func(t testing.TB, address, dir string) *exec.Cmd {
 		return exec.Command("radicale", "--config", configFile(t, dir, "radicale.conf", "{address}", address))
 	},
+}
+
+// TSDAV runs a client made with tsdav in a collection of some kind: calendar or addresses. It
+// returns, in JSON, how its requests ended. See tsdav.mjs.
+func TSDAV(t testing.TB, kind, collection, authorization string) []byte {
+	t.Helper()
+	(&Backend{needs: []string{"node", ours("node_modules/tsdav")}}).OrSkip(t)
+	cmd := exec.CommandContext(t.Context(), "node", ours("tsdav.mjs"), kind, collection, authorization)
+	said := new(bytes.Buffer)
+	cmd.Stderr = said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	return out
 }

@@ -1,8 +1,10 @@
 package webdav
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -10,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,6 +126,9 @@ func (d *device) expect(t *testing.T, uid, summary string) {
 	}
 }
 
+// ann is the Authorization of a user of Radicale, which needs no password.
+const ann = "Basic YW5uOng="
+
 // startCalendar starts Radicale without tags, and the handler in front of it.
 func startCalendar(t *testing.T) (server *untagged, calendar, direct string) {
 	t.Helper()
@@ -130,7 +136,6 @@ func startCalendar(t *testing.T) (server *untagged, calendar, direct string) {
 	caddytest.Radicale.OrSkip(t)
 	server = newUntagged(caddytest.StartBackends(t, caddytest.Radicale)[caddytest.Radicale.Name])
 	site := caddytest.Site(t, "profile webdav\nlag 0s", server)
-	const ann = "Basic YW5uOng="
 	direct = server.direct.String() + "/ann/work/"
 	caddytest.Send(t, "MKCALENDAR", direct, "", "Authorization", ann).Expect(t, 201)
 	return server, site + "/ann/work/", direct
@@ -180,13 +185,40 @@ func TestCalendarChangesMeanwhile(t *testing.T) {
 	mine.save(t, "one", "first")
 	mine.write(t, "one", "mine")
 	change := func() {
-		caddytest.Send(t, "PUT", direct+"one.ics", event("one", "theirs"), "Authorization", "Basic YW5uOng=").ExpectSuccess(t)
+		caddytest.Send(t, "PUT", direct+"one.ics", event("one", "theirs"), "Authorization", ann).ExpectSuccess(t)
 	}
 	server.after.Store(&change)
 	if output, err := mine.run(t, "sync"); err == nil {
 		t.Errorf("the change was overwritten: %s", output)
 	}
-	if got := caddytest.Send(t, "GET", direct+"one.ics", "", "Authorization", "Basic YW5uOng=").Content; !strings.Contains(got, "theirs") {
+	if got := caddytest.Send(t, "GET", direct+"one.ics", "", "Authorization", ann).Content; !strings.Contains(got, "theirs") {
 		t.Errorf("the server has %s", got)
+	}
+}
+
+// TestTSDAV: a client made with tsdav creates, saves and deletes events and contacts on a server
+// that has no tags. It hears of each conflict, and each tag that it reads is that of a GET.
+func TestTSDAV(t *testing.T) {
+	t.Parallel()
+	caddytest.Radicale.OrSkip(t)
+	server := newUntagged(caddytest.StartBackends(t, caddytest.Radicale)[caddytest.Radicale.Name])
+	site := caddytest.Site(t, "profile webdav\nlag 0s", server)
+	const addresses = `<D:mkcol xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:carddav"><D:set><D:prop>` +
+		`<D:resourcetype><D:collection/><C:addressbook/></D:resourcetype></D:prop></D:set></D:mkcol>`
+	caddytest.Send(t, "MKCALENDAR", site+"/ann/calendar/", "", "Authorization", ann).Expect(t, 201)
+	caddytest.Send(t, "MKCOL", site+"/ann/addresses/", addresses, "Authorization", ann).Expect(t, 201)
+	for _, kind := range []string{"calendar", "addresses"} {
+		var got struct {
+			Statuses map[string]int
+			Tags     []bool
+			Content  string
+		}
+		if err := json.Unmarshal(caddytest.TSDAV(t, kind, site+"/ann/"+kind+"/", ann), &got); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{"create": 201, "create again": 412, "save": 201, "save again": 412, "delete": 412, "delete again": 200}
+		if !maps.Equal(got.Statuses, want) || !slices.Equal(got.Tags, []bool{true, true}) || !strings.Contains(got.Content, "second") {
+			t.Errorf("%s: %+v", kind, got)
+		}
 	}
 }
