@@ -20,17 +20,18 @@ import (
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
-// WebDAV clients learn entity tags from the answers to PROPFIND and REPORT, and send them in
+// WebDAV clients learn entity tags from the answers to PROPFIND, REPORT and SEARCH, and send them in
 // If-Match and If. So each tag there must be the one that a GET gives (RFC 4918, section
 // 15.6). The answer is changed on its way to the client. Once the origin has to be asked about
 // a member, the rest of the answer is kept until it is complete.
 
 // describesMembers reports whether the answer to a request may contain the tags of resources.
 func (g *Gateway) describesMembers(r *resource.Request) bool {
-	return g.Namer.WebDAV && g.enforces() && r.Class == resource.Other && !r.Signed && (r.Method == "PROPFIND" || r.Method == "REPORT")
+	return g.Namer.WebDAV && g.enforces() && r.Class == resource.Other && !r.Signed &&
+		(r.Method == "PROPFIND" || r.Method == "REPORT" || r.Method == "SEARCH")
 }
 
-// describeMembers forwards a PROPFIND or REPORT, and changes the properties in its answer.
+// describeMembers forwards such a request, and changes the properties in its answer.
 func describeMembers(x *exchange) error {
 	x.responder.Report(answer.Bypassed, "")
 	defer x.cross.end()
@@ -75,6 +76,9 @@ func describeMembers(x *exchange) error {
 // errBrokenOff says that the backend's answer has no end.
 var errBrokenOff = errors.New("the backend's answer broke off")
 
+// errCoded says that the backend doesn't respect Accept-Encoding: identity.
+var errCoded = errors.New("it has a content coding, which the backend wasn't asked for")
+
 // serveWhole calls the next handler. Broken is what it panics with.
 func serveWhole(x *exchange, w http.ResponseWriter) (broken any, failed error) {
 	defer func() { broken = recover() }()
@@ -91,6 +95,9 @@ func (m *collection) rewrite(out *multistatusSender, pipe *answerPipe) (err erro
 			pipe.abandon(err)
 		}
 	}()
+	if coding := m.header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return errCoded
+	}
 	return multistatus.Rewrite(out, pipe, func(responses []*multistatus.Response) error {
 		out.flush()
 		return m.change(responses, pipe)
@@ -121,6 +128,7 @@ func (m *collection) conclude(out *multistatusSender, err error) error {
 		panic(http.ErrAbortHandler)
 	}
 	refusal := m.responder.CannotTell(why).As(telemetry.PropertiesNotKnown)
+	refusal.Detail = "The properties of this answer can't be told: " + err.Error() + "."
 	if incomplete := new(incompleteError); !errors.As(err, &incomplete) {
 		refusal.Status, refusal.RetryAfter = http.StatusBadGateway, 0
 	}
@@ -219,8 +227,12 @@ func (w *multistatusWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriterWrapper).Flush()
 }
 
-// isXML reports whether the media type says that the content is XML.
+// isXML reports whether the media type says that the content is XML. A multistatus without one
+// is.
 func isXML(h http.Header) bool {
+	if h.Get("Content-Type") == "" {
+		return true
+	}
 	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	return mediatype == "application/xml" || mediatype == "text/xml" || strings.HasSuffix(mediatype, "+xml")
 }

@@ -16,7 +16,23 @@ const (
 // which may change them, and writes them then. If change returns an error, nothing more is
 // written.
 func Rewrite(w io.Writer, r io.Reader, change func([]*Response) error) error {
-	c := &copier{scanner: newScanner(r), w: w, change: change}
+	return (&copier{scanner: newScanner(r), w: w, change: change}).copy()
+}
+
+// copier copies a multistatus.
+type copier struct {
+	*scanner
+	w      io.Writer
+	change func([]*Response) error
+	begun  bool
+
+	responses []*Response
+	between   [][]byte // what comes before each of them
+	held      int
+}
+
+// copy copies the multistatus.
+func (c *copier) copy() error {
 	for depth := 0; ; {
 		t, err := c.next()
 		switch {
@@ -42,18 +58,6 @@ func Rewrite(w io.Writer, r io.Reader, change func([]*Response) error) error {
 			depth--
 		}
 	}
-}
-
-// copier copies a multistatus.
-type copier struct {
-	*scanner
-	w      io.Writer
-	change func([]*Response) error
-	begun  bool
-
-	responses []*Response
-	between   [][]byte // what comes before each of them
-	held      int
 }
 
 // response copies a response, whose start was the last token.

@@ -144,15 +144,16 @@ func TestRewriteHoldsLittle(t *testing.T) {
 // memory, or the stack, of everybody's server.
 func TestLimits(t *testing.T) {
 	t.Parallel()
+	const limit = 1 << 20 // in place of maxElement
 	const head = `<multistatus xmlns="DAV:"><response><propstat><prop>`
 	for _, tt := range []struct {
 		name, before, repeated string
 		want                   error
 		least                  int64 // how much may be read
 	}{
-		{"a long text", head + "<getetag>", " ", ErrTooLarge, maxElement},
-		{"many elements", head, "<a/>", ErrTooLarge, maxElement},
-		{"much between responses", `<multistatus xmlns="DAV:">`, "<a/>", ErrTooLarge, maxElement},
+		{"a long text", head + "<getetag>", " ", ErrTooLarge, limit},
+		{"many elements", head, "<a/>", ErrTooLarge, limit},
+		{"much between responses", `<multistatus xmlns="DAV:">`, "<a/>", ErrTooLarge, limit},
 		{"many attributes", head + "<a ", `b="" `, ErrTooLarge, maxTag},
 		{"many namespaces", head + "<a ", `xmlns:b="x" `, ErrTooLarge, maxTag},
 		{"a long name", head + "<", "a", ErrTooLarge, maxTag},
@@ -162,7 +163,9 @@ func TestLimits(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			content := endless{tt.repeated, new(int64)}
-			err := Rewrite(io.Discard, io.MultiReader(strings.NewReader(tt.before), content), func([]*Response) error { return nil })
+			c := &copier{scanner: newScanner(io.MultiReader(strings.NewReader(tt.before), content)), w: io.Discard}
+			c.kept.limit = limit
+			err := c.copy()
 			if !errors.Is(err, tt.want) || *content.read > 2*tt.least {
 				t.Errorf("%v after %d bytes, want %v", err, *content.read, tt.want)
 			}
@@ -207,6 +210,19 @@ func TestReadAsked(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 		})
+	}
+}
+
+// TestCharsets: what is UTF-8 by any name is changed, and nothing else is.
+func TestCharsets(t *testing.T) {
+	t.Parallel()
+	for charset, accepted := range map[string]bool{"utf-8": true, "UTF8": true, "us-ascii": true, "iso-8859-1": false, "utf-16": false} {
+		content := `<?xml version="1.0" encoding="` + charset + `"?><multistatus xmlns="DAV:"><response><href>/a</href></response></multistatus>`
+		var out bytes.Buffer
+		err := Rewrite(&out, strings.NewReader(content), func([]*Response) error { return nil })
+		if (err == nil) != accepted || accepted && out.String() != content {
+			t.Errorf("%s: %v: %s", charset, err, out.String())
+		}
 	}
 }
 

@@ -41,8 +41,20 @@ type scanner struct {
 }
 
 func newScanner(r io.Reader) *scanner {
-	kept := &keeper{r: bufio.NewReader(r)}
-	return &scanner{Decoder: xml.NewDecoder(kept), kept: kept}
+	kept := &keeper{r: bufio.NewReader(r), limit: maxElement}
+	s := &scanner{Decoder: xml.NewDecoder(kept), kept: kept}
+	s.CharsetReader = sameCharset
+	return s
+}
+
+// sameCharset accepts other names of UTF-8, and of a part of it.
+func sameCharset(charset string, content io.Reader) (io.Reader, error) {
+	switch strings.ToLower(charset) {
+	case "utf8", "us-ascii", "ascii":
+		return content, nil
+	default:
+		return nil, errors.New("it is in " + charset + ", not in UTF-8")
+	}
 }
 
 // next returns the next token.
@@ -126,6 +138,7 @@ func broken(err error) error {
 // keeper keeps the bytes that are read from it.
 type keeper struct {
 	r     *bufio.Reader
+	limit int // of bytes
 	bytes []byte
 	taken int64
 	token int // where in bytes the token begins that is read
@@ -133,7 +146,7 @@ type keeper struct {
 
 // ReadByte makes the decoder read no further than it has to.
 func (k *keeper) ReadByte() (byte, error) {
-	if n := len(k.bytes); n >= maxElement || n-k.token >= maxTag && k.inTag() {
+	if n := len(k.bytes); n >= k.limit || n-k.token >= maxTag && k.inTag() {
 		return 0, ErrTooLarge
 	}
 	b, err := k.r.ReadByte()

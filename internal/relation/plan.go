@@ -182,6 +182,13 @@ func (b builder) guard() {
 	}
 }
 
+// treeMethods are the methods that change everything below their target: of RFC 4918, RFC 5842
+// (bindings) and RFC 3253 (versions).
+var treeMethods = []string{"MOVE", "DELETE", "BIND", "UNBIND", "REBIND", "UPDATE", "MERGE", "UNCHECKOUT"}
+
+// isNo reports whether a value of Overwrite says that nothing may be overwritten.
+func isNo(value string) bool { return strings.EqualFold(strings.TrimSpace(value), "F") }
+
 // affect adds what the write changes besides its target, with the locks that it
 // needs for that.
 func (b builder) affect() {
@@ -194,13 +201,13 @@ func (b builder) affect() {
 	for _, destination := range b.r.Destinations {
 		for _, to := range b.r.Candidates(destination) {
 			b.change(to, to, b.Namer.InTree(to.Path))
-			if b.Namer.WebDAV && strings.EqualFold(b.r.Fields.Get("Overwrite"), "F") {
+			if b.Namer.WebDAV && slices.ContainsFunc(b.r.Fields["Overwrite"], isNo) {
 				// Nobody else creates it between the backend's check and its write.
 				b.plan.Others = append(b.plan.Others, Other{b.Namer.Key(b.r, to, to), ExclusiveLock})
 			}
 		}
 	}
-	if b.r.Does("MOVE", "DELETE") && b.Namer.InTree(b.r.URL.Path) {
+	if b.r.Does(treeMethods...) && b.Namer.InTree(b.r.URL.Path) {
 		b.change(b.r.OriginalOr(b.r.URL), b.r.URL, true)
 	}
 }

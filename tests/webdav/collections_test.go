@@ -16,6 +16,7 @@ func TestCollections(t *testing.T) {
 		fields         []string
 	}{
 		{"DELETE", "/dir", nil},
+		{"UNBIND", "/dir", nil},
 		{"MOVE", "/dir/", []string{"Destination", "/elsewhere"}},
 		{"COPY", "/other", []string{"Destination", "/dir"}},
 	} {

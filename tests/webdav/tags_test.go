@@ -51,7 +51,7 @@ func (c *calendar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	name := strings.TrimPrefix(r.URL.Path, "/cal/")
 	switch r.Method {
-	case "PROPFIND", "REPORT":
+	case "PROPFIND", "REPORT", "SEARCH":
 		c.multistatus(w, string(content))
 	case http.MethodPut:
 		c.docs[name] = string(content)
@@ -223,7 +223,7 @@ func TestTagsInMultistatus(t *testing.T) {
 			}
 			c.date = func(string, bool) string { return tt.date }
 			site := caddytest.Site(t, "profile webdav\nlag 0s\n"+tt.options, c)
-			for _, request := range []struct{ method, content string }{{"PROPFIND", named}, {"REPORT", multiget}, {"PROPFIND", named}, {"PROPFIND", allprop}} {
+			for _, request := range []struct{ method, content string }{{"PROPFIND", named}, {"REPORT", multiget}, {"SEARCH", named}, {"PROPFIND", allprop}} {
 				all := described(t, caddytest.Send(t, request.method, site+"/cal/", request.content, "Depth", "1"))
 				if len(all) != 3 || request.content != allprop && all["1.ics"].ETag == "" {
 					t.Fatalf("%s tells %v", request.content, all)
@@ -423,13 +423,17 @@ func TestOtherAnswers(t *testing.T) {
 		want           int
 	}{
 		{207, "application/json", `{}`, 207},
+		{207, "", `not XML`, 502},
+		{207, "application/xml", "\xfe\xff\x00<", 502}, // UTF-16
 		{200, "application/xml", `<x/>`, 200},
 		{404, "text/html", `gone`, 404},
 		{207, "application/xml", `<D:multistatus xmlns:D="DAV:"><D:response>`, 502},
 		{207, "application/xml", `<D:multistatus xmlns:D="DAV:"><D:responsedescription>x</D:responsedescription></D:multistatus>`, 207},
 	} {
 		site := caddytest.Site(t, "profile webdav", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", tt.type_)
+			if w.Header().Set("Content-Type", tt.type_); tt.type_ == "" {
+				w.Header()["Content-Type"] = nil
+			}
 			w.WriteHeader(tt.status)
 			_, _ = io.WriteString(w, tt.content)
 		}))
@@ -437,6 +441,25 @@ func TestOtherAnswers(t *testing.T) {
 		if tt.want == tt.status && a.Content != tt.content {
 			t.Errorf("%s becomes %s", tt.content, a.Content)
 		}
+	}
+}
+
+// TestCodedMultistatus: an answer that the backend has compressed, although it wasn't asked to,
+// doesn't pass: nobody has looked at its tags.
+func TestCodedMultistatus(t *testing.T) {
+	t.Parallel()
+	site := caddytest.Site(t, "profile webdav", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("the backend was asked for %s", got)
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.Header().Set("Content-Encoding", "gzip")
+		w.WriteHeader(http.StatusMultiStatus)
+		_, _ = io.WriteString(w, "\x1f\x8b")
+	}))
+	a := caddytest.Send(t, "PROPFIND", site+"/", named, "Accept-Encoding", "gzip").Expect(t, 502)
+	if a.Header.Get("Content-Encoding") != "" || !strings.Contains(a.Content, "content coding") {
+		t.Errorf("%v: %s", a.Header, a.Content)
 	}
 }
 
