@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -132,10 +133,10 @@ func (p *answerPipe) keepAll() error {
 	for p.end == nil {
 		p.moved.Wait()
 	}
-	if p.end != io.EOF {
-		return p.end
+	if errors.Is(p.end, io.EOF) {
+		return nil
 	}
-	return nil
+	return p.end
 }
 
 // finish says that no more content comes, and why. It is io.EOF if the answer is complete.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -41,7 +42,7 @@ func describeMembers(x *exchange) error {
 		asked.ReadCloser = x.r.Body
 		x.r.Body = asked
 	}
-	m := &collection{exchange: x, base: untouched(x.r), begun: time.Now(), left: maxMemberProbes}
+	m := &collection{exchange: apart(x), base: untouched(x.r), begun: time.Now(), left: maxMemberProbes}
 	if view, err := x.reader.Read(); err == nil {
 		m.began = view.Entry().Now
 	}
@@ -71,6 +72,17 @@ func describeMembers(x *exchange) error {
 		return failed
 	}
 	return m.conclude(w.out, err)
+}
+
+// apart returns the exchange with a copy of the request, which can be read while the handlers
+// behind this one change the request.
+func apart(x *exchange) *exchange {
+	own, request := *x, *x.request
+	own.r = proxyhooks.Isolate(x.r, x.rw)
+	request.Request = own.r
+	request.Replacer = own.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	own.request = &request
+	return &own
 }
 
 // errBrokenOff says that the backend's answer has no end.

@@ -172,3 +172,24 @@ func TestOverwrite(t *testing.T) {
 		t.Errorf("the destination is %q", got)
 	}
 }
+
+// TestRefusals: a refusal is a DAV:error (RFC 4918, section 14.5), unless the configuration says
+// otherwise, and the backend's own reaches the client as it is.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	const locked = `<D:error xmlns:D="DAV:"><D:lock-token-submitted><D:href>/doc</D:href></D:lock-token-submitted></D:error>`
+	b := &answers{newShare("/doc"), 423, map[string]string{"Content-Type": "application/xml"}, locked}
+	for options, want := range map[string]string{"": "application/xml; charset=utf-8", "errors problem": "application/problem+json"} {
+		site := caddytest.Site(t, "profile webdav\nlag 0s\nrequire PUT\n"+options, b)
+		for status, field := range map[int][]string{412: {"If", `(["stale"])`}, 428: nil} {
+			a := caddytest.Send(t, "PUT", site+"/doc", "new", field...).Expect(t, status)
+			if got := a.Header.Get("Content-Type"); got != want || options == "" && !strings.Contains(a.Content, `<D:error xmlns:D="DAV:"`) {
+				t.Errorf("%s, %s: %s", a.Status, got, a.Content)
+			}
+		}
+		tag := caddytest.Send(t, "GET", site+"/doc", "").Expect(t, 200).Tag(t)
+		if a := caddytest.Send(t, "PUT", site+"/doc", "new", "If-Match", tag).Expect(t, 423); a.Content != locked {
+			t.Errorf("the backend's own refusal becomes %s", a.Content)
+		}
+	}
+}
