@@ -87,6 +87,7 @@ func (rd *reading) forward(r *http.Request) error {
 	case rd.reply.kind != asIs:
 		return rd.send(rd.reply)
 	case rd.header == nil: // there was no response
+		forgetShown(rd)
 		rd.responder.Report(answer.Read, "")
 	}
 	return err

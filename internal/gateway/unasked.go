@@ -25,7 +25,7 @@ import (
 
 const (
 	// maxShown is how many responses a handler remembers, and maxShownFields how many bytes
-	// of fields of each.
+	// of fields of each, including those by which the client has named the site.
 	maxShown       = 16384
 	maxShownFields = 1024
 
@@ -60,6 +60,7 @@ type shownKey struct{ resource, variant, site string }
 // shownResponse is what a response has shown beside its representation.
 type shownResponse struct {
 	tag    validator.ETag
+	epoch  string      // of the entry when it was asked for: no write has begun since
 	public bool        // it is for everybody, whoever asks (RFC 9111, section 5.2.2.9)
 	fields http.Header // those of shownFields
 	until  time.Time   // when it stops counting
@@ -71,7 +72,7 @@ func keyOfShown(x *exchange, variant string) shownKey {
 	site := x.r.Host
 	for _, name := range [...]string{"X-Forwarded-Proto", "X-Forwarded-Host"} {
 		if lines := x.request.Fields[name]; lines != nil {
-			site += "\n" + strings.Join(lines, ",")
+			site += "\n" + name + ":" + strings.Join(lines, ",")
 		}
 	}
 	if x.r.TLS != nil {
@@ -86,10 +87,10 @@ func answersUnasked(rd *reading) bool {
 	if rd.Responses == nil || !onlyAsksForChange(rd.request) || !storeMayDecide(rd) {
 		return false
 	}
-	shown, ok := rd.Responses.shown.Get(keyOfShown(rd.exchange, knowledge.VariantOf(rd.view)))
+	shown, ok := rd.Responses.shown.Get(selectedShown(rd))
 	vary := knowledge.VaryOf(rd.view)
 	switch {
-	case !ok, shown.tag != rd.known.ETag, !time.Now().Before(shown.until):
+	case !ok, shown.tag != rd.known.ETag, shown.epoch != rd.view.Entry().Epoch, !time.Now().Before(shown.until):
 		return false
 	case hasCredentials(rd.request) && !shown.public, !isAnybodys(rd.request, vary), !knowsPolicy(rd.exchange):
 		return false
@@ -185,42 +186,66 @@ func knowsPolicy(x *exchange) bool {
 	return known
 }
 
+// selectedShown returns the key of the representation that a read selects, as far as is known.
+func selectedShown(rd *reading) shownKey {
+	return keyOfShown(rd.exchange, knowledge.VariantOf(rd.view))
+}
+
+// forgetShown forgets what was shown of the representation that a read selects.
+func forgetShown(rd *reading) {
+	if rd.Responses != nil {
+		rd.Responses.shown.Remove(selectedShown(rd))
+	}
+}
+
 // rememberShown remembers a response to a GET, as it is labelled, if others of its kind may
 // be answered in its place. Otherwise it forgets the one before.
 func rememberShown(rd *reading, status int, header http.Header, s proxyhooks.Shown, o validator.Observed) {
-	if rd.Responses == nil || !rd.storable || !rd.enforces() || rd.r.Method != http.MethodGet {
+	if rd.Responses == nil || rd.r.Method != http.MethodGet {
 		return
 	}
-	observation, ok := rd.view.Observation(o, header)
-	if !ok {
-		return // nothing is stored of it
+	key, shown, ok := shownBy(rd, status, header, s, o)
+	if ok {
+		rd.Responses.shown.Add(key, shown)
 	}
-	key := keyOfShown(rd.exchange, observation.Variant)
-	shown, ok := shownResponse{fields: make(http.Header)}, false
-	switch {
-	case s.Cached, signs(rd.request):
-	case status == http.StatusOK:
+	// What a response varies by may be news, so the one before may have a different key.
+	if !ok || key != selectedShown(rd) {
+		forgetShown(rd)
+	}
+}
+
+// shownBy returns what a response shows beside its representation, and the key of that. It
+// reports false if nothing may be answered in its place.
+func shownBy(rd *reading, status int, header http.Header, s proxyhooks.Shown, o validator.Observed) (key shownKey, shown shownResponse, ok bool) {
+	observation, storable := rd.view.Observation(o, header)
+	if !storable || !rd.storable || !rd.enforces() || s.Cached || signs(rd.request) {
+		return key, shown, false
+	}
+	key = keyOfShown(rd.exchange, observation.Variant)
+	shown = shownResponse{epoch: rd.view.Entry().Epoch, fields: make(http.Header)}
+	switch status {
+	case http.StatusOK:
 		shown.tag = o.ETag
 		ok = s.Known && !s.Untagged && !s.Versioned
-	case status == http.StatusNotModified:
+	case http.StatusNotModified:
 		// What the backend leaves out still stands (RFC 9111, section 4.3.4).
 		if before, known := rd.Responses.shown.Peek(key); known {
 			shown.tag, _ = validator.ParseETag(header.Get("Etag"))
 			shown.fields, ok = maps.Clone(before.fields), shown.tag == before.tag
 		}
 	}
+	size := len(key.site)
 	for _, name := range shownFields {
 		if lines := header[name]; lines != nil {
 			shown.fields[name] = slices.Clone(lines)
 		}
+		for _, line := range shown.fields[name] {
+			size += len(line)
+		}
 	}
-	ok = ok && shown.tag.Valid && repeatable(rd, status, header) && shown.lasts(rd.begun) &&
+	ok = ok && shown.tag.Valid && size <= maxShownFields && repeatable(rd, status, header) && shown.lasts(header, rd.begun) &&
 		(shown.public || !hasCredentials(rd.request)) && isAnybodys(rd.request, observation.Vary)
-	if !ok {
-		rd.Responses.shown.Remove(key)
-		return
-	}
-	rd.Responses.shown.Add(key, shown)
+	return key, shown, ok
 }
 
 // repeatable reports whether a 304 in place of a response with this header lacks nothing. It
@@ -231,7 +256,7 @@ func repeatable(rd *reading, status int, header http.Header) bool {
 		return false
 	}
 	for name := range header {
-		if strings.HasSuffix(name, "-Cache-Control") || strings.HasPrefix(name, "Surrogate-") {
+		if strings.HasSuffix(name, "-Cache-Control") || strings.HasPrefix(name, "Surrogate-") || name == "X-Accel-Expires" || name == "Edge-Control" {
 			return false
 		}
 	}
@@ -240,7 +265,7 @@ func repeatable(rd *reading, status int, header http.Header) bool {
 
 // lasts finds out for how long, since it was asked for, a response may be answered in its
 // place, and whether for everybody. It reports false if it may not be, or if nobody can tell.
-func (s *shownResponse) lasts(asked time.Time) bool {
+func (s *shownResponse) lasts(header http.Header, asked time.Time) bool {
 	age, public, ok := freshness(s.fields["Cache-Control"])
 	s.public, s.until = public, asked.Add(age)
 	if lines := s.fields["Expires"]; lines != nil {
@@ -248,17 +273,24 @@ func (s *shownResponse) lasts(asked time.Time) bool {
 		if !valid || len(lines) > 1 {
 			return false
 		}
-		if expires.Before(s.until) {
-			s.until = expires
+		s.until = earlier(s.until, expires)
+		// By the origin's own clock (RFC 9111, section 4.2.1).
+		if date := header["Date"]; date != nil {
+			dated, valid := validator.ParseDate(date[0], asked)
+			if !valid || len(date) > 1 {
+				return false
+			}
+			s.until = earlier(s.until, asked.Add(expires.Sub(dated)))
 		}
 	}
-	size := 0
-	for _, lines := range s.fields {
-		for _, line := range lines {
-			size += len(line)
-		}
+	return ok && time.Now().Before(s.until)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return ok && size <= maxShownFields && time.Now().Before(s.until)
+	return a
 }
 
 // freshness returns for how long a response with these lines of Cache-Control may be used
@@ -268,14 +300,17 @@ func (s *shownResponse) lasts(asked time.Time) bool {
 func freshness(lines []string) (age time.Duration, public, ok bool) {
 	age = maxShownAge
 	for _, directive := range members(lines) {
+		if strings.ContainsAny(directive, " \t;") {
+			return 0, false, false // some separate directives like this
+		}
 		name, value, _ := strings.Cut(directive, "=")
-		switch strings.ToLower(strings.Trim(name, " \t")) {
+		switch strings.ToLower(name) {
 		case "no-store", "no-cache", "private", "must-understand":
 			return 0, false, false
 		case "public":
 			public = true
 		case "max-age", "s-maxage":
-			seconds, err := strconv.ParseUint(strings.Trim(value, "\" \t"), 10, 31)
+			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
 			if err != nil || seconds == 0 {
 				return 0, false, false
 			}

@@ -4,13 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
@@ -264,5 +267,55 @@ func TestUnaskedForAnybody(t *testing.T) {
 		if _, err := s.serve(r); err != nil || !slices.Contains(s.take(), "GET /a") {
 			t.Errorf("the origin wasn't asked: %v", err)
 		}
+	}
+}
+
+// TestUnaskedAfterError: an error of a handler behind this one ends what a response allowed.
+func TestUnaskedAfterError(t *testing.T) {
+	t.Parallel()
+	s := newUnaskedSite(nil)
+	answer := s.origin
+	tag := s.tagOf(t, "/a")
+	s.origin = func(http.ResponseWriter, *http.Request) error {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("not for you"))
+	}
+	if _, err := s.serve(requestOf(t.Context(), "GET /a")); err == nil {
+		t.Fatal("no error")
+	}
+	s.origin = answer
+	if _, asked := s.reads(t, tag); !asked {
+		t.Error("the origin wasn't asked")
+	}
+}
+
+// TestUnaskedForSite: a response counts for the site that the request has named, in the field
+// that has named it. No client can make the handler remember a long name.
+func TestUnaskedForSite(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", maxShownFields)
+	for _, tt := range []struct {
+		name          string
+		first, second string
+		unasked       bool
+	}{
+		{"the same", "X-Forwarded-Host: a", "X-Forwarded-Host: a", true},
+		{"a different field", "X-Forwarded-Proto: a", "X-Forwarded-Host: a", false},
+		{"a long one", "X-Forwarded-Host: " + long, "X-Forwarded-Host: " + long, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newUnaskedSite(nil)
+			w, err := s.serve(requestOf(t.Context(), "GET /a", tt.first))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.take()
+			w, err = s.serve(requestOf(t.Context(), "GET /a", tt.second, "If-None-Match: "+w.Header().Get("Etag")))
+			if err != nil || w.Code != http.StatusNotModified {
+				t.Fatalf("got %d, %v", w.Code, err)
+			}
+			if asked := slices.Contains(s.take(), "GET /a"); asked == tt.unasked {
+				t.Errorf("the origin was asked: %v", asked)
+			}
+		})
 	}
 }

@@ -90,10 +90,15 @@ func TestReadsStore(t *testing.T) {
 		{name: "stale at once", shown: fields{"Cache-Control", "max-age=0, must-revalidate"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "stale at once for shared caches", shown: fields{"Cache-Control", "max-age=600, s-maxage=0"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "unclear freshness", shown: fields{"Cache-Control", "max-age=soon"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
+		{name: "directives separated wrongly", shown: fields{"Cache-Control", "no-cache; no-store"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
+		{name: "a directive and a lifetime separated wrongly", shown: fields{"Cache-Control", "private;max-age=600"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
+		{name: "directives that aren't separated", shown: fields{"Cache-Control", "no-store max-age=600"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
+		{name: "4.2.1: expired by the origin's clock", shown: fields{"Date", later, "Expires", later}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "expired", shown: fields{"Expires", caddytest.LegacyDate}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "expired, as some write it", shown: fields{"Expires", "0"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "Pragma", shown: fields{"Pragma", "no-cache"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "RFC 9213: targeted cache control", shown: fields{"CDN-Cache-Control", "max-age=60"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
+		{name: "nginx", shown: fields{"X-Accel-Expires", "0"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "surrogates", shown: fields{"Surrogate-Control", "max-age=60"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "a new session", shown: fields{"Set-Cookie", "s=1"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
 		{name: "a new token", shown: fields{"X-CSRF-Token", "1"}, fields: fields{"If-None-Match", "TAG"}, asked: 1},
@@ -251,19 +256,21 @@ func TestReadsStoreWithoutStore(t *testing.T) {
 // allowed.
 func TestReadsStoreForgets(t *testing.T) {
 	t.Parallel()
-	var control, status atomic.Value
-	control.Store("max-age=600")
-	status.Store(200)
+	var control, vary, status atomic.Value
 	b := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", control.Load().(string))
+		w.Header().Set("Vary", vary.Load().(string))
 		w.WriteHeader(status.Load().(int))
 		_, _ = w.Write([]byte("content"))
 	}}
 	for _, change := range []func(){
 		func() { control.Store("private") },
 		func() { status.Store(403) },
+		func() { status.Store(403); vary.Store("Cookie") },
+		func() { vary.Store("*") },
 	} {
 		control.Store("max-age=600")
+		vary.Store("")
 		status.Store(200)
 		url := caddytest.OneNode(t, readsStore, b).First()
 		tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
@@ -277,6 +284,36 @@ func TestReadsStoreForgets(t *testing.T) {
 			t.Errorf("the origin was asked %d times", asked)
 		}
 	}
+}
+
+// A write may change who may see a representation, and not the representation. So what was shown
+// before it counts for nothing, on any node, although the tag is the same.
+func TestReadsStoreAfterLockout(t *testing.T) {
+	t.Parallel()
+	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
+		var closed atomic.Bool
+		b := &caddytest.Witness{Answer: func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == "PUT":
+				closed.Store(true)
+				w.WriteHeader(http.StatusNoContent)
+			case closed.Load() && r.Header["Authorization"] == nil:
+				w.WriteHeader(http.StatusForbidden)
+			default:
+				_, _ = w.Write([]byte("content"))
+			}
+		}}
+		nodes := deploy(t, readsStore, b)
+		tag := caddytest.Send(t, "GET", nodes.First(), "").Expect(t, 200).Tag(t)
+		if asked := b.Asks(func() { caddytest.Send(t, "GET", nodes.First(), "", "If-None-Match", tag).Expect(t, 304) }); asked != 0 {
+			t.Fatalf("the origin was asked %d times", asked)
+		}
+		caddytest.Send(t, "PUT", nodes.Other(), "for members", "If-Match", tag, "Authorization", "Bearer x").Expect(t, 204)
+		if got := caddytest.Send(t, "GET", nodes.Other(), "", "Authorization", "Bearer x").Expect(t, 200).Tag(t); got != tag {
+			t.Fatalf("the tag is %s", got)
+		}
+		caddytest.Send(t, "GET", nodes.First(), "", "If-None-Match", tag).Expect(t, 403)
+	})
 }
 
 // What the backend says to make clients ask each time can be said in front of the handler.
