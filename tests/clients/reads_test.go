@@ -3,7 +3,9 @@ package clients
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -361,61 +363,103 @@ func TestReadsStoreCrossOrigin(t *testing.T) {
 	}
 }
 
-// Whoever gets 304 has a state that no write had replaced when the request was sent, whatever
-// nodes write and read.
+// register is a backend with one resource, which shows how many writes it has applied. Clients
+// say in X-Then what becomes of a write.
+type register struct {
+	applied atomic.Int64
+	seen    atomic.Int64 // what somebody has been told
+}
+
+func (g *register) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	then := r.Header.Get("X-Then")
+	switch {
+	case r.Method == "GET":
+		_, _ = fmt.Fprint(w, g.applied.Load())
+	case then == "refused":
+		w.WriteHeader(http.StatusConflict)
+	default:
+		w.Header().Set("X-Applied", strconv.FormatInt(g.applied.Add(1), 10))
+		w.WriteHeader(map[string]int{"": 204, "failed": 500}[then])
+	}
+}
+
+// see notes that somebody has been told of a state. It fails if floor, what somebody had been
+// told before that was asked for, is a later one.
+func (g *register) see(state, floor int64, a caddytest.Answer) error {
+	if state < floor {
+		return fmt.Errorf("got %s with state %d, when %d was known", a.Status, state, floor)
+	}
+	for known := g.seen.Load(); known < state && !g.seen.CompareAndSwap(known, state); known = g.seen.Load() {
+	}
+	return nil
+}
+
+// read reads the resource with what a client has of it, and returns what it has then.
+func (g *register) read(ctx context.Context, url, tag string, state int64) (string, int64, error) {
+	floor := g.seen.Load()
+	a, err := caddytest.Try(ctx, "GET", url, "", "If-None-Match", tag)
+	switch {
+	case err != nil:
+		return "", 0, err
+	case a.StatusCode == http.StatusOK:
+		tag = a.Header.Get("Etag")
+		if state, err = strconv.ParseInt(a.Content, 10, 64); err != nil {
+			return "", 0, err
+		}
+	case a.StatusCode != http.StatusNotModified:
+		return "", 0, fmt.Errorf("got %s", a.Status)
+	}
+	return tag, state, g.see(state, floor, a)
+}
+
+// write writes the resource, perhaps on condition that it has a tag.
+func (g *register) write(ctx context.Context, url, tag, then string) error {
+	fields := []string{"X-Then", then}
+	if tag != "" {
+		fields = append(fields, "If-Match", tag)
+	}
+	floor := g.seen.Load()
+	a, err := caddytest.Try(ctx, "PUT", url, "x", fields...)
+	if err != nil {
+		return err
+	}
+	if state, err := strconv.ParseInt(a.Header.Get("X-Applied"), 10, 64); err == nil {
+		return g.see(state, floor, a)
+	}
+	return nil
+}
+
+// Whoever gets 304 has a state that nobody knew to be replaced when the request was sent: not the
+// writers, whatever has become of their writes, nor the readers, at any node.
 func TestReadsStoreContest(t *testing.T) {
 	t.Parallel()
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
-		docs, b := caddytest.Watched(legacydocs.Options{})
-		caddytest.Bypass(t, docs, "PUT", "/docs/a", "000000")
-		nodes := deploy(t, readsStore, docs)
-		var written atomic.Int64
-		done := make(chan error, 4)
-		for range cap(done) {
-			go func() { done <- readUntilEnd(t.Context(), nodes, &written) }()
+		g := new(register)
+		b := &caddytest.Witness{Answer: g.ServeHTTP}
+		nodes := deploy(t, readsStore, b)
+		const clients, rounds = 6, 60
+		done := make(chan error, clients)
+		for c := range cap(done) {
+			go func() {
+				tag, state, err := `"none"`, int64(-1), error(nil)
+				for round := 0; round < rounds && err == nil; round++ {
+					if tag, state, err = g.read(t.Context(), nodes.Random(), tag, state); err == nil && (c+round)%6 == 0 {
+						condition := [...]string{"", tag}[rand.IntN(2)]
+						err = g.write(t.Context(), nodes.Random(), condition, [...]string{"", "", "", "refused", "failed"}[rand.IntN(5)])
+					}
+				}
+				done <- err
+			}()
 		}
-		tag := caddytest.Send(t, "GET", nodes.First()+"/docs/a", "").Tag(t)
-		const writes = 60
-		for i := range writes {
-			tag = caddytest.Send(t, "PUT", nodes.Random()+"/docs/a", fmt.Sprintf("%06d", i+1), "If-Match", tag).Expect(t, 204).Tag(t)
-			written.Store(int64(i + 1))
-		}
-		written.Store(-writes)
 		for range cap(done) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 		}
-		caddytest.Send(t, "GET", nodes.First()+"/docs/a", "").Expect(t, 200)
-		if asked := b.Asks(func() { caddytest.Send(t, "GET", nodes.First()+"/docs/a", "", "If-None-Match", tag).Expect(t, 304) }); asked != 0 {
+		tag := caddytest.Send(t, "GET", nodes.First(), "").Expect(t, 200).Tag(t)
+		if asked := b.Asks(func() { caddytest.Send(t, "GET", nodes.First(), "", "If-None-Match", tag).Expect(t, 304) }); asked != 0 {
 			t.Errorf("the origin was asked %d times", asked)
 		}
+		t.Logf("%d writes, %d of %d reads asked", g.applied.Load(), len(b.All("GET")), clients*rounds)
 	})
-}
-
-// readUntilEnd reads the document until written is negative. Each response must show at least
-// the state that was written when the request was sent.
-func readUntilEnd(ctx context.Context, nodes caddytest.Nodes, written *atomic.Int64) error {
-	tag, version := `"none"`, int64(-1)
-	for {
-		floor := written.Load()
-		a, err := caddytest.Try(ctx, "GET", nodes.Random()+"/docs/a", "", "If-None-Match", tag)
-		switch {
-		case err != nil:
-			return err
-		case a.StatusCode == http.StatusOK:
-			tag = a.Header.Get("Etag")
-			if _, err := fmt.Sscanf(a.Content, "%d", &version); err != nil {
-				return fmt.Errorf("%q: %w", a.Content, err)
-			}
-		case a.StatusCode != http.StatusNotModified:
-			return fmt.Errorf("got %s", a.Status)
-		}
-		switch {
-		case version < max(floor, -floor):
-			return fmt.Errorf("got %s with version %d, when %d was written", a.Status, version, floor)
-		case floor < 0:
-			return nil
-		}
-	}
 }
