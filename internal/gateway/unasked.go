@@ -267,30 +267,22 @@ func repeatable(rd *reading, status int, header http.Header) bool {
 // place, and whether for everybody. It reports false if it may not be, or if nobody can tell.
 func (s *shownResponse) lasts(header http.Header, asked time.Time) bool {
 	age, public, ok := freshness(s.fields["Cache-Control"])
-	s.public, s.until = public, asked.Add(age)
 	if lines := s.fields["Expires"]; lines != nil {
 		expires, valid := validator.ParseDate(lines[0], asked)
 		if !valid || len(lines) > 1 {
 			return false
 		}
-		s.until = earlier(s.until, expires)
-		// By the origin's own clock (RFC 9111, section 4.2.1).
-		if date := header["Date"]; date != nil {
+		age = min(age, expires.Sub(asked))
+		if date := header["Date"]; date != nil { // by the origin's own clock (RFC 9111, section 4.2.1)
 			dated, valid := validator.ParseDate(date[0], asked)
 			if !valid || len(date) > 1 {
 				return false
 			}
-			s.until = earlier(s.until, asked.Add(expires.Sub(dated)))
+			age = min(age, expires.Sub(dated))
 		}
 	}
+	s.public, s.until = public, asked.Add(age) // whatever happens to the clock meanwhile
 	return ok && time.Now().Before(s.until)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // freshness returns for how long a response with these lines of Cache-Control may be used

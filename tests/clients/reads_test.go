@@ -363,6 +363,20 @@ func TestReadsStoreCrossOrigin(t *testing.T) {
 	}
 }
 
+// A write makes the origin count again for what it is said to change. Of what else it changes,
+// nobody knows.
+func TestReadsStoreRelated(t *testing.T) {
+	t.Parallel()
+	for options, status := range map[string]int{"affects /docs/* /docs/": 200, "": 304} {
+		t.Run(options, func(t *testing.T) {
+			url := caddytest.OneNode(t, readsStore+options, legacydocs.New(legacydocs.Options{})).First() + "/docs/"
+			tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Tag(t)
+			caddytest.Send(t, "PUT", url+"a", "a").Expect(t, 201)
+			caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, status)
+		})
+	}
+}
+
 // register is a backend with one resource, which shows how many writes it has applied. Clients
 // say in X-Then what becomes of a write.
 type register struct {
