@@ -2,8 +2,8 @@
 //
 //	go run ./examples/quickstart
 //
-// It starts a legacy document service, puts a Caddy with this module in front of
-// it, and prints what to try. To put Caddy in front of your own backend instead:
+// It starts a legacy document service, puts a Caddy with this module in front of it,
+// serves a page on which two people edit one document, and prints what to try. To put Caddy in front of your own backend instead:
 //
 //	go run ./examples/quickstart --to http://127.0.0.1:3000
 //
@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 
 	if opts.to == "" {
-		stop, err := startLegacy(opts.backend)
+		stop, err := startLegacy(opts)
 		if err != nil {
 			return err
 		}
@@ -123,6 +123,15 @@ type options struct {
 	listen, backend, to string
 }
 
+// lag is how long the backend may show the past after a write. The document service never does.
+// Of a backend of the user's, nothing is known, so it is Caddy's default.
+func (opts options) lag() string {
+	if opts.to == "" {
+		return "0s"
+	}
+	return "30s"
+}
+
 // parse parses and checks the flags. It prints the usage if that is asked for.
 func parse(args []string, out io.Writer) (options, error) {
 	var opts options
@@ -155,8 +164,15 @@ func parse(args []string, out io.Writer) (options, error) {
 	return opts, nil
 }
 
-// startLegacy starts the document service, and stores one document to edit.
-func startLegacy(addr string) (stop func(), err error) {
+// startLegacy starts the document service with the page in front, and stores two documents to
+// edit.
+func startLegacy(opts options) (stop func(), err error) {
+	addr := opts.backend
+	service := legacydocs.New(legacydocs.Options{})
+	handler, err := servePage(opts, service)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkFree("backend", addr); err != nil {
 		return nil, err
 	}
@@ -164,22 +180,31 @@ func startLegacy(addr string) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("--backend %s: %w", addr, err)
 	}
-	srv := &http.Server{Handler: legacydocs.New(legacydocs.Options{}), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = srv.Serve(ln) }() // returns when srv is closed
 	stop = func() { _ = srv.Close() }
 
-	req, err := http.NewRequest(http.MethodPut, "http://"+reachable(addr)+"/docs/plan", strings.NewReader("Ship on Friday.\n"))
+	for name, content := range map[string]string{"plan": "Ship on Friday.\n", "checklist": checklist} {
+		if err := store("http://"+reachable(addr)+"/docs/"+name, content); err != nil {
+			stop()
+			return nil, fmt.Errorf("storing the first documents: %w", err)
+		}
+	}
+	return stop, nil
+}
+
+// store stores a text.
+func store(url, content string) error {
+	req, err := http.NewRequest(http.MethodPut, url, strings.NewReader(content))
 	if err != nil {
-		stop()
-		return nil, err
+		return err
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		stop()
-		return nil, fmt.Errorf("storing the first document: %w", err)
+		return err
 	}
-	return stop, resp.Body.Close()
+	return resp.Body.Close()
 }
 
 // startCaddy loads the Caddyfile, with the addresses from the flags. It returns the address
@@ -198,7 +223,7 @@ func startCaddy(opts options) (admin string, err error) {
 	backend := cmp.Or(opts.to, reachable(opts.backend))
 	for name, value := range map[string]string{
 		"QUICKSTART_HOST": cmp.Or(host, "0.0.0.0"), "QUICKSTART_PORT": port, "QUICKSTART_BACKEND": backend,
-		"QUICKSTART_ADMIN": admin,
+		"QUICKSTART_ADMIN": admin, "QUICKSTART_LAG": opts.lag(),
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return "", err
