@@ -227,7 +227,8 @@ func TestEditorsRetry(t *testing.T) {
 		// 503 is given before the service hears of the write, so the second attempt passes.
 		"busy": {
 			"Request", "Fetch.fulfillRequest",
-			[]any{"responseCode", 503, "responseHeaders", []any{map[string]any{"name": "Retry-After", "value": "0"}}}, "204 503",
+			[]any{"responseCode", 503, "responseHeaders", []any{map[string]any{"name": "Retry-After", "value": "0"}}},
+			"204 503",
 		},
 		// The first attempt was performed. The second finds its own text there, which is no conflict.
 		"answer lost": {"Response", "Fetch.failRequest", []any{"errorReason", "ConnectionReset"}, "412 no"},

@@ -43,3 +43,21 @@ func Instead(origin, redis string) []Backend {
 
 // Missing returns what the backend needs and isn't there.
 func (b *Backend) Missing() []string { return b.missing() }
+
+// ExpressWithChecks is an Express that checks preconditions before it writes, with a middleware
+// as they are usually written. Without the checks, it is the same application without that
+// middleware, and gives no tags.
+func ExpressWithChecks(checks bool) Backend {
+	return Backend{
+		Name:  "Express with checks",
+		needs: []string{"node", ours("node_modules/express")},
+		Start: func(_ testing.TB, address, _ string) *exec.Cmd {
+			_, port, _ := strings.Cut(address, ":")
+			cmd := exec.Command("node", ours("express-checks.js"), port)
+			if checks {
+				cmd.Args = append(cmd.Args, "checks")
+			}
+			return cmd
+		},
+	}
+}

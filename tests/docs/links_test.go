@@ -71,7 +71,7 @@ func TestEveryPageIsLinkedFromTheReadme(t *testing.T) {
 func TestEveryBlockIsOfAKnownLanguage(t *testing.T) {
 	known := map[string]bool{
 		"caddyfile": true, "sh": true, "json": true, "http": true, "go": true,
-		"js": true, "dockerfile": true, "mermaid": true, "text": true,
+		"js": true, "python": true, "java": true, "csharp": true, "powershell": true, "dockerfile": true, "mermaid": true, "text": true,
 	}
 	for _, d := range documents(t) {
 		for _, b := range d.blocks() {

@@ -17,7 +17,8 @@
 // A document is {url, text, tag, type}. The text and the tag of one that doesn't exist are
 // null; saving it creates it. Options of all functions, and their defaults:
 //
-//	attempts: 4    how often a request is sent, or update applies its change
+//	attempts: 4    how often a request is sent
+//	rounds: 4      how often update applies its change
 //	pause: 500     milliseconds before the second attempt, twice as long before the third
 //	type           of the content of a document that is created. Default: plain text
 //	signal         of an AbortController
@@ -79,7 +80,7 @@ export async function save(base, text, options = {}) {
 // faster, it does so again with their text. The last Conflict is thrown.
 export async function update(url, change, options = {}) {
 	let base = await read(url, options);
-	for (let left = options.attempts ?? 4; ; left--) {
+	for (let left = options.rounds ?? 4; ; left--) {
 		try {
 			return await save(base, await change(base.text), options);
 		} catch (e) {
