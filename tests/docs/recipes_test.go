@@ -238,6 +238,7 @@ func TestRecipesForS3(t *testing.T) {
 	load(t, fmt.Sprintf("http://%s {\npreconditions {\nprofile s3\nlag 0s\n}\nreverse_proxy %s\n}\n", site, store))
 	for _, r := range []recipe{
 		{"boto3", "docs/clients/s3.md", "import boto3", "recipe.py", []string{python}, nil, []string{python, "recipe.py"}, ""},
+		{"signed URLs", "docs/clients/s3.md", "generate_presigned_url", "recipe.py", []string{python}, nil, []string{python, "recipe.py"}, ""},
 		{"AWS CLI", "docs/clients/s3.md", "aws --endpoint-url", "recipe", []string{"bash", "aws"}, nil, []string{"bash", "recipe"}, ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -254,6 +255,16 @@ func TestRecipesForS3(t *testing.T) {
 			contend(t, r.processes(), run, read, "http://"+site, "b", key)
 		})
 	}
+	t.Run("head-object", func(t *testing.T) { // of what boto3 has made
+		run := recipe{
+			document: "docs/clients/s3.md", has: "s3api head-object", file: "recipe", needs: []string{"bash", "aws"}, run: []string{"bash", "-c"},
+		}.prepare(t)
+		command := `sed "s|http://localhost:8080|http://` + site + `|; s/--bucket bucket --key key/--region us-east-1 --bucket b --key boto3/" recipe | bash`
+		out, err := run(command)
+		if want := send(t, "GET", "http://"+site+"/b/boto3", "").expect(t, 200).Header.Get("ETag"); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%v: got %s, want %s", err, out, want)
+		}
+	})
 }
 
 // knowsConditions reports whether the AWS CLI has conditions for put-object.

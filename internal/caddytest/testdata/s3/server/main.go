@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +68,9 @@ func refuse(w http.ResponseWriter, why string) {
 // verify says what is wrong with the signature of a request, made with the keys test and
 // secret.
 func verify(r *http.Request) string {
+	if r.URL.Query().Has("X-Amz-Signature") {
+		return verifyURL(r)
+	}
 	given := r.Header.Get("Authorization")
 	_, rest, _ := strings.Cut(given, "SignedHeaders=")
 	names, _, ok := strings.Cut(rest, ",")
@@ -93,6 +98,39 @@ func verify(r *http.Request) string {
 	}
 	if got := again.Header.Get("Authorization"); got != strings.ReplaceAll(strings.ReplaceAll(given, ",", ", "), ",  ", ", ") {
 		return fmt.Sprintf("got %s, want %s", given, got)
+	}
+	return ""
+}
+
+// verifyURL does so for a URL that was signed in advance.
+func verifyURL(r *http.Request) string {
+	query := r.URL.Query()
+	given := query.Get("X-Amz-Signature")
+	at, err := time.Parse("20060102T150405Z", query.Get("X-Amz-Date"))
+	scope := strings.Split(query.Get("X-Amz-Credential"), "/")
+	seconds, failed := strconv.Atoi(query.Get("X-Amz-Expires"))
+	if err != nil || failed != nil || len(scope) < 3 || time.Since(at) > time.Duration(seconds)*time.Second {
+		return "the URL isn't signed, or has expired"
+	}
+	again := &http.Request{Method: r.Method, URL: new(*r.URL), Host: r.Host, Header: make(http.Header)}
+	again.URL.Host, again.URL.Scheme = r.Host, "http"
+	for name := range strings.SplitSeq(query.Get("X-Amz-SignedHeaders"), ";") {
+		if name != "host" {
+			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
+		}
+	}
+	for _, name := range []string{"Algorithm", "Credential", "Date", "SignedHeaders", "Signature"} {
+		query.Del("X-Amz-" + name) // the signer adds them
+	}
+	again.URL.RawQuery = query.Encode()
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	credentials := aws.Credentials{AccessKeyID: "test", SecretAccessKey: "secret"}
+	signed, _, err := signer.PresignHTTP(r.Context(), credentials, again, "UNSIGNED-PAYLOAD", "s3", scope[2], at)
+	if err != nil {
+		return err.Error()
+	}
+	if want, err := url.Parse(signed); err != nil || want.Query().Get("X-Amz-Signature") != given {
+		return fmt.Sprintf("got %s, want %s", r.URL, signed)
 	}
 	return ""
 }
