@@ -15,7 +15,7 @@ import (
 func editors(t *testing.T) (browser *caddytest.Browser, site, service string) {
 	t.Helper()
 	browser = caddytest.StartBrowser(t)
-	site, service = freeAddr(t), freeAddr(t)
+	site, service = caddytest.LocalAddress(t), caddytest.LocalAddress(t)
 	start(t, lastLine(steps), "--listen", site, "--backend", service)
 	return browser, "http://" + site, "http://" + service
 }
@@ -360,7 +360,7 @@ func TestConditionalIsSmall(t *testing.T) {
 
 // TestPageKnowsPorts: the switch leads to the ports of the flags.
 func TestPageKnowsPorts(t *testing.T) {
-	site, service := freeAddr(t), freeAddr(t)
+	site, service := caddytest.LocalAddress(t), caddytest.LocalAddress(t)
 	start(t, lastLine(steps), "--listen", site, "--backend", service)
 	html := caddytest.Send(t, "GET", "http://"+site+"/", "").Expect(t, 200).Content
 	for _, address := range []string{site, service} {
