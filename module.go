@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/advice"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/gateway"
+	"github.com/caddy-preconditions/preconditions/internal/history"
 	_ "github.com/caddy-preconditions/preconditions/internal/proxycommand" // the command precondition-proxy
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/stores"
@@ -368,6 +369,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	h.gateway.Answers.Observer = answer.NewObserver(advice.Name(server), h.gateway.Answers.Mode, ctx.Logger(), events)
+	h.gateway.Answers.History = history.For(advice.Name(server), h.Mode)
 	if err := telemetry.Register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

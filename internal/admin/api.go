@@ -3,6 +3,7 @@
 package admin
 
 import (
+	_ "embed" // openapi.json
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -15,11 +16,17 @@ func init() {
 }
 
 // api is a part of Caddy's admin API. It acts on all stores that the handlers of the
-// running config use.
+// running config use. Only purge changes anything. [openAPI] describes all of it.
 //
 //	POST /preconditions/purge            marks resources, and groups of them, as changed
-//	GET  /preconditions/resource?url=…   shows what is known of one resource, and changes nothing
+//	GET  /preconditions/resource?url=…   shows what is known of one resource
 //	GET  /preconditions/resource?key=…
+//	GET  /preconditions/claims           shows what writes on this node hold and wait for
+//	GET  /preconditions/stores           shows the state of the stores, and the journals
+//	GET  /preconditions/stats            shows what the handlers of this process have done
+//	GET  /preconditions/refusals         shows the last refusals of this process
+//	GET  /preconditions/openapi.json     describes this API
+//	GET  /preconditions/                 is a page for browsers that shows all of that
 type api struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -33,13 +40,29 @@ func (api) CaddyModule() caddy.ModuleInfo {
 const (
 	purgePath    = "/preconditions/purge"
 	resourcePath = "/preconditions/resource"
+	claimsPath   = "/preconditions/claims"
+	storesPath   = "/preconditions/stores"
+	statsPath    = "/preconditions/stats"
+	refusalsPath = "/preconditions/refusals"
+	openAPIPath  = "/preconditions/openapi.json"
 )
+
+// openAPI describes the API in OpenAPI 3.1.
+//
+//go:embed openapi.json
+var openAPI []byte
 
 // Routes implements caddy.AdminRouter.
 func (api) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: purgePath, Handler: caddy.AdminHandlerFunc(servePurge)},
 		{Pattern: resourcePath, Handler: caddy.AdminHandlerFunc(serveResource)},
+		{Pattern: claimsPath, Handler: caddy.AdminHandlerFunc(serveClaims)},
+		{Pattern: storesPath, Handler: caddy.AdminHandlerFunc(serveStores)},
+		{Pattern: statsPath, Handler: caddy.AdminHandlerFunc(serveStats)},
+		{Pattern: refusalsPath, Handler: caddy.AdminHandlerFunc(serveRefusals)},
+		{Pattern: pagePath, Handler: caddy.AdminHandlerFunc(servePage)},
+		{Pattern: openAPIPath, Handler: caddy.AdminHandlerFunc(serveOpenAPI)},
 	}
 }
 
@@ -56,6 +79,15 @@ func allow(w http.ResponseWriter, r *http.Request, method string) error {
 	}
 	w.Header().Set("Allow", method)
 	return apiError(http.StatusMethodNotAllowed, errors.New("the method must be "+method))
+}
+
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(openAPI)
+	return err
 }
 
 func sendJSON(w http.ResponseWriter, value any) error {

@@ -10,18 +10,21 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-preconditions/preconditions/internal/doctor"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "preconditions",
-		Usage: "(purge | show) [<url>...] [--address <interface>] [--config <path> [--adapter <name>]]",
-		Short: "Tells a running Caddy what was changed without it, and shows what it knows",
+		Usage: "(purge | show | stats | refusals | watch | claims | stores | page | doctor) [<url>...] [--address <interface>] [--config <path> [--adapter <name>]]",
+		Short: "Shows what the preconditions handler does, and tells it what was changed without it",
 		Long: `
-Tells a running Caddy, through its admin API, which resources were changed
-without going through the preconditions handler, and shows what it knows of one.`,
+Asks a running Caddy, through its admin API, what the preconditions handler knows
+and has done, and tells it which resources were changed without going through it.
+The doctor looks at a backend, and says which options fit.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(purgeCommand(), showCommand())
+			cmd.AddCommand(purgeCommand(), showCommand(), statsCommand(), refusalsCommand(), watchCommand(), claimsCommand(), storesCommand(), pageCommand(), doctor.Command())
 			cmd.Args = cobra.NoArgs // otherwise an unknown command would exit with 0
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		},

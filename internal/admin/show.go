@@ -1,18 +1,12 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 	"unicode"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
@@ -37,42 +31,16 @@ store can't be asked, or if no site has the host.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(runShow),
 	}
 	cmd.Flags().Bool("key", false, "The argument is the key of a resource, not a URL")
-	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
-	addAddressFlags(cmd)
+	addTellFlags(cmd)
 	return cmd
 }
 
 func runShow(flags caddycmd.Flags) (int, error) {
-	address, err := addressOf(flags)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
 	query := url.Values{"url": flags.Args()}
 	if flags.Bool("key") {
 		query = url.Values{"key": flags.Args()}
 	}
-	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, resourcePath+"?"+query.Encode(), nil, nil)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	defer resp.Body.Close()
-	content, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("reading the answer: %w", err)
-	}
-	if flags.Bool("json") {
-		_, err = os.Stdout.Write(content)
-		return caddy.ExitCodeSuccess, err
-	}
-	var shown shownResources
-	if err := json.Unmarshal(content, &shown); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("reading the answer: %w", err)
-	}
-	if len(shown.Resources) == 0 {
-		return caddy.ExitCodeFailedStartup, errors.New("the answer has no resources")
-	}
-	_, err = io.WriteString(os.Stdout, describe(shown.Resources))
-	return caddy.ExitCodeSuccess, err
+	return tell(flags, resourcePath, query, func(shown shownResources) string { return describe(shown.Resources) })
 }
 
 // page collects lines of at most columns characters.

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-preconditions/preconditions/internal/history"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -44,8 +45,9 @@ type Config struct {
 	RetryAfter time.Duration
 	Logger     *zap.Logger
 
-	// Observer may be nil.
+	// Observer and History may be nil.
 	Observer *telemetry.Observer
+	History  *history.Handler
 }
 
 // Responder answers one request.
@@ -91,6 +93,9 @@ func report(a *Responder, o Outcome, reason string, code telemetry.Reason) {
 	a.outcome, a.reason = o, reason
 	a.Observer.Count(telemetry.Request{Outcome: string(o), Reason: code, Method: MethodOf(a.Request)})
 	a.Course.Reported(a.Key, string(o), code)
+	if a.Request.Class == resource.Write {
+		a.History.Wrote(a.Request.Method, string(o), a.Request.UserAgent())
+	}
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))

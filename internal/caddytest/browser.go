@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,19 @@ try {
 await fetch("/result", {method: "POST", body: JSON.stringify(result)});
 </script>
 `
+
+// chromium returns the path of the browser. The test is skipped if there is none, or fails if
+// the environment variable CI is set.
+func chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range browsers {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	(&Backend{needs: browsers[:1]}).OrSkip(t)
+	return ""
+}
 
 // RunInBrowser serves a page at an address, opens it in a headless Chromium, and returns, in
 // JSON, what the script of the page returns. The script is the body of an async function.
@@ -107,16 +121,6 @@ type message struct {
 // Chromium, or fails if the environment variable CI is set.
 func StartBrowser(t testing.TB) *Browser {
 	t.Helper()
-	program := ""
-	for _, name := range browsers {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		(&Backend{needs: browsers[:1]}).OrSkip(t)
-	}
 	profile, err := os.MkdirTemp("", "browser")
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +138,7 @@ func StartBrowser(t testing.TB) *Browser {
 		t: t, log: new(bytes.Buffer), exited: make(chan struct{}), to: to,
 		answers: make(map[int]chan message), events: make(map[string]func(any)),
 	}
-	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+	cmd := exec.Command(chromium(t), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
 		"--remote-debugging-pipe", "--user-data-dir="+profile)
 	cmd.Stdout, cmd.Stderr = b.log, b.log
@@ -279,17 +283,62 @@ func (tab *Tab) Await(expression string) {
 	Eventually(tab.browser.t, expression, func() bool { return tab.Evaluate(expression) == true })
 }
 
-// Press presses a key, such as Enter, with modifiers: 2 for Ctrl, 8 for Shift.
+// Press presses a key, such as Enter, with modifiers: 2 for Ctrl, 8 for Shift. Without any, it
+// types the key's text.
 func (tab *Tab) Press(key string, modifiers int) {
 	tab.browser.t.Helper()
 	code := map[string]int{"Enter": 13, "Tab": 9, "s": 83, " ": 32}[key]
 	down := []any{"type", "rawKeyDown", "key", key, "modifiers", modifiers, "windowsVirtualKeyCode", code}
+	text := key
 	if key == "Enter" {
-		down = append(down, "text", "\r")
+		text = "\r"
+	}
+	if len(text) == 1 && modifiers == 0 {
+		down = append(down, "text", text)
 		down[1] = "keyDown"
 	}
 	tab.Call("Input.dispatchKeyEvent", down...)
 	tab.Call("Input.dispatchKeyEvent", "type", "keyUp", "key", key, "modifiers", modifiers, "windowsVirtualKeyCode", code)
+}
+
+// Resize gives the page a size in pixels.
+func (tab *Tab) Resize(width, height int) {
+	tab.browser.t.Helper()
+	tab.Call("Emulation.setDeviceMetricsOverride", "width", width, "height", height, "deviceScaleFactor", 1, "mobile", false)
+}
+
+// Watch returns a function that returns what the page has complained about since, in JSON, and
+// the URLs that it has asked for.
+func (tab *Tab) Watch() func() (complaints, urls []string) {
+	tab.browser.t.Helper()
+	var mu sync.Mutex
+	var complaints, urls []string
+	b := tab.browser
+	b.mu.Lock()
+	for _, method := range []string{"Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"} {
+		b.events[tab.session+" "+method] = func(event any) {
+			text, _ := json.Marshal(event)
+			mu.Lock()
+			defer mu.Unlock()
+			complaints = append(complaints, string(text))
+		}
+	}
+	b.events[tab.session+" Network.requestWillBeSent"] = func(event any) {
+		sent, _ := event.(map[string]any)
+		request, _ := sent["request"].(map[string]any)
+		mu.Lock()
+		defer mu.Unlock()
+		urls = append(urls, fmt.Sprint(request["url"]))
+	}
+	b.mu.Unlock()
+	for _, domain := range []string{"Runtime", "Log", "Network"} {
+		tab.Call(domain + ".enable")
+	}
+	return func() ([]string, []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(complaints), slices.Clone(urls)
+	}
 }
 
 // Intercept lets a function answer the next request with a method, or fail it. The stage is

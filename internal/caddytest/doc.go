@@ -35,4 +35,5 @@
 // [Witness], [Shelf] and [Gate] are fakes in this process, beside the document
 // service legacydocs. [Backends] are real programs: servers and frameworks that
 // people put the handler in front of. [RunInBrowser] is a client: a page in a Chromium.
+// [StartBrowser] starts one that the test drives.
 package caddytest

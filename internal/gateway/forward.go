@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
 	"github.com/caddy-preconditions/preconditions/internal/concurrently"
+	"github.com/caddy-preconditions/preconditions/internal/history"
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
@@ -31,6 +32,8 @@ type writing struct {
 	gate   gate           // how it had redirected the client by then
 
 	waited time.Duration // for other writes, before the claim
+
+	watched *history.Write // in mode report; see report.go
 
 	before *etagcache.Observation // what the origin showed under the claim, or counts under it
 	fields http.Header            // with which it showed that for the write's own fields
@@ -234,6 +237,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 		w.invalidate(w.plan.ChangedKeys())
 	}
 	lostSince := w.holds.Settle(fate, w.settlement(status, fate))
+	w.watched.End(fate == proxyhooks.Applied && isDone(status), w.decision.proof())
 	if fate == proxyhooks.Unanswered {
 		w.begun.EndAfter(w.Terms.Lease) // when its leases are over
 	} else {

@@ -31,6 +31,8 @@ type reading struct {
 
 	capture *proxyhooks.Capture
 
+	seen func() // must be called when the client is about to see the state; see report.go
+
 	begun    time.Time
 	untagged bool        // whether the response has a tag that isn't known
 	header   http.Header // of the response, once it is there
@@ -40,12 +42,14 @@ type reading struct {
 // read forwards a GET or HEAD, labels the response with its validators, and
 // evaluates the conditions against them.
 func (x *exchange) read() error {
+	seen := watchRead(x)
 	view, err := knowledge.View{Reader: x.reader}, error(nil)
 	if !x.request.PathUnclear {
 		view, err = x.reader.Read()
 	}
-	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear}
+	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear, seen: seen}
 	if answersUnasked(rd) {
+		seen()
 		return nil
 	}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
@@ -156,6 +160,9 @@ func (rd *reading) Label(status int, header http.Header, s proxyhooks.Shown) boo
 	current := rd.view.Dated(o, rd.known)
 	if status == http.StatusOK {
 		answer.SetDate(header, current, time.Now())
+	}
+	if status == http.StatusOK || status == http.StatusNotModified {
+		rd.seen()
 	}
 	rd.header, rd.untagged = header, s.Untagged && !proxyhooks.MustNotBuffer(header)
 	if rd.untagged && rd.storable && rd.r.Method == http.MethodGet {

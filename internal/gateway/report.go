@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"net/http"
+
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/history"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
@@ -23,6 +27,10 @@ func (x *exchange) reportWrite() error {
 	x.invalidate(x.plan.ChangedKeys()[1:])
 	w := x.newWriting()
 	w.invalidateAfter = true
+	if replaces(x.request) {
+		w.watched = x.Answers.History.BeginWrite(x.target, watcher(x))
+		defer w.watched.End(false, history.Unproven)
+	}
 	if proxyhooks.ContentPending(x.r) {
 		// Handlers that enforce conditions may share the store. They wait for nobody who
 		// still sends.
@@ -92,4 +100,41 @@ func (x *exchange) foreseeUnconditional(ignored validator.Fields) answer.Refusal
 		return answer.Refusal{Outcome: answer.Passed}
 	}
 	return answer.Refusal{Outcome: answer.Unconditional, Reason: x.responder.Ignored(ignored)}
+}
+
+// replaces reports whether a write replaces the state of its target, if it succeeds.
+func replaces(r *resource.Request) bool {
+	return r.Does(http.MethodPut) || r.Does(http.MethodPatch) || r.Does(http.MethodDelete)
+}
+
+// proof returns what the condition of a write says about what its client has seen.
+func (d decision) proof() history.Proof {
+	switch {
+	case d.outcome == answer.Passed:
+		return history.Saw
+	case d.outcome == answer.Failed && history.Contradicts(d.refusal.Code):
+		return history.SawOther
+	default:
+		return history.Unproven
+	}
+}
+
+// watcher returns a number for the client of a request: the same for its reads and its writes,
+// so only fields count that both have. In mode report, it tells who has seen which state.
+func watcher(x *exchange) uint64 {
+	user, _ := x.request.Replacer.GetString("http.auth.user.id")
+	return identity("", address(x.r), user, certificate(x.r)) +
+		identity("Authorization", x.request.Fields["Authorization"]...) +
+		identity("User-Agent", x.request.Fields["User-Agent"]...)
+}
+
+// watchRead notes, in mode report, that the client sees the present state. It must be called
+// before the read begins; seen must be called when the client is about to see it.
+func watchRead(x *exchange) (seen func()) {
+	if x.enforces() || x.r.Method != http.MethodGet {
+		return func() {}
+	}
+	watched := x.Answers.History.Seen(x.target)
+	state := watched.BeginRead()
+	return func() { watched.EndRead(state, watcher(x)) }
 }

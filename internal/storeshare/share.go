@@ -25,6 +25,7 @@ type Share struct {
 	Losses   *Losses
 
 	journal *journal
+	grants  *grants
 	recent  *recent // nil for a store in this process
 	reach   *reach
 	usage   *usage
@@ -46,14 +47,16 @@ func newShare(store etagcache.Store, logger *zap.Logger, meter *telemetry.StoreM
 	if _, here := store.(*etagcache.Memory); here {
 		recent = nil // the store is as near
 	}
+	grants := newGrants(graceful{measured{store, meter}, &usage.grace})
 	return &Share{
-		Store:    graceful{measured{store, meter}, &usage.grace},
+		Store:    grants,
 		opened:   store,
 		Queues:   newQueues(),
 		Lobby:    newLobby(),
 		Unstable: newUnstable(),
 		Losses:   &Losses{logger: &reach.logger},
 		journal:  newJournal(maxJournal),
+		grants:   grants,
 		recent:   recent,
 		reach:    reach,
 		usage:    usage,

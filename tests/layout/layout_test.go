@@ -43,6 +43,7 @@ var layers = []layer{
 	{pkg: "internal/multistatus", outside: standardLibrary},
 	{pkg: "internal/spelling", outside: standardLibrary},
 	{pkg: "internal/telemetry", imports: []string{"proxyhooks"}},
+	{pkg: "internal/history", imports: []string{"internal/telemetry"}, outside: noCaddy},
 	{pkg: "internal/directive", imports: []string{"internal/spelling"}},
 	{pkg: "internal/resource", imports: []string{"internal/spelling", "proxyhooks", "validator"}},
 	{pkg: "internal/advice", imports: []string{"internal/resource"}},
@@ -54,18 +55,19 @@ var layers = []layer{
 	{pkg: "internal/hold", imports: []string{
 		"etagcache", "internal/concurrently", "internal/relation", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks",
 	}},
-	{pkg: "internal/answer", imports: []string{"internal/resource", "internal/spelling", "internal/telemetry", "proxyhooks", "validator"}},
+	{pkg: "internal/answer", imports: []string{"internal/history", "internal/resource", "internal/spelling", "internal/telemetry", "proxyhooks", "validator"}},
 	{pkg: "internal/gateway", imports: []string{
-		"etagcache", "internal/answer", "internal/concurrently", "internal/hold", "internal/knowledge",
+		"etagcache", "internal/answer", "internal/concurrently", "internal/history", "internal/hold", "internal/knowledge",
 		"internal/multistatus", "internal/relation", "internal/resource", "internal/storeshare", "internal/telemetry", "proxyhooks", "validator",
 	}},
 	{pkg: "internal/stores", imports: []string{"etagcache", "internal/directive", "internal/spelling", "internal/storeshare"}},
 	{pkg: "internal/proxycommand"},
-	{pkg: "internal/admin", imports: []string{"etagcache", "internal/resource", "internal/storeshare"}},
+	{pkg: "internal/doctor"},
+	{pkg: "internal/admin", imports: []string{"etagcache", "internal/doctor", "internal/history", "internal/resource", "internal/storeshare", "internal/telemetry"}},
 
 	{pkg: ".", imports: []string{
 		"etagcache", "internal/admin", "internal/advice", "internal/answer", "internal/directive", "internal/gateway",
-		"internal/knowledge", "internal/proxycommand", "internal/relation", "internal/resource", "internal/spelling",
+		"internal/history", "internal/knowledge", "internal/proxycommand", "internal/relation", "internal/resource", "internal/spelling",
 		"internal/storeshare", "internal/stores", "internal/telemetry", "proxyhooks", "validator",
 	}},
 	{pkg: "examples/legacydocs", outside: standardLibrary},

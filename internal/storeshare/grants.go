@@ -1,0 +1,118 @@
+package storeshare
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+)
+
+// grants is a store that knows the claims and passes that this process holds in it.
+type grants struct {
+	etagcache.Store
+
+	mu   sync.Mutex
+	live map[etagcache.Grant]lease
+	// sweepAt is the number of grants at which those whose lease is over are dropped. A
+	// write without an answer leaves such grants behind.
+	sweepAt int
+}
+
+type lease struct{ taken, until time.Time }
+
+// leastSweep is the number of grants that are kept without looking at their leases.
+const leastSweep = 256
+
+func newGrants(store etagcache.Store) *grants {
+	return &grants{Store: store, live: make(map[etagcache.Grant]lease), sweepAt: leastSweep}
+}
+
+// Claim implements [etagcache.Store].
+func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	taken := time.Now()
+	grant, entry, err := g.Store.Claim(ctx, key, epoch, t)
+	if err == nil {
+		g.add(grant, taken, t)
+	}
+	return grant, entry, err
+}
+
+// Pass implements [etagcache.Store].
+func (g *grants) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+	taken := time.Now()
+	grant, entry, err := g.Store.Pass(ctx, key, t)
+	if err == nil {
+		g.add(grant, taken, t)
+	}
+	return grant, entry, err
+}
+
+// Renew implements [etagcache.Store].
+func (g *grants) Renew(ctx context.Context, grant etagcache.Grant, t etagcache.Terms) error {
+	renewed := time.Now()
+	err := g.Store.Renew(ctx, grant, t)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l, ok := g.live[grant]
+	switch {
+	case errors.Is(err, etagcache.ErrLost):
+		delete(g.live, grant)
+	case ok && err == nil:
+		l.until = renewed.Add(t.Lease)
+		g.live[grant] = l
+	}
+	return err
+}
+
+// Settle implements [etagcache.Store].
+func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.Settlement, t etagcache.Terms) error {
+	err := g.Store.Settle(ctx, grant, s, t)
+	if err == nil || errors.Is(err, etagcache.ErrLost) {
+		g.mu.Lock()
+		delete(g.live, grant)
+		g.mu.Unlock()
+	}
+	return err
+}
+
+func (g *grants) add(grant etagcache.Grant, taken time.Time, t etagcache.Terms) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.live[grant] = lease{taken, taken.Add(t.Lease)}
+	if len(g.live) < g.sweepAt {
+		return
+	}
+	for grant, l := range g.live {
+		if !taken.Before(l.until) {
+			delete(g.live, grant)
+		}
+	}
+	g.sweepAt = max(leastSweep, 2*len(g.live))
+}
+
+// Held is a claim or pass that this process holds.
+type Held struct {
+	Key  string
+	Pass bool
+	// Age is how long it has been held, and Left how long it lasts unless it is renewed.
+	Age, Left time.Duration
+}
+
+// list returns the claims and passes whose lease isn't over, the oldest first.
+func (g *grants) list() []Held {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	held := make([]Held, 0, len(g.live))
+	for grant, l := range g.live {
+		if now.Before(l.until) {
+			held = append(held, Held{Key: grant.Key, Pass: grant.Pass, Age: now.Sub(l.taken), Left: l.until.Sub(now)})
+		}
+	}
+	slices.SortFunc(held, func(a, b Held) int { return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.Key, b.Key)) })
+	return held
+}
