@@ -62,6 +62,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		errors        problem|s3|webdav|caddy
 //		errors        template <file> [<media type>]
 //		disclose      on|off
+//		status_field  [<name>]
 //		unconditional serialize|forward
 //		unclear_paths refuse|forward
 //		store_down {
@@ -158,11 +159,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return directive.OneArg(d, map[string]*string{
 			"mode": &h.Mode, "unconditional": &h.Unconditional, "unclear_paths": &h.UnclearPaths, "weak_tags": &h.WeakTags, "reads": &h.Reads,
 		}[option])
-	case "errors":
-		return unmarshalErrors(d, h)
-	case "disclose":
-		h.Disclose = new(bool)
-		return directive.SwitchArg(d, h.Disclose)
+	case "errors", "disclose", "status_field":
+		return unmarshalAnswers(d, option, h)
 	case "unanswered":
 		return h.Unanswered.unmarshal(d)
 	case "store_down":
@@ -186,7 +184,7 @@ var optionNames = []string{
 	"store", "profile", "key", "etag", "weak_tags", "vary", "secret", "buffer", "buffer_total", "require", "verify", "reads",
 	"affects", "guards", "condition", "items",
 	"write_etag", "unclear_paths",
-	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "unconditional",
+	"replay", "signed", "unanswered", "lease", "wait", "grace", "lag", "retention", "mode", "errors", "disclose", "status_field", "unconditional",
 	"store_down",
 }
 

@@ -281,6 +281,12 @@ type Handler struct {
 	// Whether refusals contain the current validators. Default: true.
 	Disclose *bool `json:"disclose,omitempty"`
 
+	// Adds the field `Preconditions-Status` to every response: it explains to developers how
+	// their request was treated, in the form of RFC 9211. The value is the name of this
+	// handler in the field, such as `caddy`. The field has no entity tags. Default: none.
+	// (In a Caddyfile, `status_field` without a name means `caddy`.)
+	StatusField string `json:"status_field,omitempty"`
+
 	// What happens to writes without a condition. With `serialize` (default), they
 	// and conditional writes wait for each other. With `forward`, they go through
 	// at once, and only mark the resource as changed.

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/directive"
 	"github.com/caddy-preconditions/preconditions/internal/spelling"
 )
 
@@ -22,8 +23,38 @@ const (
 	errorsWebDAV   = "webdav"
 )
 
+// defaultStatusName is the name of the handler in Preconditions-Status.
+const defaultStatusName = "caddy"
+
 // errNoErrorsFile says what the value template lacks.
 var errNoErrorsFile = errors.New("template takes a file, such as /etc/caddy/refusals.json")
+
+// unmarshalAnswers takes the arguments of an option that is about what clients get.
+func unmarshalAnswers(d *caddyfile.Dispenser, option string, h *Handler) error {
+	switch option {
+	case "disclose":
+		h.Disclose = new(bool)
+		return directive.SwitchArg(d, h.Disclose)
+	case "status_field":
+		return unmarshalStatusField(d, h)
+	default:
+		return unmarshalErrors(d, h)
+	}
+}
+
+func unmarshalStatusField(d *caddyfile.Dispenser, h *Handler) error {
+	h.StatusField = defaultStatusName
+	args := d.RemainingArgs()
+	switch {
+	case len(args) > 1:
+		return d.Err("takes a name, or nothing")
+	case len(args) == 1 && args[0] == "":
+		return d.Err("the name must not be empty")
+	case len(args) == 1:
+		h.StatusField = args[0]
+	}
+	return directive.Check(d, answer.CheckStatusName(h.StatusField))
+}
 
 func unmarshalErrors(d *caddyfile.Dispenser, h *Handler) error {
 	args := d.RemainingArgs()

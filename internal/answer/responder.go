@@ -45,6 +45,10 @@ type Config struct {
 	RetryAfter time.Duration
 	Logger     *zap.Logger
 
+	// StatusName identifies this handler in the field Preconditions-Status. If it is empty,
+	// responses don't get the field.
+	StatusName string
+
 	// Observer and History may be nil.
 	Observer *telemetry.Observer
 	History  *history.Handler
@@ -96,6 +100,7 @@ func report(a *Responder, o Outcome, reason string, code telemetry.Reason) {
 	if a.Request.Class == resource.Write {
 		a.History.Wrote(a.Request.Method, string(o), a.Request.UserAgent())
 	}
+	addStatus(a, o, reason, code)
 	if c := a.Logger.Check(zap.DebugLevel, "preconditions"); c != nil {
 		c.Write(zap.String("outcome", string(o)), zap.String("reason", reason),
 			zap.String("method", a.Request.Method), zap.String("resource", a.Key))

@@ -137,6 +137,7 @@ func TestTroublesAreEvents(t *testing.T) {
 	expectEvent(t, events(t, 1)[0], "claim_lost", map[string]any{"handler": host, "resource": host + "/docs/a"})
 
 	forgetEvents()
+	caddytest.Client.CloseIdleConnections()
 	m.SetError("ERR away")
 	caddytest.Send(t, "PUT", url+"/docs/a", "x", "If-Match", "*").Expect(t, 503)
 	m.SetError("")
