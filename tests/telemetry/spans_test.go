@@ -111,13 +111,15 @@ func TestSpans(t *testing.T) {
 			},
 			[]string{"preconditions.claim", "preconditions.forward", "preconditions.probe", "preconditions.read", "preconditions.settle"},
 			map[string]string{"preconditions.outcome": "passed", "preconditions.reason_code": "none", "preconditions.resource": key},
-			"preconditions.probe", map[string]string{"http.request.method": "GET", "http.response.status_code": "200", "preconditions.probe.result": "known"},
+			"preconditions.probe",
+			map[string]string{"http.request.method": "GET", "http.response.status_code": "200", "preconditions.probe.result": "known"},
 		},
 		{
 			"a read", func(fields ...string) { caddytest.Send(t, "GET", url, "", fields...).Expect(t, 200) },
 			[]string{"preconditions.forward", "preconditions.read"},
 			map[string]string{"preconditions.outcome": "read"},
-			"preconditions.forward", map[string]string{"http.request.method": "GET", "url.path": "/docs/a"},
+			"preconditions.forward",
+			map[string]string{"http.request.method": "GET", "url.path": "/docs/a"},
 		},
 		{
 			"a refusal", func(fields ...string) {
@@ -125,7 +127,8 @@ func TestSpans(t *testing.T) {
 			},
 			[]string{"preconditions.read"},
 			map[string]string{"preconditions.outcome": "failed", "preconditions.reason_code": "no_match"},
-			"preconditions.read", map[string]string{"preconditions.resource": key},
+			"preconditions.read",
+			map[string]string{"preconditions.resource": key},
 		},
 		{
 			"a write that waits in vain", func(fields ...string) {
@@ -136,7 +139,8 @@ func TestSpans(t *testing.T) {
 			},
 			[]string{"preconditions.claim", "preconditions.wait"},
 			map[string]string{"preconditions.outcome": "conflict", "preconditions.reason_code": "write_in_flight"},
-			"preconditions.wait", map[string]string{"preconditions.wait.for": "claim"},
+			"preconditions.wait",
+			map[string]string{"preconditions.wait.for": "claim"},
 		},
 	} {
 		id := strings.Repeat("0", 31) + string(rune('1'+i))
