@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,10 +47,9 @@ func TestTimeOfTheHandler(t *testing.T) {
 		c := new(Course)
 		work := func(d time.Duration) { time.Sleep(d) }
 		probe := func() { _ = c.ServeHTTP(nil, nil) }
-		calls := 0
-		var next caddyhttp.Handler
-		next = c.Begin(nil, httptest.NewRequest("GET", "/", nil), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
-			if calls++; calls > 1 { // a probe
+		var calls atomic.Int32
+		next := c.Begin(nil, httptest.NewRequest("GET", "/", nil), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+			if calls.Add(1) > 1 { // a probe
 				work(100 * time.Second)
 				return nil
 			}

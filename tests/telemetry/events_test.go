@@ -107,7 +107,9 @@ func TestFailedPreconditionIsAnEvent(t *testing.T) {
 func TestEventsKeepNobodyWaiting(t *testing.T) {
 	forgetEvents()
 	held := make(chan struct{})
+	recorded.Lock()
 	recorded.hold = func() { <-held }
+	recorded.Unlock()
 	text, url := site(t, "", caddytest.Serve(t, writable(t)))
 	c := load(t, subscribe, text)
 	caddytest.Send(t, "GET", url, "").Expect(t, 200)

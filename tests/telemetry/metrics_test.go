@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -129,11 +130,11 @@ func TestAddedTime(t *testing.T) {
 
 // Waits are counted by what was waited for, and probes by what the origin said.
 func TestWaitsAndProbesAreCounted(t *testing.T) {
-	gate, answer := caddytest.NewGate(), http.HandlerFunc(nil)
+	gate, answer := caddytest.NewGate(), atomic.Pointer[http.HandlerFunc]{}
 	docs := legacydocs.New(legacydocs.Options{Before: gate.Pass})
 	backend := caddytest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if answer != nil && r.Method == "GET" {
-			answer(w, r)
+		if a := *answer.Load(); a != nil && r.Method == "GET" {
+			a(w, r)
 			return
 		}
 		docs.ServeHTTP(w, r)
@@ -183,7 +184,7 @@ func TestWaitsAndProbesAreCounted(t *testing.T) {
 			caddytest.ExpectResult(t, done, 204)
 		}},
 	} {
-		answer = tt.answer
+		answer.Store(&tt.answer)
 		before := c.metric(t, tt.metric, tt.labels...)
 		tt.do()
 		if got := c.metric(t, tt.metric, tt.labels...); got <= before {
