@@ -16,7 +16,7 @@ func TestWebDAVRefusals(t *testing.T) {
 	current := validator.Representation{State: validator.Present, ETag: validator.ETag{Opaque: "2<&", Valid: true}}
 	for name, refusal := range map[string]Refusal{
 		"precondition-failed":             {Status: 412, Outcome: Failed, Condition: validator.IfMatch, Current: current, Detail: "a < b & \x00\xff"},
-		"precondition-required":           {Status: 428, Outcome: Required},
+		"precondition-required":           {Status: 428, Outcome: Required, Detail: "x"},
 		"service-unavailable":             WriteInFlight(),
 		"request-header-fields-too-large": TooLarge(),
 	} {
