@@ -135,7 +135,7 @@ func TemplateType(name, mediaType string) (contentType string, lang language, er
 	case essence == "application/json", strings.HasSuffix(essence, "+json"):
 		return contentType, inJSON, nil
 	case essence == "application/xhtml+xml", essence == "image/svg+xml":
-		return "", "", fmt.Errorf("%q may have scripts, in which values would need another escape: write text/html", essence)
+		return "", "", errScripts(essence)
 	case essence == "application/xml", essence == "text/xml", strings.HasSuffix(essence, "+xml"):
 		return contentType, inXML, nil
 	case essence == "text/html":
@@ -177,6 +177,14 @@ func (l language) check(content []byte) error {
 	return err
 }
 
+// withScripts are the namespaces of elements that browsers run scripts in, whatever the media
+// type says of the XML around them: XHTML and SVG.
+var withScripts = map[string]bool{"http://www.w3.org/1999/xhtml": true, "http://www.w3.org/2000/svg": true}
+
+func errScripts(what string) error {
+	return fmt.Errorf("%q may have scripts, in which values would need another escape: write text/html", what)
+}
+
 // wellFormed returns an error unless content is an XML document.
 func wellFormed(content []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(content))
@@ -191,8 +199,11 @@ func wellFormed(content []byte) error {
 		case err != nil:
 			return err
 		}
-		if _, ok := token.(xml.StartElement); ok {
+		if start, ok := token.(xml.StartElement); ok {
 			elements++
+			if withScripts[start.Name.Space] {
+				return errScripts(start.Name.Space)
+			}
 		}
 	}
 }

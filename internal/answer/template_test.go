@@ -187,6 +187,8 @@ func TestWrongTemplates(t *testing.T) {
 		{"a.json", "{}", "json", `"json" is not a media type`},
 		{"a.xml", "<svg/>", "image/svg+xml", "write text/html"},
 		{"a.xml", "<html/>", "application/xhtml+xml; charset=utf-8", "write text/html"},
+		{"a.xml", `<html xmlns="http://www.w3.org/1999/xhtml"><script>a="{{.Target}}"</script></html>`, "", "write text/html"},
+		{"a.xml", `<a xmlns:s="http://www.w3.org/2000/svg"><s:script>a="{{.Target}}"</s:script></a>`, "application/problem+xml", "write text/html"},
 		{"a.json", "{}", "application/json; charset=latin1", "is not a media type in UTF-8"},
 	} {
 		_, err := ParseTemplate(tt.name, tt.text, tt.mediaType)
