@@ -107,6 +107,9 @@ func config(flags caddycmd.Flags) (string, error) {
 		if strings.ContainsAny(word, "`\r") {
 			return "", fmt.Errorf("%q: must not contain a backtick or a carriage return", word)
 		}
+		if word == "{" || word == "}" {
+			return "", fmt.Errorf("%q: must not be a brace", word)
+		}
 	}
 	from, err := httpcaddyfile.ParseAddress(flags.String("from"))
 	if err != nil {

@@ -106,6 +106,7 @@ func TestProxyCommandErrors(t *testing.T) {
 		says  string
 	}{
 		{nil, "--to is required"},
+		{[]string{"--to", "{"}, "must not be a brace"},
 		{[]string{"--to", "127.0.0.1:9000", "--from", "localhost/docs"}, "must not have a path"},
 		{[]string{"--to", "127.0.0.1:9000", "--etag", "jsn /rev"}, ": etag jsn /rev (--print shows"},
 		{[]string{"--to", "127.0.0.1:9000", "--option", "verfy never"}, "verify"},
