@@ -186,7 +186,11 @@ var works = []work{
 func getAndPut(c *client) { getAndPutAt(c, c.any()) }
 
 // getAndPutTagged does the same with documents of which the backend shows a tag of its own.
-func getAndPutTagged(c *client) { getAndPutAt(c, tagged+c.any()) }
+// Each side has documents that only it writes.
+func getAndPutTagged(c *client) {
+	_, side, _ := strings.Cut(c.urls[0], "//")
+	getAndPutAt(c, tagged+"/"+strings.ReplaceAll(side, ":", "/")+c.any())
+}
 
 func getAndPutAt(c *client, path string) {
 	c.send("GET", path)
