@@ -70,10 +70,15 @@ const globalOptions = `{
 }
 `
 
-// adapt turns a Caddyfile without global options into JSON.
+// adapt turns a Caddyfile into JSON. Its own global options, if it has any, count besides those of
+// the tests.
 func adapt(t testing.TB, admin, sites string) ([]byte, error) {
 	t.Helper()
-	text := strings.ReplaceAll(globalOptions, "{admin}", admin) + sites
+	text := strings.ReplaceAll(globalOptions, "{admin}", admin)
+	if more, ok := strings.CutPrefix(sites, "{\n"); ok {
+		sites, text = more, strings.TrimSuffix(strings.TrimSpace(text), "}")
+	}
+	text += sites
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	return config, err
 }
