@@ -300,7 +300,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	if r.replicas > 0 && (s == claimScript || s == passScript) {
 		values, err = r.evalReplicated(bounded, s, keys, argv)
 	} else {
-		values, err = r.eval(bounded, s, keys, argv)
+		values, err = eval(bounded, r, s, keys, argv)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -320,7 +320,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 }
 
 // eval runs a script.
-func (r *Redis) eval(ctx context.Context, s *script, keys []string, argv []any) (reply, error) {
+func eval(ctx context.Context, r *Redis, s *script, keys []string, argv []any) (reply, error) {
 	if r.together == nil {
 		return s.Run(ctx, r.client, keys, argv...).Slice()
 	}
