@@ -46,15 +46,15 @@ func TestPage(t *testing.T) {
 	address := caddytest.Address(t)
 	admin := caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\n%s\n}\n", address, caddytest.Guarded("require DELETE", caddytest.Serve(t, docs))))
 	site := "http://" + address
-	caddytest.Bypass(t, docs, "PUT", "/docs/plan", "one")
+	caddytest.Bypass(t, docs, "PUT", "/docs/budget", "one")
 	caddytest.Bypass(t, docs, "PUT", "/docs/notes", "one")
-	tag := caddytest.ReadTwice(t, site+"/docs/plan")
+	tag := caddytest.ReadTwice(t, site+"/docs/budget")
 	const html = `"<img/src=x/onerror=alert(1)>"`
 	caddytest.Send(t, "PUT", site+"/docs/notes", "x", "If-Match", html).Expect(t, 412)
 	caddytest.Send(t, "DELETE", site+"/docs/notes", "", "User-Agent", "importer/2").Expect(t, 428)
-	caddytest.Send(t, "PUT", site+"/docs/plan", "x", "User-Agent", "editor/1", "If-Match", `"stale-0123456789"`).Expect(t, 412)
-	held := g.Send(t.Context(), t, "PUT", site+"/docs/plan", "two", "If-Match", tag)
-	waits := caddytest.Go(context.Background(), "PUT", site+"/docs/plan", "three")
+	caddytest.Send(t, "PUT", site+"/docs/budget", "x", "User-Agent", "editor/1", "If-Match", `"stale-0123456789"`).Expect(t, 412)
+	held := g.Send(t.Context(), t, "PUT", site+"/docs/budget", "two", "If-Match", tag)
+	waits := caddytest.Go(context.Background(), "PUT", site+"/docs/budget", "three")
 
 	url := servedPage(t, admin)
 	b := caddytest.StartBrowser(t).Open("about:blank")
@@ -65,10 +65,10 @@ func TestPage(t *testing.T) {
 	for id, wants := range map[string][]string{
 		"state":    {"This node, since "},
 		"numbers":  {"lost updates prevented in 7 days", "1writes in flight", "upstores"},
-		"refusals": {"PUT " + caddytest.Host(t) + "/docs/plan", `If-Match: "stale-0123456789"`, tag, "412 failed", html, "428 required", "no condition"},
+		"refusals": {"PUT " + caddytest.Host(t) + "/docs/budget", `If-Match: "stale-0123456789"`, tag, "412 failed", html, "428 required", "no condition"},
 		"requests": {"failed", "enforce"},
 		"handlers": {caddytest.Host(t), "PUT failed 2", "importer 1"},
-		"claims":   {caddytest.Host(t) + "/docs/plan", "claim", "memory"},
+		"claims":   {caddytest.Host(t) + "/docs/budget", "claim", "memory"},
 		"stores":   {"memory", "up"},
 	} {
 		for _, want := range wants {
@@ -89,7 +89,7 @@ func TestPage(t *testing.T) {
 	b.Await(`document.activeElement.getAttribute("aria-pressed") === "false"`)
 	b.Press("Tab", 0)
 	b.Await(`document.activeElement.id === "filter"`)
-	for _, key := range "plan" {
+	for _, key := range "budget" { // no other test of this process writes that
 		b.Press(string(key), 0)
 	}
 	b.Await(`document.querySelectorAll("#refusals tbody tr").length === 1`)
