@@ -277,10 +277,10 @@ func (tab *Tab) Evaluate(expression string) any {
 	return evaluated.Result.Value
 }
 
-// Await waits until an expression in the page is true.
+// Await waits until an expression in the page is true, or an object.
 func (tab *Tab) Await(expression string) {
 	tab.browser.t.Helper()
-	Eventually(tab.browser.t, expression, func() bool { return tab.Evaluate(expression) == true })
+	Eventually(tab.browser.t, expression, func() bool { return tab.Evaluate("!!("+expression+")") == true })
 }
 
 // Press presses a key, such as Enter, with modifiers: 2 for Ctrl, 8 for Shift. Without any, it
