@@ -44,7 +44,7 @@ func showRefusal(r telemetry.Refusal) shownRefusal {
 	return shownRefusal{
 		Time: r.Time.UTC(), Handler: r.Handler, Mode: r.Mode, Method: r.Method, Resource: r.Resource, Status: r.Status,
 		Outcome: r.Outcome, Reason: r.Reason, Code: string(r.Code), Condition: r.Condition, Provided: r.Provided, Current: r.Current,
-		Waited: r.Waited.Seconds(), Probed: r.Probed, Prevented: history.Prevented(&r),
+		Waited: r.Waited.Seconds(), Probed: r.Probed, Prevented: r.Prevented,
 	}
 }
 

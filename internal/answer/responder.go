@@ -111,7 +111,8 @@ func report(a *Responder, o Outcome, reason string, code telemetry.Reason) {
 // and leaves a record of it. It takes the place of Report.
 func (a *Responder) ReportRefusal(refusal Refusal) {
 	report(a, refusal.Outcome, refusal.Reason, refusal.code())
-	if preventsLoss(a, refusal) {
+	prevented := preventsLoss(a, refusal)
+	if prevented {
 		a.Observer.LostUpdatePrevented()
 	}
 	if !a.Observer.WantsRefusals() {
@@ -132,6 +133,7 @@ func (a *Responder) ReportRefusal(refusal Refusal) {
 		Current:   refusal.Current.ETag.String(),
 		Waited:    a.Course.Waits(),
 		Probed:    a.Course.Probes(),
+		Prevented: prevented,
 	})
 }
 

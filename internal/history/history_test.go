@@ -40,28 +40,6 @@ func TestRing(t *testing.T) {
 	}
 }
 
-// A refusal prevents a lost update if a write was refused because what is there isn't what its
-// client believes.
-func TestPrevented(t *testing.T) {
-	for _, tt := range []struct {
-		refusal telemetry.Refusal
-		want    bool
-	}{
-		{telemetry.Refusal{Mode: "enforce", Method: "PUT", Outcome: "failed", Code: "no_match"}, true},
-		{telemetry.Refusal{Mode: "enforce", Method: "PUT", Outcome: "failed", Code: "exists"}, true},
-		{telemetry.Refusal{Mode: "enforce", Method: "DELETE", Outcome: "failed", Code: "modified"}, true},
-		{telemetry.Refusal{Mode: "report", Method: "PUT", Outcome: "failed", Code: "no_match"}, false},
-		{telemetry.Refusal{Mode: "enforce", Method: "GET", Outcome: "failed", Code: "no_match"}, false},
-		{telemetry.Refusal{Mode: "enforce", Method: "PUT", Outcome: "failed", Code: "does_not_exist"}, false},
-		{telemetry.Refusal{Mode: "enforce", Method: "PUT", Outcome: "failed", Code: "malformed"}, false},
-		{telemetry.Refusal{Mode: "enforce", Method: "PUT", Outcome: "unverifiable", Code: "no_match"}, false},
-	} {
-		if got := Prevented(&tt.refusal); got != tt.want {
-			t.Errorf("%+v: got %v", tt.refusal, got)
-		}
-	}
-}
-
 // What is counted by the hour can be asked for since any hour, and is forgotten in the end.
 func TestHours(t *testing.T) {
 	var h hours

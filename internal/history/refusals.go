@@ -69,7 +69,7 @@ var refusals ring
 func init() {
 	telemetry.Subscribe(func(r telemetry.Refusal) {
 		refusals.add(r)
-		if Prevented(&r) {
+		if r.Prevented {
 			For(r.Handler, r.Mode).prevented()
 		}
 	})
@@ -83,12 +83,6 @@ func Refusals(q Query) (found []telemetry.Refusal, forgotten int) { return refus
 // something that isn't there, would have erased nobody's change.
 var saysChanged = map[telemetry.Reason]bool{
 	"no_match": true, "matched": true, "exists": true, "modified": true, telemetry.Replaced: true,
-}
-
-// Prevented reports whether a refusal has prevented a lost update: a write whose condition is
-// false for what is there.
-func Prevented(r *telemetry.Refusal) bool {
-	return r.Mode == "enforce" && r.Outcome == "failed" && r.Method != "GET" && r.Method != "HEAD" && Contradicts(r.Code)
 }
 
 // Contradicts reports whether the reason of a false condition is that the resource is there,

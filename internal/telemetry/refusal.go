@@ -38,6 +38,10 @@ type Refusal struct {
 	// origin was asked on its behalf.
 	Waited time.Duration `json:"waited_ns"`
 	Probed int           `json:"probed"`
+
+	// Prevented says that a write would otherwise have replaced a state that its client
+	// hadn't seen.
+	Prevented bool `json:"prevented_lost_update"`
 }
 
 // MaxProvided is how many bytes of a condition a record has.
@@ -58,6 +62,7 @@ func (r *Refusal) fields() []zap.Field {
 		zap.String("current", r.Current),
 		zap.Duration("waited", r.Waited),
 		zap.Int("probed", r.Probed),
+		zap.Bool("prevented_lost_update", r.Prevented),
 	}
 }
 

@@ -22,7 +22,7 @@ func TestRefusalIsLogged(t *testing.T) {
 		want   line
 	}{
 		{"an outdated tag", "PUT", []string{"If-Match", `"old"`}, 412, line{
-			"outcome": "failed", "reason": "If-Match: no match", "reason_code": "no_match", "condition": "If-Match", "provided": `"old"`, "current": tag, "probed": 0.0,
+			"outcome": "failed", "reason": "If-Match: no match", "reason_code": "no_match", "condition": "If-Match", "provided": `"old"`, "current": tag, "probed": 0.0, "prevented_lost_update": true,
 		}},
 		{"what was to be created is there", "PUT", []string{"If-None-Match", "*"}, 412, line{
 			"outcome": "failed", "reason": "If-None-Match: exists", "reason_code": "exists", "condition": "If-None-Match", "provided": "*", "current": tag,
