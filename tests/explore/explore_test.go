@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -541,12 +542,15 @@ var mutants = []struct {
 	{"a renewal does nothing", func(s etagcache.Store) etagcache.Store { return idle{s} }, "the backend is slow", setting{passing, true, false}},
 }
 
-// If the store kept what a write has replaced, whoever asks would be told that it is current.
+// If the store went on to show an entry as it was before a write, whoever asks would be told that
+// what was replaced is current.
 func TestExplorationFindsStaleAnswers(t *testing.T) {
 	t.Parallel()
 	sc := scenarioNamed("two writers, and somebody asks")
 	sc.setting, sc.promise = setting{never, true, false}, currentAnswer
-	sc.mutate = func(s etagcache.Store) etagcache.Store { return keeping{s} }
+	sc.mutate = func(s etagcache.Store) etagcache.Store {
+		return &frozen{Store: s, first: make(map[string]etagcache.Entry)}
+	}
 	if found := sc.explore(t); found.violation == nil {
 		t.Fatalf("not found in %d schedules", found.schedules)
 	}
@@ -607,6 +611,26 @@ type keeping struct{ etagcache.Store }
 func (s keeping) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
 	settlement.Unchanged = true
 	return s.Store.Settle(ctx, g, settlement, t)
+}
+
+// frozen shows each entry as it was when it was first read.
+type frozen struct {
+	etagcache.Store
+	mu    sync.Mutex
+	first map[string]etagcache.Entry
+}
+
+func (s *frozen) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
+	now, err := s.Store.Read(ctx, key, t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first, known := s.first[key]; known && err == nil {
+		return first, nil
+	}
+	if err == nil && len(now.Variants) > 0 {
+		s.first[key] = now
+	}
+	return now, err
 }
 
 // sharing grants a claim to everyone who asks.
