@@ -16,7 +16,7 @@ func PremiseFailed(a *Responder, p resource.Premise, res validator.Result, missi
 		Outcome: Failed,
 		Code:    codes[res.Reason],
 		Reason:  name + " on " + p.Subject.Key + ": " + res.Reason.String(),
-		Detail:  sentence(failureDetail(res, name+", which is about "+p.Subject.OriginalTarget+",")) + " Nothing was changed.",
+		Detail:  sentence(failureDetail(res, name+" (about "+p.Subject.OriginalTarget+")")) + " Nothing was changed.",
 		premise: name,
 	}
 	if missing {

@@ -231,6 +231,7 @@ func (w *writing) Settle(a proxyhooks.Answer, fate proxyhooks.Fate) bool {
 	}
 	w.result.observe(a, fate)
 	object{w}.observe(a, status, fate)
+	fate = locking{w}.fate(a, fate)
 	w.origin.session.tell(a.Header)
 	lost = w.holds.Lost()
 	if w.invalidateAfter && fate != proxyhooks.Refused {
