@@ -103,6 +103,9 @@ func (r objectStore) read() {
 	if name := r.unknownCondition(); name != "" {
 		r.Unsupported = cmp.Or(r.Unsupported, "conditions in "+name+" aren't evaluated. Send If-Match or If-None-Match")
 	}
+	if name := r.lostCondition(); name != "" {
+		r.Unsupported = cmp.Or(r.Unsupported, "its signature covers "+name+", but the field isn't there. Send it as it was signed. If the client did, something in between has removed it")
+	}
 	if r.Operation == PartOperation && r.Unsupported == "" && !r.hasSourceConditions() {
 		r.Class = Other
 	}
@@ -128,6 +131,28 @@ func (r objectStore) unknownCondition() string {
 	}
 	if r.namesInQuery(inQuery...) != "" {
 		return "the query"
+	}
+	return ""
+}
+
+// lostCondition returns the name of a field with a condition that the signature covers and the
+// request doesn't have: the client has forgotten it, or a proxy in front has removed it. A store
+// that checks no signatures would perform the write all the same.
+func (r objectStore) lostCondition() string {
+	signed := r.URL.Query()["X-Amz-SignedHeaders"]
+	for _, line := range r.Fields["Authorization"] {
+		_, rest, _ := strings.Cut(line, "SignedHeaders=")
+		names, _, _ := strings.Cut(rest, ",")
+		signed = append(signed, names)
+	}
+	for _, list := range signed {
+		for name := range strings.SplitSeq(strings.ToLower(list), ";") {
+			name = strings.TrimSpace(name)
+			condition := slices.ContainsFunc(inQuery, func(start string) bool { return strings.HasPrefix(name, start) })
+			if condition && r.Fields[http.CanonicalHeaderKey(name)] == nil {
+				return name
+			}
+		}
 	}
 	return ""
 }

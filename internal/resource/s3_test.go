@@ -178,6 +178,9 @@ func TestUnsupportedConditions(t *testing.T) {
 		{"POST", "/b/k?delete", nil},
 		{"PUT", "/b/k", []string{"X-Amz-Copy-Source-If-Match", "x"}},
 		{"PUT", "/b/k?partNumber=1&uploadId=u", []string{"Authorization", "AWS4-HMAC-SHA256 x", "X-Original-Url", "/b/other"}},
+		{"PUT", "/b/k?X-Amz-SignedHeaders=host%3Bif-none-match&X-Amz-Signature=s", nil}, // the signature covers what isn't there
+		{"PUT", "/b/k", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"}},
+		{"PUT", "/b/k", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=a,SignedHeaders=host;if-match;x-amz-date,Signature=b", "If-None-Match", "*"}},
 		{"PUT", "/b/k?tagging", []string{"If-Match", "x"}},
 		{"POST", "/b?delete", []string{"If-Match", "x"}},
 		{"POST", "/b", []string{"Content-Type", "multipart/form-data; boundary=x"}},
@@ -186,6 +189,10 @@ func TestUnsupportedConditions(t *testing.T) {
 		if r := objectRequest(t, tt.method, tt.target, tt.fields...); r.Unclear+r.Unsupported == "" {
 			t.Errorf("%s %s %q passes", tt.method, tt.target, tt.fields)
 		}
+	}
+	const signed = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-match, Signature=b"
+	if r := objectRequest(t, "PUT", "/b/k", "Authorization", signed, "If-Match", `"x"`); r.Unclear+r.Unsupported != "" {
+		t.Errorf("a signed condition is refused: %s%s", r.Unclear, r.Unsupported)
 	}
 }
 
