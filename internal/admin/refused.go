@@ -106,16 +106,23 @@ func runRefusals(flags caddycmd.Flags) (int, error) {
 	if q.Limit > 0 {
 		query.Set("limit", strconv.Itoa(q.Limit))
 	}
-	return tell(flags, refusalsPath, query, shownRefusals.describe)
+	return tell(flags, refusalsPath, query, func(s shownRefusals) string { return s.describe(noneRemembered) })
 }
 
-func (s shownRefusals) describe() string {
+// What is said if there is no refusal to show: by the running Caddy, and in a log.
+const (
+	noneRemembered = "none found. Those of other nodes and of processes that have ended are in their logs (--log)."
+	noneLogged     = "none found. The log must be in JSON, with the INFO messages of http.handlers.preconditions."
+)
+
+// describe describes refusals for people, or says that there are none.
+func (s shownRefusals) describe(none string) string {
 	var p page
 	for _, r := range s.Refusals {
 		r.describe(&p)
 	}
 	if len(s.Refusals) == 0 {
-		p.line(0, "refusals", "none that is known")
+		p.line(0, "refusals", none)
 	}
 	if s.Forgotten > 0 {
 		p.line(0, "older", fmt.Sprintf("%d more are no longer remembered: see the log (--log)", s.Forgotten))
@@ -168,7 +175,7 @@ func runRefusalsInLog(flags caddycmd.Flags, q history.Query, about string) (int,
 	if flags.Bool("json") {
 		return caddy.ExitCodeSuccess, json.NewEncoder(os.Stdout).Encode(found)
 	}
-	_, err = io.WriteString(os.Stdout, found.describe())
+	_, err = io.WriteString(os.Stdout, found.describe(noneLogged))
 	return caddy.ExitCodeSuccess, err
 }
 

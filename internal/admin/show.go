@@ -52,12 +52,18 @@ const (
 	nameColumns = 10
 )
 
-// line adds a name and a value to the page. What doesn't fit goes to further lines.
+// line adds a name and a value to the page. What doesn't fit goes to further lines, and is
+// divided at a space if there is one.
 func (p *page) line(indent int, name, value string) {
-	begin := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s", nameColumns, name)
+	begin := strings.Repeat(" ", indent) + fmt.Sprintf("%-*s ", nameColumns-1, name)
 	rest := []rune(printable(value))
 	for {
-		n := min(len(rest), columns-indent-nameColumns)
+		n := min(len(rest), max(columns-len(begin), columns/4)) // a client's method may be long
+		if n < len(rest) {
+			if space := strings.LastIndexByte(string(rest[:n]), ' '); space >= 0 {
+				n = len([]rune(string(rest[:n])[:space+1]))
+			}
+		}
 		p.WriteString(strings.TrimRight(begin+string(rest[:n]), " ") + "\n")
 		if rest = rest[n:]; len(rest) == 0 {
 			return

@@ -75,6 +75,23 @@ func TestDescribeOddValues(t *testing.T) {
 	}
 }
 
+// A name is never glued to its value, and sentences are divided between words.
+func TestLinesAreReadable(t *testing.T) {
+	var p page
+	p.line(2, "no condition", "from importer 198")
+	p.line(0, "note", strings.Repeat("word ", 30))
+	p.line(2, strings.Repeat("M", 100), "failed 1")
+	for line := range strings.Lines(p.String()) {
+		for part := range strings.FieldsSeq(line) {
+			switch strings.Trim(part, "M") {
+			case "", "no", "condition", "from", "importer", "198", "note", "word", "failed", "1":
+			default:
+				t.Errorf("%q in %q", part, line)
+			}
+		}
+	}
+}
+
 // The sites of a config are the hosts of its routes. A route without one serves them all.
 func TestHostsOf(t *testing.T) {
 	route := func(matchers ...any) caddyhttp.Route {

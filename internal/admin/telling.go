@@ -187,7 +187,10 @@ func (s shownStores) describe() string {
 		}
 		p.line(2, "keys", strings.Join(one.KeyOptions, ", "))
 		j := one.Journal
-		p.line(2, "journal", fmt.Sprintf("%d resources, %d of them untold, writes of %d in flight", j.Resources, j.Untold, j.InFlight))
+		p.line(2, "journal", count(uint64(j.Resources), "resource")+" written without the store")
+		if j.Resources > 0 {
+			p.line(2, "", fmt.Sprintf("%d not yet told to the store, %d with writes in flight", j.Untold, j.InFlight))
+		}
 		for _, key := range j.Listed {
 			if key == "" {
 				key = "everything"

@@ -192,7 +192,7 @@ func (e adviser) adviseVerify(version bool) {
 		e.option("verify all", "content depends on who asks, and the backend doesn't say so in Vary or Cache-Control")
 	default:
 		e.keep("verify passing", "right whoever else writes to the backend")
-		e.note("If every writer comes through Caddy, verify never spares a GET for each write. Nobody can see that from here.")
+		e.note("If every writer comes through Caddy, write \"verify never\", and each write costs one GET less. Nobody can see that from here.")
 	}
 }
 

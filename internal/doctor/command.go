@@ -186,7 +186,11 @@ func (r Report) describe() string {
 func (r Race) describe() string {
 	var b strings.Builder
 	for _, status := range slices.Sorted(maps.Keys(r.Statuses)) {
-		fmt.Fprintf(&b, "%s: %d writers\n", status, r.Statuses[status])
+		writers := "writers"
+		if r.Statuses[status] == 1 {
+			writers = "writer"
+		}
+		fmt.Fprintf(&b, "%s: %d %s\n", status, r.Statuses[status], writers)
 	}
 	if r.Restored {
 		b.WriteString("The content was put back.\n")

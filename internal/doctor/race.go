@@ -93,6 +93,9 @@ func (r *Race) judge() {
 	switch {
 	case r.Won > 1:
 		r.Verdict = fmt.Sprintf("%d of %d writers with one tag won: %d updates were lost", r.Won, r.Writers, r.Lost)
+		if r.Won == r.Writers {
+			r.Verdict += ". If the site is in mode report, that is expected"
+		}
 	case r.Won == 0 && unanswered > 0:
 		r.Verdict = fmt.Sprintf("nobody was told to have won, and %d writers got no answer", unanswered)
 	case r.Won == 0:

@@ -194,6 +194,10 @@ func TestStores(t *testing.T) {
 	if out := stores(); !strings.Contains(out, `"state":"out of reach"`) || !strings.Contains(out, `"journal":{"resources":1,"untold":1,"in_flight":0,"listed":["`+caddytest.Host(t)+`/docs/a"]}`) {
 		t.Errorf("got %s", out)
 	}
+	text := told(t, "stores", "--address", "unix/"+node.Socket())
+	if want := "journal 1 resource written without the store 1 not yet told to the store, 0 with writes in flight " + caddytest.Host(t) + "/docs/a"; !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
 }
 
 type stats struct {
