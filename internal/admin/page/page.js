@@ -67,7 +67,7 @@ function showRefusals({refusals, forgotten}) {
 		["time", (r) => time(r.time)],
 		["request", (r) => r.method + " " + r.resource, "code"],
 		["answer", (r) => (r.mode === "report" ? "would be " : "") + r.status + " " + r.outcome],
-		["sent", (r) => r.condition ? r.condition + ": " + (r.provided ?? "") : "no condition", "code"],
+		["sent", (r) => r.condition ? r.condition + ": " + (r.provided ?? "") : r.outcome === "required" ? "no condition" : "–", "code"],
 		["current", (r) => r.current ?? "–", "code"],
 		["why", (r) => r.reason],
 	], shown, forgotten + refusals.length === 0 ? "Nothing was refused." : "None of these.");
