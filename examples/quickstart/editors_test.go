@@ -113,6 +113,11 @@ func TestEditors(t *testing.T) {
 	e := open(t, browser, site)
 	reset := func(t *testing.T) {
 		caddytest.Send(t, "PUT", service+"/docs/checklist", checklist, "Content-Type", "text/plain; charset=utf-8").Expect(t, 204)
+		// The second read shows no change. Otherwise five resets in a row can look like a
+		// resource that differs on every read, of which the handler warns.
+		for range 2 {
+			caddytest.Send(t, "GET", site+"/docs/checklist", "").Expect(t, 200)
+		}
 	}
 
 	t.Run("conflict", func(t *testing.T) {

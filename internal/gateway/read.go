@@ -331,7 +331,7 @@ func (rd *reading) noteChange(variant string, changed bool) {
 	key := rd.plan.Subject.Key
 	if rd.share.Unstable.Note(key, variant, changed) {
 		telemetry.CountUnstable()
-		rd.Logger.Warn("the content differs on every read of this resource, so no condition on its entity tag can hold; "+
+		rd.Logger.Warn("each of the last reads of this resource showed another content; if it differs on every read, no condition on its entity tag can hold: "+
 			"derive the tag from what identifies its state (etag json, etag header) or from the writes (etag version)",
 			zap.String("resource", key))
 	}
