@@ -70,12 +70,16 @@ func TestPreconditionMiddleware(t *testing.T) {
 			caddytest.Send(t, "PUT", url, `{"text": "old"}`, append([]string{"If-None-Match", "*"}, jsonField...)...).Expect(t, 201)
 			caddytest.Send(t, "PUT", url, `{"text": "new"}`, append([]string{"If-None-Match", "*"}, jsonField...)...).Expect(t, 412)
 			first := caddytest.Send(t, "GET", url, "").Expect(t, 200)
-			if n := winners(t, url, first.Tag(t)); (n == 1) != (c.options != "-") || n == 0 {
+			if c.options == "-" {
+				caddytest.Eventually(t, "several writers win with one tag", func() bool {
+					return winners(t, url, caddytest.Send(t, "GET", url, "").Tag(t)) > 1
+				})
+				return
+			}
+			if n := winners(t, url, first.Tag(t)); n != 1 {
 				t.Errorf("%d of the writers were told that they have saved", n)
 			}
-			if c.options != "-" {
-				expectLikeMiddleware(t, c.checks, service, url, first)
-			}
+			expectLikeMiddleware(t, c.checks, service, url, first)
 		})
 	}
 }
