@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -71,7 +72,7 @@ func promise(t testing.TB) (port string) {
 	t.Helper()
 	for range 100 {
 		port = strconv.Itoa(10_000 + rand.IntN(20_000))
-		if _, taken := promised.LoadOrStore(port, true); taken {
+		if _, taken := promised.LoadOrStore(port, true); taken || !reserve(t, port) {
 			continue
 		}
 		if l, err := net.Listen("tcp", ":"+port); err == nil {
@@ -81,6 +82,20 @@ func promise(t testing.TB) (port string) {
 	}
 	t.Fatal("found no free port")
 	return ""
+}
+
+// reserve keeps the tests of other processes from a port until the test ends. It reports false
+// if one of them has it. Only Linux has names of sockets that aren't files.
+func reserve(t testing.TB, port string) bool {
+	if runtime.GOOS != "linux" {
+		return true
+	}
+	l, err := net.Listen("unix", "@caddytest-port-"+port)
+	if err != nil {
+		return false
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return true
 }
 
 // Listen listens on a port of 127.0.0.1.
