@@ -8,8 +8,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -83,27 +81,12 @@ func prepare(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: freeAddr(t), Dir: dir, t: t}
+	s := &Server{Addr: "127.0.0.1:" + FreePort(t), Dir: dir, t: t}
 	t.Cleanup(func() {
 		s.Kill()
 		_ = os.RemoveAll(dir)
 	})
 	return s
-}
-
-// freeAddr returns an address on which nobody listens. Its port isn't one that the system
-// gives to clients: one of those could take it before the server does.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
-		if err == nil {
-			defer func() { _ = l.Close() }()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("found no free port")
-	return ""
 }
 
 func (s *Server) start() {
@@ -273,7 +256,7 @@ func knowsReplica(ctx context.Context, line, id string) bool {
 // startNode starts a node of a cluster.
 func startNode(t testing.TB) *Server {
 	t.Helper()
-	_, bus, _ := net.SplitHostPort(freeAddr(t))
+	bus := FreePort(t)
 	s := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
 	s.bus = bus
 	return s

@@ -3,16 +3,15 @@ package caddytest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 )
 
 // hosts are the hosts of the tests that run now, by the name of the test.
@@ -49,53 +48,17 @@ func Host(t testing.TB) string {
 	return host
 }
 
-// promised are the ports that were given to somebody who will listen on them.
-var promised sync.Map
-
 // Address returns an address of this test's host, with a port that nobody
 // listens on.
 func Address(t testing.TB) string {
 	t.Helper()
-	return Host(t) + ":" + promise(t)
+	return Host(t) + ":" + redistest.FreePort(t)
 }
 
 // LocalAddress is like Address, but of 127.0.0.1, for what works nowhere else.
 func LocalAddress(t testing.TB) string {
 	t.Helper()
-	return "127.0.0.1:" + promise(t)
-}
-
-// promise returns a port on which nobody listens, whatever the address: Caddy
-// listens on all addresses if a site doesn't say otherwise. It isn't one of the ports
-// that the system gives to clients: one of those could take it meanwhile.
-func promise(t testing.TB) (port string) {
-	t.Helper()
-	for range 100 {
-		port = strconv.Itoa(10_000 + rand.IntN(20_000))
-		if _, taken := promised.LoadOrStore(port, true); taken || !reserve(t, port) {
-			continue
-		}
-		if l, err := net.Listen("tcp", ":"+port); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("found no free port")
-	return ""
-}
-
-// reserve keeps the tests of other processes from a port until the test ends. It reports false
-// if one of them has it. Only Linux has names of sockets that aren't files.
-func reserve(t testing.TB, port string) bool {
-	if runtime.GOOS != "linux" {
-		return true
-	}
-	l, err := net.Listen("unix", "@caddytest-port-"+port)
-	if err != nil {
-		return false
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return true
+	return "127.0.0.1:" + redistest.FreePort(t)
 }
 
 // Listen listens on a port of 127.0.0.1.
