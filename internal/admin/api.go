@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 )
 
 func init() {
@@ -66,7 +68,16 @@ func (api) Routes() []caddy.AdminRoute {
 	}
 }
 
-var errNoStores = apiError(http.StatusNotFound, errors.New("no handler of the running config has a store"))
+// openStores returns the stores of the running config. There is at least one, or an error. The
+// caller calls leave when it is done with them.
+func openStores() (shared []storeshare.OpenShare, leave func(), err error) {
+	shared, leave = storeshare.AllOpen()
+	if len(shared) == 0 {
+		leave()
+		return nil, nil, apiError(http.StatusNotFound, errors.New("no handler of the running config has a store"))
+	}
+	return shared, leave, nil
+}
 
 func apiError(status int, err error) error {
 	return caddy.APIError{HTTPStatus: status, Err: err}

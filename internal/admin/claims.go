@@ -35,11 +35,11 @@ func serveClaims(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	shared, leave := storeshare.AllOpen()
-	defer leave()
-	if len(shared) == 0 {
-		return errNoStores
+	shared, leave, err := openStores()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	return sendJSON(w, claimsOf(shared))
 }
 
@@ -97,11 +97,11 @@ func serveStores(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	shared, leave := storeshare.AllOpen()
-	defer leave()
-	if len(shared) == 0 {
-		return errNoStores
+	shared, leave, err := openStores()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	return sendJSON(w, storesOf(shared))
 }
 

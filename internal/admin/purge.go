@@ -80,11 +80,11 @@ func servePurge(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	shared, leave := storeshare.AllOpen()
-	defer leave()
-	if len(shared) == 0 {
-		return errNoStores
+	shared, leave, err := openStores()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	all := make([]targets, len(shared)) // of all stores first: an invalid one changes nothing
 	for i, s := range shared {
 		if all[i], err = p.targetsIn(s); err != nil {

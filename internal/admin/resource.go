@@ -53,11 +53,11 @@ func serveResource(w http.ResponseWriter, r *http.Request) error {
 	if resource.IsPattern(text) {
 		return apiError(http.StatusBadRequest, fmt.Errorf("%q has an asterisk: give one URL, or the key of the resource", text))
 	}
-	shared, leave := storeshare.AllOpen()
-	defer leave()
-	if len(shared) == 0 {
-		return errNoStores
+	shared, leave, err := openStores()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	var all []shownResource
 	known := false
 	for _, s := range shared {

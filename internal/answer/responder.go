@@ -143,11 +143,16 @@ func preventsLoss(a *Responder, refusal Refusal) bool {
 	if a.Mode != Enforce || a.Request.Class != resource.Write || refusal.Outcome != Failed {
 		return false
 	}
-	switch refusal.Code {
-	case telemetry.Replaced:
-		return true // by a later write
-	case codes[validator.NoMatch], codes[validator.Matched], codes[validator.Exists], codes[validator.Modified]:
-		return refusal.Current.State == validator.Present
+	return Contradicts(refusal.Code) && (refusal.Code == telemetry.Replaced || refusal.Current.State == validator.Present)
+}
+
+// Contradicts reports whether the reason of a false condition is that the resource is there, and
+// isn't what the client believes. A write whose condition is malformed, or about something that
+// isn't there, would have erased nobody's change.
+func Contradicts(code telemetry.Reason) bool {
+	switch code {
+	case telemetry.Replaced, codes[validator.NoMatch], codes[validator.Matched], codes[validator.Exists], codes[validator.Modified]:
+		return true
 	default:
 		return false
 	}

@@ -112,7 +112,7 @@ func (d decision) proof() history.Proof {
 	switch {
 	case d.outcome == answer.Passed:
 		return history.Saw
-	case d.outcome == answer.Failed && history.Contradicts(d.refusal.Code):
+	case d.outcome == answer.Failed && answer.Contradicts(d.refusal.Code):
 		return history.SawOther
 	default:
 		return history.Unproven

@@ -78,13 +78,3 @@ func init() {
 // Refusals returns the selected refusals of this process, the newest first, and how many
 // older ones have been forgotten.
 func Refusals(q Query) (found []telemetry.Refusal, forgotten int) { return refusals.list(q) }
-
-// saysChanged are the reasons of Contradicts. A write whose condition is malformed, or about
-// something that isn't there, would have erased nobody's change.
-var saysChanged = map[telemetry.Reason]bool{
-	"no_match": true, "matched": true, "exists": true, "modified": true, telemetry.Replaced: true,
-}
-
-// Contradicts reports whether the reason of a false condition is that the resource is there,
-// and isn't what the client believes.
-func Contradicts(code telemetry.Reason) bool { return saysChanged[code] }

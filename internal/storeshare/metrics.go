@@ -1,10 +1,11 @@
 package storeshare
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-preconditions/preconditions/internal/telemetry"
 )
 
 // What the metrics say about the stores of one kind.
@@ -94,9 +95,5 @@ func oneIf(yes bool) float64 {
 // RegisterMetrics registers the metrics of the stores with the registry of a config, unless
 // another handler of the config has done so.
 func RegisterMetrics(registry *prometheus.Registry) error {
-	err := registry.Register(storeMetrics{})
-	if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); again {
-		return nil
-	}
-	return err
+	return telemetry.RegisterOnce(registry, storeMetrics{})
 }

@@ -77,12 +77,20 @@ func Register(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		requests, lostUpdates, claimsLost, unstable, nearCacheHits, eventsDropped, added, waits, probes, operations, storeErrors, buffered, spooled, tags{},
 	} {
-		err := registry.Register(c)
-		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
+		if err := RegisterOnce(registry, c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// RegisterOnce registers a collector, unless another handler of the config has done so.
+func RegisterOnce(registry *prometheus.Registry, c prometheus.Collector) error {
+	err := registry.Register(c)
+	if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); again {
+		return nil
+	}
+	return err
 }
 
 // CountUnstable counts an unstable resource.
