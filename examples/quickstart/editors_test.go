@@ -113,8 +113,8 @@ func TestEditors(t *testing.T) {
 	e := open(t, browser, site)
 	reset := func(t *testing.T) {
 		caddytest.Send(t, "PUT", service+"/docs/checklist", checklist, "Content-Type", "text/plain; charset=utf-8").Expect(t, 204)
-		// The second read shows no change. Otherwise five resets in a row can look like a
-		// resource that differs on every read, of which the handler warns.
+		// The second read shows no change. Otherwise, after five resets in a row, the handler
+		// may warn of a resource that differs on every read.
 		for range 2 {
 			caddytest.Send(t, "GET", site+"/docs/checklist", "").Expect(t, 200)
 		}

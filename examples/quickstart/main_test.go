@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
 // If this environment variable is set, the test binary runs as the quick start.
@@ -151,12 +152,7 @@ func commands(text string) []string {
 // shells returns the installed ones of the shells that users may paste into.
 func shells(t *testing.T) []string {
 	t.Helper()
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	caddytest.Needs(t, "curl")
 	var found []string
 	for _, name := range []string{"bash", "zsh", "sh"} {
 		if _, err := exec.LookPath(name); err == nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -11,6 +10,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
 // pipe collects what the example writes, and reports when the last step is there.
@@ -31,16 +33,9 @@ func (p *pipe) Write(text []byte) (int, error) {
 // TestExample: the example loses entries without Caddy and none with it, and the commands that
 // it prints do what the text around them says.
 func TestExample(t *testing.T) {
-	for _, program := range []string{"docker-registry", "curl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skipf("%v (.ci/run installs it)", err)
-		}
-	}
+	caddytest.Needs(t, "docker-registry", "curl")
 	t.Setenv("HOME", t.TempDir()) // Caddy's storage
-	port, registry := freePort(t), freePort(t)
+	port, registry := redistest.FreePort(t), redistest.FreePort(t)
 	lines := strings.SplitAfter(steps, "\n")
 	out := &pipe{last: lines[len(lines)-2], done: make(chan struct{})}
 	ctx := t.Context() // ends before the cleanup
@@ -91,21 +86,6 @@ func commands(text string) string {
 		}
 	}
 	return all.String()
-}
-
-// freePort returns a port on which nobody listens.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 func TestCaddyfileIsFormatted(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
@@ -91,4 +92,27 @@ func (c Contest) Hold(t *testing.T, n Nodes, docs *legacydocs.Service, path stri
 		t.Errorf("the backend applied %d writes, but %d writers were told so", got, winners)
 	}
 	return winners
+}
+
+// Winners lets n clients send a PUT at the same moment, each with a content of its own, and
+// returns how many got the status of success. All others must get 412.
+func Winners(t *testing.T, n int, url string, content func(i int) string, success int, fields ...string) int64 {
+	t.Helper()
+	var won atomic.Int64
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			a, err := Try(context.Background(), "PUT", url, content(i), fields...)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case a.StatusCode == success:
+				won.Add(1)
+			case a.StatusCode != 412:
+				t.Errorf("a writer got %s: %s", a.Status, a.Content)
+			}
+		})
+	}
+	all.Wait()
+	return won.Load()
 }

@@ -266,9 +266,7 @@ func TestNestedInEncode(t *testing.T) {
 // TestCurlCompressed: a backend that could compress is asked not to, and encode in front of the
 // handler compresses in its place. What curl then sends back is good for reads and writes.
 func TestCurlCompressed(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("missing: curl (.ci/run installs it)")
-	}
+	caddytest.Needs(t, "curl")
 	var mu sync.Mutex
 	content := strings.Repeat("text ", 1000)
 	backend := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

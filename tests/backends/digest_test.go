@@ -136,9 +136,7 @@ func TestDigest(t *testing.T) {
 func TestDigestCurl(t *testing.T) {
 	t.Parallel()
 	caddytest.BackendNamed(t, "Apache httpd").OrSkip(t)
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("missing: curl (.ci/run installs it)")
-	}
+	caddytest.Needs(t, "curl")
 	for _, access := range []string{everybodyReads, nobodyReads} {
 		t.Run(access, func(t *testing.T) { curlDigest(t, newDigestSite(t, "", access)) })
 	}

@@ -1,13 +1,10 @@
 package backends
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,23 +18,8 @@ var jsonField = []string{"Content-Type", "application/json"}
 // told that they did.
 func winners(t *testing.T, url, tag string) int64 {
 	t.Helper()
-	var won atomic.Int64
-	var all sync.WaitGroup
-	for i := range 16 {
-		all.Go(func() {
-			a, err := caddytest.Try(context.Background(), "PUT", url, fmt.Sprintf(`{"text": "%d"}`, i), append([]string{"If-Match", tag}, jsonField...)...)
-			switch {
-			case err != nil:
-				t.Error(err)
-			case a.StatusCode == 200:
-				won.Add(1)
-			case a.StatusCode != 412:
-				t.Errorf("a writer got %s: %s", a.Status, a.Content)
-			}
-		})
-	}
-	all.Wait()
-	return won.Load()
+	content := func(i int) string { return fmt.Sprintf(`{"text": "%d"}`, i) }
+	return caddytest.Winners(t, 16, url, content, 200, append([]string{"If-Match", tag}, jsonField...)...)
 }
 
 // TestPreconditionMiddleware: an application whose middleware checks before it writes lets

@@ -1,13 +1,10 @@
 package clients
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"regexp"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
@@ -90,21 +87,5 @@ func TestNginxInFront(t *testing.T) {
 // told that they did.
 func savesWith(t *testing.T, url, tag string) int64 {
 	t.Helper()
-	var won atomic.Int64
-	var all sync.WaitGroup
-	for i := range 8 {
-		all.Go(func() {
-			a, err := caddytest.Try(context.Background(), "PUT", url, fmt.Sprint("client ", i), "If-Match", tag)
-			switch {
-			case err != nil:
-				t.Error(err)
-			case a.StatusCode == 204:
-				won.Add(1)
-			case a.StatusCode != 412:
-				t.Errorf("a save got %s: %s", a.Status, a.Content)
-			}
-		})
-	}
-	all.Wait()
-	return won.Load()
+	return caddytest.Winners(t, 8, url, func(i int) string { return fmt.Sprint("client ", i) }, 204, "If-Match", tag)
 }

@@ -58,9 +58,7 @@ func (r recipe) processes() int {
 // prepare writes the program and what it imports to a directory, and returns what runs it.
 func (r recipe) prepare(t *testing.T) func(args ...string) ([]byte, error) {
 	t.Helper()
-	for _, program := range r.needs {
-		needs(t, program)
-	}
+	caddytest.Needs(t, r.needs...)
 	dir := t.TempDir()
 	blocks := readDocument(t, r.document).blocks()
 	i := slices.IndexFunc(blocks, func(b block) bool { return strings.Contains(b.text, r.has) })

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
 // TestReadmeSavesTwice: the script in the README that saves twice does so, through the
 // Caddyfile for JSON APIs, in front of one that adds to what it is sent.
 func TestReadmeSavesTwice(t *testing.T) {
-	needs(t, "node")
+	caddytest.Needs(t, "node")
 	var mu sync.Mutex
 	note := map[string]any{"text": "old", "saved": 0}
 	var heard []string

@@ -19,23 +19,13 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/caddyserver/caddy/v2"
-)
 
-// needs skips the test if a program isn't installed, and fails it where all
-// should be.
-func needs(t testing.TB, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
+)
 
 // Shell blocks are free of typing errors that a shell can see.
 func TestEveryShellBlockParses(t *testing.T) {
-	needs(t, "bash")
+	caddytest.Needs(t, "bash")
 	for _, b := range blocksIn(t, "sh") {
 		cmd := exec.CommandContext(t.Context(), "bash", "-n")
 		cmd.Stdin = strings.NewReader(b.text)
@@ -47,7 +37,7 @@ func TestEveryShellBlockParses(t *testing.T) {
 
 // Scripts are free of typing errors that their interpreter sees before it runs them.
 func TestEveryScriptParses(t *testing.T) {
-	needs(t, "node")
+	caddytest.Needs(t, "node")
 	for _, b := range blocksIn(t, "js") {
 		file := filepath.Join(t.TempDir(), "script.mjs")
 		if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
@@ -147,7 +137,7 @@ func TestTheModulesAreAsListed(t *testing.T) {
 
 // A checkout builds as xcaddy.md says, and what is built does what is said of it.
 func TestTheCheckoutBuildsAsShown(t *testing.T) {
-	needs(t, "bash")
+	caddytest.Needs(t, "bash")
 	dir, err := filepath.Abs(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +217,7 @@ curl() { command curl -fsS "$@"; }
 
 // The commands by which writers report their changes do what they should.
 func TestThePurgeCommandsSucceed(t *testing.T) {
-	needs(t, "bash")
+	caddytest.Needs(t, "bash")
 	admin := purgeable(t)
 	run := 0
 	for _, b := range blocksIn(t, "sh") {
@@ -244,8 +234,8 @@ func TestThePurgeCommandsSucceed(t *testing.T) {
 // The admin API takes what the documents send, and its answers have the members
 // that they show.
 func TestTheAdminAPIAnswersAsShown(t *testing.T) {
-	needs(t, "bash")
-	needs(t, "curl")
+	caddytest.Needs(t, "bash")
+	caddytest.Needs(t, "curl")
 	blocks := readDocument(t, "docs/operations.md").blocks()
 	run := 0
 	for i, b := range blocks {

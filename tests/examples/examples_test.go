@@ -76,17 +76,6 @@ func read(t *testing.T, name, file string) string {
 	return string(text)
 }
 
-// needs skips the test if a program isn't installed, and fails it where all should be.
-func needs(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
-
 var (
 	commandLine = regexp.MustCompile(`^#\t((?:tag\(\)|[a-z]+=|curl ).*)$`)
 	expected    = regexp.MustCompile(` # (\d{3})\b.*$`)
@@ -96,7 +85,7 @@ var (
 // prints the status alone, unless it gets a tag.
 func run(t *testing.T, text string) {
 	t.Helper()
-	needs(t, "curl")
+	caddytest.Needs(t, "curl")
 	script := `curl() { case $1 in -si) command curl "$@";; *) command curl -s -o /dev/null -w '%{http_code}\n' "$@";; esac; }` + "\n"
 	var commands, want []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -220,7 +209,7 @@ func legacy(t *testing.T) []string {
 // script runs a script of an example with Node.
 func script(file string, args ...string) func(t *testing.T) []string {
 	return func(t *testing.T) []string {
-		needs(t, "node")
+		caddytest.Needs(t, "node")
 		path, err := filepath.Abs(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)

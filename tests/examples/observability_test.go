@@ -23,7 +23,7 @@ import (
 // each panel, and to what each alert compares.
 func TestObservability(t *testing.T) {
 	t.Parallel()
-	needs(t, "prometheus")
+	caddytest.Needs(t, "prometheus")
 	docs := legacydocs.New(legacydocs.Options{})
 	replace := []string{"localhost:6379", redistest.Start(t).Addr, "localhost:3000", caddytest.Serve(t, docs)}
 	var sites []string
@@ -185,7 +185,7 @@ func queries(t *testing.T) map[string]bool {
 
 // TestAlerts: the alerts fire when they should, and only then.
 func TestAlerts(t *testing.T) {
-	needs(t, "promtool")
+	caddytest.Needs(t, "promtool")
 	dir := filepath.Join(root, "observability")
 	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"test", "rules", "alerts_test.yml"}} {
 		cmd := exec.CommandContext(t.Context(), "promtool", args...)
