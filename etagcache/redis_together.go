@@ -63,7 +63,7 @@ func (t *together) do(ctx context.Context, cmds ...redis.Cmder) error {
 }
 
 // send sends a batch, and then lets those go on who have come meanwhile. It goes by the
-// deadline of the sender, who came last: that of nobody else is later.
+// deadline of the sender. The sender came last, so its deadline is the latest.
 func (t *together) send(ctx context.Context, batch []*joined) {
 	pipe := t.client.Pipeline()
 	for _, one := range batch {

@@ -84,8 +84,8 @@ func refusalQuery(r *http.Request) (q history.Query, err error) {
 	return q, nil
 }
 
-// resourceFilter returns a function that reports whether a key is that of a resource: of a URL,
-// a key, or a pattern of either.
+// resourceFilter returns a function that reports whether a key belongs to the resources that a
+// text names: by a URL, a key, or a pattern.
 func resourceFilter(text string) (func(key string) bool, error) {
 	patterns := []string{text}
 	if strings.Contains(text, "://") {

@@ -131,7 +131,7 @@ func sum(metrics []*dto.Metric) (n float64) {
 }
 
 // timeIn returns a time in the query of a request: a date and time (RFC 3339), or a duration
-// before now. It returns the zero value if there is none.
+// before now. Without one, it returns the zero time.
 func timeIn(r *http.Request, name string) (time.Time, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {

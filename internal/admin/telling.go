@@ -127,8 +127,8 @@ func claimsCommand() *cobra.Command {
 		Use:   "claims [--json] [--address <interface>] [--config <path> [--adapter <name>]]",
 		Short: "Shows which writes are in flight on this node, and how many wait",
 		Long: `
-Shows the claims and passes that writes on this node hold, the oldest first, and
-how many writes of which resources wait for others.`,
+Shows the claims and passes that writes on this node hold, the oldest first. For
+each resource, it also shows how many writes are waiting.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			return tell(flags, claimsPath, nil, shownClaims.describe)

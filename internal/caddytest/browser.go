@@ -48,8 +48,8 @@ await fetch("/result", {method: "POST", body: JSON.stringify(result)});
 </script>
 `
 
-// chromium returns the path of the browser. The test is skipped if there is none, or fails if
-// the environment variable CI is set.
+// chromium returns the path of the browser. Without a browser, it skips the test, or fails it
+// if the environment variable CI is set.
 func chromium(t testing.TB) string {
 	t.Helper()
 	for _, name := range browsers {
