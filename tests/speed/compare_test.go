@@ -33,6 +33,7 @@ const documents = 1000
 // the calls of the store per request.
 //
 // Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
+// PRECONDITIONS_PROFILES names a directory for profiles of the processor time of each Caddy.
 // PRECONDITIONS_EARLIER names the program of an earlier version, to compare with, and
 // PRECONDITIONS_EARLIER_FORMAT its store format, if that is different.
 func BenchmarkCompare(b *testing.B) {
@@ -233,6 +234,8 @@ func (s *side) measure(b *testing.B, w work) {
 		return float64(sent.Load())
 	}
 	round, before := w.lasts()
+	profiled := startProfiles(b, w, s.name, servers, before+round)
+	defer profiled()
 	each(func(c *client) {
 		c.sent = new(atomic.Int64)
 		c.send("PUT", c.own)

@@ -14,13 +14,14 @@ import (
 
 // served is a server that requests are sent to.
 type served struct {
-	url string
-	cpu func() time.Duration
+	url   string
+	cpu   func() time.Duration
+	admin string // the socket of Caddy's admin API, if it is one
 }
 
 func nodes(all []*caddytest.Node) (list []served) {
 	for _, n := range all {
-		list = append(list, served{n.URL, n.CPU})
+		list = append(list, served{n.URL, n.CPU, n.Socket()})
 	}
 	return list
 }
@@ -41,7 +42,7 @@ func insteadSides(b *testing.B, origin string, redis *store) (sides []*side) {
 				return cmd
 			}
 			address := caddytest.StartBackends(b, instead)[instead.Name]
-			return []served{{"http://" + address, func() time.Duration { return cpuOfFamily(cmd.Process.Pid) }}}
+			return []served{{url: "http://" + address, cpu: func() time.Duration { return cpuOfFamily(cmd.Process.Pid) }}}
 		}})
 	}
 	return sides
