@@ -43,17 +43,14 @@ type reading struct {
 // evaluates the conditions against them.
 func (x *exchange) read() error {
 	seen := watchRead(x)
-	view, err := knowledge.View{Reader: x.reader}, error(nil)
-	if !x.request.PathUnclear {
-		view, err = x.reader.Read()
-	}
+	view, err := viewForRead(x)
 	rd := &reading{exchange: x, view: view, known: view.Stored(), storable: err == nil && !view.Busy() && !x.request.PathUnclear, seen: seen}
 	if answersUnasked(rd) {
 		seen()
 		return nil
 	}
 	rd.rangeUse = chooseRangeUse(x, rd.known)
-	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded {
+	if rd.maySupplement() || rd.lists() || rd.rangeUse == forwarded || view.Remembered {
 		rd.base = untouched(x.r)
 	}
 	if rd.rangeUse != forwarded {
@@ -302,6 +299,9 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	}
 	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && known.Backend == o.Backend && !rd.Verify.stale(known.Age) {
 		return true
+	}
+	if rd.view.Remembered {
+		return observeNow(rd, o, header)
 	}
 	err := rd.view.Store(observation)
 	if err == nil {

@@ -77,6 +77,20 @@ func (r *Reader) Recent() (View, bool) {
 	return v, err == nil
 }
 
+// Lately returns a view of the entry if this node has read it a moment ago (see
+// [storeshare.Lately]). It reports false if more than the entry must be read, or if the tag
+// comes from the store.
+func (r *Reader) Lately() (View, bool) {
+	if r.Subject.AncestorKeys != nil || r.Deriver.UsesVersion() {
+		return View{}, false
+	}
+	entry, ok := storeshare.Lately(r.Share, r.Subject.Key)
+	if _, groups := splitVary(entry.Vary); !ok || groups != "" {
+		return View{}, false
+	}
+	return View{Reader: r, entry: entry, Remembered: true}, true
+}
+
 // View returns the view of an entry of the subject. It reads the groups that the
 // entry names, all of them in one round trip. If that fails, nothing in the entry
 // counts.

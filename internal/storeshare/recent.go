@@ -22,7 +22,8 @@ type recent struct {
 
 type seenEntry struct {
 	etagcache.Entry
-	at time.Time
+	at    time.Time
+	whole bool // whether the store has given it, so that everything in it is known
 }
 
 func newRecent() *recent {
@@ -52,6 +53,18 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 	return e, true
 }
 
+// getWhole returns an entry as the store gave it, if that was less than d ago.
+func (c *recent) getWhole(key string, d time.Duration) (etagcache.Entry, bool) {
+	if c == nil {
+		return etagcache.Entry{}, false
+	}
+	seen, ok := c.entries.Get(key)
+	if !ok || !seen.whole || time.Since(seen.at) >= d {
+		return etagcache.Entry{}, false
+	}
+	return seen.Entry, true
+}
+
 // put remembers an entry that was just seen. An entry with a write in flight, or
 // without variants, isn't worth it.
 func (c *recent) put(key string, e etagcache.Entry) {
@@ -62,7 +75,7 @@ func (c *recent) put(key string, e etagcache.Entry) {
 		c.remove(key)
 		return
 	}
-	c.entries.Add(key, seenEntry{e, time.Now()})
+	c.entries.Add(key, seenEntry{e, time.Now(), true})
 }
 
 // add remembers an observation that was stored, with the entry as it was before. If
@@ -83,11 +96,19 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 		before.Variants = make(map[string]etagcache.Stored, 1)
 	}
 	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
-	c.put(key, before)
+	if before.Busy == 0 {
+		c.entries.Add(key, seenEntry{before, time.Now(), !known.Since.IsZero()})
+	}
 }
 
 func (c *recent) remove(key string) {
 	if c != nil {
 		c.entries.Remove(key)
+	}
+}
+
+func (c *recent) removeAll() {
+	if c != nil {
+		c.entries.Purge()
 	}
 }

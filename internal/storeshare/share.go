@@ -91,6 +91,20 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 // claim can tell whether it is current.
 func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
 
+// Lately returns the entry of a resource if this node has read it within the last second, and
+// nothing that this node knows of has changed it since. Other nodes may have. It serves a read
+// whose response shows what stands in it: such a response gives the store nothing to keep. It
+// never serves a write.
+func Lately(s *Share, key string) (etagcache.Entry, bool) {
+	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
+		return etagcache.Entry{}, false
+	}
+	return s.recent.getWhole(key, lately)
+}
+
+// lately is how long reads may go by an entry that was read before.
+const lately = time.Second
+
 // Observe implements [etagcache.Store].
 func (s *Share) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
 	err := s.reach.call(func() error { return s.Store.Observe(ctx, key, before, o, t) })
@@ -129,12 +143,14 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 		return err
 	})
 	s.Losses.heard(entry.Grace)
+	s.recent.remove(key)
 	return grant, entry, err
 }
 
 // Settle implements [etagcache.Store]. The breaker stops neither Renew nor Settle:
 // ending what was begun is worth the time.
 func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
+	defer s.recent.remove(g.Key)
 	return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
 }
 
@@ -147,6 +163,7 @@ func Holds(ctx context.Context, s *Share, g etagcache.Grant, t etagcache.Terms) 
 // it invalidates everything: one bad entry must not keep the journal from being flushed.
 func (s *Share) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {
 	err := s.reach.call(func() error { return s.Store.Invalidate(ctx, key, t) })
+	s.recent.remove(key)
 	return orAll(ctx, s, err, key, t)
 }
 
@@ -164,12 +181,14 @@ func orAll(ctx context.Context, s *Share, err error, name string, t etagcache.Te
 // InvalidateMatching implements [etagcache.Store]. The breaker stops neither it nor
 // InvalidateAll: they may take longer than a request should.
 func (s *Share) InvalidateMatching(ctx context.Context, prefix string, matches func(key string, whole bool) bool, t etagcache.Terms) (int, error) {
+	defer s.recent.removeAll()
 	n, err := s.Store.InvalidateMatching(ctx, prefix, matches, t)
 	return n, orAll(ctx, s, s.reach.note(err), prefix+"*", t)
 }
 
 // InvalidateAll implements [etagcache.Store].
 func (s *Share) InvalidateAll(ctx context.Context, t etagcache.Terms) error {
+	defer s.recent.removeAll()
 	return s.reach.note(s.Store.InvalidateAll(ctx, t))
 }
 

