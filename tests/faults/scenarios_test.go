@@ -276,17 +276,19 @@ func TestFaultsCanBeFound(t *testing.T) {
 	} {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, sc)
-			s.run(func() {
-				lost := s.lost()
-				t.Logf("%d updates were lost", len(lost))
-				if len(lost) == 0 {
-					t.Error("no update was lost, though the setup is wrong")
+			// On a busy machine, a stage may be over before much has happened.
+			for range 5 {
+				s, found := newStage(t, sc), false
+				s.run(func() {
+					lost := s.lost()
+					t.Logf("%d updates were lost", len(lost))
+					found = len(lost) > 0 && !s.history.linearizable(s.contents, s.applied)
+				})
+				if found {
+					return
 				}
-				if s.history.linearizable(s.contents, s.applied) {
-					t.Error("all histories are linearizable, though the setup is wrong")
-				}
-			})
+			}
+			t.Error("no update was lost, or all histories are linearizable, though the setup is wrong")
 		})
 	}
 }
