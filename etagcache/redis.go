@@ -149,7 +149,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) *Redis {
 	r.wakeups = newWakeups(client, r.prefix.channel())
 	r.releases = newReleases(r.release)
 	if !cluster {
-		r.together = &together{client: client}
+		r.together = &together{client: client, marker: r.markers.name}
 	}
 	r.attendant, r.peeking = &attendant{r}, &peeking{r}
 	r.closing, r.close = context.WithCancel(context.Background())

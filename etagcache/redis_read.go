@@ -1,6 +1,7 @@
 package etagcache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -16,20 +17,15 @@ import (
 // to be noted or corrected, and the entry needn't be kept for longer.
 //
 // The commands aren't one step, but each order of what others do meanwhile gives an entry
-// that was true at some moment during the call. INFO comes last, so that the server was
-// still the same one when it answered the others.
+// that was true at some moment during the call.
 type plainRead struct {
 	time   *redis.TimeCmd
-	marker *redis.SliceCmd // the fields of markerFields
 	ttl    *redis.DurationCmd
 	fields *redis.MapStringStringCmd
-	info   *redis.StringCmd
+	server *inspection
 
 	now int64 // in ms
 }
-
-// markerFields are what a plain read needs of a marker (generation.lua).
-var markerFields = []string{"id", "replid", "from", "until", "format", "grace", "lag", "why"}
 
 // readPlainly reads the entry with the given name. It reports false if read.lua must do it.
 func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, done bool, err error) {
@@ -44,10 +40,10 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 		if err != nil {
 			return e, false, nil
 		}
-		server = &together{client: node}
+		server = &together{client: node, marker: r.markers.of(name)}
 	}
 	begun := time.Now()
-	p := newPlainRead(ctx, r.markers.of(name), name)
+	p := newPlainRead(ctx, name)
 	if err := p.send(ctx, server); err != nil {
 		if _, answered := errors.AsType[redis.Error](err); answered {
 			return e, false, nil // the script may know what to do
@@ -56,10 +52,9 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 		return e, true, failed(err, "reading an entry")
 	}
 	p.now = p.time.Val().UnixMilli()
-	lag, why, done := p.generation(t, r.replies.grace.Load())
-	if done {
-		e, done = p.entry(lag)
-		e.Grace.Loss = why
+	if done = p.server.knows(t, r.replies.grace.Load(), p.now) && p.fields.Val()["g"] == p.server.id; done {
+		e, done = p.entry()
+		e.Grace.Loss = p.server.why
 	}
 	if done = done && p.keeps(e, t); done {
 		r.checked.Store(&begun)
@@ -68,32 +63,20 @@ func readPlainly(ctx context.Context, r *Redis, name string, t Terms) (e Entry, 
 }
 
 // newPlainRead returns the commands of a read, which nobody has sent yet.
-func newPlainRead(ctx context.Context, marker, name string) plainRead {
-	wanted := []any{"hmget", marker}
-	for _, field := range markerFields {
-		wanted = append(wanted, field)
-	}
+func newPlainRead(ctx context.Context, name any) plainRead {
 	return plainRead{
 		time:   redis.NewTimeCmd(ctx, "time"),
-		marker: redis.NewSliceCmd(ctx, wanted...),
 		ttl:    redis.NewDurationCmd(ctx, time.Millisecond, "pttl", name),
 		fields: redis.NewMapStringStringCmd(ctx, "hgetall", name),
-		info:   redis.NewStringCmd(ctx, "info", "replication"),
 	}
 }
 
 // send sends the commands in one round trip, and returns the first error.
-func (p *plainRead) send(ctx context.Context, server *together) error {
-	cmds := []redis.Cmder{p.time, p.marker, p.ttl, p.fields, p.info}
-	if err := server.do(ctx, cmds...); err != nil {
+func (p *plainRead) send(ctx context.Context, server *together) (err error) {
+	if p.server, err = server.inspect(ctx, p.time, p.ttl, p.fields); err != nil {
 		return err
 	}
-	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(p.time.Err(), p.ttl.Err(), p.fields.Err(), p.server.marker.Err(), p.server.info.Err())
 }
 
 // readWithScript reads the entry with the given name. It creates the entry if it must.
@@ -107,36 +90,9 @@ func readWithScript(ctx context.Context, r *Redis, name string, t Terms) (Entry,
 	return reply.entry()
 }
 
-// generation returns the longest lag of all callers, in ms, and how the generation began. It reports false if this isn't
-// the server on which the generation began, a grace isn't over, or the marker doesn't know
-// the caller's terms. Heard is the longest grace that the caller has heard of.
-func (p *plainRead) generation(t Terms, heard int64) (lag int64, why Loss, ok bool) {
-	info := p.info.Val()
-	marked := make([]string, len(markerFields))
-	for i, value := range p.marker.Val() {
-		marked[i], _ = value.(string)
-	}
-	id, replid, format := marked[0], marked[1], marked[4]
-	from, known1 := stamp(marked[2])
-	until, known2 := stamp(marked[3])
-	grace, known3 := stamp(marked[5])
-	lag, known4 := stamp(marked[6])
-	ok = id != "" && format == strconv.Itoa(Format) && known1 && known2 && known3 && known4 &&
-		replid != "" && infoSays(info, "master_replid", replid) && infoSays(info, "role", "master") &&
-		from <= p.now && until <= p.now && p.fields.Val()["g"] == id &&
-		grace == heard && milliseconds(t.Grace) <= grace && milliseconds(t.Lag) <= lag
-	return lag, Loss(marked[7]), ok
-}
-
-// infoSays reports whether INFO shows a field with a value.
-func infoSays(info, field, value string) bool {
-	_, after, found := strings.Cut(info, "\n"+field+":")
-	return found && strings.HasPrefix(after, value) && strings.HasPrefix(after[len(value):], "\r\n")
-}
-
 // entry returns the entry. It reports false if the scripts would store anything about it, or
-// can't read something in it. Lag is the longest of all callers, in ms.
-func (p *plainRead) entry(lag int64) (Entry, bool) {
+// can't read something in it.
+func (p *plainRead) entry() (Entry, bool) {
 	fields := p.fields.Val()
 	e := Entry{
 		Epoch: fields["e"], Vary: fields["y"], Receipt: fields["r"],
@@ -158,7 +114,7 @@ func (p *plainRead) entry(lag int64) (Entry, bool) {
 		}
 	}
 	leaseLag, _ := stamp(fields["l"])
-	if !e.setSpent(fields["s"], p.now, p.now+lag+1) {
+	if !e.setSpent(fields["s"], p.now, p.now+p.server.lag+1) {
 		return Entry{}, false
 	}
 	e.setHeld(fields["h"], inFlight+leaseLag)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -54,7 +55,9 @@ func (s *heldServer) ProcessPipelineHook(redis.ProcessPipelineHook) redis.Proces
 				continue
 			}
 			cmd.SetErr(err)
-			cmd.(*redis.StringCmd).SetVal("reply to " + cmd.Args()[1].(string))
+			if cmd, ok := cmd.(*redis.StringCmd); ok {
+				cmd.SetVal("reply to " + cmd.Args()[1].(string))
+			}
 		}
 		return err
 	}
@@ -105,6 +108,39 @@ func TestTogether(t *testing.T) {
 		}
 		if all.underway != 0 || len(all.queue) > 0 {
 			t.Errorf("%d batches under way, %d callers in the queue", all.underway, len(all.queue))
+		}
+	})
+}
+
+// The server is inspected once for all who need that in a batch, and not for others.
+func TestTogetherInspectsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &heldServer{goOn: make(chan struct{})}
+		all := s.together(t)
+		var group sync.WaitGroup
+		for i := range maxUnderway {
+			group.Go(func() { _, _ = ask(t.Context(), all, strconv.Itoa(i)) })
+			synctest.Wait()
+		}
+		inspected := make([]*inspection, 3)
+		for i := range inspected {
+			group.Go(func() {
+				cmd := redis.NewStringCmd(t.Context(), "get", "read")
+				var err error
+				if inspected[i], err = all.inspect(t.Context(), cmd); err != nil || cmd.Val() != "reply to read" {
+					t.Errorf("got %q, %v", cmd.Val(), err)
+				}
+			})
+			group.Go(func() { _, _ = ask(t.Context(), all, "other") })
+		}
+		synctest.Wait()
+		close(s.goOn)
+		group.Wait()
+		if want := []int{1, 1, 2*len(inspected) + 2}; !slices.Equal(s.batches, want) {
+			t.Errorf("the batches had %d commands, want %d", s.batches, want)
+		}
+		if one := inspected[0]; one.info.Val() != "reply to replication" || inspected[1] != one || inspected[2] != one {
+			t.Errorf("the server said %q, and the inspections are %p", one.info.Val(), inspected)
 		}
 	})
 }
