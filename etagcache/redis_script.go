@@ -12,14 +12,14 @@ var sources embed.FS
 
 var (
 	// These run on an entry and the marker beside it.
-	readScript       = newEntryScript("read").always().mayBeFirst()
+	readScript       = newQuickScript("read").always().mayBeFirst()
 	peekScript       = newEntryScript("peek")
 	observeScript    = newQuickScript("observe")
 	claimScript      = newQuickScript("claim").always().mayBeFirst()
-	passScript       = newEntryScript("pass").always().mayBeFirst()
+	passScript       = newQuickScript("pass").always().mayBeFirst()
 	renewScript      = newEntryScript("renew").always()
 	settleScript     = newQuickScript("settle")
-	spendScript      = newEntryScript("spend")
+	spendScript      = newQuickScript("spend")
 	invalidateScript = newEntryScript("invalidate")
 	waitScript       = newEntryScript("wait")
 

@@ -27,9 +27,9 @@ func TestShortCutsAgreeWithTheScripts(t *testing.T) {
 	now := time.UnixMilli(1763769600000)
 	m.SetTime(now)
 	taken := make(map[string]int)
-	for seed := range uint64(3000) {
+	for seed := range uint64(6000) {
 		s := situation{Rand: rand.New(rand.NewPCG(seed, 0)), now: now.UnixMilli()}
-		name := []string{"claim", "observe", "settle"}[s.IntN(3)]
+		name := quick[s.IntN(len(quick))]
 		before, marker, args := s.entry(name), s.marker(), s.args(name)
 		run := func(text string) outcome {
 			m.FlushAll()
@@ -52,14 +52,17 @@ func TestShortCutsAgreeWithTheScripts(t *testing.T) {
 			t.Fatalf("seed %d: %s of %q with %q:\n got %+v\nwant %+v", seed, name, before, args, short, full)
 		}
 	}
-	for _, name := range []string{"claim", "observe", "settle"} {
+	for _, name := range quick {
 		if taken[name] < 40 {
 			t.Errorf("%s took the short cut %d times", name, taken[name])
 		}
 	}
 }
 
-// What usually happens takes the short cuts: each script asks for the time only once.
+// quick are the scripts that begin with a short cut.
+var quick = []string{"claim", "observe", "pass", "read", "settle", "spend"}
+
+// What usually happens takes the short cuts: each script looks at the marker only once.
 func TestShortCutsAreTaken(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -83,6 +86,10 @@ func TestShortCutsAreTaken(t *testing.T) {
 		return e
 	}
 	read()
+	must(s.Client().ConfigResetStat(ctx).Err())
+	_, err = store.Read(ctx, "other", terms)
+	must(err)
+	expectShortCuts(t, s, "creation", 2) // one of them by the plain read
 	for i := range 5 {
 		before := read()
 		o := Observation{Variant: "v", Vary: "accept"}
@@ -91,10 +98,20 @@ func TestShortCutsAreTaken(t *testing.T) {
 		must(store.Observe(ctx, "k", before, o, terms))
 		grant, _, err := store.Claim(ctx, "k", before.Epoch, terms)
 		must(err)
+		must(store.Spend(ctx, grant, []string{fmt.Sprint("t", i)}, terms))
 		must(store.Settle(ctx, grant, Settlement{Replaced: []string{o.Identity(), "!" + o.Identity()}}, terms))
-		if stats := s.Client().Info(ctx, "commandstats").Val(); !strings.Contains(stats, "cmdstat_time:calls=3,") {
-			t.Errorf("write %d: more than the short cuts:\n%s", i, stats)
-		}
+		grant, _, err = store.Pass(ctx, "k", terms)
+		must(err)
+		must(store.Settle(ctx, grant, Settlement{}, terms))
+		expectShortCuts(t, s, fmt.Sprint("write ", i), 6)
+	}
+}
+
+func expectShortCuts(t *testing.T, s *redistest.Server, what string, calls int) {
+	t.Helper()
+	stats := s.Client().Info(t.Context(), "commandstats").Val()
+	if !strings.Contains(stats, fmt.Sprintf("cmdstat_hmget:calls=%d,", calls)) {
+		t.Errorf("%s: more than the short cuts:\n%s", what, stats)
 	}
 }
 
@@ -189,6 +206,9 @@ func (s situation) packed() string {
 }
 
 func (s situation) entry(name string) map[string]string {
+	if name == "read" && !s.seldom(10) {
+		return map[string]string{}
+	}
 	m := map[string]string{"e": "e1", "g": "id", "y": "accept"}
 	for _, variant := range []string{"v", "w"}[:s.IntN(3)] {
 		m["v:"+variant] = s.value()
@@ -199,13 +219,13 @@ func (s situation) entry(name string) map[string]string {
 	if s.seldom(2) {
 		m["s"] = s.spent()
 	}
-	if name == "settle" || s.seldom(3) {
+	if name == "settle" || name == "spend" || s.seldom(3) {
 		kind := "c:"
 		if s.seldom(3) {
 			kind = "p:"
 			m["h"] = s.identity()
 		}
-		m[kind+"e1"] = fmt.Sprintf("%d.%07d", s.now+int64(s.IntN(10))*3000-1000, 30000)
+		m[kind+"e1"] = fmt.Sprintf("%d.%07d", s.now+int64(s.IntN(12))*3000-1000, 30000)
 		m["l"] = []string{"30001", "20001"}[s.IntN(2)]
 		if s.seldom(8) {
 			m[kind+"other"] = fmt.Sprintf("%d.%07d", s.now+20_000, 30000)
@@ -254,8 +274,18 @@ func (s situation) args(name string) []any {
 	observed, vary, tag := s.packed(), []string{"accept", "accept", "cookie"}[s.IntN(3)], []string{"", `W/"b"`}[s.IntN(2)]
 	id := s.identity()
 	switch name {
+	case "read":
+		return common
+	case "pass":
+		return append(common, "token")
 	case "claim":
 		return append(common, "token", epoch)
+	case "spend":
+		args := append(common, kind+epoch)
+		for range []int{1, 1, 1, 0, 2}[s.IntN(5)] {
+			args = append(args, s.identity())
+		}
+		return args
 	case "observe":
 		return append(common, epoch, "v", []string{"", observed, `p - "1"`}[s.IntN(3)], observed, vary, id, tag)
 	default:

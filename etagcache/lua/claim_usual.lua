@@ -15,10 +15,9 @@ local function usual()
     wake()
   end
   keep(lease_asked + lag)
-  local reply = {
-    'OK', ARGV[9], lease_asked, now, entry.y or '', 0, entry.r or '', 0, tonumber(marked[6]), number(entry.d) or 0, 0,
-    marked[8] or '', entry.s or '', '', lease_asked + lag,
-  }
+  entry.e = ARGV[9]
+  local reply = shown(lease_asked, '', lag)
+  reply[7] = entry.r or ''
   for name, value in pairs(variants) do
     local variant = string.sub(name, 3)
     local tag = backend_tags['b:' .. variant]

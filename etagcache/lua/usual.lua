@@ -1,7 +1,7 @@
 -- Reads the marker and the entry for the usual course of a script, which saves most of its
--- time. Prepended to claim_usual.lua, settle_usual.lua and observe_usual.lua, which return
--- nil if anything is out of the ordinary. They have changed nothing then, and the script
--- that follows decides. Otherwise they do what it would do.
+-- time. Prepended to the short cuts (*_usual.lua), which return nil if anything is out of the
+-- ordinary. They have changed nothing then, and the script that follows decides. Otherwise they
+-- do what it would do.
 -- KEYS and ARGV: as in that script
 
 local key, marker = KEYS[1], KEYS[2]
@@ -33,7 +33,8 @@ local function server_stands()
 end
 
 local entry = {} -- the fields with a name of one letter
-local lease, lease_ends, leases, variants, backend_tags = nil, nil, 0, {}, {}
+local lease, lease_ends, lease_length, leases, variants, backend_tags = nil, nil, nil, 0, {}, {}
+local absent = false -- whether there is no entry
 
 -- The entry can be read, and belongs to the generation.
 local function entry_stands()
@@ -41,6 +42,7 @@ local function entry_stands()
   if fields.err then
     return false
   end
+  absent = #fields == 0
   for i = 1, #fields, 2 do
     local name = fields[i]
     if #name == 1 then
@@ -52,7 +54,8 @@ local function entry_stands()
       elseif kind == 'b:' then
         backend_tags[name] = fields[i + 1]
       elseif kind == 'c:' or kind == 'p:' then
-        lease, lease_ends, leases = name, number(string.match(fields[i + 1], '^(%d+)%.%d+$')), leases + 1
+        local ends, length = string.match(fields[i + 1], '^(%d+)%.(%d+)$')
+        lease, lease_ends, lease_length, leases = name, number(ends), number(length), leases + 1
       end
     end
   end
@@ -91,6 +94,16 @@ local function keep(left)
     long = worth and long or math.max(brief, redis.call('PTTL', key))
   end
   redis.call('PEXPIRE', key, text(math.max(long, left, last - now)))
+end
+
+-- shown returns the entry in the form that answer in entry.lua gives it, without variants.
+-- Nothing of it is busy for longer than the given ms, and what is held is spent for as long as
+-- the given lag after that.
+local function shown(busy, held, lag)
+  return {
+    'OK', entry.e, busy, now, entry.y or '', 0, '', 0, tonumber(marked[6]), number(entry.d) or 0, 0,
+    marked[8] or '', entry.s or '', held, busy + lag,
+  }
 end
 
 -- wake wakes everyone who waits, after the epoch has moved.
