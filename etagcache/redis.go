@@ -328,7 +328,7 @@ func eval(ctx context.Context, r *Redis, s *script, keys []string, argv []any) (
 	if err := r.together.do(ctx, ran); err != nil {
 		return nil, err
 	}
-	if redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
+	if ran.Err() != nil && redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
 		ran = s.Eval(ctx, r.client, keys, argv...)
 	}
 	return ran.Slice()
@@ -350,7 +350,7 @@ const checkInterval = 100 * time.Millisecond
 
 // argv returns the arguments that all scripts on entries begin with.
 func (p prefix) argv(r *replies, t Terms, check bool) []any {
-	return append(r.argv(t, check), p.channel(), t.retention())
+	return append(r.argv(t, check), p.channel(), r.phrased(t).retention)
 }
 
 // retention returns the argument that says how long an entry is kept.

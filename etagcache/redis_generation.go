@@ -66,6 +66,24 @@ type replies struct {
 	grace  atomic.Int64 // the longest of all callers, in ms
 	warn   func(error)  // may be nil
 	warned sync.Once
+
+	terms atomic.Pointer[phrasedTerms] // of the last call
+}
+
+// phrasedTerms are terms as arguments of scripts. Most calls have the same.
+type phrasedTerms struct {
+	Terms
+	grace, lease, lag, retention any
+}
+
+// phrased returns terms as arguments.
+func (r *replies) phrased(t Terms) *phrasedTerms {
+	p := r.terms.Load()
+	if p == nil || p.Terms != t {
+		p = &phrasedTerms{t, milliseconds(t.Grace), milliseconds(t.Lease), milliseconds(t.Lag), t.retention()}
+		r.terms.Store(p)
+	}
+	return p
 }
 
 // heed takes note of a reply with an entry. What it says about a single server replaces
@@ -80,13 +98,17 @@ func (r *replies) heed(reply reply) {
 	}
 }
 
+// maxArguments is how many arguments most calls of scripts have at most.
+const maxArguments = 20
+
 // argv returns the arguments that all scripts begin with.
 func (r *replies) argv(t Terms, check bool) []any {
 	checks := flag(check)
 	if check && !r.met.Load() {
 		checks = "new"
 	}
-	return []any{NewToken(), checks, milliseconds(t.Grace), r.grace.Load(), milliseconds(t.Lease), milliseconds(t.Lag)}
+	p := r.phrased(t)
+	return append(make([]any, 0, maxArguments), NewToken(), checks, p.grace, r.grace.Load(), p.lease, p.lag)
 }
 
 // spread begins a new generation in the other hash slots, too, if one began in one.
