@@ -8,6 +8,9 @@ import "sync"
 // abort a response by panicking with http.ErrAbortHandler, and the usual libraries
 // either lose a panic in their goroutine or wrap its value.
 func Do[T any](limit int, each []T, f func(T)) {
+	if len(each) == 0 {
+		return
+	}
 	var all sync.WaitGroup
 	free := make(chan struct{}, limit)
 	panics := make(chan any, len(each))

@@ -150,63 +150,102 @@ func attend(s *Share, terms etagcache.Terms) {
 }
 
 // patience is a context that ends when a write has waited long enough for others. The time
-// of a grace doesn't count.
+// of a grace doesn't count. Most writes wait for nobody, so there is a timer only once
+// somebody asks for the channel.
 type patience struct {
 	context.Context // the request's
-	done            chan struct{}
+	losses          *Losses
+	begun           time.Time
+	wait, used      time.Duration // used is what was used before
 
-	mu  sync.Mutex
-	err error
+	mu     sync.Mutex // protects everything below
+	err    error
+	done   chan struct{} // nil until somebody asks for it
+	timer  *time.Timer   // likewise
+	forget func() bool   // ends the watch over the request; likewise
 }
 
 func (p *patience) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (p *patience) Done() <-chan struct{}       { return p.done }
+
+func (p *patience) Done() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done != nil {
+		return p.done
+	}
+	p.done = make(chan struct{})
+	if p.err != nil {
+		close(p.done)
+		return p.done
+	}
+	p.timer = time.AfterFunc(p.left(), p.expire)
+	p.forget = context.AfterFunc(p.Context, func() { p.end(p.Context.Err()) })
+	return p.done
+}
 
 func (p *patience) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.err == nil && p.done == nil { // nobody watches
+		if p.err = p.Context.Err(); p.err == nil && p.left() <= 0 {
+			p.err = context.DeadlineExceeded
+		}
+	}
 	return p.err
+}
+
+// expire ends the context, unless a grace has made it last longer.
+func (p *patience) expire() {
+	p.mu.Lock()
+	more := p.left()
+	if more > 0 && p.err == nil {
+		p.timer.Reset(more)
+	}
+	p.mu.Unlock()
+	if more <= 0 {
+		p.end(context.DeadlineExceeded)
+	}
 }
 
 func (p *patience) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err == nil {
-		p.err = err
-		close(p.done)
+	if p.err != nil {
+		return
 	}
+	p.err = err
+	if p.done != nil {
+		close(p.done)
+		p.timer.Stop()
+		p.forget()
+	}
+}
+
+// left returns how much longer the write may wait, by what is known now.
+func (p *patience) left() time.Duration {
+	used, grace := p.count()
+	return grace + p.wait - used
+}
+
+// count returns how much the write has used in all, and for how much longer a grace is
+// running.
+func (p *patience) count() (used, grace time.Duration) {
+	now := time.Now()
+	past, grace := p.losses.credit(p.begun, now, p.wait)
+	return p.used + now.Sub(p.begun) - past, grace
+}
+
+// stop ends the context, and returns how much the write has used in all.
+func (p *patience) stop() (used time.Duration) {
+	p.end(context.Canceled)
+	used, _ = p.count()
+	return used
 }
 
 // Patiently returns a context for a write that waits for others, for what it hasn't used
 // of its wait. The time of a grace doesn't count if the grace is no longer than the wait.
 // Stop ends the context, and returns how much the write has used in all.
 func (l *Losses) Patiently(ctx context.Context, wait, used time.Duration) (waiting context.Context, stop func() (used time.Duration)) {
-	begun := time.Now()
-	counted := func(now time.Time) (all, grace time.Duration) {
-		past, grace := l.credit(begun, now, wait)
-		return used + now.Sub(begun) - past, grace
-	}
-	p := &patience{Context: ctx, done: make(chan struct{})}
-	stopped := context.AfterFunc(ctx, func() { p.end(ctx.Err()) })
-	var mu sync.Mutex // until timer is set
-	mu.Lock()
-	var timer *time.Timer
-	timer = time.AfterFunc(wait-used, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		all, grace := counted(time.Now())
-		if more := grace + wait - all; more > 0 && p.Err() == nil {
-			timer.Reset(more)
-			return
-		}
-		p.end(context.DeadlineExceeded)
-	})
-	mu.Unlock()
-	return p, func() time.Duration {
-		stopped()
-		p.end(context.Canceled)
-		timer.Stop()
-		all, _ := counted(time.Now())
-		return all
-	}
+	p := &patience{Context: ctx, losses: l, begun: time.Now(), wait: wait, used: used}
+	return p, p.stop
 }
