@@ -6,6 +6,9 @@ import "net/http"
 // removes the field. Names must be in canonical form. It changes the map in place,
 // because placeholders and outer handlers share it.
 func EditHeader(h http.Header, changes map[string][]string) (restore func()) {
+	if len(changes) == 0 {
+		return func() {}
+	}
 	original := make(map[string][]string, len(changes))
 	for name, lines := range changes {
 		original[name] = h[name]

@@ -95,9 +95,8 @@ type Writing interface {
 // context of r; it is usually the context of a [Lease].
 func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, how Forwarding, writing Writing) (err error) {
 	client := r.Context()
-	forwarded, cancel := context.WithCancelCause(context.WithoutCancel(client))
+	forwarded, cancel := context.WithCancelCause(WithValuesOf(ctx, client))
 	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 
 	content := r.Body
 	body := trackBody(r)
@@ -112,7 +111,7 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 	})()
 
 	if how.Unanswered == nil {
-		how.Unanswered = DefaultUnanswered()
+		how.Unanswered = usuallyUnanswered
 	}
 	sent, restore := newAttempts(r, how.Unanswered, func() {
 		if !writing.Held() {
@@ -146,4 +145,21 @@ func Forward(ctx context.Context, next caddyhttp.Handler, w http.ResponseWriter,
 		return err
 	}
 	return answer.finish()
+}
+
+// WithValuesOf returns ctx with the values of a different context, too.
+func WithValuesOf(ctx, values context.Context) context.Context {
+	return contextWithValues{ctx, values}
+}
+
+type contextWithValues struct {
+	context.Context //nolint:containedctx // it is one
+	values          context.Context
+}
+
+func (c contextWithValues) Value(key any) any {
+	if value := c.Context.Value(key); value != nil {
+		return value
+	}
+	return c.values.Value(key)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -105,6 +106,9 @@ func (h *holdback) copyTrailers(header http.Header) {
 // release for the handler's goroutine, and cuts the backend off.
 func (h *holdback) hold(patience time.Duration, release func()) {
 	h.mode = buffering
+	if patience == math.MaxInt64 {
+		return
+	}
 	h.timer = time.AfterFunc(cmp.Or(patience, DefaultPatience), func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -26,7 +26,7 @@ type Lease struct {
 
 	mu          lock // held during a renewal
 	renewTimer  *time.Timer
-	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store
+	expiryTimer *time.Timer // ends the lease even while a renewal waits for the store; nil before the first
 }
 
 // KeepLease renews a lease until Stop or Expire is called. taken is a time no later than
@@ -51,7 +51,6 @@ func keepLease(now func() time.Time, taken time.Time, length time.Duration, rene
 	defer l.mu.Unlock()
 	l.renewed.Store(&taken)
 	l.renewTimer = time.AfterFunc(time.Until(taken.Add(length/renewalsPerLease)), l.tick)
-	l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
 	return l
 }
 
@@ -87,7 +86,9 @@ func (l *Lease) Stop() {
 	defer l.mu.Unlock()
 	l.stopped.Store(true)
 	l.renewTimer.Stop()
-	l.expiryTimer.Stop()
+	if l.expiryTimer != nil {
+		l.expiryTimer.Stop()
+	}
 }
 
 // Expire stops the lease, and makes it expire one length from now. It returns at once.
@@ -132,6 +133,9 @@ func (l *Lease) tick() {
 	defer l.mu.Unlock()
 	if l.stopped.Load() || l.Lost() {
 		return
+	}
+	if l.expiryTimer == nil {
+		l.expiryTimer = time.AfterFunc(time.Until(l.expiry()), func() { l.cancel(ErrLeaseLost) })
 	}
 	begun := l.now()
 	err := l.renew(l.ctx)

@@ -100,11 +100,15 @@ func ProbeHead(ctx context.Context, next caddyhttp.Handler, r *http.Request, d D
 }
 
 func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *probeWriter) (p Probed) {
-	ctx, cancel := withTimeout(ctx)
+	_, limited := ctx.Deadline()
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if !limited {
+		defer time.AfterFunc(DefaultProbeTimeout, func() { cancel(ErrProbeTimeout) }).Stop()
+	}
 	w.buffered.memory, w.buffered.probe = w.deriver.Memory, true
 	defer w.buffered.release()
-	w.asked, w.header, w.cancel = time.Now(), make(http.Header), func() { cancel(nil) }
+	w.asked, w.header, w.cancel = time.Now(), make(http.Header), cancel
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {
@@ -131,17 +135,3 @@ func probe(ctx context.Context, next caddyhttp.Handler, r *http.Request, w *prob
 }
 
 var errBrokenOff = errors.New("the answer broke off")
-
-// withTimeout returns a context that ends after [DefaultProbeTimeout], unless parent has a
-// deadline.
-func withTimeout(parent context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(parent)
-	if _, limited := parent.Deadline(); limited {
-		return ctx, cancel
-	}
-	timer := time.AfterFunc(DefaultProbeTimeout, func() { cancel(ErrProbeTimeout) })
-	return ctx, func(cause error) {
-		timer.Stop()
-		cancel(cause)
-	}
-}

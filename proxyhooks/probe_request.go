@@ -13,7 +13,9 @@ import (
 
 // probeRequest makes the GET or HEAD that stands for r.
 func probeRequest(ctx context.Context, w *probeWriter, r *http.Request) *http.Request {
-	probe := r.Clone(untracedContext{ctx})
+	bare := *r
+	bare.Header = nil // it has a copy of its own
+	probe := bare.Clone(untracedContext{ctx})
 	probe.Method = http.MethodGet
 	if w.isHead {
 		probe.Method = http.MethodHead

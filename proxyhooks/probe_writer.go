@@ -18,10 +18,10 @@ const maxProbeBody = 64 << 10
 // never fails: the proxy would take that for a client that disconnected, and panic.
 type probeWriter struct {
 	deriver Deriver
-	isHead  bool               // whether the probe is a HEAD
-	content io.Writer          // receives a copy of the content, or nil
-	limit   int64              // of the content, if above zero
-	cancel  context.CancelFunc // aborts the request to the backend
+	isHead  bool                    // whether the probe is a HEAD
+	content io.Writer               // receives a copy of the content, or nil
+	limit   int64                   // of the content, if above zero
+	cancel  context.CancelCauseFunc // aborts the request to the backend
 
 	asked       time.Time // when the probe began
 	header      http.Header
@@ -114,7 +114,7 @@ func (w *probeWriter) keepBody(p []byte) {
 // be called on any goroutine.
 func (w *probeWriter) stop() {
 	w.stopped.Store(true)
-	w.cancel()
+	w.cancel(nil)
 }
 
 // end is called when the handler has returned. It reports whether the answer was cut off.

@@ -36,9 +36,12 @@ func proxyStateOf(r *http.Request) (state proxyState, restore func()) {
 	if !ok {
 		repl = caddy.NewEmptyReplacer()
 	}
-	left := make(map[string]any)
-	for _, name := range []string{upstreamAddress, proxyRetries, proxyStatus, proxySettled, interceptedStatus, interceptedSettle} {
+	var left map[string]any
+	for _, name := range [...]string{upstreamAddress, proxyRetries, proxyStatus, proxySettled, interceptedStatus, interceptedSettle} {
 		if value, ok := repl.Get(name); ok {
+			if left == nil {
+				left = make(map[string]any)
+			}
 			left[name] = value
 			repl.Delete(name)
 		}

@@ -23,6 +23,8 @@ func DefaultUnanswered() Statuses {
 	}
 }
 
+var usuallyUnanswered = DefaultUnanswered()
+
 // Contain reports whether a status belongs to the set.
 func (s Statuses) Contain(status int) bool {
 	return slices.Contains(s, status) || slices.Contains(s, status/100)
