@@ -136,10 +136,13 @@ func (w *aftermath) probeAfter(a proxyhooks.Answer, said said) {
 		return
 	}
 	w.view = view
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.r.Context()))
-	defer cancel()
-	defer time.AfterFunc(min(w.Terms.Lease, proxyhooks.DefaultProbeTimeout), cancel).Stop()
-	defer context.AfterFunc(w.holds.SubjectLost(), cancel)()
+	ctx := proxyhooks.WithValuesOf(w.holds.SubjectLost(), w.r.Context())
+	if w.Terms.Lease < proxyhooks.DefaultProbeTimeout {
+		brief, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer time.AfterFunc(w.Terms.Lease, cancel).Stop()
+		ctx = brief
+	}
 	sent := newComparison(w.content)
 	if w.Replay || !w.mayBeVerbatim() {
 		sent.limit = max(sent.limit, w.Buffer, maxResult)

@@ -122,11 +122,11 @@ func (w turn) decideAhead(view knowledge.View) (knowledge.View, *decision) {
 func (w turn) waitAhead(view knowledge.View) (knowledge.View, error) {
 	key, entry := w.plan.Subject.Key, view.Entry()
 	begun := time.Now()
-	err := w.patiently(func(waiting context.Context) error {
-		return w.share.Lobby.Wait(waiting, key, entry.Epoch, w.client, func(ctx context.Context) error {
-			return w.share.Wait(ctx, key, entry)
-		})
+	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
+	err := w.share.Lobby.Wait(waiting, key, entry.Epoch, w.client, func(ctx context.Context) error {
+		return w.share.Wait(ctx, key, entry)
 	})
+	w.waited = stop()
 	w.responder.Course.Waited(telemetry.WaitFor(entry.Grace.Left), begun)
 	if err != nil {
 		return view, err

@@ -121,7 +121,7 @@ func BenchmarkTask(b *testing.B) {
 // The handler allocates no more than this beside what the request costs anyway. Garbage is
 // what most of its time goes to.
 func TestAllocations(t *testing.T) {
-	budgets := map[string]float64{"refused PUT": 58, "labelled GET": 62, "GET answered 304": 70, "passing PUT": 253}
+	budgets := map[string]float64{"refused PUT": 58, "labelled GET": 62, "GET answered 304": 70, "passing PUT": 191}
 	list := tasks(t)
 	for i := 0; i < len(list); i += 2 {
 		name, _, _ := strings.Cut(list[i].name, "/")

@@ -73,9 +73,8 @@ func (w *writing) release() { w.holds.Release(w.before) }
 func (w *writing) forward(d decision) error {
 	w.decision = d
 	w.announces.passed = d.outcome == answer.Passed
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	defer w.holds.OnLost(func() { cancel(proxyhooks.ErrLeaseLost) })()
+	ctx, stop := w.holds.UntilLost()
+	defer stop()
 
 	w.result.prepareProbe()
 	w.sent = w.conditionFor(d, d.outcome == answer.Passed && w.holds.Claimed() && !w.plan.Guarded &&
@@ -277,11 +276,12 @@ func (w *writing) settlement(status int, fate proxyhooks.Fate) etagcache.Settlem
 		return etagcache.Settlement{Unchanged: true, Observation: w.before}
 	}
 	s := etagcache.Settlement{Observation: w.result.after, Receipt: w.result.receipt, Proven: w.result.proven}
-	if id := w.decision.current.Identity(); id != "" {
+	switch id := w.decision.current.Identity(); {
+	case id == "":
+	case fate == proxyhooks.Applied && isDone(status) && w.replaces():
+		s.Replaced = knowledge.Replaces(id)
+	default:
 		s.Replaced = []string{id}
-		if fate == proxyhooks.Applied && isDone(status) && w.replaces() {
-			s.Replaced = knowledge.Replaces(id)
-		}
 	}
 	return s
 }

@@ -32,6 +32,16 @@ var tokenFields = regexp.MustCompile(`(?i)csrf|xsrf|` +
 	`^(x-)?(access|auth|authenticity|session|refresh|bearer|id|api|security)-?token$|` +
 	`^(x-)?session(-?id)?$|^(x-)?(wp-)?nonce$|^(x-)?auth(orization)?$|^(__)?-?request-?verification-?token$`)
 
+// isTokenField reports whether applications send the token of a session in a field.
+func isTokenField(name string) bool {
+	switch name {
+	case "Content-Length", "Content-Type", "Date": // almost everything has these
+		return false
+	default:
+		return tokenFields.MatchString(name)
+	}
+}
+
 // newSession returns the session of a request for a target with these fields.
 func newSession(target string, fields http.Header) session {
 	return session{path: pathOf(target), fields: fields}
@@ -85,7 +95,7 @@ func (s *session) learn(h http.Header, path string, cookie func(*http.Cookie), t
 		}
 	}
 	for name, lines := range h {
-		if len(lines) != 1 || lines[0] == "" || s.fields[name] == nil || !tokenFields.MatchString(name) {
+		if len(lines) != 1 || lines[0] == "" || s.fields[name] == nil || !isTokenField(name) {
 			continue
 		}
 		token(name, lines)
@@ -142,7 +152,7 @@ func (s *session) renewals() map[string][]string {
 	}
 	// Scripts repeat a cookie in a field, to prove that they can read it.
 	for name, lines := range s.fields {
-		if value, ok := renewed[strings.Join(lines, "")]; ok && value != "" && tokenFields.MatchString(name) {
+		if value, ok := renewed[strings.Join(lines, "")]; ok && value != "" && isTokenField(name) {
 			changes[name] = []string{value}
 		}
 	}
@@ -216,7 +226,7 @@ func setsSession(h http.Header) bool {
 		return true
 	}
 	for name := range h {
-		if tokenFields.MatchString(name) {
+		if isTokenField(name) {
 			return true
 		}
 	}

@@ -228,46 +228,46 @@ func (w *writing) decide(view knowledge.View) decision {
 // decideInTurn takes the claim and decides under it. If the write must find out more before
 // it takes its turn, it returns no decision, but the view that says so.
 func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
-	var selected knowledge.View
-	var stored etagcache.Stored
-	var res validator.Result
-	var d *decision // without a claim
-	check := func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
-		switch {
-		case entry == nil:
-			view, err = w.reader.Read()
-		case entry.Epoch != view.Entry().Epoch:
-			view, err = w.reader.View(*entry)
-		}
-		if err != nil {
-			return "", false, err
-		}
-		selected, stored, res = evaluate(w.exchange, view)
-		if w.refutes(res) {
-			d = new(refutedBy(selected, res, stored.Observed))
-		}
-		return view.Entry().Epoch, d == nil && !w.mustAsk(view, stored, res), nil
-	}
-	var claimed bool
-	err := w.patiently(func(waiting context.Context) (err error) {
-		claimed, err = w.holds.AcquireClaim(waiting, w.plan, view.Entry(), check)
-		return err
-	})
+	t := &inTurn{turn: w, view: view}
+	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
+	claimed, err := w.holds.AcquireClaim(waiting, w.plan, view.Entry(), t.check)
+	w.waited = stop()
 	switch {
 	case err != nil:
-		d = new(w.decideOnError(err))
+		return t.view, new(w.decideOnError(err))
 	case claimed:
-		d = new(w.decideClaimed(selected, stored, res))
+		return t.view, new(w.decideClaimed(t.selected, t.stored, t.res))
+	case t.refuted:
+		return t.view, new(refutedBy(t.selected, t.res, t.stored.Observed))
+	default:
+		return t.view, nil
 	}
-	return view, d
 }
 
-// patiently calls f, which waits for other writes, with a context that ends when the write
-// has waited long enough.
-func (w turn) patiently(f func(waiting context.Context) error) error {
-	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
-	defer func() { w.waited = stop() }()
-	return f(waiting)
+// inTurn is what a write knows when it asks for its claim.
+type inTurn struct {
+	turn
+	view     knowledge.View
+	selected knowledge.View // of the representation that the condition is about
+	stored   etagcache.Stored
+	res      validator.Result
+	refuted  bool // by what is stored
+}
+
+// check implements hold.Check.
+func (t *inTurn) check(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
+	switch {
+	case entry == nil:
+		t.view, err = t.reader.Read()
+	case entry.Epoch != t.view.Entry().Epoch:
+		t.view, err = t.reader.View(*entry)
+	}
+	if err != nil {
+		return "", false, err
+	}
+	t.selected, t.stored, t.res = evaluate(t.exchange, t.view)
+	t.refuted = t.refutes(t.res)
+	return t.view.Entry().Epoch, !t.refuted && !t.mustAsk(t.view, t.stored, t.res), nil
 }
 
 // decideClaimed decides under the claim. It confirms what is stored, by reading the groups
@@ -346,10 +346,12 @@ func (w *writing) decideFinally(d decision) decision {
 	if w.request.Gone() {
 		return decision{kind: clientGone}
 	}
-	waiting, stop := w.waiting()
-	defer stop()
-	if err := w.holds.AcquireSubtrees(waiting, w.plan); err != nil {
-		return w.decideOnError(err)
+	if len(w.plan.Subtrees) > 0 {
+		waiting, stop := w.waiting()
+		defer stop()
+		if err := w.holds.AcquireSubtrees(waiting, w.plan); err != nil {
+			return w.decideOnError(err)
+		}
 	}
 	return w.ifHeld(d)
 }

@@ -28,10 +28,10 @@ var ErrKeepsChanging = errors.New("the resource keeps changing")
 // false and keeps what it has taken so far. The context limits only how long it
 // waits for other writes.
 func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry etagcache.Entry, check Check) (bool, error) {
-	known := &entry
+	key, known := plan.Subject.Key, &entry
 	return acquirer{h}.all(waiting, plan, func(waiting context.Context) (held, bool, error) {
 		defer func() { known = nil }() // another try has to read it
-		return h.claim(waiting, plan.Subject.Key, known, check)
+		return h.claim(waiting, key, known, check)
 	})
 }
 
@@ -39,8 +39,9 @@ func (h *Holds) AcquireClaim(waiting context.Context, plan relation.Plan, entry 
 // others, as their roles demand, and the passes on subtree epochs. It waits like
 // AcquireClaim.
 func (h *Holds) AcquirePass(waiting context.Context, plan relation.Plan) error {
+	key := plan.Subject.Key
 	_, err := acquirer{h}.all(waiting, plan, func(waiting context.Context) (held, bool, error) {
-		one, err := h.pass(waiting, plan.Subject.Key)
+		one, err := h.pass(waiting, key)
 		return one, true, err
 	})
 	if err != nil {

@@ -33,6 +33,9 @@ const (
 // all takes everything that a plan needs, but no subtree epochs. If an entry is busy,
 // it gives back what it has taken, waits for that one, and begins with it the next time.
 func (h acquirer) all(waiting context.Context, plan relation.Plan, subject func(context.Context) (held, bool, error)) (wanted bool, err error) {
+	if len(plan.Others) == 0 {
+		return h.acquire(waiting, part{subject, true})
+	}
 	parts := h.parts(plan, subject)
 	first, patience := 0, leastPatience
 	for {

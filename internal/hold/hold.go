@@ -64,12 +64,16 @@ func KeepAlive(share *storeshare.Share, grant etagcache.Grant, taken time.Time, 
 	return proxyhooks.KeepLease(taken, terms.Lease, renew, lost)
 }
 
-// all returns everything that is held, the subject first.
-func (h *Holds) all() []held {
-	if h.subject == nil {
-		return h.others
+// all yields everything that is held, the subject first.
+func (h *Holds) all(yield func(held) bool) {
+	if h.subject != nil && !yield(*h.subject) {
+		return
 	}
-	return append([]held{*h.subject}, h.others...)
+	for _, one := range h.others {
+		if !yield(one) {
+			return
+		}
+	}
 }
 
 // Claimed reports whether the write holds a claim on its subject. Only then can it
@@ -78,7 +82,7 @@ func (h *Holds) Claimed() bool { return h.subject != nil && !h.subject.grant.Pas
 
 // On returns the claim or pass that a write holds on a resource.
 func On(h *Holds, key string) (etagcache.Grant, bool) {
-	for _, one := range h.all() {
+	for one := range h.all {
 		if one.grant.Key == key {
 			return one.grant, true
 		}
@@ -95,21 +99,33 @@ func (h *Holds) SubjectLost() context.Context { return h.subject.lease.Context()
 
 // Lost reports whether any claim or pass was lost.
 func (h *Holds) Lost() bool {
-	return slices.ContainsFunc(h.all(), func(one held) bool { return one.lease.Lost() })
-}
-
-// OnLost arranges a call of f for each claim and pass that is lost. Stop cancels
-// the calls that haven't begun.
-func (h *Holds) OnLost(f func()) (stop func()) {
-	var stops []func() bool
-	for _, one := range h.all() {
-		stops = append(stops, context.AfterFunc(one.lease.Context(), f))
-	}
-	return func() {
-		for _, stop := range stops {
-			stop()
+	for one := range h.all {
+		if one.lease.Lost() {
+			return true
 		}
 	}
+	return false
+}
+
+// UntilLost returns a context that ends when any claim or pass is lost. The caller calls stop
+// when it doesn't need it any more.
+func (h *Holds) UntilLost() (ctx context.Context, stop func()) {
+	ctx, stop = context.Background(), func() {}
+	n := 0
+	for one := range h.all {
+		if n++; n == 1 {
+			ctx = one.lease.Context() // a context of its own would cost more, and most writes hold nothing else
+			continue
+		}
+		both, cancel := context.WithCancelCause(ctx)
+		watched, before := context.AfterFunc(one.lease.Context(), func() { cancel(proxyhooks.ErrLeaseLost) }), stop
+		ctx, stop = both, func() {
+			watched()
+			cancel(nil)
+			before()
+		}
+	}
+	return ctx, stop
 }
 
 // Announce tells the store that a write may replace a state of its subject. There must

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/relation"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"go.uber.org/zap"
@@ -297,38 +298,32 @@ func TestLoggedEnds(t *testing.T) {
 	}
 }
 
-// A loss is noticed at once, whichever grant it is, until the calls are stopped.
-func TestOnLost(t *testing.T) {
+// A loss is noticed at once, whichever grant it is.
+func TestUntilLost(t *testing.T) {
 	for _, tt := range []struct {
+		plan        relation.Plan
 		lost        string
-		stopped     bool
-		calls       int
 		subjectLost bool
 	}{
-		{"renew m", false, 1, true},
-		{"renew a", false, 1, false},
-		{"renew z", false, 1, false},
-		{"renew", false, 3, true},
-		{"renew", true, 0, true},
+		{planFor("m"), "renew m", true},
+		{planFor("m", changed("a"), shared("z")), "renew m", true},
+		{planFor("m", changed("a"), shared("z")), "renew a", false},
+		{planFor("m", changed("a"), shared("z")), "renew z", false},
+		{planFor("m", changed("a"), shared("z")), "renew", true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			store := newSpy()
-			h := newNode(store).claim(t, planFor("m", changed("a"), shared("z")))
+			h := newNode(store).claim(t, tt.plan)
 			store.failWith(failing(tt.lost, etagcache.ErrLost))
-			calls := make(chan struct{}, 10)
-			stop := h.OnLost(func() { calls <- struct{}{} })
-			if tt.stopped {
-				stop()
-			} else {
-				defer stop()
-			}
+			ctx, stop := h.UntilLost()
+			defer stop()
 			synctest.Wait()
-			if h.Lost() || len(calls) != 0 {
-				t.Fatalf("lost before a renewal: %v, %d calls", h.Lost(), len(calls))
+			if h.Lost() || ctx.Err() != nil {
+				t.Fatalf("lost before a renewal: %v, %v", h.Lost(), ctx.Err())
 			}
 			time.Sleep(2 * time.Second)
-			if !h.Lost() || len(calls) != tt.calls {
-				t.Errorf("%s: lost: %v, %d calls, want %d", tt.lost, h.Lost(), len(calls), tt.calls)
+			if !h.Lost() || !errors.Is(context.Cause(ctx), proxyhooks.ErrLeaseLost) {
+				t.Errorf("%s: lost: %v, %v", tt.lost, h.Lost(), context.Cause(ctx))
 			}
 			if got := h.SubjectLost(); (got.Err() != nil) != tt.subjectLost ||
 				tt.subjectLost && !errors.Is(context.Cause(got), proxyhooks.ErrLeaseLost) {

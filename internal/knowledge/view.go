@@ -153,6 +153,7 @@ const replacedMark = "!"
 // Replaces returns the identities of what a write has certainly replaced, for its
 // settlement: those of the states, and of the states with a mark.
 func Replaces(states ...string) (identities []string) {
+	identities = make([]string, 0, 2*len(states))
 	for _, id := range states {
 		identities = append(identities, id, replacedMark+id)
 	}
