@@ -148,7 +148,7 @@ func (w *answerWriter) WriteHeader(status int) {
 	limit, patience := w.writing.BufferLimit(status, header)
 	w.limit = limit
 	if limit >= 0 && status >= 200 && !MustNotBuffer(header) {
-		w.hold(patience, w.losePatience)
+		w.hold(patience, w)
 		return
 	}
 	_ = w.pass() // nothing is buffered yet, so no write can fail

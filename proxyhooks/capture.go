@@ -84,7 +84,7 @@ type Shown struct {
 // The handler sees a header of its own. The Capture copies it to the client's header when
 // the handler sends a header section, and copies the trailer fields at the end.
 type Capture struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 
 	// BufferParts makes the Capture buffer content so that parts of it can be sent,
 	// even if the tag is already known. It has no effect if the tag is the backend's
@@ -143,12 +143,11 @@ var _ interface {
 // NewCapture returns a Capture that writes to w, derives validators with d and reports
 // them to reading. It buffers at most d.Limit bytes.
 func NewCapture(w http.ResponseWriter, d Deriver, reading Reading) *Capture {
-	wrapped := &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
 	return &Capture{
-		ResponseWriterWrapper: wrapped,
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		deriver:               d,
 		reading:               reading,
-		holdback:              holdback{client: wrapped, cancel: func() {}, buffered: pieces{memory: d.Memory}},
+		holdback:              holdback{client: w, cancel: func() {}, buffered: pieces{memory: d.Memory}},
 	}
 }
 
@@ -222,7 +221,7 @@ func (c *Capture) begin() {
 		}
 		s = c.shown(true)
 	default:
-		c.hold(c.Patience, c.losePatience)
+		c.hold(c.Patience, c)
 		return
 	}
 	_ = c.label(s) // nothing is buffered yet, so no write can fail
@@ -288,12 +287,14 @@ func (c *Capture) label(s Shown) error {
 	return nil
 }
 
-// discard drops the rest of the response.
+// discard drops the rest of the response, if there is any.
 func (c *Capture) discard() {
 	c.mode = discarding
-	if mustStream(c.client.Header()) {
+	switch {
+	case c.returned:
+	case mustStream(c.client.Header()):
 		c.cancel()
-	} else {
+	default:
 		c.timer = time.AfterFunc(cmp.Or(c.Patience, DefaultPatience), c.cancel)
 	}
 }
@@ -401,6 +402,7 @@ func (c *Capture) finish() error {
 	c.WriteHeader(http.StatusOK)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.returned = true
 	if c.mode == buffering || c.mode == passing {
 		c.commitTrailers()
 	}

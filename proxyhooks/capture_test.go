@@ -62,6 +62,42 @@ func TestCaptureBuffersContent(t *testing.T) {
 	}
 }
 
+// TestCaptureTellsLength: a response that is complete before it is sent has a Content-Length,
+// unless the handler says something else about its length, or trailer fields follow.
+func TestCaptureTellsLength(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fields  []string // of the response
+		trailer string   // set at the end
+		content string
+		want    string
+	}{
+		"complete":                  {content: "012345", want: "6"},
+		"no content":                {},
+		"too long for the buffer":   {content: strings.Repeat("x", testLimit+1)},
+		"a length of its own":       {fields: []string{"Content-Length", "06"}, content: "012345", want: "06"},
+		"announced trailer fields":  {fields: []string{"Trailer", "X-End"}, trailer: "X-End", content: "012345"},
+		"unannounced trailer field": {trailer: http.TrailerPrefix + "X-End", content: "012345"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := newRecorder()
+			if err := capture(t, rec, "GET", handler(func(w http.ResponseWriter, _ *http.Request) {
+				for i := 0; i < len(tt.fields); i += 2 {
+					w.Header().Set(tt.fields[i], tt.fields[i+1])
+				}
+				_, _ = io.WriteString(w, tt.content)
+				if tt.trailer != "" {
+					w.Header()[tt.trailer] = []string{"x"}
+				}
+			})); err != nil {
+				t.Error(err)
+			}
+			if got := rec.Header().Get("Content-Length"); got != tt.want {
+				t.Errorf("Content-Length is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestBackendTagIsShown: Label, Late and a probe all get the backend's own tag beside the
 // one that is made from the content.
 func TestBackendTagIsShown(t *testing.T) {

@@ -83,8 +83,23 @@ func isJSON(h http.Header) bool {
 	if len(lines) != 1 {
 		return false
 	}
-	mediatype, _, _ := mime.ParseMediaType(lines[0])
+	mediatype := mediaType(lines[0])
 	return mediatype == "application/json" || mediatype == "text/json" || strings.HasSuffix(mediatype, "+json")
+}
+
+// mediaType returns the media type in a Content-Type, in lower case and without parameters, or
+// nothing if it has none.
+func mediaType(value string) string {
+	plain := true
+	for i := 0; i < len(value) && plain; i++ {
+		c := value[i]
+		plain = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == '/'
+	}
+	if i := strings.IndexByte(value, '/'); plain && i > 0 && i == strings.LastIndexByte(value, '/') && i < len(value)-1 {
+		return value // the usual case
+	}
+	mediatype, _, _ := mime.ParseMediaType(value)
+	return mediatype
 }
 
 // namesJSON reports whether JSON is among the media types of a message. There should be only
@@ -109,7 +124,7 @@ func MustNotBuffer(h http.Header) bool {
 // mustStream reports whether a message must be forwarded piece by piece, because it
 // may take long to end, or never end.
 func mustStream(h http.Header) bool {
-	mediatype, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	mediatype := mediaType(h.Get("Content-Type"))
 	return mediatype == "text/event-stream" || strings.HasPrefix(mediatype, "application/grpc") ||
 		caddyhttp.IsIncremental(h)
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,7 @@ type holdback struct {
 	header   http.Header // the handler's, see handlerHeader
 	buffered pieces
 	short    bool           // whether no more may be held
+	returned bool           // whether the handler has, so nothing more will come
 	spool    *responseSpool // has the content in place of buffered, if it isn't nil
 	timer    *time.Timer
 	panicked any   // the value of a panic on the timer's goroutine
@@ -63,7 +65,10 @@ func (h *holdback) handlerHeader() http.Header {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.header == nil {
-		h.header = cloneHeader(h.client.Header())
+		// The lines are still those of the client's header, which gets others before it is sent.
+		if h.header = maps.Clone(h.client.Header()); h.header == nil {
+			h.header = make(http.Header)
+		}
 	}
 	return h.header
 }
@@ -77,7 +82,20 @@ func (h *holdback) commitHeader() {
 	}
 	header := h.client.Header()
 	clear(header)
-	maps.Copy(header, h.header.Clone())
+	n := 0
+	for _, lines := range h.header {
+		n += len(lines)
+	}
+	all := make([]string, 0, n) // the handler may still change its own lines
+	for name, lines := range h.header {
+		if lines == nil {
+			header[name] = nil // which means something to the proxy
+			continue
+		}
+		first := len(all)
+		all = append(all, lines...)
+		header[name] = all[first:len(all):len(all)]
+	}
 }
 
 // commitTrailers copies the trailer fields that the handler has set to the client's header.
@@ -102,9 +120,9 @@ func (h *holdback) copyTrailers(header http.Header) {
 }
 
 // hold starts to hold content back. If that still goes on when patience is over, it calls
-// release on the timer's goroutine, with the lock held. It keeps the value of a panic in
-// release for the handler's goroutine, and cuts the backend off.
-func (h *holdback) hold(patience time.Duration, release func()) {
+// losePatience on the timer's goroutine, with the lock held. It keeps the value of a panic
+// there for the handler's goroutine, and cuts the backend off.
+func (h *holdback) hold(patience time.Duration, holder interface{ losePatience() }) {
 	h.mode = buffering
 	if patience == math.MaxInt64 {
 		return
@@ -115,7 +133,7 @@ func (h *holdback) hold(patience time.Duration, release func()) {
 		if h.mode != buffering {
 			return
 		}
-		if p := recovered(release); p != nil {
+		if p := recovered(holder.losePatience); p != nil {
 			h.panicked, h.mode = p, ended
 			h.cancel()
 		}
@@ -142,6 +160,7 @@ func (h *holdback) keep(p []byte, limit int64) bool {
 
 // send sends the header section and the content that was held back.
 func (h *holdback) send() error {
+	h.announceLength()
 	h.client.WriteHeader(h.status)
 	if h.spool != nil {
 		defer h.spool.close()
@@ -149,6 +168,21 @@ func (h *holdback) send() error {
 		return err
 	}
 	return h.buffered.sendTo(h.client)
+}
+
+// announceLength says how long the content is, if all of it is there and nothing follows it.
+// Otherwise net/http would send it in chunks, with one more write to the connection.
+func (h *holdback) announceLength() {
+	header := h.client.Header()
+	if !h.returned || h.buffered.size == 0 || header["Content-Length"] != nil || header["Transfer-Encoding"] != nil || header["Trailer"] != nil {
+		return
+	}
+	for name := range header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			return
+		}
+	}
+	header["Content-Length"] = []string{strconv.FormatInt(h.buffered.size, 10)}
 }
 
 // flush flushes what was sent on the timer's goroutine, because the handler may not write

@@ -104,6 +104,6 @@ func (c *Capture) beginSpool() bool {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.hold(cmp.Or(c.SpoolPatience, spoolPatience), c.losePatience)
+	c.hold(cmp.Or(c.SpoolPatience, spoolPatience), c)
 	return true
 }

@@ -22,14 +22,18 @@ type tagHash struct {
 	hash.Hash
 	mark    string // what the tag begins with
 	scratch []byte
+	room    [128]byte // for scratch
 }
 
 // newTagHash returns a hash to which words have been written. It is keyed if there is
 // a secret.
 func (d Deriver) newTagHash(words ...string) *tagHash {
-	h := &tagHash{Hash: sha256.New(), scratch: make([]byte, 0, 128)}
+	h := new(tagHash)
+	h.scratch = h.room[:0]
 	if len(d.Secret) > 0 {
 		h.Hash = hmac.New(sha256.New, d.Secret)
+	} else {
+		h.Hash = sha256.New()
 	}
 	if d.TakesValues() {
 		h.mark = hashMark
@@ -74,8 +78,9 @@ func (h *tagHash) number(n int) {
 
 // tag returns a strong tag with the first 128 bits of the hash.
 func (h *tagHash) tag() validator.ETag {
-	var sum [sha256.Size]byte
-	return validator.ETag{Opaque: h.mark + tagEncoding.EncodeToString(h.Sum(sum[:0])[:16]), Valid: true}
+	sum := h.Sum(h.scratch[:0])
+	text := append(sum[sha256.Size:], h.mark...)
+	return validator.ETag{Opaque: string(tagEncoding.AppendEncode(text, sum[:16])), Valid: true}
 }
 
 // MayHaveMade reports whether a tag has the form of those that the Deriver makes. A value
