@@ -21,6 +21,22 @@ func EditHeader(h http.Header, changes map[string][]string) (restore func()) {
 	}
 }
 
+// Edit is a change of one field of a header, whose name is in canonical form. Nil lines remove
+// the field.
+type Edit struct {
+	Name  string
+	Lines []string
+}
+
+// Swap makes edits, each of a different field, in place as [EditHeader] does. What the header
+// had is in the edits afterwards, so that a second call restores it.
+func Swap(h http.Header, edits []Edit) {
+	for i, e := range edits {
+		edits[i].Lines = h[e.Name]
+		set(h, e.Name, e.Lines)
+	}
+}
+
 // With returns changes with one more field.
 func With(changes map[string][]string, name string, lines []string) map[string][]string {
 	if changes == nil {

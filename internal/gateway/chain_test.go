@@ -14,13 +14,15 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // protects returns what a handler announces that protects a resource with the same store.
 func (s *site) protects(key string) *protection {
-	return &protection{share: s.share, keys: []string{key}, changes: []string{key}, enforces: true}
+	return &protection{share: s.share, target: key, plan: &relation.Plan{Subject: resource.Subject{Key: key}}, writes: true, enforces: true}
 }
 
 // Nested handlers are told of a resource, and of one that it guards, and pass requests for
@@ -29,7 +31,7 @@ func TestNested(t *testing.T) {
 	s := newSite()
 	s.guards(t, "/m", "/guarded")
 	x, _ := s.exchangeOf(requestOf(t.Context(), "POST /m", "If-Match: *"))
-	takeBack := inner{x}.announce(nil)
+	inner{x}.announce(nil)
 	nested := func(path string, share *storeshare.Share) bool {
 		y, _ := s.exchangeOf(requestOf(t.Context(), "POST "+path))
 		y.share = share
@@ -48,11 +50,11 @@ func TestNested(t *testing.T) {
 		t.Error("a handler that only reports counts")
 	}
 	other, _ := s.exchangeOf(requestOf(t.Context(), "POST /m", "If-Match: *"))
-	if len(announced(other.r)) > 0 {
+	if announced(other.r) != nil {
 		t.Error("a different request was told")
 	}
-	takeBack()
-	if len(announced(x.r)) > 0 {
+	x.announces.takeBack()
+	if announced(x.r) != nil {
 		t.Error("a handler that has ended protects the resource")
 	}
 }
@@ -60,18 +62,18 @@ func TestNested(t *testing.T) {
 // The announcement lasts as long as the handler, and error routes come after it.
 func TestAnnouncedUntilTheEnd(t *testing.T) {
 	s := newSite()
-	var during int
+	var during *protection
 	r := requestOf(t.Context(), "PUT /m", "If-Match: *")
 	s.origin = func(w http.ResponseWriter, r *http.Request) error {
-		during = len(announced(r))
+		during = announced(r)
 		if r.Method == http.MethodPut {
 			return caddyhttp.Error(http.StatusBadGateway, errors.New("x"))
 		}
 		return answering("content", 204)(w, r)
 	}
 	_, err := s.serve(r)
-	if after := announced(r); err == nil || during != 1 || len(after) > 0 {
-		t.Errorf("%v, announced %d times, and %d times afterwards", err, during, len(after))
+	if after := announced(r); err == nil || during == nil || after != nil {
+		t.Errorf("%v, announced %v, and %v afterwards", err, during, after)
 	}
 }
 
@@ -104,7 +106,7 @@ func TestPassOn(t *testing.T) {
 		}, []string{"If-Match: *"}, []string{"answer 503"}, answer.Unavailable},
 		"it knows more changes": {func(t *testing.T, s *site, p *protection) {
 			s.affects(t, "/m", "/n", "/o")
-			p.changes = append(p.changes, "/o")
+			p.plan.Others = []relation.Other{{Key: "/o", Role: relation.Changed}}
 		}, nil, []string{"invalidate /n", "PUT /m", "answer 204", "invalidate /n"}, answer.Bypassed},
 		"it only reports": {func(_ *testing.T, s *site, _ *protection) {
 			s.Answers.Mode = answer.ReportOnly
@@ -118,7 +120,7 @@ func TestPassOn(t *testing.T) {
 				tt.prepare(t, s, p)
 			}
 			r := requestOf(t.Context(), "PUT /m", tt.fields...)
-			caddyhttp.SetVar(r.Context(), announcedVar, []*protection{p})
+			caddyhttp.SetVar(r.Context(), announcedVar, p)
 			if _, err := s.serve(r); err != nil {
 				t.Fatal(err)
 			}

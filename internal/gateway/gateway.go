@@ -160,7 +160,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer crossOriginOf(w).end()
 		return next.ServeHTTP(w, r)
 	}
-	responder.Inner = request.Class == resource.Write && (len(outside) > 0 || holder != nil)
+	responder.Inner = request.Class == resource.Write && (outside != nil || holder != nil)
 
 	// A target such as `x:http://host/path` has no path to identify the resource.
 	if r.URL.Opaque != "" && g.enforces() {
@@ -194,7 +194,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer carried.putBack(r)()
 		return inner{x}.passOn(p)
 	}
-	defer inner{x}.announce(outside)()
+	inner{x}.announce(outside)
+	defer x.announces.takeBack()
 	if held, ok := (inner{x}).heldOutside(); ok {
 		defer carried.putBack(r)()
 		return inner{x}.passThrough(held)
@@ -260,8 +261,6 @@ type exchange struct {
 // of the plan.
 func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c *carried, target resource.Subject, next caddyhttp.Handler, responder *answer.Responder) *exchange {
 	r, memory := c.request, proxyhooks.NewMemory(g.BufferTotal, g.warnOfFullMemory)
-	plan := g.Rules.PlanFor(r, target, c.values)
-	responder.Key = plan.Subject.Key
 	x := &exchange{
 		Gateway:   g,
 		share:     share,
@@ -271,15 +270,19 @@ func (g *Gateway) newExchange(share *storeshare.Share, w http.ResponseWriter, c 
 		r:         r.Request,
 		next:      next,
 		target:    target.Key,
-		plan:      plan,
-		announces: g.protectionBy(share, r, target, plan),
-		reader:    &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: plan.Subject, Course: responder.Course},
-		origin:    g.newProber(next, r, plan.Subject, crossOriginOf(w), memory),
+		plan:      g.Rules.PlanFor(r, target, c.values),
 		memory:    memory,
 		responder: responder,
 		cross:     crossOriginOf(w),
 	}
+	x.announces = &protection{
+		share: share, target: target.Key, plan: &x.plan, writes: r.Class == resource.Write, enforces: g.enforces(),
+		evaluated: r.Conditional, premises: r.Premises != nil,
+	}
+	x.reader = &knowledge.Reader{Config: g.Config, Share: share, Request: r, Subject: x.plan.Subject, Course: responder.Course}
+	x.origin = g.newProber(next, r, x.plan.Subject, x.cross, memory)
 	x.origin.course = responder.Course
+	responder.Key = x.plan.Subject.Key
 	return x
 }
 

@@ -246,7 +246,7 @@ func TestHolder(t *testing.T) {
 			}
 			r := requestOf(t.Context(), "PUT /m", tt.fields...)
 			if tt.outer {
-				caddyhttp.SetVar(r.Context(), announcedVar, []*protection{s.protects("/outer")})
+				caddyhttp.SetVar(r.Context(), announcedVar, s.protects("/outer"))
 				r.Header[holderField] = []string{holding{true, s.claim(t, "/outer"), keyDigest("/outer")}.String()}
 			}
 			if w, err := s.serve(r); err != nil || w.Code != 204 {
@@ -275,7 +275,7 @@ func TestWarnsOfOuter(t *testing.T) {
 	s.Logger = zap.New(core)
 	for range 3 {
 		inner := requestOf(t.Context(), "PUT /m")
-		caddyhttp.SetVar(inner.Context(), announcedVar, []*protection{s.protects("/m")})
+		caddyhttp.SetVar(inner.Context(), announcedVar, s.protects("/m"))
 		across := requestOf(t.Context(), "PUT /n", holderField+": "+holding{true, s.claim(t, "/n"), keyDigest("/n")}.String())
 		for _, r := range []*http.Request{inner, across} {
 			if _, err := s.serve(r); err != nil || outcome(r) != "bypassed" {

@@ -27,13 +27,13 @@ func (x inner) passOn(p *protection) error {
 		x.responder.Report(answer.Bypassed, protectedReason)
 		return x.next.ServeHTTP(x.rw, x.r)
 	}
-	if refusal, ok := x.objection(slices.Contains(p.keys, x.plan.Subject.Key), p.evaluated && (x.request.Premises == nil || p.premises), p.passed); ok {
+	if refusal, ok := x.objection(p.covers(x.plan.Subject.Key), p.evaluated && (x.request.Premises == nil || p.premises), p.passed); ok {
 		return x.refuse(refusal)
 	}
 	if lines := linesOf(x.inherited); lines != nil {
 		defer proxyhooks.EditHeader(x.r.Header, map[string][]string{holderField: lines})()
 	}
-	defer x.changing(p.changes)()
+	defer x.changing(p.changes())()
 	x.responder.Report(answer.Bypassed, protectedReason)
 	return x.next.ServeHTTP(x.rw, x.r)
 }

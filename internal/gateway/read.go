@@ -72,7 +72,8 @@ func (x *exchange) read() error {
 
 // forward forwards the request, as x.r or as a copy of it, and answers the client.
 func (rd *reading) forward(r *http.Request) error {
-	restore := proxyhooks.EditHeader(r.Header, rd.forwardedFields())
+	edits := rd.forwardedFields(r.Header)
+	proxyhooks.Swap(r.Header, edits)
 	rd.header, rd.begun, rd.capture = nil, time.Now(), proxyhooks.NewCapture(rd.rw, counting(rd.Deriver, rd.memory), rd)
 	defer rd.capture.Close()
 	rd.capture.BufferParts, rd.capture.BufferItems = rd.rangeUse != ordinary || needsTag(rd.request), rd.lists()
@@ -80,7 +81,7 @@ func (rd *reading) forward(r *http.Request) error {
 	// is asked once somebody wants to know it.
 	rd.capture.SkipLarge = !rd.storable || !rd.known.ETag.Valid
 	err := rd.capture.Serve(rd.next, r)
-	restore()
+	proxyhooks.Swap(r.Header, edits)
 	rd.responder.Course.Forwarded(r, rd.begun, err)
 	switch {
 	case rd.reply.kind == withoutRange:
@@ -94,37 +95,44 @@ func (rd *reading) forward(r *http.Request) error {
 	return err
 }
 
-// forwardedFields returns the request fields to change for the backend. With the
+// forwardedFields returns what to change in the header of the request for the backend. With the
 // identity coding, one content has one tag. The backend doesn't know the handler's
 // tags, so it doesn't get the conditions, which are evaluated here. It does get an
 // If-None-Match with its own tags, and may then leave out the content. It never
 // gets an If-Match, because it may not know the spelling of the tag.
-func (rd *reading) forwardedFields() map[string][]string {
+func (rd *reading) forwardedFields(h http.Header) (edits []proxyhooks.Edit) {
 	if rd.request.Signed {
 		return nil
 	}
-	changes := map[string][]string{"Accept-Encoding": {"identity"}}
+	remove := func(names ...string) {
+		for _, name := range names {
+			if _, sent := h[name]; sent {
+				edits = append(edits, proxyhooks.Edit{Name: name})
+			}
+		}
+	}
+	if lines := h["Accept-Encoding"]; len(lines) != 1 || lines[0] != "identity" {
+		edits = append(edits, proxyhooks.Edit{Name: "Accept-Encoding", Lines: []string{"identity"}})
+	}
 	c, own := rd.request.Conditions, rd.known.Own
 	if c.IfMatch != nil || c.IfNoneMatch != nil && !own {
-		for _, field := range []validator.Field{validator.IfMatch, validator.IfNoneMatch, validator.IfModifiedSince, validator.IfUnmodifiedSince} {
-			changes[field.String()] = nil
-		}
+		remove("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 	} else if c.IfNoneMatch != nil {
 		// If-Modified-Since must be ignored now (RFC 9110, section 13.1.3), and some
 		// backends don't.
-		changes[validator.IfModifiedSince.String()] = nil
+		remove("If-Modified-Since")
 	}
 	if c.If.HasTags() && (rd.enforces() || !own) {
-		changes[ifField] = fieldOfRead(c.If)
+		edits = append(edits, proxyhooks.Edit{Name: ifField, Lines: fieldOfRead(c.If)})
 	}
 	// HEAD has no parts (RFC 9110, section 14.2). If-Range means nothing without Range.
 	if rd.r.Method == http.MethodHead || rd.rangeUse == withheld {
-		changes["Range"] = nil
+		remove("Range")
 	}
 	if rd.rangeUse != forwarded {
-		changes["If-Range"] = nil
+		remove("If-Range")
 	}
-	return changes
+	return edits
 }
 
 // needsTag reports whether the response to a read can't be sent before its tag is known.

@@ -103,12 +103,9 @@ func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values
 	b.guard()
 	b.affect()
 	if r.Conditional {
-		for _, about := range append([]resource.Subject{p.Subject}, r.StateSubjects...) {
-			for _, ancestor := range about.AncestorKeys {
-				p.Others = append(p.Others, Other{resource.LockKey(ancestor), SharedLock})
-			}
-		}
+		p.shareAncestors(p.Subject)
 		for _, other := range r.StateSubjects {
+			p.shareAncestors(other)
 			p.Others = append(p.Others, Other{other.Key, ExclusiveLock}) // nobody else writes it meanwhile
 		}
 	}
@@ -121,6 +118,13 @@ func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values
 	p.Others = slices.CompactFunc(p.Others, func(a, b Other) bool { return a.Key == b.Key })
 	p.Others = slices.DeleteFunc(p.Others, func(o Other) bool { return o.Key == p.Subject.Key })
 	return p
+}
+
+// shareAncestors adds the locks of the paths above a resource.
+func (p *Plan) shareAncestors(of resource.Subject) {
+	for _, ancestor := range of.AncestorKeys {
+		p.Others = append(p.Others, Other{resource.LockKey(ancestor), SharedLock})
+	}
 }
 
 // Before returns the others to take before the subject.
