@@ -44,7 +44,7 @@ const (
 
 // Defaults, as the fields of Handler and StoreDown document them.
 const (
-	defaultKey         = "{http.request.host}{http.request.uri.path}"
+	defaultKey         = string(resource.HostAndPath)
 	defaultBuffer      = 1 << 20
 	defaultBufferTotal = 256 << 20 // unless there is a GOMEMLIMIT
 	defaultLease       = caddy.Duration(30 * time.Second)

@@ -179,10 +179,8 @@ func runRefusalsInLog(flags caddycmd.Flags, q history.Query, about string) (int,
 	return caddy.ExitCodeSuccess, err
 }
 
-// defaultKey is the default of the option key. A log doesn't say what the option was.
-const defaultKey = resource.Template("{http.request.host}{http.request.uri.path}")
-
 // loggedResource is like resourceFilter, for a URL whose key is made by default, or a key.
+// A log doesn't say what the option key was.
 func loggedResource(text string) (func(key string) bool, error) {
 	if !strings.Contains(text, "://") {
 		return resourceFilter(text)
@@ -191,7 +189,7 @@ func loggedResource(text string) (func(key string) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := templateKeys(defaultKey, *target)
+	keys, err := templateKeys(resource.HostAndPath, *target)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,25 @@ func foldHost(host string) string {
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
-// foldHostPort does the same for a host that may have a port. It leaves out the
+// foldedHost returns the host of an authority, if that is a name or an IPv4 address which
+// foldHost leaves as it is, as far as one look at its characters tells.
+func foldedHost(authority string) (host string, ok bool) {
+	host, port, _ := strings.Cut(authority, ":")
+	for i := range len(host) {
+		c := host[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+			return "", false
+		}
+	}
+	for i := range len(port) {
+		if port[i] < '0' || port[i] > '9' {
+			return "", false
+		}
+	}
+	return host, host != "" && host[len(host)-1] != '.'
+}
+
+// foldHostPort is foldHost for a host that may have a port. It leaves out the
 // default port of the scheme.
 func foldHostPort(scheme, hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)

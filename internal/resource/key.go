@@ -13,6 +13,9 @@ import (
 // of placeholders for the host, the port and the path are folded (fold.go).
 type Template string
 
+// HostAndPath is the usual template.
+const HostAndPath Template = "{http.request.host}{http.request.uri.path}"
+
 // Prefixes of the keys that don't belong to resources. No host and no path begins
 // with them. Clients choose the value of other placeholders that a template may
 // begin with, so the key of a resource that has such a prefix gets a slash in front.
@@ -24,6 +27,17 @@ const (
 
 // Key returns the key for the request that a replacer belongs to.
 func (t Template) Key(repl *caddy.Replacer) string { return shorten(t.fullKey(repl)) }
+
+// ownKey returns the key of a request. Most have the usual template, and write their host and
+// path as the key does.
+func (t Template) ownKey(r *Request) string {
+	if t == HostAndPath && isFolded(r.URL.Path) {
+		if host, ok := foldedHost(r.Host); ok {
+			return shorten(host + r.URL.Path)
+		}
+	}
+	return t.Key(r.Replacer)
+}
 
 // fullKey returns the key before it is shortened.
 func (t Template) fullKey(repl *caddy.Replacer) string {

@@ -196,6 +196,24 @@ func TestKeysArePrintable(t *testing.T) {
 	}
 }
 
+// The key of a request is the one that its template makes, however the host and the path are
+// spelled.
+func FuzzOwnKey(f *testing.F) {
+	for _, host := range []string{"example.com", "example.com:8080", "Example.com", "example.com.", "[::1]", "::1", "127.0.0.1:80", "a:b", "", ":80", "a_b", "é"} {
+		for _, path := range []string{"/", "/documents/1", "/Documents", "/a//b", "/a/", "/index.html", "/a%2Fb", "/a b", "/..", "", "/" + strings.Repeat("a", maxKey)} {
+			f.Add(host, path)
+		}
+	}
+	f.Fuzz(func(t *testing.T, host, path string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host, r.URL.Path = host, path
+		request := NewRequest(caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), nil))
+		if got, want := HostAndPath.ownKey(request), HostAndPath.Key(request.Replacer); got != want {
+			t.Errorf("%q, %q: %q, want %q", host, path, got, want)
+		}
+	})
+}
+
 // Folding is idempotent, and it doesn't matter how a path is split.
 func FuzzFoldPath(f *testing.F) {
 	for _, path := range []string{

@@ -93,7 +93,7 @@ func (n *Namer) Request(r *http.Request, expected ...Scheme) *Request {
 // Own returns the request's own target as a subject.
 func (n *Namer) Own(r *Request) Subject {
 	return Subject{
-		Key:            n.Template.Key(r.Replacer),
+		Key:            n.Template.ownKey(r),
 		OriginalTarget: r.OriginalTarget,
 		CurrentTarget:  r.CurrentTarget,
 		AncestorKeys:   n.ancestorKeys(r, r.URL.Path),
