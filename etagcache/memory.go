@@ -67,7 +67,7 @@ func (m *Memory) Read(ctx context.Context, key string, t Terms) (Entry, error) {
 	defer m.mu.Unlock()
 	now := time.Now()
 	e := m.entries.findOrCreate(key, now)
-	defer m.entries.keep(e, now, t)
+	defer m.entries.keepRead(e, now, t)
 	return e.snapshot(now), nil
 }
 

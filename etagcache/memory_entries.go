@@ -102,6 +102,12 @@ func (all *entries) save(e *entry) {
 	all.bytes -= all.arena.size(r.block())
 	r.setBlock(all.arena.store(r.block(), p.b), len(p.b))
 	all.bytes += all.arena.size(r.block())
+	all.saveUse(e)
+}
+
+// saveUse saves when an entry was used, and until when it is kept.
+func (all *entries) saveUse(e *entry) {
+	r := all.rows.at(e.row)
 	r.until, r.used = since(all.base, e.until), since(all.base, e.used)
 	if r.brief != e.brief {
 		all.list(r.brief).remove(&all.rows, e.row)
@@ -142,7 +148,11 @@ func (all *entries) findOrCreate(key string, now time.Time) *entry {
 		all.bytes += entrySize
 		all.save(e)
 	}
-	e.spent.tidy(now)
+	if n := len(e.spent); n > 0 {
+		if e.spent.tidy(now); len(e.spent) < n {
+			all.save(e)
+		}
+	}
 	return e
 }
 
@@ -155,6 +165,18 @@ func (all *entries) keep(e *entry, now time.Time, t Terms) {
 	}
 	prolong(e, now, t)
 	all.save(e)
+	all.touch(e.row)
+	all.evict(now, 0, lookedAt, e.row)
+}
+
+// keepRead is keep for a call that has changed nothing.
+func (all *entries) keepRead(e *entry, now time.Time, t Terms) {
+	if !e.reserved.IsZero() {
+		all.keep(e, now, t)
+		return
+	}
+	prolong(e, now, t)
+	all.saveUse(e)
 	all.touch(e.row)
 	all.evict(now, 0, lookedAt, e.row)
 }

@@ -263,6 +263,9 @@ func (s *Share) WriteWithoutStore(keys []string) (end func()) {
 // can't be trusted until it has succeeded. It fails with ErrUnavailable while
 // another call is catching up.
 func (s *Share) CatchUp(ctx context.Context, t etagcache.Terms) error {
+	if s.journal.due.Load() == 0 {
+		return nil
+	}
 	ctx = context.WithoutCancel(ctx) // it serves the node, not only this client
 	err := s.journal.flush(func(key string) error {
 		if key == allResources {

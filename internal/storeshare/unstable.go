@@ -39,6 +39,9 @@ func newUnstable() *Unstable {
 func (u *Unstable) Note(resource, variant string, changed bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !changed && u.runs.Len() == 0 {
+		return false // the usual case
+	}
 	name := resource + " " + variant
 	if !changed {
 		u.runs.Remove(name)
