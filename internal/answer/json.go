@@ -27,18 +27,17 @@ func appendProblem(to []byte, p problem) []byte {
 // appendText appends a text as a JSON string. Most texts need nothing but marks before their
 // quotes; encoding/json writes the others.
 func appendText(to []byte, text string) []byte {
-	start := len(to)
+	start, copied := len(to), 0
 	to = append(to, '"')
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '"', c == '\\':
-			to = append(to, '\\', c)
+			to = append(append(to, text[copied:i]...), '\\')
+			copied = i
 		case c < ' ', c > '~', c == '<', c == '>', c == '&':
 			quoted, _ := json.Marshal(text) // a text can't fail
 			return append(to[:start], quoted...)
-		default:
-			to = append(to, c)
 		}
 	}
-	return append(to, '"')
+	return append(append(to, text[copied:]...), '"')
 }

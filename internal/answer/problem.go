@@ -24,19 +24,18 @@ type problem struct {
 
 const problemTypes = "https://github.com/caddy-preconditions/preconditions#"
 
-// usualTypes are the types of the problems that occur.
-var usualTypes = func() map[int]string {
-	types := make(map[int]string)
-	for status := 400; status < 600; status++ {
-		types[status] = makeType(status)
+// usualTypes are the types of the problems that occur, from status 400 on.
+var usualTypes = func() (types [200]string) {
+	for i := range types {
+		types[i] = makeType(400 + i)
 	}
 	return types
 }()
 
 // typeOf returns the type of problems with a status.
 func typeOf(status int) string {
-	if usual, ok := usualTypes[status]; ok {
-		return usual
+	if i := status - 400; i >= 0 && i < len(usualTypes) {
+		return usualTypes[i]
 	}
 	return makeType(status)
 }

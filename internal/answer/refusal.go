@@ -125,8 +125,8 @@ func Contradiction(p resource.Place) Refusal {
 
 // sentence returns a sentence with a capital letter at its beginning.
 func sentence(text string) string {
-	if text == "" {
-		return ""
+	if text == "" || text[0] >= 'A' && text[0] <= 'Z' {
+		return text
 	}
 	return strings.ToUpper(text[:1]) + text[1:]
 }

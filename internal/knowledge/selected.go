@@ -46,12 +46,15 @@ type selection struct {
 // an old state of what a different query selects.
 func (v View) Selected() View {
 	decides := decisive(v)
+	if decides == nil {
+		return v
+	}
 	own := v.Stored()
-	if decides == nil || decides(own) {
+	variants := v.variants()
+	if own.State != validator.Unknown && len(variants) == 1 || decides(own) {
 		return v
 	}
 	var others []string
-	variants := v.variants()
 	for key, stored := range variants {
 		if decides(stored) {
 			others = append(others, key)
