@@ -360,6 +360,7 @@ type consumer struct {
 func (c *consumer) Read(p []byte) (int, error) {
 	for c.read == len(c.piece) {
 		c.give(int64(cap(c.piece)))
+		reuse(c.piece)
 		c.piece, c.read = nil, 0
 		if len(c.list) == 0 {
 			return 0, io.EOF

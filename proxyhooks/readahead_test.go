@@ -30,6 +30,17 @@ func (s *source) Close() error {
 	return nil
 }
 
+// watchful is endless content that looks at how much is held in memory when it is read.
+type watchful struct {
+	memory *Memory
+	most   int64
+}
+
+func (w *watchful) Read(p []byte) (int, error) {
+	w.most = max(w.most, w.memory.held)
+	return len(p), nil
+}
+
 // streamFields are ways in which a client says that its content is a stream.
 var streamFields = [][2]string{
 	{"Incremental", "?1"},
@@ -80,6 +91,17 @@ func TestReadAhead(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+	t.Run("what the client announces to be too large isn't kept in memory", func(t *testing.T) {
+		const limit = 1 << 20
+		content := &watchful{memory: NewMemory(10*limit, nil)}
+		r := newRequest("PUT", io.LimitReader(content, limit+1))
+		r.ContentLength = limit + 1
+		done, err := ReadAhead(r, limit, true, content.memory)
+		defer done()
+		if err != nil || ContentPending(r) || content.most > largeCopy {
+			t.Errorf("%d bytes in memory, %v", content.most, err)
 		}
 	})
 	t.Run("content that breaks off", func(t *testing.T) {
