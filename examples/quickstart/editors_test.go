@@ -41,6 +41,7 @@ func (e editor) replace(pane, old, replacement string) {
 		const text = document.querySelector("#%s textarea"), before = text.value;
 		text.focus();
 		text.value = before.replace(%q, %q);
+		text.dispatchEvent(new Event("input"));
 		return text.value !== before;
 	})()`, pane, old, replacement))
 	if changed != true {
@@ -65,6 +66,16 @@ func (e editor) shows(pane, text string) {
 	e.t.Helper()
 	if got := e.Evaluate(fmt.Sprintf(`document.querySelector("#%s textarea").value`, pane)); got != text {
 		e.t.Fatalf("%s shows %q, want %q", pane, got, text)
+	}
+}
+
+// marks fails the test unless these words are marked in Ben's two versions.
+func (e editor) marks(mine, theirs string) {
+	e.t.Helper()
+	for side, want := range map[string]string{"mine": mine, "theirs": theirs} {
+		if got := e.Evaluate(fmt.Sprintf(`[...document.querySelectorAll("#ben .%s mark")].map((m) => m.textContent).join(" ")`, side)); got != want {
+			e.t.Errorf("marked in %s: %v, want %s", side, got, want)
+		}
 	}
 }
 
@@ -126,11 +137,7 @@ func TestEditors(t *testing.T) {
 		conflict(e, "Ship on Monday", "Ship on Thursday")
 		stored(t, service, with(friday, "Ship on Monday"))
 		e.shows("ben", with(friday, "Ship on Thursday")) // what he typed is still there
-		for side, want := range map[string]string{"mine": "Thursday", "theirs": "Monday"} {
-			if got := e.Evaluate(fmt.Sprintf(`[...document.querySelectorAll("#ben .%s mark")].map((m) => m.textContent).join(" ")`, side)); got != want {
-				t.Errorf("marked in %s: %v, want %s", side, got, want)
-			}
-		}
+		e.marks("Thursday", "Monday")
 		// The 412 showed Ann's version: it wasn't read again.
 		if last, _, _ := strings.Cut(e.requests(), "\n"); !strings.HasPrefix(last, `PUT /docs/checklist If-Match: "`) || !strings.HasSuffix(last, "→ 412 Precondition Failed") {
 			t.Errorf("the last request was %s", last)
@@ -140,9 +147,11 @@ func TestEditors(t *testing.T) {
 		reset(t)
 		e := editor{e.Tab, t}
 		conflict(e, "Ship on Monday", "Ship on Thursday")
+		e.replace("ben", "Thursday", "Thursday, perhaps") // who has a conflict may go on typing
+		e.marks("Thursday, perhaps", "Monday")
 		e.click("ben", "keep")
 		e.says("ben", "Saved.")
-		stored(t, service, with(friday, "Ship on Thursday"))
+		stored(t, service, with(friday, "Ship on Thursday, perhaps"))
 	})
 	t.Run("take theirs", func(t *testing.T) {
 		reset(t)
@@ -180,11 +189,12 @@ func TestEditors(t *testing.T) {
 		e.replace("ben", monday, "code on Sunday")
 		e.click("ben", "save")
 		e.says("ben", conflicting)
+		e.replace("ben", "Release", "Our")
 		e.click("ben", "merge")
 		e.says("ben", "Both changes are in.")
 		e.click("ben", "save")
 		e.says("ben", "Saved.")
-		stored(t, service, with(friday, "Ship on Monday", monday, "code on Sunday"))
+		stored(t, service, with(friday, "Ship on Monday", monday, "code on Sunday", "Release", "Our"))
 	})
 	t.Run("a third one is faster than the merge", func(t *testing.T) {
 		reset(t)
@@ -242,8 +252,10 @@ func TestEditorsRetry(t *testing.T) {
 			e := open(t, browser, site)
 			e.Intercept(c.stage, "PUT", 1, c.then, c.params...)
 			e.replace("ann", "Release", name+" release")
-			e.click("ann", "save")
+			e.Evaluate(`document.querySelector("#ann .save").focus()`)
+			e.Press("Enter", 0)
 			e.says("ann", "Saved.")
+			e.Await(`document.activeElement === document.querySelector("#ann .save")`)
 			if got := caddytest.Send(t, "GET", service+"/docs/checklist", "").Content; !strings.HasPrefix(got, name+" release") {
 				t.Errorf("the service has %q", got)
 			}

@@ -60,14 +60,16 @@ class Pane {
 		this.root = root;
 		this.$ = (selector) => root.querySelector(selector);
 		root.id = name.toLowerCase();
+		root.setAttribute("aria-label", name);
 		this.$("h2").textContent = name;
 		this.$("label span").textContent = `${name}'s text`;
 		this.text = this.$("textarea");
 		this.$(".save").onclick = () => this.save();
 		this.$(".reload").onclick = () => this.load();
-		this.$(".keep").onclick = () => this.resolve(this.conflict.mine, true);
+		this.$(".keep").onclick = () => this.resolve(this.text.value, true);
 		this.$(".take").onclick = () => this.resolve(this.conflict.theirs.text ?? "", false);
 		this.$(".merge").onclick = () => this.mergeVersions();
+		this.text.oninput = () => { if (this.conflict) this.paintVersions(); };
 		this.text.onkeydown = (e) => {
 			if ((e.ctrlKey || e.metaKey) && e.key === "s") {
 				e.preventDefault();
@@ -83,6 +85,7 @@ class Pane {
 
 	// work does one thing at a time, and says what became of it.
 	async work(doing, task) {
+		const focused = document.activeElement; // disabled buttons lose the focus
 		this.busy = true;
 		this.say(doing);
 		this.text.readOnly = true;
@@ -96,7 +99,9 @@ class Pane {
 		for (const button of this.root.querySelectorAll("button")) button.disabled = false;
 		this.text.readOnly = false;
 		this.busy = false;
+		if (focused !== document.body && !this.root.contains(focused)) return; // the user is elsewhere
 		if (this.conflict) this.$("h3").focus();
+		else if (document.activeElement === document.body) focused.focus();
 	}
 
 	show(doc) {
@@ -131,12 +136,17 @@ class Pane {
 
 	showConflict(conflict) {
 		this.conflict = conflict;
-		const { mine, theirs } = conflict;
-		paint(this.$(".mine"), mark(mine, theirs.text ?? ""));
-		paint(this.$(".theirs"), theirs.text === null ? [{ text: "(deleted)", differs: true }] : mark(theirs.text, mine));
+		this.paintVersions();
 		this.root.classList.add("clash");
 		this.$(".conflict").hidden = false;
 		this.say("Not saved: the document has changed since you read it.");
+	}
+
+	// paintVersions shows both versions. Mine is what the editor has: the user may go on typing.
+	paintVersions() {
+		const mine = this.text.value, theirs = this.conflict.theirs.text;
+		paint(this.$(".mine"), mark(mine, theirs ?? ""));
+		paint(this.$(".theirs"), theirs === null ? [{ text: "(deleted)", differs: true }] : mark(theirs, mine));
 	}
 
 	hideConflict() {
@@ -156,8 +166,8 @@ class Pane {
 	}
 
 	mergeVersions() {
-		const { base, mine, theirs } = this.conflict;
-		const merged = merge(base.text ?? "", mine, theirs.text ?? "");
+		const { base, theirs } = this.conflict;
+		const merged = merge(base.text ?? "", this.text.value, theirs.text ?? "");
 		this.resolve(merged.text, false);
 		this.say(merged.clashes === 0
 			? "Both changes are in. Look it over, then save."
