@@ -44,6 +44,7 @@ var recipes = []recipe{
 	{"httpx", "docs/clients/python.md", "import httpx", "recipe.py", []string{python}, nil, []string{python, "recipe.py"}, ""},
 	{"Go", "docs/clients/go.md", "package main", "recipe.go", nil, []string{"go", "build", "-o", "recipe", "recipe.go"}, []string{"./recipe"}, ""},
 	{"Java", "docs/clients/java.md", "class Append", "Append.java", []string{"javac"}, []string{"javac", "Append.java"}, []string{"java", "-XX:TieredStopAtLevel=1", "Append"}, ""},
+	{".NET", "docs/clients/dotnet.md", "class Append", "Append.cs", []string{"mcs", "mono"}, []string{"mcs", "-r:System.Net.Http", "Append.cs"}, []string{"mono", "Append.exe"}, ""},
 	{"curl", "docs/clients/shell.md", "curl ", "recipe", []string{"bash", "curl"}, nil, []string{"bash", "recipe"}, ""},
 }
 
