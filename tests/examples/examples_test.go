@@ -37,6 +37,7 @@ var examples = []example{
 	{"json-server", backend("json-server")},
 	{"php", backend("PHP")},
 	{"nginx", nginx},
+	{"webdav", backend("rclone")},
 	{"sentinel", sentinel},
 	{"redis-cluster", cluster},
 	{"require", legacy},

@@ -15,10 +15,14 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, directives, ok := strings.Cut(string(text), "\n}\n") // the global options
+	if !ok {
+		t.Fatalf("%s", text)
+	}
 	rclone := caddytest.BackendNamed(t, "rclone")
 	rclone.OrSkip(t)
 	backend, address := caddytest.StartBackends(t, *rclone)[rclone.Name], caddytest.Address(t)
-	caddytest.Start(t, strings.NewReplacer("localhost:8082", address, "127.0.0.1:8081", backend).Replace(string(text)))
+	caddytest.Start(t, strings.NewReplacer("localhost:8080", address, "localhost:3000", backend).Replace(directives))
 	site := "http://" + address
 	caddytest.Send(t, "PUT", site+"/plan.txt", "first").ExpectSuccess(t)
 	all := described(t, caddytest.Send(t, "PROPFIND", site+"/", named, "Depth", "1"))
