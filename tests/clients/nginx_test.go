@@ -11,17 +11,19 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// nginxInFront returns the directives that the documentation shows for an nginx in front of
-// Caddy.
-func nginxInFront(t *testing.T) string {
+// gzipOn compresses whatever nginx answers.
+const gzipOn = "gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;\n"
+
+// documented returns the directives that the documentation shows for nginx below a heading.
+func documented(t *testing.T, heading string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/backends.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)\n## nginx in front of Caddy\n\n```text\n(.*?)```\n").FindSubmatch(text)
+	block := regexp.MustCompile("(?s)\n## " + heading + "\n\n```text\n(.*?)```\n").FindSubmatch(text)
 	if block == nil {
-		t.Fatal("docs/backends.md shows none")
+		t.Fatalf("docs/backends.md shows none below %q", heading)
 	}
 	return string(block[1])
 }
@@ -31,13 +33,13 @@ func nginxInFront(t *testing.T) string {
 // current. It is so with gzip and without, where weak_tags lets clients save at all.
 func TestNginxInFront(t *testing.T) {
 	t.Parallel()
-	directives := nginxInFront(t)
+	directives := documented(t, "nginx in front of Caddy")
 	for _, gzip := range []bool{false, true} {
 		t.Run(fmt.Sprint("gzip ", gzip), func(t *testing.T) {
 			t.Parallel()
 			options, more := "", ""
 			if gzip {
-				options, more = "weak_tags accept", "gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;\n"
+				options, more = "weak_tags accept", gzipOn
 			}
 			docs := legacydocs.New(legacydocs.Options{})
 			origin := caddytest.Site(t, options, docs)
@@ -74,6 +76,50 @@ func TestNginxInFront(t *testing.T) {
 			}
 
 			if won := savesWith(t, url, fresh); won != 1 {
+				t.Errorf("%d saves with the current tag got through", won)
+			}
+			if n := len(docs.Writes()); n != 3 {
+				t.Errorf("the backend has got %d writes", n)
+			}
+		})
+	}
+}
+
+// TestNginxBehind: a cache between Caddy and the backend goes on showing what somebody has changed
+// behind it, with the tag of the past. No save with that tag gets through. It is so with gzip and
+// without. The tags stay strong, because nginx is asked for uncompressed content.
+func TestNginxBehind(t *testing.T) {
+	t.Parallel()
+	directives := documented(t, "nginx proxy_cache in between")
+	for _, gzip := range []string{"", gzipOn} {
+		t.Run(fmt.Sprint("gzip ", gzip != ""), func(t *testing.T) {
+			t.Parallel()
+			docs := legacydocs.New(legacydocs.Options{})
+			service := caddytest.Serve(t, docs)
+			proxy := caddytest.NginxCache(service, directives+gzip).Run(t)
+			url := caddytest.OneNodeAt(t, caddytest.Guarded("", proxy)).First() + "/docs/plan"
+			read := func(fields ...string) caddytest.Answer {
+				return caddytest.Send(t, "GET", url, "", append(fields, "Accept-Encoding", "gzip")...).Expect(t, 200)
+			}
+
+			caddytest.Send(t, "PUT", url, "first", "If-None-Match", "*").Expect(t, 201)
+			if first := read().Tag(t); strings.HasPrefix(first, "W/") {
+				t.Fatalf("the tag is %s", first)
+			}
+			caddytest.Send(t, "PUT", "http://"+service+"/docs/plan", "changed behind the cache").Expect(t, 204)
+			stale := read()
+			if stale.Content != "first" {
+				t.Fatalf("the cache shows %q: it isn't one", stale.Content)
+			}
+			if won := savesWith(t, url, stale.Tag(t)); won != 0 {
+				t.Errorf("%d saves with a stale tag got through", won)
+			}
+
+			fresh := read("Cache-Control", "no-cache")
+			if fresh.Content != "changed behind the cache" {
+				t.Fatalf("no-cache got %q", fresh.Content)
+			}
+			if won := savesWith(t, url, fresh.Tag(t)); won != 1 {
 				t.Errorf("%d saves with the current tag got through", won)
 			}
 			if n := len(docs.Writes()); n != 3 {
