@@ -3,7 +3,12 @@
 //	go run ./examples/quickstart
 //
 // It starts a legacy document service, puts a Caddy with this module in front of it,
-// serves a page on which two people edit one document, and prints what to try. To put Caddy in front of your own backend instead:
+// serves a page on which two people edit one document, and prints what to try. To open
+// the page on a phone in your network, at port 8080 of this machine:
+//
+//	go run ./examples/quickstart --listen :8080 --backend :9000
+//
+// To put Caddy in front of your own backend instead:
 //
 //	go run ./examples/quickstart --to http://127.0.0.1:3000
 //
