@@ -292,9 +292,14 @@ func nobody(t testing.TB, dir string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// ours returns the path of a file in testdata/backends. A test runs in the
-// directory of its own package, somewhere in the same module.
+// ours returns the path of a file in testdata/backends.
 func ours(name string) string {
+	return filepath.Join(root(), "internal", "caddytest", "testdata", "backends", name)
+}
+
+// root returns the directory of the module. A test runs in the directory of its own package,
+// somewhere in it.
+func root() string {
 	dir, err := os.Getwd()
 	for err == nil && dir != filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
@@ -302,7 +307,7 @@ func ours(name string) string {
 		}
 		dir = filepath.Dir(dir)
 	}
-	return filepath.Join(dir, "internal", "caddytest", "testdata", "backends", name)
+	return dir
 }
 
 // configFile copies a config from testdata, with its placeholders replaced, and

@@ -1,6 +1,9 @@
 package caddytest
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,4 +52,30 @@ func LoadWithAdmin(t testing.TB, sites string) (admin string) {
 func Purge(t testing.TB, admin, content string) Answer {
 	t.Helper()
 	return Send(t, "POST", admin+"/preconditions/purge", content, "Content-Type", "application/json")
+}
+
+// RunCaddy runs a Caddy with a Caddyfile and environment variables in a process of its own, until
+// the test ends. What the process counts and logs is this Caddy's alone.
+func RunCaddy(t testing.TB, caddyfile string, env ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := Command(t, dir, "run", "--config", file)
+	cmd.Env = append(cmd.Env, env...)
+	Background(t, cmd)
+}
+
+// Background runs a program until the test ends.
+func Background(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
 }

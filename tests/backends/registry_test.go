@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,15 +30,11 @@ import (
 // the memory store.
 func registryRecipe(t testing.TB, registry string) string {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/registry.md")
+	b := caddytest.Shown(t, "docs/registry.md", "registry.example.com {\n")
+	block := strings.TrimSuffix(strings.TrimPrefix(b.Text, "registry.example.com {\n"), "}\n")
+	templates, err := filepath.Abs("../../examples/refusals")
 	if err != nil {
 		t.Fatal(err)
-	}
-	_, block, found := strings.Cut(string(page), "```caddyfile\nregistry.example.com {\n")
-	block, _, ended := strings.Cut(block, "}\n```\n")
-	templates, err := filepath.Abs("../../examples/refusals")
-	if err != nil || !found || !ended {
-		t.Fatal("the recipe isn't where it was", err)
 	}
 	const store = "\t\tstore      redis rediss://redis.internal\n"
 	for _, part := range []string{store, "registry:5000", "/etc/caddy/refusals/"} {
@@ -121,6 +118,50 @@ func put(t testing.TB, tag name.Tag, manifest remote.Taggable, fields ...string)
 
 func manifestURL(ref name.Reference) string {
 	return "http://" + ref.Context().RegistryStr() + "/v2/" + ref.Context().RepositoryStr() + "/manifests/" + ref.Identifier()
+}
+
+// TestRegistryWithCurl: the commands of the recipe write a tag that nobody has written meanwhile,
+// and refuse to write another one, as it says.
+func TestRegistryWithCurl(t *testing.T) {
+	t.Parallel()
+	caddytest.Needs(t, "bash", "curl")
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/crane.bin", "github.com/google/go-containerregistry/cmd/crane")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, node := startRegistry(t)
+	tag := registryTag(t, node, "app:1.4")
+	write := func() {
+		t.Helper()
+		index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: smallImage(t)})
+		if err := remote.WriteIndex(tag, index, remote.WithTransport(caddytest.Client.Transport)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commands := caddytest.Shown(t, "docs/registry.md", "# ... add an entry to index.json ...\n").Text
+	const comment = "# ... add an entry to index.json ...\n"
+	_, save, _ := strings.Cut(commands, comment)
+	for _, test := range []struct {
+		meanwhile string
+		exit      int
+		says      string
+	}{
+		{"", 0, ""},
+		{save, 22, "PRECONDITION_FAILED"},
+	} {
+		write()
+		script := strings.Replace(commands, comment, "echo >> index.json\n"+test.meanwhile, 1)
+		script = strings.NewReplacer("https://registry.example.com", node, "registry.example.com", strings.TrimPrefix(node, "http://")).Replace(script)
+		cmd := exec.CommandContext(t.Context(), "bash", "-e")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*", "HOME="+dir)
+		cmd.Stdin = strings.NewReader("crane() { ./crane.bin --insecure \"$@\"; }\n" + script)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != test.exit || !strings.Contains(string(out), test.says) {
+			t.Errorf("%v, want exit code %d\n%s\n%s", err, test.exit, script, out)
+		}
+	}
 }
 
 // TestRegistryAppends: of clients that each append to one index through several nodes, none

@@ -2,8 +2,6 @@ package clients
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -14,26 +12,12 @@ import (
 // gzipOn compresses whatever nginx answers.
 const gzipOn = "gzip on;\ngzip_types *;\ngzip_proxied any;\ngzip_min_length 1;\n"
 
-// documented returns the directives that the documentation shows for nginx below a heading.
-func documented(t *testing.T, heading string) string {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/backends.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)\n## " + heading + "\n\n```text\n(.*?)```\n").FindSubmatch(text)
-	if block == nil {
-		t.Fatalf("docs/backends.md shows none below %q", heading)
-	}
-	return string(block[1])
-}
-
 // TestNginxInFront: a cache in front of Caddy gives out tags that are no longer current, and no
 // save with one of them gets through. What a client reads with no-cache, or on a condition, is
 // current. It is so with gzip and without, where weak_tags lets clients save at all.
 func TestNginxInFront(t *testing.T) {
 	t.Parallel()
-	directives := documented(t, "nginx in front of Caddy")
+	directives := caddytest.Shown(t, "docs/backends.md", "$http_if_unmodified_since;\n").Text
 	for _, gzip := range []bool{false, true} {
 		t.Run(fmt.Sprint("gzip ", gzip), func(t *testing.T) {
 			t.Parallel()
@@ -90,7 +74,7 @@ func TestNginxInFront(t *testing.T) {
 // without. The tags stay strong, because nginx is asked for uncompressed content.
 func TestNginxBehind(t *testing.T) {
 	t.Parallel()
-	directives := documented(t, "nginx proxy_cache in between")
+	directives := caddytest.Shown(t, "docs/backends.md", "proxy_cache_bypass $http_cache_control;\n").Text
 	for _, gzip := range []string{"", gzipOn} {
 		t.Run(fmt.Sprint("gzip ", gzip != ""), func(t *testing.T) {
 			t.Parallel()

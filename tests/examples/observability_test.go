@@ -20,16 +20,21 @@ import (
 )
 
 // TestObservability: a Prometheus that reads the metrics of two nodes has an answer to the query of
-// each panel, and to what each alert compares.
+// each panel, to what each alert compares, and to the queries in the documentation.
 func TestObservability(t *testing.T) {
 	t.Parallel()
 	caddytest.Needs(t, "prometheus")
 	docs := legacydocs.New(legacydocs.Options{})
 	replace := []string{"localhost:6379", redistest.Start(t).Addr, "localhost:3000", caddytest.Serve(t, docs)}
 	var sites []string
+	inReportMode := caddytest.Address(t) // at the first node, as one of the queries is about such a site
 	for i := range 2 {
+		more := ""
+		if i == 0 {
+			more = "http://" + inReportMode + " {\npreconditions {\nmode report\n}\nreverse_proxy localhost:3000\n}\n"
+		}
 		address, admin := caddytest.Address(t), caddytest.LocalAddress(t)
-		runCaddy(t, strings.NewReplacer(replace...).Replace(read(t, "observability", "Caddyfile")), "NODE=http://"+address, "ADMIN="+admin)
+		caddytest.RunCaddy(t, strings.NewReplacer(replace...).Replace(read(t, "observability", "Caddyfile")+more), "NODE=http://"+address, "ADMIN="+admin)
 		sites = append(sites, "http://"+address)
 		replace = append(replace, fmt.Sprintf("localhost:%d", 2021+i), admin)
 	}
@@ -55,6 +60,7 @@ func TestObservability(t *testing.T) {
 			caddytest.Send(t, "GET", site+path, "")
 			caddytest.Send(t, "PUT", site+"/docs/a", "Ben", "If-Match", tag).Expect(t, 412)
 		}
+		caddytest.Send(t, "PUT", "http://"+inReportMode+"/docs/report", "x", "If-Match", tag)
 		for query := range unanswered {
 			if prometheus.answers(t, query) {
 				delete(unanswered, query)
@@ -64,31 +70,6 @@ func TestObservability(t *testing.T) {
 			t.Logf("no answer yet: %v", unanswered)
 		}
 		return len(unanswered) == 0
-	})
-}
-
-// runCaddy runs a Caddy with a Caddyfile and variables, until the test ends.
-func runCaddy(t *testing.T, caddyfile string, env ...string) {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := caddytest.Command(t, dir, "run", "--config", file)
-	cmd.Env = append(cmd.Env, env...)
-	background(t, cmd)
-}
-
-// background runs a program until the test ends.
-func background(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
 	})
 }
 
@@ -111,7 +92,7 @@ func runPrometheus(t *testing.T, replace *strings.Replacer) prometheus {
 	cmd := exec.CommandContext(t.Context(), "prometheus", "--config.file", filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address, "--log.level", "error")
 	cmd.Stderr = os.Stderr
-	background(t, cmd)
+	caddytest.Background(t, cmd)
 	return prometheus(address)
 }
 
@@ -141,7 +122,7 @@ func (p prometheus) answers(t *testing.T, query string) bool {
 // comparison is what an alert compares its value with.
 var comparison = regexp.MustCompile(` (?:>|==) [0-9.]+$`)
 
-// queries returns what the panels of the dashboard and the alerts ask for.
+// queries returns what the panels of the dashboard, the alerts and the documentation ask for.
 func queries(t *testing.T) map[string]bool {
 	t.Helper()
 	var dashboard struct {
@@ -176,6 +157,10 @@ func queries(t *testing.T) map[string]bool {
 			t.Errorf("%s compares nothing", rule.Alert)
 		}
 		all[comparison.ReplaceAllString(rule.Expr, "")] = true
+	}
+	// Those in the documentation: of a week, which has hardly begun.
+	for query := range strings.Lines(caddytest.Shown(t, "docs/operations.md", "sum by (outcome) (increase(").Text) {
+		all[strings.TrimSpace(query)] = true
 	}
 	if len(all) < 20 {
 		t.Fatalf("only %d queries", len(all))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -216,9 +217,13 @@ func TestCachesOneCreator(t *testing.T) {
 	})
 }
 
-// The caches behave as the tests above take for granted.
+// The caches behave as the tests above take for granted, and with the directives that
+// docs/backends.md shows, they obey.
 func TestCachesAlone(t *testing.T) {
-	for _, c := range realCaches {
+	for _, c := range append(slices.Clone(realCaches),
+		realCache{"nginx as shown", caddytest.NginxCache, caddytest.Shown(t, "docs/backends.md", "add_header         X-Cache-Status").Text, obeys},
+		realCache{"Apache as shown", caddytest.ApacheCache, "CacheDefaultExpire 60\n" + caddytest.Shown(t, "docs/backends.md", "CacheEnable").Text, obeys},
+	) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := newReplicated(0)
@@ -226,6 +231,9 @@ func TestCachesAlone(t *testing.T) {
 			address := c.run(caddytest.Serve(t, b), c.directives).Run(t)
 			caddytest.Send(t, "GET", "http://"+address+"/doc", "").Expect(t, 200)
 			b.put("/doc", "changed elsewhere")
+			if stored := caddytest.Send(t, "GET", "http://"+address+"/doc", "").Content; strings.HasSuffix(c.name, "as shown") && stored != "start" {
+				t.Errorf("it isn't a cache: got %q", stored)
+			}
 			a := caddytest.Send(t, "GET", "http://"+address+"/doc", "", "Cache-Control", "no-cache").Expect(t, 200)
 			hit := a.Content == "start"
 			says := a.Header.Get("X-Cache-Status") == "HIT" || strings.HasPrefix(a.Header.Get("X-Cache"), "HIT")
