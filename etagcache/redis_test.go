@@ -109,6 +109,10 @@ func TestRedisMemoryPerResource(t *testing.T) {
 	if n := c.MemoryUsage(t.Context(), name).Val(); n == 0 || n >= 400 {
 		t.Errorf("%d bytes", n)
 	}
+	// In a cluster, there is a marker for each of its slots: 4 MB in all.
+	if n := c.MemoryUsage(t.Context(), "caddy:preconditions:generation").Val(); n == 0 || n*16384 > 4<<20 {
+		t.Errorf("%d bytes for a marker", n)
+	}
 	if d := c.PTTL(t.Context(), name).Val(); d <= day.Retention/2 || d > day.Retention {
 		t.Errorf("it is kept for %v", d)
 	}

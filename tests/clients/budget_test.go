@@ -1,6 +1,9 @@
 package clients
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,4 +52,38 @@ func TestRoundTrips(t *testing.T) {
 	caddytest.Send(t, "PUT", url, "3").Expect(t, 204)
 	check("one that passes", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", "*").Expect(t, 204) }), 3)
 	check("a write without a condition", cost(func() { caddytest.Send(t, "PUT", url, "4").Expect(t, 204) }), 2)
+
+	forwards := caddytest.Site(t, "store redis redis://"+server.Addr+"\nunconditional forward", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
+	check("one that waits for nobody", cost(func() { caddytest.Send(t, "PUT", forwards, "5").ExpectSuccess(t) }), 2)
+}
+
+// TestBackendRequests: the handler confirms a write that passes, and asks for its new tag, with a
+// GET each. Options save them.
+func TestBackendRequests(t *testing.T) {
+	t.Parallel()
+	for options, want := range map[string]int64{
+		"": 2, "verify never": 1, "write_etag answer": 1, "write_etag off": 1, "verify never\nwrite_etag off": 0,
+	} {
+		t.Run(caddytest.Title(options), func(t *testing.T) {
+			t.Parallel()
+			docs := legacydocs.New(legacydocs.Options{})
+			caddytest.Bypass(t, docs, "PUT", "/docs/plan", "old")
+			var asked atomic.Int64
+			url := caddytest.Site(t, options, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					asked.Add(1)
+				} else { // and answers with the document
+					docs.ServeHTTP(httptest.NewRecorder(), r)
+					r = httptest.NewRequest(http.MethodGet, r.URL.Path, nil)
+				}
+				docs.ServeHTTP(w, r)
+			})) + "/docs/plan"
+			tag := caddytest.Send(t, "GET", url, "").Tag(t)
+			before := asked.Load()
+			caddytest.Send(t, "PUT", url, "new", "If-Match", tag).Expect(t, 200)
+			if got := asked.Load() - before; got != want {
+				t.Errorf("%d GETs, want %d", got, want)
+			}
+		})
+	}
 }
