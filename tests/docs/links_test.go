@@ -4,7 +4,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -64,30 +63,5 @@ func TestEveryPageIsLinkedFromTheReadme(t *testing.T) {
 	}
 	if pages == 0 {
 		t.Error("there are no pages")
-	}
-}
-
-// Every block names its language, so that it is checked as what it is.
-func TestEveryBlockIsOfAKnownLanguage(t *testing.T) {
-	known := map[string]bool{
-		"caddyfile": true, "sh": true, "json": true, "http": true, "go": true,
-		"js": true, "python": true, "java": true, "csharp": true, "powershell": true, "dockerfile": true, "mermaid": true, "text": true,
-	}
-	for _, d := range documents(t) {
-		for _, b := range d.blocks() {
-			if !known[b.language] {
-				t.Errorf("%s:%d: a block of %q", b.document, b.line, b.language)
-			}
-		}
-	}
-}
-
-// A diagram that GitHub can't draw is shown as its source.
-func TestEveryDiagramIsOfAKnownKind(t *testing.T) {
-	kind := regexp.MustCompile(`^(sequenceDiagram|flowchart (LR|TD))\n`)
-	for _, b := range blocksIn(t, "mermaid") {
-		if !kind.MatchString(b.text) {
-			t.Errorf("%s:%d: %q", b.document, b.line, strings.SplitN(b.text, "\n", 2)[0])
-		}
 	}
 }

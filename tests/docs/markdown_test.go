@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
 // root is the directory of the repository.
@@ -29,13 +31,7 @@ type line struct {
 	code   bool
 }
 
-// block is a fenced code block.
-type block struct {
-	document string
-	line     int // of the opening fence
-	language string
-	text     string
-}
+type block = caddytest.Block
 
 // readDocument reads the Markdown file at a path from the root.
 func readDocument(t testing.TB, path string) document {
@@ -47,14 +43,11 @@ func readDocument(t testing.TB, path string) document {
 	d := document{path: path}
 	code := false
 	for i, text := range strings.Split(strings.TrimSuffix(string(content), "\n"), "\n") {
-		fence := strings.HasPrefix(text, "```")
+		fence := strings.HasPrefix(strings.TrimLeft(text, " "), "```")
 		d.lines = append(d.lines, line{text, i + 1, code || fence})
 		if fence {
 			code = !code
 		}
-	}
-	if code {
-		t.Errorf("%s: a code block has no end", path)
 	}
 	return d
 }
@@ -109,30 +102,12 @@ func (d document) text() string {
 	return b.String()
 }
 
-// blocks returns the code blocks of the document.
-func (d document) blocks() (blocks []block) {
-	var open *block
-	for _, l := range d.lines {
-		language, fence := strings.CutPrefix(l.text, "```")
-		switch {
-		case fence && open == nil:
-			open = &block{document: d.path, line: l.number, language: language}
-		case fence:
-			blocks = append(blocks, *open)
-			open = nil
-		case open != nil:
-			open.text += l.text + "\n"
-		}
-	}
-	return blocks
-}
-
 // blocksIn returns the code blocks of a language in all documents.
 func blocksIn(t testing.TB, language string) (blocks []block) {
 	t.Helper()
 	for _, d := range documents(t) {
-		for _, b := range d.blocks() {
-			if b.language == language {
+		for _, b := range caddytest.Blocks(t, d.path) {
+			if b.Language == language {
 				blocks = append(blocks, b)
 			}
 		}

@@ -61,8 +61,8 @@ func (r recipe) prepare(t *testing.T) func(args ...string) ([]byte, error) {
 	t.Helper()
 	caddytest.Needs(t, r.needs...)
 	dir := t.TempDir()
-	blocks := readDocument(t, r.document).blocks()
-	i := slices.IndexFunc(blocks, func(b block) bool { return strings.Contains(b.text, r.has) })
+	blocks := caddytest.Blocks(t, r.document)
+	i := slices.IndexFunc(blocks, func(b block) bool { return strings.Contains(b.Text, r.has) })
 	if i < 0 {
 		t.Fatalf("%s has no block with %q", r.document, r.has)
 	}
@@ -75,7 +75,7 @@ func (r recipe) prepare(t *testing.T) func(args ...string) ([]byte, error) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		r.file: blocks[i].text + r.more, "conditional.js": string(conditional), "package.json": `{"type": "module"}`,
+		r.file: blocks[i].Text + r.more, "conditional.js": string(conditional), "package.json": `{"type": "module"}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -124,16 +124,16 @@ func contend(t *testing.T, n int, run func(args ...string) ([]byte, error), read
 // the text doesn't exist at first, or the answer to a save is. Each stops when it is refused
 // for another reason, and tells the status.
 func TestRecipes(t *testing.T) {
-	service := serve(t, legacydocs.New(legacydocs.Options{}))
-	site := freeAddress(t)
-	load(t, fmt.Sprintf("http://%s {\npreconditions {\nrequire\nlag 0s\n}\nreverse_proxy %s\n}\n", site, service))
+	service := caddytest.Serve(t, legacydocs.New(legacydocs.Options{}))
+	site := caddytest.LocalAddress(t)
+	caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\npreconditions {\nrequire\nlag 0s\n}\nreverse_proxy %s\n}\n", site, service))
 	t.Run("all", func(t *testing.T) { // returns after its parallel subtests, before Caddy stops
 		for _, r := range recipes {
 			t.Run(r.name, func(t *testing.T) {
 				t.Parallel()
 				run := r.prepare(t)
 				doc := "http://" + site + "/docs/" + r.name
-				read := func() string { return string(send(t, "GET", doc, "").expect(t, 200).content) }
+				read := func() string { return caddytest.Send(t, "GET", doc, "").Expect(t, 200).Content }
 				contend(t, r.processes(), run, read, doc)
 				t.Run("lost answer", func(t *testing.T) {
 					if out, err := run(losesAnAnswer(t, site)+"/docs/"+r.name, "e"); err != nil || strings.Count(read(), "e\n") != 1 {
@@ -199,13 +199,13 @@ func refuses(t *testing.T, status int) (url string, puts *atomic.Int32) {
 
 // TestRecipesForPeople: the functions for editors save what people choose, and create.
 func TestRecipesForPeople(t *testing.T) {
-	service := serve(t, legacydocs.New(legacydocs.Options{}))
-	site := freeAddress(t)
-	load(t, fmt.Sprintf("http://%s {\npreconditions {\nrequire\nlag 0s\n}\nreverse_proxy %s\n}\n", site, service))
+	service := caddytest.Serve(t, legacydocs.New(legacydocs.Options{}))
+	site := caddytest.LocalAddress(t)
+	caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\npreconditions {\nrequire\nlag 0s\n}\nreverse_proxy %s\n}\n", site, service))
 	doc := "http://" + site + "/docs/a"
-	for _, step := range []struct{ has, then, want string }{
-		{"const create", `console.log((await create(url, "one")).text); await create(url, "two").catch((e) => console.log(e.name, e.theirs.text));`, "one\nError one\n"},
-		{"async function edit", `
+	for _, step := range []struct{ document, has, then, want string }{
+		{"docs/clients/javascript.md", "const create", `console.log((await create(url, "one")).text); await create(url, "two").catch((e) => console.log(e.name, e.theirs.text));`, "one\nError one\n"},
+		{"docs/clients/javascript.md", "async function edit", `
 			import { update } from "./conditional.js";
 			const asked = [];
 			await edit(url, async (theirs, mine) => {
@@ -216,7 +216,7 @@ func TestRecipesForPeople(t *testing.T) {
 			console.log(asked.join(", "));`, "one -, hers mine\n"},
 	} {
 		r := recipe{
-			document: "docs/clients/javascript.md", has: step.has, file: "recipe.mjs", needs: []string{"node"},
+			document: step.document, has: step.has, file: "recipe.mjs", needs: []string{"node"},
 			run: []string{"node", "recipe.mjs"}, more: "const url = process.argv[2];\n" + step.then,
 		}
 		out, err := r.prepare(t)(doc)
@@ -224,7 +224,7 @@ func TestRecipesForPeople(t *testing.T) {
 			t.Errorf("%s: %v: got %q, want %q", step.has, err, out, step.want)
 		}
 	}
-	if got := string(send(t, "GET", doc, "").content); got != "hersmine" {
+	if got := caddytest.Send(t, "GET", doc, "").Content; got != "hersmine" {
 		t.Errorf("the text is %q", got)
 	}
 }
@@ -233,8 +233,8 @@ func TestRecipesForPeople(t *testing.T) {
 // and the key, in front of a store that drops conditions.
 func TestRecipesForS3(t *testing.T) {
 	store := caddytest.ObjectStore(t)
-	site := freeAddress(t)
-	load(t, fmt.Sprintf("http://%s {\npreconditions {\nprofile s3\nlag 0s\n}\nreverse_proxy %s\n}\n", site, store))
+	site := caddytest.LocalAddress(t)
+	caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\npreconditions {\nprofile s3\nlag 0s\n}\nreverse_proxy %s\n}\n", site, store))
 	for _, r := range []recipe{
 		{"boto3", "docs/clients/s3.md", "import boto3", "recipe.py", []string{python}, nil, []string{python, "recipe.py"}, ""},
 		{"signed URLs", "docs/clients/s3.md", "generate_presigned_url", "recipe.py", []string{python}, nil, []string{python, "recipe.py"}, ""},
@@ -250,7 +250,7 @@ func TestRecipesForS3(t *testing.T) {
 				}
 				return
 			}
-			read := func() string { return string(send(t, "GET", "http://"+site+"/b/"+key, "").expect(t, 200).content) }
+			read := func() string { return caddytest.Send(t, "GET", "http://"+site+"/b/"+key, "").Expect(t, 200).Content }
 			contend(t, r.processes(), run, read, "http://"+site, "b", key)
 		})
 	}
@@ -260,7 +260,7 @@ func TestRecipesForS3(t *testing.T) {
 		}.prepare(t)
 		command := `sed "s|http://localhost:8080|http://` + site + `|; s/--bucket bucket --key key/--region us-east-1 --bucket b --key boto3/" recipe | bash`
 		out, err := run(command)
-		if want := send(t, "GET", "http://"+site+"/b/boto3", "").expect(t, 200).Header.Get("ETag"); err != nil || strings.TrimSpace(string(out)) != want {
+		if want := caddytest.Send(t, "GET", "http://"+site+"/b/boto3", "").Expect(t, 200).Header.Get("ETag"); err != nil || strings.TrimSpace(string(out)) != want {
 			t.Errorf("%v: got %s, want %s", err, out, want)
 		}
 	})

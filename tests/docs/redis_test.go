@@ -3,7 +3,6 @@ package docs_test
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
 	"github.com/caddy-preconditions/preconditions/etagcache/storetest"
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
+	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
 // deployments are the ways to run Redis that ask for different rights. A new user may use
@@ -45,12 +45,8 @@ var deployments = []struct {
 // addUser adds the user that the documentation recommends to all servers.
 func addUser(t *testing.T, servers []*redistest.Server) {
 	t.Helper()
-	line := regexp.MustCompile(`(?m)^ACL SETUSER caddy .*$`).FindString(readDocument(t, "docs/stores.md").text())
-	if line == "" {
-		t.Fatal("docs/stores.md doesn't tell the rights of the user")
-	}
 	var words []any
-	for word := range strings.FieldsSeq(line) {
+	for word := range strings.FieldsSeq(caddytest.Shown(t, "docs/stores.md", "ACL SETUSER caddy").Text) {
 		words = append(words, word)
 	}
 	for _, server := range servers {
@@ -73,20 +69,20 @@ func TestTheRedisRightsSuffice(t *testing.T) {
 		t.Run(deployment.name, func(t *testing.T) {
 			servers, named := deployment.start(t)
 			addUser(t, servers)
-			backend, address := serve(t, legacydocs.New(legacydocs.Options{})), freeAddress(t)
-			send(t, "PUT", "http://"+backend+"/docs/a", "a").expect(t, 201)
+			backend, address := caddytest.Serve(t, legacydocs.New(legacydocs.Options{})), caddytest.LocalAddress(t)
+			caddytest.Send(t, "PUT", "http://"+backend+"/docs/a", "a").Expect(t, 201)
 			host, _, _ := strings.Cut(address, ":")
 			endGrace(t, redis.NewUniversalClient(&redis.UniversalOptions{
 				Addrs: addressesOf(named), IsClusterMode: deployment.name == "cluster", DisableIdentity: true,
 			}), host+"/docs/a")
-			admin := load(t, fmt.Sprintf("http://%s {\npreconditions {\nstore redis {\naddress %s\nusername caddy\npassword password\ntimeout 5s\nreplicas %d\n}\n}\nreverse_proxy %s\n}\n",
+			admin := caddytest.LoadWithAdmin(t, fmt.Sprintf("http://%s {\npreconditions {\nstore redis {\naddress %s\nusername caddy\npassword password\ntimeout 5s\nreplicas %d\n}\n}\nreverse_proxy %s\n}\n",
 				address, strings.Join(addressesOf(named), " "), deployment.replicas, backend))
 			url := "http://" + address + "/docs/a"
-			send(t, "PUT", url, "b").expect(t, 204)
-			tag := send(t, "GET", url, "").expect(t, 200).Header.Get("ETag")
-			send(t, "PUT", url, "c", "If-Match", tag).expect(t, 204)
+			caddytest.Send(t, "PUT", url, "b").Expect(t, 204)
+			tag := caddytest.Send(t, "GET", url, "").Expect(t, 200).Header.Get("ETag")
+			caddytest.Send(t, "PUT", url, "c", "If-Match", tag).Expect(t, 204)
 			for _, purge := range []string{`{"urls": ["http://**"]}`, `{"all": true}`} {
-				send(t, "POST", "http://"+admin+"/preconditions/purge", purge, "Content-Type", "application/json").expect(t, 200)
+				caddytest.Send(t, "POST", admin+"/preconditions/purge", purge, "Content-Type", "application/json").Expect(t, 200)
 			}
 		})
 	}

@@ -40,19 +40,10 @@ func TestReadmeSavesTwice(t *testing.T) {
 	}))
 	defer api.Close()
 
-	var site, script string
-	for _, b := range blocksIn(t, "js") {
-		if b.document == "README.md" {
-			script = b.text
-		}
-	}
-	for _, b := range blocksIn(t, "caddyfile") {
-		if b.document == "docs/backends.md" && strings.Contains(b.text, "write_etag answer") {
-			site = b.text
-		}
-	}
-	address := freeAddress(t)
-	load(t, strings.NewReplacer("api.example.com", "http://"+address, "app:3000", api.Listener.Addr().String()).Replace(site))
+	script := caddytest.Shown(t, "README.md", "const save =").Text
+	site := caddytest.Shown(t, "docs/backends.md", "write_etag answer").Text
+	address := caddytest.LocalAddress(t)
+	caddytest.LoadWithAdmin(t, strings.NewReplacer("api.example.com", "http://"+address, "app:3000", api.Listener.Addr().String()).Replace(site))
 
 	file := filepath.Join(t.TempDir(), "script.mjs")
 	script = fmt.Sprintf("const url = %q;\n%sconsole.log(note.status, (await note.json()).text);\n", "http://"+address+"/notes/1", script)

@@ -1,15 +1,13 @@
 package docs_test
 
 import (
-	"encoding/json"
+	"cmp"
 	"go/format"
 	"go/parser"
 	"go/token"
-	"io"
-	"maps"
-	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,9 +26,9 @@ func TestEveryShellBlockParses(t *testing.T) {
 	caddytest.Needs(t, "bash")
 	for _, b := range blocksIn(t, "sh") {
 		cmd := exec.CommandContext(t.Context(), "bash", "-n")
-		cmd.Stdin = strings.NewReader(b.text)
+		cmd.Stdin = strings.NewReader(b.Text)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s:%d: %v\n%s", b.document, b.line, err, out)
+			t.Errorf("%s:%d: %v\n%s", b.Page, b.Line, err, out)
 		}
 	}
 }
@@ -40,11 +38,11 @@ func TestEveryScriptParses(t *testing.T) {
 	caddytest.Needs(t, "node")
 	for _, b := range blocksIn(t, "js") {
 		file := filepath.Join(t.TempDir(), "script.mjs")
-		if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(b.Text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.CommandContext(t.Context(), "node", "--check", file).CombinedOutput(); err != nil {
-			t.Errorf("%s:%d: %v\n%s", b.document, b.line, err, out)
+			t.Errorf("%s:%d: %v\n%s", b.Page, b.Line, err, out)
 		}
 	}
 }
@@ -54,16 +52,16 @@ func TestEveryGoCommandNamesWhatExists(t *testing.T) {
 	named := regexp.MustCompile(`(?m)^(?:\w+=\S+ )*go (run|build|test)\b[^#\n]*?( \./\S+)`)
 	commands := make(map[string]int)
 	for _, b := range blocksIn(t, "sh") {
-		for _, m := range named.FindAllStringSubmatch(b.text, -1) {
+		for _, m := range named.FindAllStringSubmatch(b.Text, -1) {
 			commands[m[1]]++
 			dir := strings.TrimSpace(m[2])
 			if strings.HasSuffix(dir, "/...") {
 				dir = strings.TrimSuffix(dir, "...")
 			} else if m[1] != "test" && !isCommand(t, dir) {
-				t.Errorf("%s:%d: %s is no command", b.document, b.line, dir)
+				t.Errorf("%s:%d: %s is no command", b.Page, b.Line, dir)
 			}
 			if _, err := os.Stat(filepath.Join(root, dir)); err != nil {
-				t.Errorf("%s:%d: %v", b.document, b.line, err)
+				t.Errorf("%s:%d: %v", b.Page, b.Line, err)
 			}
 		}
 	}
@@ -77,6 +75,59 @@ func TestEveryGoCommandNamesWhatExists(t *testing.T) {
 	}
 }
 
+// A command that runs some tests only runs at least one, in the packages that it names. The
+// variables that it sets are known to tests.
+func TestEveryGoTestCommandRunsTests(t *testing.T) {
+	var (
+		all      = sources(t)
+		text     = allOf(all)
+		declared = make(map[string][]string) // the tests in each file
+		function = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w*)\(`)
+		command  = regexp.MustCompile(`^((?:\w+=(?:"[^"]*"|\S+) )*)go test (.*)$`)
+		chosen   = regexp.MustCompile(`-(?:run|bench|fuzz) (?:'([^']*)'|(\S+))`)
+		packages = regexp.MustCompile(` \./(\S*)`)
+		patterns = 0
+	)
+	for file, text := range all {
+		for _, m := range function.FindAllStringSubmatch(text, -1) {
+			declared[file] = append(declared[file], m[1])
+		}
+	}
+	for _, b := range blocksIn(t, "sh") {
+		for line := range strings.Lines(b.Text) {
+			m := command.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
+				continue
+			}
+			for _, variable := range regexp.MustCompile(`PRECONDITIONS_\w+`).FindAllString(m[1], -1) {
+				if !strings.Contains(text, `"`+variable+`"`) {
+					t.Errorf("%s:%d: no test looks at %s", b.Page, b.Line, variable)
+				}
+			}
+			for _, choice := range chosen.FindAllStringSubmatch(m[2], -1) {
+				pattern, _, _ := strings.Cut(cmp.Or(choice[1], choice[2]), "/")
+				if pattern == "^$" || pattern == "xxx" { // for no tests beside the benchmarks
+					continue
+				}
+				patterns++
+				matches, ran := regexp.MustCompile(pattern).MatchString, false
+				for _, in := range packages.FindAllStringSubmatch(m[2], -1) {
+					dir, below := strings.CutSuffix(in[1], "...")
+					for file, tests := range declared {
+						ran = ran || (below && strings.HasPrefix(file, dir) || path.Dir(file) == dir) && slices.ContainsFunc(tests, matches)
+					}
+				}
+				if !ran {
+					t.Errorf("%s:%d: %q chooses no test in\n%s", b.Page, b.Line, pattern, line)
+				}
+			}
+		}
+	}
+	if patterns < 10 {
+		t.Errorf("found only %d patterns", patterns)
+	}
+}
+
 // isCommand reports whether the package in a directory is a main package.
 func isCommand(t testing.TB, dir string) bool {
 	t.Helper()
@@ -84,26 +135,91 @@ func isCommand(t testing.TB, dir string) bool {
 	return err == nil && file.Name.Name == "main"
 }
 
-// Go code in documents is formatted. Code of servers imports this module by its path.
+// Go code in documents is formatted.
 func TestEveryGoBlockIsFormatted(t *testing.T) {
 	for _, b := range blocksIn(t, "go") {
-		if formatted, err := format.Source([]byte(b.text)); err != nil || string(formatted) != b.text {
-			t.Errorf("%s:%d: not as gofmt has it, %v", b.document, b.line, err)
-		}
-		if !strings.HasPrefix(b.document, "docs/clients/") && !strings.Contains(b.text, `_ "github.com/caddy-preconditions/preconditions"`) {
-			t.Errorf("%s:%d: this module isn't imported", b.document, b.line)
+		if formatted, err := format.Source([]byte(b.Text)); err != nil || string(formatted) != b.Text {
+			t.Errorf("%s:%d: not as gofmt has it, %v", b.Page, b.Line, err)
 		}
 	}
+}
+
+// The program of a Caddy with this module compiles. The tags that make it smaller leave out what
+// xcaddy.md says.
+func TestTheProgramCompiles(t *testing.T) {
+	b := caddytest.Shown(t, "xcaddy.md", "caddycmd.Main()")
+	file, err := filepath.Abs(filepath.Join(t.TempDir(), "main.go"))
+	if err == nil {
+		err = os.WriteFile(file, []byte(b.Text), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s:%d: go %s: %v\n%s", b.Page, b.Line, strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	run("vet", file)
+	whole := run("list", "-deps", file)
+	if !strings.Contains(whole, "\ngithub.com/caddy-preconditions/preconditions\n") {
+		t.Errorf("%s:%d: this module isn't in it", b.Page, b.Line)
+	}
+	tags := regexp.MustCompile(`^go build -tags (\S+) -ldflags '-s -w'\n$`).FindStringSubmatch(caddytest.Shown(t, "xcaddy.md", "-ldflags").Text)
+	if tags == nil {
+		t.Fatal("xcaddy.md names no tags")
+	}
+	smaller := run("list", "-deps", "-tags", tags[1], file)
+	for _, database := range []string{"dgraph-io/badger", "go-sql-driver/mysql", "jackc/pgx"} {
+		if !strings.Contains(whole, database) || strings.Contains(smaller, database) {
+			t.Errorf("the tags don't leave out %s", database)
+		}
+	}
+}
+
+// The Dockerfile has only instructions that there are. It builds with the module and with the
+// argument that the command gives, and copies from a stage that it has.
+func TestTheDockerfileFits(t *testing.T) {
+	b := caddytest.Shown(t, "xcaddy.md", "FROM caddy:")
+	instruction := regexp.MustCompile(`^(?:#.*|FROM caddy:[0-9.]+(?:-builder AS (\w+))?|ENV \w+=\w+|ARG (\w+)=\w+|RUN xcaddy build --with (\S+)@\$\{(\w+)\}|COPY --from=(\w+) /usr/bin/caddy /usr/bin/caddy|)$`)
+	var found [6]string
+	for line := range strings.SplitSeq(strings.TrimSuffix(b.Text, "\n"), "\n") {
+		m := instruction.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("%s:%d: %s", b.Page, b.Line, line)
+		}
+		for i := range m {
+			found[i] = cmp.Or(m[i], found[i])
+		}
+	}
+	stage, arg, module, version, from := found[1], found[2], found[3], found[4], found[5]
+	if stage == "" || from != stage || arg == "" || version != arg || !strings.Contains(goMod(t), "module "+module+"\n") {
+		t.Errorf("%s:%d: got %q", b.Page, b.Line, found[1:])
+	}
+	if command := caddytest.Shown(t, "xcaddy.md", "docker build"); !strings.Contains(command.Text, "--build-arg "+arg+"=") {
+		t.Errorf("%s:%d doesn't give %s", command.Page, command.Line, arg)
+	}
+}
+
+// goMod returns go.mod.
+func goMod(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // xcaddy.md names the Caddy that go.mod requires as the oldest, and builds with that
 // one or a newer one.
 func TestTheCaddyVersionIsThatOfGoMod(t *testing.T) {
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	required := regexp.MustCompile(`github\.com/caddyserver/caddy/v2 v(\S+)`).FindSubmatch(mod)
+	required := regexp.MustCompile(`github\.com/caddyserver/caddy/v2 v(\S+)`).FindStringSubmatch(goMod(t))
 	if required == nil {
 		t.Fatal("go.mod doesn't require Caddy")
 	}
@@ -112,11 +228,11 @@ func TestTheCaddyVersionIsThatOfGoMod(t *testing.T) {
 		t.Errorf("found only %d versions", len(named))
 	}
 	for _, m := range named {
-		if semver.Compare("v"+m[1], "v"+string(required[1])) < 0 {
+		if semver.Compare("v"+m[1], "v"+required[1]) < 0 {
 			t.Errorf("xcaddy.md names %s, go.mod requires %s", m[1], required[1])
 		}
 	}
-	if oldest := "\nv" + string(required[1]) + " is the oldest Caddy"; !strings.Contains(readDocument(t, "xcaddy.md").text(), oldest) {
+	if oldest := "\nv" + required[1] + " is the oldest Caddy"; !strings.Contains(readDocument(t, "xcaddy.md").text(), oldest) {
 		t.Errorf("xcaddy.md doesn't say %q", oldest)
 	}
 }
@@ -129,9 +245,8 @@ func TestTheModulesAreAsListed(t *testing.T) {
 			ours = append(ours, module)
 		}
 	}
-	want := strings.Join(ours, "\n") + "\n"
-	if !slices.ContainsFunc(readDocument(t, "xcaddy.md").blocks(), func(b block) bool { return b.text == want }) {
-		t.Errorf("xcaddy.md doesn't list these:\n%s", want)
+	if b := caddytest.Shown(t, "xcaddy.md", "http.handlers.preconditions\n"); b.Text != strings.Join(ours, "\n")+"\n" {
+		t.Errorf("%s:%d lists\n%sbut they are\n%s", b.Page, b.Line, b.Text, strings.Join(ours, "\n"))
 	}
 }
 
@@ -150,136 +265,23 @@ func TestTheCheckoutBuildsAsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := strings.NewReplacer("-o caddy", "-o "+dir+"/caddy", "./caddy ", dir+"/caddy ", "--config Caddyfile", "--config "+dir+"/Caddyfile")
-	built, run := false, 0
-	blocks := readDocument(t, "xcaddy.md").blocks()
-	for i, b := range blocks {
-		builds := strings.HasPrefix(b.text, "go build -o caddy ./")
-		if b.language != "sh" || !builds && (!built || !strings.HasPrefix(b.text, "./caddy ")) {
-			continue
-		}
-		built = built || builds
-		run++
-		cmd := exec.CommandContext(t.Context(), "bash", "-e")
+	for _, b := range []block{
+		caddytest.Shown(t, "xcaddy.md", "go build -o caddy ./examples/quickstart"),
+		caddytest.Shown(t, "xcaddy.md", "./caddy list-modules"),
+		caddytest.Shown(t, "xcaddy.md", "./caddy validate"),
+	} {
+		cmd := exec.CommandContext(t.Context(), "bash", "-e", "-o", "pipefail")
 		cmd.Dir = root
 		cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-		cmd.Stdin = strings.NewReader(elsewhere.Replace(b.text))
+		cmd.Stdin = strings.NewReader(elsewhere.Replace(b.Text))
 		var complaints strings.Builder
 		cmd.Stderr = &complaints
 		output, err := cmd.Output()
 		if err != nil {
-			t.Fatalf("%s:%d: %v\n%s", b.document, b.line, err, complaints.String())
+			t.Fatalf("%s:%d: %v\n%s", b.Page, b.Line, err, complaints.String())
 		}
-		if next := i + 1; next < len(blocks) && blocks[next].language == "text" && string(output) != blocks[next].text {
-			t.Errorf("%s:%d: got\n%swant\n%s", b.document, b.line, output, blocks[next].text)
-		}
-	}
-	if run < 3 {
-		t.Errorf("ran only %d blocks", run)
-	}
-}
-
-// purgeable is a Caddy whose store knows the resource that the documents use as an
-// example. It returns the address of its admin API.
-func purgeable(t testing.TB) (admin string) {
-	t.Helper()
-	backend := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "content")
-	}))
-	address := freeAddress(t)
-	_, port, _ := strings.Cut(address, ":")
-	admin = load(t, "http://:"+port+" {\nbind 127.0.0.1\npreconditions\nreverse_proxy "+backend+"\n}\n")
-	send(t, "GET", "http://"+address+"/docs/plan", "", "Host", "docs.example.com").expect(t, 200)
-	return admin
-}
-
-// runShell runs a block of a document, in which caddy and curl ask an admin API.
-func runShell(t testing.TB, b block, admin string) (output []byte) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const functions = `set -e
-caddy() { ` + runCaddy + `=1 "$SELF" "$@" --address "$ADMIN"; }
-curl() { command curl -fsS "$@"; }
-`
-	home := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "bash")
-	cmd.Env = append(os.Environ(), "SELF="+self, "ADMIN="+admin, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
-	cmd.Stdin = strings.NewReader(functions + strings.ReplaceAll(b.text, "localhost:2019", admin))
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
-	if output, err = cmd.Output(); err != nil {
-		t.Errorf("%s:%d: %v\n%s", b.document, b.line, err, complaints.String())
-	}
-	return output
-}
-
-// The commands by which writers report their changes do what they should.
-func TestThePurgeCommandsSucceed(t *testing.T) {
-	caddytest.Needs(t, "bash")
-	admin := purgeable(t)
-	run := 0
-	for _, b := range blocksIn(t, "sh") {
-		if strings.HasPrefix(b.text, "caddy preconditions ") {
-			run++
-			runShell(t, b, admin)
+		if listed := caddytest.Shown(t, "xcaddy.md", "http.handlers.preconditions\n"); strings.Contains(b.Text, "list-modules") && string(output) != listed.Text {
+			t.Errorf("%s:%d: got\n%swant\n%s", b.Page, b.Line, output, listed.Text)
 		}
 	}
-	if run == 0 {
-		t.Error("there are none")
-	}
-}
-
-// The admin API takes what the documents send, and its answers have the members
-// that they show.
-func TestTheAdminAPIAnswersAsShown(t *testing.T) {
-	caddytest.Needs(t, "bash")
-	caddytest.Needs(t, "curl")
-	blocks := readDocument(t, "docs/operations.md").blocks()
-	run := 0
-	for i, b := range blocks {
-		if b.language != "sh" || !strings.Contains(b.text, "curl ") || i+1 == len(blocks) || blocks[i+1].language != "json" {
-			continue
-		}
-		run++
-		// Each asks a Caddy of its own, as a purge would leave nothing to be shown.
-		t.Run(regexp.MustCompile(`preconditions/\w+`).FindString(b.text), func(t *testing.T) {
-			got := members(t, runShell(t, b, purgeable(t)))
-			for name := range members(t, []byte(blocks[i+1].text)) {
-				if !got[name] {
-					t.Errorf("%s:%d shows %s, which isn't among %v", b.document, blocks[i+1].line, name, slices.Sorted(maps.Keys(got)))
-				}
-			}
-		})
-	}
-	if run < 2 {
-		t.Errorf("found only %d requests", run)
-	}
-}
-
-// members returns the names of all members of all objects in a JSON text.
-func members(t testing.TB, text []byte) map[string]bool {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal(text, &value); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	names := make(map[string]bool)
-	var collect func(value any)
-	collect = func(value any) {
-		switch v := value.(type) {
-		case map[string]any:
-			for name, member := range v {
-				names[name] = true
-				collect(member)
-			}
-		case []any:
-			for _, element := range v {
-				collect(element)
-			}
-		}
-	}
-	collect(value)
-	return names
 }
