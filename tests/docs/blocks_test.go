@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,6 +70,35 @@ print(db.execute("SELECT * FROM documents ORDER BY id").fetchall())
 	cmd.Stdin = strings.NewReader(caddytest.Shown(t, "docs/comparison.md", "UPDATE documents").Text)
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "1\n0\n[(1, 'Ann', 8), (2, 'other', 7)]\n" {
 		t.Errorf("%v: got\n%s", err, out)
+	}
+}
+
+// What the README says of the throughput is what docs/performance.md has in its table, rounded.
+func TestTheFiguresAreThoseMeasured(t *testing.T) {
+	measured := make(map[string][]string)
+	for _, l := range readDocument(t, "docs/performance.md").section(t, "Throughput") {
+		if cells, ok := l.cells(); ok && len(cells) > 3 && measured[cells[0]] == nil { // the first table has the figures
+			measured[cells[0]] = cells[2:4]
+		}
+	}
+	text := strings.Join(strings.Fields(readDocument(t, "README.md").text()), " ")
+	const figure = `(\d\.\d+)`
+	said := regexp.MustCompile("a `GET` was measured at " + figure + " of the throughput with `store memory` and " + figure + " with Redis, " +
+		"a refused `PUT` at " + figure + " and " + figure + ", and a `PUT` that passes at " + figure + " and " + figure + `\.`).FindStringSubmatch(text)
+	if said == nil {
+		t.Fatal("the README has no figures")
+	}
+	for i, request := range []string{"`GET`, 10 KiB", "`PUT` of 1 KiB that is refused", "`PUT` that passes, defaults"} {
+		for j, cell := range measured[request] {
+			got := said[1+2*i+j]
+			ratio, err := strconv.ParseFloat(strings.Fields(cell)[0], 64)
+			if err != nil || strconv.FormatFloat(ratio, 'f', len(got)-2, 64) != got {
+				t.Errorf("%s: the README says %s, and the table %s", request, got, cell)
+			}
+		}
+		if measured[request] == nil {
+			t.Errorf("docs/performance.md has no %s", request)
+		}
 	}
 }
 
