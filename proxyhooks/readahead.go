@@ -25,12 +25,14 @@ func ReadAhead(r *http.Request, limit int64, spool bool, memory *Memory) (done f
 	if !hasContent(r) || !spool && mustStream(r.Header) {
 		return done, nil
 	}
-	head, whole := &pieces{memory: memory}, false
-	if !spool || r.ContentLength <= limit { // otherwise it goes to the file at once
-		if whole, err = head.fill(r.Body, limit, max(0, r.ContentLength)); err != nil {
-			head.drop()
-			return done, err
-		}
+	head, first := &pieces{memory: memory}, limit
+	if spool && r.ContentLength > limit {
+		first = min(limit, largeCopy) // a file is for those who send something
+	}
+	whole, err := head.fill(r.Body, first, max(0, r.ContentLength))
+	if err != nil {
+		head.drop()
+		return done, err
 	}
 	done = head.release
 	body := aheadBody{Closer: r.Body, content: head, size: head.size}
