@@ -187,11 +187,7 @@ var works = []work{
 func getAndPut(c *client) { getAndPutAt(c, c.any()) }
 
 // getAndPutTagged does the same with documents of which the backend shows a tag of its own.
-// Each side has documents that only it writes.
-func getAndPutTagged(c *client) {
-	_, side, _ := strings.Cut(c.urls[0], "//")
-	getAndPutAt(c, tagged+"/"+strings.ReplaceAll(side, ":", "/")+c.any())
-}
+func getAndPutTagged(c *client) { getAndPutAt(c, tagged+c.any()) }
 
 func getAndPutAt(c *client, path string) {
 	c.send("GET", path)
@@ -208,10 +204,11 @@ func (s *side) measure(b *testing.B, w work) {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	list := make([]*client, w.clients())
+	place := "/" + strings.NewReplacer(" ", "-", ",", "").Replace(s.name)
 	for i := range list {
 		list[i] = &client{
 			b: b, http: &http.Client{Transport: transport}, urls: urls, number: i, tags: make(map[string]string),
-			content: bytes.Repeat([]byte("y"), w.length), own: fmt.Sprint("/own/", i),
+			content: bytes.Repeat([]byte("y"), w.length), place: place, own: fmt.Sprint(place, "/own/", i),
 		}
 	}
 	each := func(f func(c *client)) {
@@ -274,7 +271,8 @@ type client struct {
 	urls    []string
 	number  int
 	turns   int
-	own     string            // the path of a resource that nobody else uses
+	place   string            // what all paths begin with: nobody else writes to what a side knows
+	own     string            // the path of a resource that no other client uses
 	tags    map[string]string // by path
 	content []byte
 	sent    *atomic.Int64
@@ -286,7 +284,7 @@ var written atomic.Int64
 // any returns the path of one of the documents. No two clients use the same.
 func (c *client) any() string {
 	c.turns++
-	return "/all/" + strconv.Itoa((c.turns*clients+c.number)%documents)
+	return c.place + "/all/" + strconv.Itoa((c.turns*clients+c.number)%documents)
 }
 
 func (c *client) send(method, path string, fields ...string) {
