@@ -75,6 +75,16 @@ func TestEveryGoCommandNamesWhatExists(t *testing.T) {
 	}
 }
 
+// The quick start clones this module, and runs what TestEveryGoCommandNamesWhatExists looks at.
+func TestTheQuickStartClonesThisModule(t *testing.T) {
+	module, _, _ := strings.Cut(goMod(t), "\n")
+	address := strings.TrimPrefix(module, "module ")
+	clone, rest, _ := strings.Cut(caddytest.Shown(t, "README.md", "git clone https://").Text, "\n")
+	if want := "git clone https://" + address + " && cd " + path.Base(address); clone != want || !isGo(rest) {
+		t.Errorf("%s\n%s\nwant %s", clone, rest, want)
+	}
+}
+
 // A command that runs some tests only runs at least one, in the packages that it names. The
 // variables that it sets are known to tests.
 func TestEveryGoTestCommandRunsTests(t *testing.T) {
