@@ -37,19 +37,23 @@ func goesByResponse(x *exchange) bool {
 }
 
 // observeNow stores what a response showed that differs from the remembered entry by which
-// the read went so far. If a write has begun since that was read, nobody knows whether the
-// response came before it, so the origin is asked again.
+// the read went so far. If no write has begun since that was read, it serves as if it had just
+// been read: what it says of replaced states counts however long the response took. Otherwise
+// nobody knows whether the response came before the write, so the origin is asked again.
 func observeNow(rd *reading, o validator.Observed, header http.Header) bool {
-	remembered := rd.view.Entry().Epoch
+	remembered := rd.view
 	view, err := rd.reader.Read()
-	rd.view, rd.known = view, view.Stored()
-	rd.storable = err == nil && !view.Busy()
-	if !rd.storable || view.Entry().Epoch == remembered || rd.known.SameValidators(o) {
+	if err == nil && view.Entry().Epoch == remembered.Entry().Epoch {
+		rd.view.Remembered = false
 		return rd.observe(o, header)
 	}
-	begun := time.Now()
-	s, its, ok := get(rd.r.Context(), rd, rd.Buffer)
-	known := ok && !s.Cached && !rd.Learned.tooOld(its, begun) && rd.observe(s.Observed, its)
+	rd.view, rd.known = view, view.Stored()
+	known := rd.known.SameValidators(o)
+	if err == nil && !view.Busy() && !known {
+		begun := time.Now()
+		s, its, ok := get(rd.r.Context(), rd, rd.Buffer)
+		known = ok && !s.Cached && !rd.Learned.tooOld(its, begun) && rd.observe(s.Observed, its)
+	}
 	rd.storable = false // what the response itself shows, or its content will
 	return known
 }

@@ -17,9 +17,10 @@ import (
 type nodesOfOne struct {
 	*site
 	other    *site
-	contents []string // of the next responses to GET; the last one stays
-	reads    int      // of the store
-	tag      string   // that a client got last
+	contents []string      // of the next responses to GET; the last one stays
+	takes    time.Duration // until the origin sends what it has chosen
+	reads    int           // of the store
+	tag      string        // that a client got last
 }
 
 func newNodesOfOne(t *testing.T) *nodesOfOne {
@@ -37,6 +38,7 @@ func newNodesOfOne(t *testing.T) *nodesOfOne {
 		}
 		content := s.contents[0]
 		s.contents = s.contents[min(1, len(s.contents)-1):]
+		time.Sleep(s.takes)
 		_, err := w.Write([]byte(content))
 		return err
 	}
@@ -164,4 +166,23 @@ func TestReadsMeetChanges(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the remembered entry says of states that were replaced counts however long the response
+// takes.
+func TestReadsDoNotBringThePastBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newNodesOfOne(t)
+		s.Terms.Lag = time.Second
+		past := s.tag
+		s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
+		s.contents = []string{"second", "second", "first"}
+		s.expect(t, 1, 1, "GET /m")
+		s.expect(t, 1, 1, "GET /m")
+		s.takes = 2 * time.Second
+		s.expect(t, 1, 1, "GET /m")
+		if tags := s.stored(t); s.tag != past || slices.Contains(tags, past) {
+			t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
+		}
+	})
 }
