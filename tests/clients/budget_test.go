@@ -53,6 +53,10 @@ func TestRoundTrips(t *testing.T) {
 	check("one that passes", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", "*").Expect(t, 204) }), 3)
 	check("a write without a condition", cost(func() { caddytest.Send(t, "PUT", url, "4").Expect(t, 204) }), 2)
 
+	saves := caddytest.Site(t, "store redis redis://"+server.Addr, legacydocs.New(legacydocs.Options{})) + "/docs/agenda"
+	saved := caddytest.Send(t, "PUT", saves, "1", "If-None-Match", "*").Expect(t, 201).Tag(t)
+	check("a save after a save", cost(func() { caddytest.Send(t, "PUT", saves, "2", "If-Match", saved).Expect(t, 204) }), 3)
+
 	forwards := caddytest.Site(t, "store redis redis://"+server.Addr+"\nunconditional forward", legacydocs.New(legacydocs.Options{})) + "/docs/plan"
 	check("one that waits for nobody", cost(func() { caddytest.Send(t, "PUT", forwards, "5").ExpectSuccess(t) }), 2)
 }
