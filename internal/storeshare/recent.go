@@ -65,9 +65,12 @@ func (c *recent) getWhole(key string, d time.Duration) (etagcache.Entry, bool) {
 	return seen.Entry, true
 }
 
-// put remembers an entry that was just seen. An entry with a write in flight, or
+// put remembers an entry that the store has just given.
+func (c *recent) put(key string, e etagcache.Entry) { c.remember(key, e, true) }
+
+// remember remembers an entry that was just seen. An entry with a write in flight, or
 // without variants, isn't worth it.
-func (c *recent) put(key string, e etagcache.Entry) {
+func (c *recent) remember(key string, e etagcache.Entry, whole bool) {
 	if c == nil {
 		return
 	}
@@ -75,7 +78,7 @@ func (c *recent) put(key string, e etagcache.Entry) {
 		c.remove(key)
 		return
 	}
-	c.entries.Add(key, seenEntry{e, time.Now(), true})
+	c.entries.Add(key, seenEntry{e, time.Now(), whole})
 }
 
 // add remembers an observation that was stored, with the entry as it was before. If
@@ -96,9 +99,7 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 		before.Variants = make(map[string]etagcache.Stored, 1)
 	}
 	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
-	if before.Busy == 0 {
-		c.entries.Add(key, seenEntry{before, time.Now(), !known.Since.IsZero()})
-	}
+	c.remember(key, before, !known.Since.IsZero())
 }
 
 func (c *recent) remove(key string) {

@@ -264,7 +264,7 @@ func (s *Share) WriteWithoutStore(keys []string) (end func()) {
 // another call is catching up.
 func (s *Share) CatchUp(ctx context.Context, t etagcache.Terms) error {
 	if s.journal.due.Load() == 0 {
-		return nil
+		return nil // the usual case, which needs nothing of what follows
 	}
 	ctx = context.WithoutCancel(ctx) // it serves the node, not only this client
 	err := s.journal.flush(func(key string) error {
