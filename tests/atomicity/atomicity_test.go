@@ -99,7 +99,7 @@ func checkThenForward(backend string) http.Handler {
 type editor struct {
 	name   string
 	paths  []string
-	leaves bool // disconnects at a random moment of its writes
+	leaves *departures // if set, the editor disconnects during its writes
 
 	edits   int
 	written int
@@ -121,15 +121,11 @@ func (e *editor) edit(n caddytest.Nodes) error {
 	}
 	e.edits++
 	content := fmt.Sprintf("edit %d by %s", e.edits, e.name)
-	ctx := context.Background()
-	if e.leaves {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, rand.N(20*time.Millisecond))
-		defer cancel()
-	}
+	ctx, cancel := e.leaves.context(content, e.edits)
+	defer cancel()
 	begun := time.Now()
 	a, err := caddytest.Try(ctx, "PUT", n.Random()+path, content,
-		"If-Match", read.Header.Get("ETag"), "X-Based-On", legacydocs.Digest([]byte(read.Content)))
+		"If-Match", read.Header.Get("ETag"), "X-Based-On", legacydocs.Digest([]byte(read.Content)), "X-Edit", content)
 	e.longest = max(e.longest, time.Since(begun))
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -146,6 +142,33 @@ func (e *editor) edit(n caddytest.Nodes) error {
 		return fmt.Errorf("PUT %s: %s, %s", path, a.Status, a.Content)
 	}
 	return nil
+}
+
+// departures makes clients leave during their writes: every second one as soon
+// as the backend has applied the write, the others at a random moment.
+type departures struct {
+	onceApplied sync.Map // the name of the edit -> context.CancelFunc
+}
+
+// context returns the context of a write. A nil *departures never ends it.
+func (d *departures) context(edit string, number int) (context.Context, context.CancelFunc) {
+	switch {
+	case d == nil:
+		return context.Background(), func() {}
+	case number%2 == 0:
+		return context.WithTimeout(context.Background(), rand.N(20*time.Millisecond))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.onceApplied.Store(edit, cancel)
+	return ctx, cancel
+}
+
+// applied is a hook of legacydocs.
+func (d *departures) applied(r *http.Request) int {
+	if cancel, ok := d.onceApplied.Load(r.Header.Get("X-Edit")); ok && r.Method == http.MethodPut {
+		cancel.(context.CancelFunc)()
+	}
+	return 0
 }
 
 // edit runs the editors concurrently and returns the writes that the backend
@@ -226,11 +249,16 @@ func TestAtomicEditsOfClientsThatLeave(t *testing.T) {
 	const lease = 3 * time.Second
 	caddytest.OnEveryStore(t, func(t *testing.T, deploy caddytest.Deployment) {
 		t.Parallel()
-		docs := legacydocs.New(legacydocs.Options{Delay: 15 * time.Millisecond})
+		leave := new(departures)
+		docs := legacydocs.New(legacydocs.Options{Delay: 15 * time.Millisecond, After: leave.applied})
 		n := deploy(t, fmt.Sprintf("lease %s", lease), docs)
 		var editors []*editor
 		for i := range 8 {
-			editors = append(editors, &editor{name: fmt.Sprint("editor ", i), paths: caddytest.SharedDocs, leaves: i%4 == 0})
+			e := &editor{name: fmt.Sprint("editor ", i), paths: caddytest.SharedDocs}
+			if i%4 == 0 {
+				e.leaves = leave
+			}
+			editors = append(editors, e)
 		}
 		record := edit(t, n, docs, editors)
 		caddytest.ExpectNoneLost(t, record)
