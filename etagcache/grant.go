@@ -40,6 +40,9 @@ type Settlement struct {
 	// recognized later. It is stored with the Observation, and dropped with the
 	// validators.
 	Receipt string
+	// After, if not nil, receives the entry as it is after the settlement, if the store
+	// can tell without another call. Otherwise it is left as it is.
+	After *Entry
 }
 
 // settled is the epoch that begins when the write of g ends. It is derived from

@@ -116,7 +116,7 @@ func (m *Memory) Observe(ctx context.Context, key string, before Entry, o Observ
 }
 
 // Claim implements Store.
-func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error) {
+func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms, replaces ...string) (Grant, Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return Grant{}, Entry{}, err
 	}
@@ -139,6 +139,7 @@ func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, 
 	e.claimed = true
 	e.reserved = time.Time{}
 	e.move(token)
+	e.spend(replaces, time.Time{}, t.Lag)
 	return Grant{Key: key, Token: token}, e.snapshot(now), nil
 }
 
@@ -195,12 +196,14 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	case e.holds(g):
 		e.settle(g, s, now, t)
 		m.entries.keep(e, now, t)
-		return nil
-	case e.epoch == g.settled():
-		return nil // repeated
+	case e.epoch == g.settled(): // repeated
 	default:
 		return ErrLost
 	}
+	if s.After != nil {
+		*s.After = e.snapshot(now)
+	}
+	return nil
 }
 
 // Spend implements Store.

@@ -190,8 +190,8 @@ func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observa
 }
 
 // Claim implements Store.
-func (r *Redis) Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error) {
-	return r.grant(ctx, claimScript, Grant{Key: key, Token: NewToken()}, t, epoch)
+func (r *Redis) Claim(ctx context.Context, key, epoch string, t Terms, replaces ...string) (Grant, Entry, error) {
+	return r.grant(ctx, claimScript, Grant{Key: key, Token: NewToken()}, t, spendable([]any{epoch}, replaces)...)
 }
 
 // Pass implements Store.
@@ -241,7 +241,12 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 		variant, value, vary, identity, backend = o.Variant, pack(o.Observed), o.Vary, o.Identity(), packTag(o.Backend)
 	}
 	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt, backend}
-	_, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, spendable(args, s.Replaced)...)
+	reply, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, spendable(args, s.Replaced)...)
+	if err == nil && s.After != nil && len(reply) >= firstVariant {
+		if e, malformed := reply.entry(); malformed == nil {
+			*s.After = e
+		}
+	}
 	return err
 }
 

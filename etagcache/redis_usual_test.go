@@ -279,7 +279,11 @@ func (s situation) args(name string) []any {
 	case "pass":
 		return append(common, "token")
 	case "claim":
-		return append(common, "token", epoch)
+		args := append(common, "token", epoch)
+		for range []int{0, 0, 1, 1, 2}[s.IntN(5)] {
+			args = append(args, s.identity())
+		}
+		return args
 	case "spend":
 		args := append(common, kind+epoch)
 		for range []int{1, 1, 1, 0, 2}[s.IntN(5)] {

@@ -98,7 +98,9 @@ type Store interface {
 	// Claim takes the exclusive right to write, if no write is in flight and the
 	// epoch is still the given one. The epoch moves, and the variants stay. On
 	// ErrBusy and ErrStale, Claim returns the entry as it is now.
-	Claim(ctx context.Context, key, epoch string, t Terms) (Grant, Entry, error)
+	//
+	// A claim that is granted announces what the write may replace, as Spend does.
+	Claim(ctx context.Context, key, epoch string, t Terms, replaces ...string) (Grant, Entry, error)
 
 	// Pass takes the shared right to write, whatever the epoch. It is refused
 	// while there is a claim, and for one second after a claim was refused

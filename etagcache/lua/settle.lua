@@ -1,4 +1,4 @@
--- Ends a claim or pass.
+-- Ends a claim or pass, and returns the entry.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 9 the field of the grant (c: or p: and its
 -- token), 10 the epoch that begins now, 11 whether the resource has changed ('' for no),
 -- 12 the variant observed, 13 what was observed ('' for nothing), 14 its Vary, 15 its
@@ -13,7 +13,10 @@ local receipt, backend_tag = ARGV[17], ARGV[18]
 join()
 
 if not leases[name] then
-  return { entry.e == settled and 'OK' or 'LOST' } -- OK: repeated
+  if entry.e == settled then
+    return answer('OK') -- repeated
+  end
+  return { 'LOST' }
 end
 release(name)
 -- The grant's token was the epoch that began with it.
@@ -49,4 +52,4 @@ elseif still_quiet and not changed then
   redis.call('HSET', key, 'u', settled)
 end
 keep()
-return { 'OK' }
+return answer('OK')

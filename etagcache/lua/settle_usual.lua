@@ -1,4 +1,5 @@
--- Ends the only claim or pass on an entry whose epoch began with it (settle.lua).
+-- Ends the only claim or pass on an entry whose epoch began with it, and returns the entry
+-- (settle.lua).
 
 -- replaced returns the identities of what the write has replaced, each after a space, and
 -- their number; or nil if the other script must find out.
@@ -91,7 +92,7 @@ local function usual()
       put('d', entry.d)
     end
     del[#del + 1] = 'r'
-    variants, entry.r = {}, nil
+    variants, backend_tags, entry.r = {}, {}, nil
     if value ~= '' and string.sub(name, 1, 1) == 'c' then
       if mentions(ARGV[15]) then
         return nil
@@ -99,8 +100,10 @@ local function usual()
       local field = 'v:' .. ARGV[12]
       variants[field] = stored(value)
       put(field, variants[field])
-      put('y', ARGV[14])
+      entry.y = ARGV[14]
+      put('y', entry.y)
       if ARGV[18] ~= '' then
+        backend_tags['b:' .. ARGV[12]] = ARGV[18]
         put('b:' .. ARGV[12], ARGV[18])
       end
       if ARGV[17] ~= '' then
@@ -115,5 +118,6 @@ local function usual()
   redis.call('HSET', key, unpack(set))
   wake()
   keep(0)
-  return { 'OK' }
+  entry.e = ARGV[10]
+  return with_variants(shown(0, '', 0))
 end

@@ -106,6 +106,18 @@ local function shown(busy, held, lag)
   }
 end
 
+-- with_variants adds the receipt and the variants to what shown returns.
+local function with_variants(reply)
+  reply[7] = entry.r or ''
+  for name, value in pairs(variants) do
+    local variant = string.sub(name, 3)
+    local tag = backend_tags['b:' .. variant]
+    reply[#reply + 1] = variant
+    reply[#reply + 1] = tag and { value, tag } or value
+  end
+  return reply
+end
+
 -- wake wakes everyone who waits, after the epoch has moved.
 local function wake()
   if entry.w then

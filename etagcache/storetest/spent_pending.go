@@ -24,6 +24,30 @@ var spentPendingRules = []rule{
 		}
 	}},
 
+	{"what a claim announces is spent when its lease expires, and not if nothing was changed", func(g *gateways) {
+		g.seen(tagged("v", "1"))
+		grant, claimed, err := g.a.Claim(g.ctx, key, g.read().Epoch, lagging, ids(tagged("v", "2"), tagged("v", "3"))...)
+		g.check("claim", err, nil)
+		g.spent(claimed, tagged("v", "2"), tagged("v", "3"))
+		g.atLeast(claimed, lagging.Lag+lagging.Lease/2)
+		g.settle(grant, etagcache.Settlement{Unchanged: true}, nil)
+		g.nothingSpent(g.read())
+		_, claimed, err = g.a.Claim(g.ctx, key, g.read().Epoch, laggingShort, ids(tagged("v", "2"))...)
+		g.check("claim", err, nil)
+		g.spent(claimed, tagged("v", "2"))
+		g.spent(g.lapse(claimed.Epoch), tagged("v", "1"), tagged("v", "2"))
+	}},
+
+	{"a refused claim announces nothing", func(g *gateways) {
+		grant, claimed := g.claim(lagging)
+		_, _, err := g.b.Claim(g.ctx, key, claimed.Epoch, lagging, ids(tagged("v", "1"))...)
+		g.check("second claim", err, etagcache.ErrBusy)
+		g.settle(grant, etagcache.Settlement{}, nil)
+		_, _, err = g.b.Claim(g.ctx, key, claimed.Epoch, lagging, ids(tagged("v", "1"))...)
+		g.check("late claim", err, etagcache.ErrStale)
+		g.nothingSpent(g.read())
+	}},
+
 	{"the lag after a lease is that of its holder", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		_, claimed := g.claim(laggingShort)

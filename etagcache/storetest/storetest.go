@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -147,9 +148,37 @@ func (g *gateways) pass(t etagcache.Terms) (etagcache.Grant, etagcache.Entry) {
 	return grant, e
 }
 
+// settle settles a grant. If the store tells what the entry is like then, that is what anybody
+// else sees.
 func (g *gateways) settle(grant etagcache.Grant, s etagcache.Settlement, want error) {
 	g.Helper()
+	var told etagcache.Entry
+	s.After = &told
 	g.check("settle", g.a.Settle(g.ctx, grant, s, g.terms), want)
+	if told.Epoch == "" {
+		return
+	}
+	seen, err := g.b.Peek(g.ctx, grant.Key)
+	g.check("peek", err, nil)
+	if got, want := after(told, seen.Now.Sub(told.Now)), after(seen.Entry, 0); !reflect.DeepEqual(got, want) && seen.Epoch == told.Epoch {
+		g.Fatalf("settle: the entry is said to be %+v, but is %+v", got, want)
+	}
+}
+
+// after returns an entry as it is after a while, without the times that are different then.
+func after(e etagcache.Entry, d time.Duration) etagcache.Entry {
+	then := etagcache.Entry{Epoch: e.Epoch, Vary: e.Vary, Receipt: e.Receipt, Latest: e.Latest}
+	then.Variants, then.Spent = make(map[string]etagcache.Stored), make(map[string]time.Duration)
+	for variant, stored := range e.Variants {
+		stored.Age = 0
+		then.Variants[variant] = stored
+	}
+	for identity, left := range e.Spent {
+		if left > d {
+			then.Spent[identity] = 0
+		}
+	}
+	return then
 }
 
 func (g *gateways) invalidate() {

@@ -92,9 +92,9 @@ func (o *OpenedStore) Read(ctx context.Context, key string, t etagcache.Terms) (
 	return o.Store.Read(ctx, key, t)
 }
 
-func (o *OpenedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (o *OpenedStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	o.note(t)
-	return o.Store.Claim(ctx, key, epoch, t)
+	return o.Store.Claim(ctx, key, epoch, t, replaces...)
 }
 
 func (o *OpenedStore) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {

@@ -334,12 +334,12 @@ func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (eta
 	return entry, err
 }
 
-func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	if time.Until(s.ends) > 0 {
 		entry, _ := s.Read(ctx, key, t)
 		return etagcache.Grant{}, entry, etagcache.ErrBusy
 	}
-	return s.Store.Claim(ctx, key, epoch, t)
+	return s.Store.Claim(ctx, key, epoch, t, replaces...)
 }
 
 func (s forgetful) Wait(context.Context, string, etagcache.Entry) error {

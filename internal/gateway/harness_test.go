@@ -68,11 +68,11 @@ func (s *spyStore) Read(ctx context.Context, key string, t etagcache.Terms) (eta
 	return s.Store.Read(ctx, key, t)
 }
 
-func (s *spyStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s *spyStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	if err := s.failing("claim " + key); err != nil {
 		return etagcache.Grant{}, etagcache.Entry{}, err
 	}
-	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
+	grant, entry, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	if err == nil {
 		s.add("claim %s", key)
 	}

@@ -42,6 +42,12 @@ func goesByResponse(x *exchange) bool {
 // nobody knows whether the response came before the write, so the origin is asked again.
 func observeNow(rd *reading, o validator.Observed, header http.Header) bool {
 	remembered := rd.view
+	if observation, ok := remembered.Observation(o, header); ok && rd.known.State == validator.Unknown && remembered.Store(observation) == nil {
+		// Nothing was known, as after a write. The store goes by the epoch.
+		rd.view.Remembered = false
+		checkPromise(rd.exchange, rd.view, &observation)
+		return true
+	}
 	view, err := rd.reader.Read()
 	if err == nil && view.Entry().Epoch == remembered.Entry().Epoch {
 		rd.view.Remembered = false

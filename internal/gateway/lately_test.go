@@ -102,16 +102,26 @@ func TestReadsShareACall(t *testing.T) {
 		s.expect(t, 1, 1, "GET /m", "Range: bytes=0-1")
 		s.expect(t, 1, 0, "HEAD /m")
 
-		// This node's own writes, and a purge, are known at once.
-		for _, change := range []func(){
-			func() { s.expect(t, 0, 0, "PUT /m") },
-			func() { s.expect(t, 0, 0, "PUT /m", "If-Match: *") },
-			func() { _ = s.share.Invalidate(t.Context(), "/m", s.Terms) },
-			func() { _ = s.share.InvalidateAll(t.Context(), s.Terms) },
+		// This node's own writes, and a purge, are known at once. The end of a write tells under
+		// which epoch to store what the next response shows.
+		for _, tt := range []struct {
+			change func()
+			reads  int
+		}{
+			{func() { s.expect(t, 0, 0, "PUT /m") }, 0},
+			{func() { s.expect(t, 0, 0, "PUT /m", "If-Match: *") }, 0},
+			{func() { _ = s.share.Invalidate(t.Context(), "/m", s.Terms) }, 1},
+			{func() { _ = s.share.InvalidateAll(t.Context(), s.Terms) }, 1},
 		} {
 			s.expect(t, 0, 1, "GET /m")
-			change()
-			s.expect(t, 1, 1, "GET /m")
+			tt.change()
+			if tags := s.stored(t); tags != nil {
+				t.Errorf("the store still knows %v", tags)
+			}
+			s.expect(t, tt.reads, 1, "GET /m")
+			if tags := s.stored(t); !slices.Equal(tags, []string{s.tag}) {
+				t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
+			}
 			s.expect(t, 1, 1, "GET /m")
 		}
 	})
@@ -177,7 +187,7 @@ func TestReadsDoNotBringThePastBack(t *testing.T) {
 		past := s.tag
 		s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
 		s.contents = []string{"second", "second", "first"}
-		s.expect(t, 1, 1, "GET /m")
+		s.expect(t, 0, 1, "GET /m")
 		s.expect(t, 1, 1, "GET /m")
 		s.takes = 2 * time.Second
 		s.expect(t, 1, 1, "GET /m")
@@ -185,4 +195,46 @@ func TestReadsDoNotBringThePastBack(t *testing.T) {
 			t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
 		}
 	})
+}
+
+// The same holds for what the end of this node's write says.
+func TestReadsAfterAWriteDoNotBringThePastBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newNodesOfOne(t)
+		s.Terms.Lag = time.Second
+		past := s.tag
+		s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
+		s.takes = 2 * time.Second
+		s.expect(t, 1, 1, "GET /m")
+		if tags := s.stored(t); s.tag != past || tags != nil {
+			t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
+		}
+	})
+}
+
+// A read after this node's write stores nothing if the other node has written since, or is
+// writing.
+func TestReadsAfterTwoWrites(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, s *nodesOfOne){
+		"it has written": func(t *testing.T, s *nodesOfOne) { s.elsewhere(t, "PUT /m") },
+		"it has written, and read what somebody wrote after it": func(t *testing.T, s *nodesOfOne) {
+			s.elsewhere(t, "PUT /m")
+			s.contents = []string{"third"}
+			s.elsewhere(t, "GET /m")
+			s.contents = []string{"second", "third"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newNodesOfOne(t)
+				s.expect(t, 0, 0, "PUT /m", "If-Match: *")
+				s.contents = []string{"second", "third"}
+				change(t, s)
+				s.expect(t, 1, 2, "GET /m")
+				if tags := s.stored(t); slices.Contains(tags, s.tag) {
+					t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
+				}
+			})
+		})
+	}
 }

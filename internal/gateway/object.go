@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/answer"
+	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/internal/telemetry"
@@ -65,14 +66,14 @@ func (w object) claim(waiting context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
+	_, err = w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (_ hold.Wish, err error) {
 		switch {
 		case entry == nil:
 			view, err = w.reader.Read()
 		case entry.Epoch != view.Entry().Epoch:
 			view, err = w.reader.View(*entry)
 		}
-		return view.Entry().Epoch, true, err
+		return hold.Wish{Wanted: true, Epoch: view.Entry().Epoch}, err
 	})
 	if err != nil {
 		return err

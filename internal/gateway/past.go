@@ -70,11 +70,33 @@ func (w *writing) namesReplaced(view knowledge.View) bool {
 // announce tells the store what a write is about to replace, unless the store knows
 // that. If nobody reports the end of the write, its state is spent all the same.
 func (w *writing) announce(current validator.Observed, stored etagcache.Stored) error {
-	id := current.Identity()
-	if w.Terms.Lag == 0 || id == "" || id == stored.Identity() {
-		return nil
+	if id := w.unknownState(current, stored); id != "" {
+		return hold.Announce(w.holds, id)
 	}
-	return hold.Announce(w.holds, id)
+	return nil
+}
+
+// unknownState returns the identity of the state that a write is about to replace, or nothing
+// if the store knows that state or need not be told.
+func (w *writing) unknownState(current validator.Observed, stored etagcache.Stored) string {
+	if w.Terms.Lag == 0 || current.SameState(stored.Observed) {
+		return "" // the usual case, without a digest
+	}
+	if id := current.Identity(); id != stored.Identity() {
+		return id
+	}
+	return ""
+}
+
+// replacesAhead returns the identity of what a write is about to replace, as far as the origin
+// has shown it under the epoch of view, for announce. If the write isn't forwarded after all, the end
+// of the claim takes that back.
+func (w turn) replacesAhead(view knowledge.View) string {
+	shown := w.ahead.shown
+	if shown == nil || shown.view.Entry().Epoch != view.Entry().Epoch {
+		return ""
+	}
+	return w.unknownState(shown.current, shown.view.Stored())
 }
 
 // replaces reports whether a write, if it succeeds, replaces the state of the subject. A

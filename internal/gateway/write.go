@@ -255,7 +255,7 @@ type inTurn struct {
 }
 
 // check implements hold.Check.
-func (t *inTurn) check(entry *etagcache.Entry) (epoch string, wanted bool, err error) {
+func (t *inTurn) check(entry *etagcache.Entry) (_ hold.Wish, err error) {
 	switch {
 	case entry == nil:
 		t.view, err = t.reader.Read()
@@ -263,11 +263,14 @@ func (t *inTurn) check(entry *etagcache.Entry) (epoch string, wanted bool, err e
 		t.view, err = t.reader.View(*entry)
 	}
 	if err != nil {
-		return "", false, err
+		return hold.Wish{}, err
 	}
 	t.selected, t.stored, t.res = evaluate(t.exchange, t.view)
 	t.refuted = t.refutes(t.res)
-	return t.view.Entry().Epoch, !t.refuted && !t.mustAsk(t.view, t.stored, t.res), nil
+	if t.refuted || t.mustAsk(t.view, t.stored, t.res) {
+		return hold.Wish{}, nil
+	}
+	return hold.Wish{Wanted: true, Epoch: t.view.Entry().Epoch, Replaces: t.replacesAhead(t.view)}, nil
 }
 
 // decideClaimed decides under the claim. It confirms what is stored, by reading the groups

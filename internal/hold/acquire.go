@@ -11,9 +11,28 @@ import (
 )
 
 // Check decides whether the claim is still wanted, given the subject's entry as it
-// is now. If entry is nil, the check has to read it. It returns the epoch of the
-// entry that it has looked at: the claim is granted only if that is still current.
-type Check func(entry *etagcache.Entry) (epoch string, wanted bool, err error)
+// is now. If entry is nil, the check has to read it.
+type Check func(entry *etagcache.Entry) (Wish, error)
+
+// Wish is what a check wants. The zero value means that it doesn't want the claim any more.
+type Wish struct {
+	// Wanted means that the claim is wanted.
+	Wanted bool
+	// Epoch is that of the entry that the check has looked at: the claim is granted only if
+	// that is still current.
+	Epoch string
+	// Replaces is the identity of a state that the write may replace, to be announced with
+	// the claim, or empty.
+	Replaces string
+}
+
+// replaces returns what to announce.
+func (w Wish) replaces() []string {
+	if w.Replaces == "" {
+		return nil
+	}
+	return []string{w.Replaces}
+}
 
 // maxTries limits how often a claim is tried.
 const maxTries = 1000
@@ -88,16 +107,18 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		entry = nil
 	}
 	for range maxTries {
-		epoch, wanted, err := check(entry)
-		if err != nil || !wanted {
+		wish, err := check(entry)
+		if err != nil || !wish.Wanted {
 			return one, false, err
 		}
 		taken := time.Now()
-		grant, now, err := h.share.Claim(h.ctx, key, epoch, h.terms)
+		grant, now, err := h.share.Claim(h.ctx, key, wish.Epoch, h.terms, wish.replaces()...)
 		noteAsked(h, key, taken, err)
 		switch {
 		case err == nil:
-			return h.keepAlive(grant, taken), true, nil
+			one = h.keepAlive(grant, taken)
+			one.announced = wish.Replaces
+			return one, true, nil
 		case errors.Is(err, etagcache.ErrBusy):
 			// The store has reserved the next turn for this claim: passes that are
 			// asked for from now on come after it.
@@ -141,12 +162,12 @@ func noteAsked(h *Holds, key string, begun time.Time, err error) {
 
 // claimAny takes a claim, whatever the entry says.
 func (h *Holds) claimAny(waiting context.Context, key string) (held, error) {
-	one, _, err := h.claim(waiting, key, nil, func(entry *etagcache.Entry) (string, bool, error) {
+	one, _, err := h.claim(waiting, key, nil, func(entry *etagcache.Entry) (Wish, error) {
 		if entry != nil {
-			return entry.Epoch, true, nil
+			return Wish{Wanted: true, Epoch: entry.Epoch}, nil
 		}
 		read, err := h.share.Read(h.ctx, key, h.terms)
-		return read.Epoch, true, err
+		return Wish{Wanted: true, Epoch: read.Epoch}, err
 	})
 	return one, err
 }

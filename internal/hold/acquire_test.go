@@ -109,17 +109,17 @@ func TestCheckSeesEachState(t *testing.T) {
 				tt.until(t, n)
 				var got []string
 				h := n.write(t)
-				claimed, err := h.AcquireClaim(t.Context(), planFor("a"), first, func(entry *etagcache.Entry) (string, bool, error) {
+				claimed, err := h.AcquireClaim(t.Context(), planFor("a"), first, func(entry *etagcache.Entry) (Wish, error) {
 					switch {
 					case entry == nil:
 						got = append(got, "to read")
-						return n.entry(t, "a").Epoch, true, nil
+						return Wish{Wanted: true, Epoch: n.entry(t, "a").Epoch}, nil
 					case entry.Epoch == first.Epoch:
 						got = append(got, "first")
 					case entry.Epoch == n.entry(t, "a").Epoch:
 						got = append(got, "now")
 					}
-					return entry.Epoch, true, nil
+					return Wish{Wanted: true, Epoch: entry.Epoch}, nil
 				})
 				if !claimed || err != nil || !h.Claimed() {
 					t.Errorf("claimed: %v, %v, %v", claimed, h.Claimed(), err)
@@ -143,9 +143,9 @@ func TestClaimIsForTheEpochOfTheCheck(t *testing.T) {
 	}
 	h := n.write(t)
 	checks := 0
-	claimed, err := h.AcquireClaim(t.Context(), planFor("a"), outdated, func(*etagcache.Entry) (string, bool, error) {
+	claimed, err := h.AcquireClaim(t.Context(), planFor("a"), outdated, func(*etagcache.Entry) (Wish, error) {
 		checks++
-		return n.entry(t, "a").Epoch, true, nil
+		return Wish{Wanted: true, Epoch: n.entry(t, "a").Epoch}, nil
 	})
 	if !claimed || err != nil || checks != 1 {
 		t.Errorf("claimed: %v after %d checks, %v", claimed, checks, err)
@@ -163,10 +163,10 @@ func TestUnwantedClaim(t *testing.T) {
 		fail  func(string) error
 		err   error
 	}{
-		"isn't wanted":     {check: func(*etagcache.Entry) (string, bool, error) { return "", false, nil }},
-		"can't be checked": {check: func(*etagcache.Entry) (string, bool, error) { return "", true, broken }, err: broken},
+		"isn't wanted":     {check: func(*etagcache.Entry) (Wish, error) { return Wish{}, nil }},
+		"can't be checked": {check: func(*etagcache.Entry) (Wish, error) { return Wish{}, broken }, err: broken},
 		"can't be had": {
-			check: func(e *etagcache.Entry) (string, bool, error) { return e.Epoch, true, nil },
+			check: func(e *etagcache.Entry) (Wish, error) { return Wish{Wanted: true, Epoch: e.Epoch}, nil },
 			fail:  failing("claim m", etagcache.ErrUnavailable), err: etagcache.ErrUnavailable,
 		},
 	} {
@@ -411,9 +411,9 @@ func TestTooLively(t *testing.T) {
 	n := newNode(newSpy())
 	checks := 0
 	h := n.write(t)
-	claimed, err := h.AcquireClaim(t.Context(), planFor("a"), n.entry(t, "a"), func(*etagcache.Entry) (string, bool, error) {
+	claimed, err := h.AcquireClaim(t.Context(), planFor("a"), n.entry(t, "a"), func(*etagcache.Entry) (Wish, error) {
 		checks++
-		return "outdated", true, nil
+		return Wish{Wanted: true, Epoch: "outdated"}, nil
 	})
 	if claimed || !errors.Is(err, ErrKeepsChanging) || checks != maxTries {
 		t.Errorf("claimed: %v after %d checks, %v", claimed, checks, err)

@@ -86,15 +86,15 @@ func TestCheckedAgain(t *testing.T) {
 		done := make(chan bool)
 		go func() {
 			h := n.write(t)
-			check := func(entry *etagcache.Entry) (string, bool, error) {
+			check := func(entry *etagcache.Entry) (Wish, error) {
 				checks++
 				if checks == 1 {
-					return entry.Epoch, true, nil
+					return Wish{Wanted: true, Epoch: entry.Epoch}, nil
 				}
 				if entry != nil {
 					t.Error("the check got what is out of date")
 				}
-				return "", false, nil // no longer wanted
+				return Wish{}, nil // no longer wanted
 			}
 			claimed, err := h.AcquireClaim(t.Context(), planFor("a", changed("z")), n.entry(t, "a"), check)
 			if err != nil {

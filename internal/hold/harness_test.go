@@ -51,11 +51,11 @@ func (s *spy) record(call, key string) error {
 	return nil
 }
 
-func (s *spy) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s *spy) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	if err := s.record("claim", key); err != nil {
 		return etagcache.Grant{}, etagcache.Entry{}, err
 	}
-	grant, entry, err := s.Store.Claim(ctx, key, epoch, t)
+	grant, entry, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	if s.granted != nil {
 		s.granted("claim " + key)
 	}
@@ -178,12 +178,12 @@ func exclusive(key string) relation.Other {
 
 // wanted is a check that wants the claim whatever the state.
 func wanted(n node, key string) Check {
-	return func(entry *etagcache.Entry) (string, bool, error) {
+	return func(entry *etagcache.Entry) (Wish, error) {
 		if entry != nil {
-			return entry.Epoch, true, nil
+			return Wish{Wanted: true, Epoch: entry.Epoch}, nil
 		}
 		read, err := n.Share.Read(context.Background(), key, terms)
-		return read.Epoch, true, err
+		return Wish{Wanted: true, Epoch: read.Epoch}, err
 	}
 }
 

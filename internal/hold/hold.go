@@ -42,7 +42,8 @@ type held struct {
 	grant etagcache.Grant
 	lease *proxyhooks.Lease
 
-	unchanging bool // whether the write leaves the resource as it is
+	unchanging bool   // whether the write leaves the resource as it is
+	announced  string // the identity of the state that was announced with the claim, or empty
 }
 
 // New returns the holds of a client's write that hasn't taken any yet. Ctx belongs to the
@@ -128,9 +129,12 @@ func (h *Holds) UntilLost() (ctx context.Context, stop func()) {
 	return ctx, stop
 }
 
-// Announce tells the store that a write may replace a state of its subject. There must
-// be a claim or pass on the subject.
+// Announce tells the store that a write may replace a state of its subject, unless it was
+// told so with the claim. There must be a claim or pass on the subject.
 func Announce(h *Holds, identity string) error {
+	if identity == h.subject.announced {
+		return nil
+	}
 	return h.share.Spend(h.ctx, h.subject.grant, []string{identity}, h.terms)
 }
 

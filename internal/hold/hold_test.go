@@ -241,7 +241,7 @@ func TestLost(t *testing.T) {
 			store := newSpy()
 			n := newNode(store)
 			h := n.write(t)
-			unwanted := func(*etagcache.Entry) (string, bool, error) { return "", false, nil }
+			unwanted := func(*etagcache.Entry) (Wish, error) { return Wish{}, nil }
 			if _, err := h.AcquireClaim(t.Context(), planFor("m", changed("a")), n.entry(t, "m"), unwanted); err != nil {
 				t.Fatal(err)
 			}

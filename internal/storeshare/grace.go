@@ -30,8 +30,8 @@ func (g graceful) Observe(ctx context.Context, key string, before etagcache.Entr
 	return g.Store.Observe(ctx, key, before, o, g.terms(t))
 }
 
-func (g graceful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
-	return g.Store.Claim(ctx, key, epoch, g.terms(t))
+func (g graceful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
+	return g.Store.Claim(ctx, key, epoch, g.terms(t), replaces...)
 }
 
 func (g graceful) Pass(ctx context.Context, key string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {

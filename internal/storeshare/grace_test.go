@@ -26,7 +26,7 @@ func (s *termsStore) Observe(_ context.Context, _ string, _ etagcache.Entry, _ e
 	return nil
 }
 
-func (s *termsStore) Claim(_ context.Context, _, _ string, t etagcache.Terms) (g etagcache.Grant, e etagcache.Entry, err error) {
+func (s *termsStore) Claim(_ context.Context, _, _ string, t etagcache.Terms, replaces ...string) (g etagcache.Grant, e etagcache.Entry, err error) {
 	s.graces = append(s.graces, t.Grace)
 	return g, e, nil
 }

@@ -32,9 +32,9 @@ func newGrants(store etagcache.Store) *grants {
 }
 
 // Claim implements [etagcache.Store].
-func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	taken := time.Now()
-	grant, entry, err := g.Store.Claim(ctx, key, epoch, t)
+	grant, entry, err := g.Store.Claim(ctx, key, epoch, t, replaces...)
 	if err == nil {
 		g.add(grant, taken, t)
 	}

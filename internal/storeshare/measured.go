@@ -41,9 +41,9 @@ func (m measured) Observe(ctx context.Context, key string, before etagcache.Entr
 	return m.note(telemetry.StoreObserve, begun, m.Store.Observe(ctx, key, before, o, t))
 }
 
-func (m measured) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (m measured) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	begun := time.Now()
-	grant, entry, err := m.Store.Claim(ctx, key, epoch, t)
+	grant, entry, err := m.Store.Claim(ctx, key, epoch, t, replaces...)
 	return grant, entry, m.note(telemetry.StoreClaim, begun, err)
 }
 

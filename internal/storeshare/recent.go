@@ -2,6 +2,7 @@ package storeshare
 
 import (
 	"maps"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -18,6 +19,10 @@ const maxRecent = 4096
 // recent remembers nothing.
 type recent struct {
 	entries *lru.Cache[string, seenEntry]
+
+	// outdated is when an entry last turned out to have been moved by somebody else: another
+	// node, or a program beside the handlers.
+	outdated atomic.Pointer[time.Time]
 }
 
 type seenEntry struct {
@@ -31,11 +36,11 @@ func newRecent() *recent {
 	if err != nil {
 		panic(err) // only a size below one is refused
 	}
-	return &recent{entries}
+	return &recent{entries: entries}
 }
 
-// get returns an entry as it was last seen, except that the ages of its variants
-// have grown.
+// get returns an entry as it was last seen, except that its variants are older now, and
+// nearer to the end of what is spent.
 func (c *recent) get(key string) (etagcache.Entry, bool) {
 	if c == nil {
 		return etagcache.Entry{}, false
@@ -44,37 +49,91 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 	if !ok {
 		return etagcache.Entry{}, false
 	}
-	e := seen.Entry
+	e, since := seen.withoutOver(), time.Since(seen.at)
 	e.Variants = make(map[string]etagcache.Stored, len(seen.Variants))
 	for variant, stored := range seen.Variants {
-		stored.Age += time.Since(seen.at)
+		stored.Age += since
 		e.Variants[variant] = stored
 	}
 	return e, true
 }
 
-// getWhole returns an entry as the store gave it, if that was less than d ago.
-func (c *recent) getWhole(key string, d time.Duration) (etagcache.Entry, bool) {
+// withoutOver returns the entry without what it says of replaced states that the origin can't
+// show any more.
+func (s seenEntry) withoutOver() etagcache.Entry {
+	e, since := s.Entry, time.Since(s.at)
+	e.Doubt = max(0, e.Doubt-since)
+	e.Spent = nil
+	for identity, left := range s.Spent {
+		if left > since {
+			if e.Spent == nil {
+				e.Spent = make(map[string]time.Duration, len(s.Spent))
+			}
+			e.Spent[identity] = left - since
+		}
+	}
+	return e
+}
+
+// lately is how long reads may go by an entry that was read before.
+const lately = time.Second
+
+// latelyAlone is how long reads may go by an entry without variants, as a write leaves it, while
+// nobody else seems to write. No tag comes from such an entry, and the store tells whether its
+// epoch still counts, but if it doesn't, the origin is asked once more.
+const latelyAlone = 30 * time.Second
+
+// lately returns an entry as the store gave it, if that was a moment ago.
+func (c *recent) lately(key string) (etagcache.Entry, bool) {
 	if c == nil {
 		return etagcache.Entry{}, false
 	}
 	seen, ok := c.entries.Get(key)
-	if !ok || !seen.whole || time.Since(seen.at) >= d {
+	if !ok || !seen.whole {
 		return etagcache.Entry{}, false
 	}
-	return seen.Entry, true
+	age := time.Since(seen.at)
+	return seen.withoutOver(), age < lately || age < latelyAlone && len(seen.Variants) == 0 && c.alone()
 }
 
-// put remembers an entry that the store has just given.
-func (c *recent) put(key string, e etagcache.Entry) { c.remember(key, e, true) }
+// alone reports whether nobody else seems to write.
+func (c *recent) alone() bool {
+	at := c.outdated.Load()
+	return at == nil || time.Since(*at) > 2*latelyAlone
+}
 
-// remember remembers an entry that was just seen. An entry with a write in flight, or
-// without variants, isn't worth it.
+// removeOutdated forgets an entry, because the store says that an epoch has moved. If that is
+// the one that this node remembers, somebody else has moved it.
+func (c *recent) removeOutdated(key, epoch string) {
+	if c == nil {
+		return
+	}
+	if seen, ok := c.entries.Peek(key); ok && seen.Epoch == epoch {
+		c.outdated.Store(new(time.Now()))
+	}
+	c.remove(key)
+}
+
+// put remembers an entry that the store has just given. One without variants isn't worth it:
+// clients may ask for anything.
+func (c *recent) put(key string, e etagcache.Entry) {
+	if len(e.Variants) == 0 {
+		c.remove(key)
+		return
+	}
+	c.remember(key, e, true)
+}
+
+// settled remembers an entry as a settlement has left it. The next read will need its epoch,
+// even if it has no variants.
+func (c *recent) settled(key string, e etagcache.Entry) { c.remember(key, e, true) }
+
+// remember remembers an entry that was just seen, unless a write is in flight.
 func (c *recent) remember(key string, e etagcache.Entry, whole bool) {
 	if c == nil {
 		return
 	}
-	if e.Busy > 0 || len(e.Variants) == 0 {
+	if e.Busy > 0 {
 		c.remove(key)
 		return
 	}

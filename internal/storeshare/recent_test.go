@@ -49,6 +49,22 @@ func TestRecent(t *testing.T) {
 			}
 		})
 	})
+	t.Run("knows when the origin can't show a replaced state any more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newRecent()
+			e := entryWith("e1", map[string]string{"v": "a"})
+			e.Doubt, e.Spent = 2*time.Second, map[string]time.Duration{"brief": time.Second, "long": 3 * time.Second}
+			c.put("k", e)
+			time.Sleep(time.Second)
+			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent["long"] != 2*time.Second || got.Doubt != time.Second {
+				t.Errorf("after a second: %v, %v", got.Spent, got.Doubt)
+			}
+			time.Sleep(2 * time.Second)
+			if got, _ := c.get("k"); got.Spent != nil || got.Doubt != 0 {
+				t.Errorf("after three seconds: %v, %v", got.Spent, got.Doubt)
+			}
+		})
+	})
 	t.Run("drops an entry with a write in flight", func(t *testing.T) {
 		c := newRecent()
 		c.put("k", seen)
@@ -82,6 +98,49 @@ func TestRecent(t *testing.T) {
 				t.Errorf("%s: got %v", name, e)
 			}
 		}
+	})
+	t.Run("drops an entry without variants, unless a write has left it so", func(t *testing.T) {
+		c := newRecent()
+		c.put("k", entryWith("e1", nil))
+		if _, ok := c.get("k"); ok {
+			t.Error("it is remembered")
+		}
+		c.settled("k", entryWith("e1", nil))
+		if _, ok := c.get("k"); !ok {
+			t.Error("it is forgotten")
+		}
+	})
+	t.Run("serves reads for a moment, and without variants for longer unless others write", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newRecent()
+			expect := func(key string, want bool) {
+				t.Helper()
+				if _, ok := c.lately(key); ok != want {
+					t.Errorf("%s: %v, want %v", key, ok, want)
+				}
+			}
+			remember := func() {
+				c.put("known", seen)
+				c.settled("unknown", entryWith("e1", nil))
+				c.settled("moved", entryWith("e1", nil))
+			}
+			remember()
+			time.Sleep(lately)
+			expect("known", false)
+			expect("unknown", true)
+			c.removeOutdated("moved", "e0") // by this node, which has heard of e1
+			expect("unknown", true)
+			remember()
+			c.removeOutdated("moved", "e1")
+			expect("moved", false)
+			time.Sleep(lately)
+			expect("unknown", false)
+			time.Sleep(3 * latelyAlone)
+			expect("unknown", false) // too old by now
+			remember()
+			time.Sleep(lately)
+			expect("unknown", true)
+		})
 	})
 	t.Run("has a limit", func(t *testing.T) {
 		c := newRecent()

@@ -91,33 +91,34 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 // claim can tell whether it is current.
 func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
 
-// Lately returns the entry of a resource if this node has read it within the last second, and
-// nothing that this node knows of has changed it since. Other nodes may have. It serves a read
-// whose response shows what stands in it: such a response gives the store nothing to keep. It
-// never serves a write.
+// Lately returns the entry of a resource if this node has read it within the last second, or
+// left it without variants at the end of a write, and nothing that this node knows of has changed
+// it since. Other nodes may have. It serves a read whose response shows what stands in it: such
+// a response gives the store nothing to keep. If the response shows something of which nothing
+// is known, the store tells whether the epoch still counts. It never serves a write.
 func Lately(s *Share, key string) (etagcache.Entry, bool) {
 	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
 		return etagcache.Entry{}, false
 	}
-	return s.recent.getWhole(key, lately)
+	return s.recent.lately(key)
 }
-
-// lately is how long reads may go by an entry that was read before.
-const lately = time.Second
 
 // Observe implements [etagcache.Store].
 func (s *Share) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
 	err := s.reach.call(func() error { return s.Store.Observe(ctx, key, before, o, t) })
-	if err == nil {
+	switch {
+	case err == nil:
 		s.recent.add(key, before, o)
-	} else {
+	case errors.Is(err, etagcache.ErrStale):
+		s.recent.removeOutdated(key, before.Epoch)
+	default:
 		s.recent.remove(key)
 	}
 	return err
 }
 
 // Claim implements [etagcache.Store].
-func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (grant etagcache.Grant, entry etagcache.Entry, err error) {
+func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (grant etagcache.Grant, entry etagcache.Entry, err error) {
 	if err := s.CatchUp(ctx, t); err != nil {
 		return grant, entry, err
 	}
@@ -125,11 +126,15 @@ func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms)
 		return grant, etagcache.Entry{Busy: t.Lease}, etagcache.ErrBusy
 	}
 	err = s.reach.call(func() (err error) {
-		grant, entry, err = s.Store.Claim(ctx, key, epoch, t)
+		grant, entry, err = s.Store.Claim(ctx, key, epoch, t, replaces...)
 		return err
 	})
 	s.Losses.heard(entry.Grace)
-	s.recent.remove(key) // the epoch has moved, now or before
+	if errors.Is(err, etagcache.ErrStale) {
+		s.recent.removeOutdated(key, epoch)
+	} else {
+		s.recent.remove(key) // the epoch has moved now
+	}
 	return grant, entry, err
 }
 
@@ -150,8 +155,18 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 // Settle implements [etagcache.Store]. The breaker stops neither Renew nor Settle:
 // ending what was begun is worth the time.
 func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
-	defer s.recent.remove(g.Key)
-	return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
+	if s.recent == nil {
+		return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
+	}
+	var after etagcache.Entry
+	settlement.After = &after
+	err := s.reach.note(s.Store.Settle(ctx, g, settlement, t))
+	if err == nil && after.Epoch != "" && !s.journal.has(g.Key) {
+		s.recent.settled(g.Key, after)
+	} else {
+		s.recent.remove(g.Key)
+	}
+	return err
 }
 
 // Holds reports whether the store says that a claim or pass is held.

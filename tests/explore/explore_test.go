@@ -586,12 +586,12 @@ func TestExplorationFindsWrongBeliefs(t *testing.T) {
 // anyEpoch grants claims without checking the epoch.
 type anyEpoch struct{ etagcache.Store }
 
-func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	e, err := s.Read(ctx, key, t)
 	if err != nil {
 		return etagcache.Grant{}, e, err
 	}
-	return s.Store.Claim(ctx, key, e.Epoch, t)
+	return s.Store.Claim(ctx, key, e.Epoch, t, replaces...)
 }
 
 // anyTime stores an observation no matter when it was made.
@@ -636,8 +636,8 @@ func (s *frozen) Read(ctx context.Context, key string, t etagcache.Terms) (etagc
 // sharing grants a claim to everyone who asks.
 type sharing struct{ etagcache.Store }
 
-func (s sharing) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
-	g, e, err := s.Store.Claim(ctx, key, epoch, t)
+func (s sharing) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
+	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	if errors.Is(err, etagcache.ErrBusy) {
 		g, err = etagcache.Grant{Key: key, Token: etagcache.NewToken()}, nil
 	}
@@ -695,9 +695,9 @@ func (s without) Settle(ctx context.Context, g etagcache.Grant, settlement etagc
 // brief ends claims early.
 type brief struct{ etagcache.Store }
 
-func (s brief) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s brief) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	t.Lease /= 2
-	return s.Store.Claim(ctx, key, epoch, t)
+	return s.Store.Claim(ctx, key, epoch, t, replaces...)
 }
 
 func (s brief) Renew(ctx context.Context, g etagcache.Grant, t etagcache.Terms) error {
@@ -715,9 +715,9 @@ func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (eta
 	return e, err
 }
 
-func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	t.Lag = 0
-	g, e, err := s.Store.Claim(ctx, key, epoch, t)
+	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	e.Spent, e.Doubt = nil, 0
 	return g, e, err
 }

@@ -807,9 +807,9 @@ func (s *nodeStore) Observe(ctx context.Context, key string, before etagcache.En
 	})
 }
 
-func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (g etagcache.Grant, e etagcache.Entry, err error) {
+func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (g etagcache.Grant, e etagcache.Entry, err error) {
 	err = s.call(ctx, "Claim", key, true, func() (string, error) {
-		g, e, err = s.Store.Claim(ctx, key, epoch, t)
+		g, e, err = s.Store.Claim(ctx, key, epoch, t, replaces...)
 		if err == nil {
 			s.held(ctx, g, t.Lease)
 		}

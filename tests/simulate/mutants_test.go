@@ -98,8 +98,8 @@ func (s coarse) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 	return coarsely(e), err
 }
 
-func (s coarse) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
-	g, e, err := s.Store.Claim(ctx, key, epoch, t)
+func (s coarse) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
+	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	return g, coarsely(e), err
 }
 
@@ -116,12 +116,12 @@ type anyEpoch struct{ etagcache.Store }
 
 func newAnyEpoch(_ *node, s etagcache.Store) etagcache.Store { return anyEpoch{s} }
 
-func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s anyEpoch) Claim(ctx context.Context, key, _ string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	e, err := s.Store.Read(ctx, key, t)
 	if err != nil {
 		return etagcache.Grant{}, e, err
 	}
-	return s.Store.Claim(ctx, key, e.Epoch, t)
+	return s.Store.Claim(ctx, key, e.Epoch, t, replaces...)
 }
 
 // impatient ends a claim that must be kept because its write may still land.
@@ -168,9 +168,9 @@ type forgetful struct{ etagcache.Store }
 
 func newForgetful(_ *node, s etagcache.Store) etagcache.Store { return forgetful{s} }
 
-func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	t.Lag = 0
-	g, e, err := s.Store.Claim(ctx, key, epoch, t)
+	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
 	e.Spent = nil
 	return g, e, err
 }

@@ -99,9 +99,9 @@ func (s *nodeStore) Observe(ctx context.Context, key string, before etagcache.En
 	return s.do(ctx, "Observe", func(ctx context.Context) error { return s.Store.Observe(ctx, key, before, o, t) })
 }
 
-func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms) (etagcache.Grant, etagcache.Entry, error) {
+func (s *nodeStore) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	return s.take(ctx, "Claim", t, func(ctx context.Context) (etagcache.Grant, etagcache.Entry, error) {
-		return s.Store.Claim(ctx, key, epoch, t)
+		return s.Store.Claim(ctx, key, epoch, t, replaces...)
 	})
 }
 
