@@ -39,8 +39,7 @@ func newRecent() *recent {
 	return &recent{entries: entries}
 }
 
-// get returns an entry as it was last seen, except that its variants are older now, and
-// nearer to the end of what is spent.
+// get returns an entry as it was last seen, but for the time that has passed since.
 func (c *recent) get(key string) (etagcache.Entry, bool) {
 	if c == nil {
 		return etagcache.Entry{}, false
@@ -49,41 +48,40 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 	if !ok {
 		return etagcache.Entry{}, false
 	}
-	e, since := seen.withoutOver(), time.Since(seen.at)
-	e.Variants = make(map[string]etagcache.Stored, len(seen.Variants))
-	for variant, stored := range seen.Variants {
+	return seen.now(), true
+}
+
+// now returns the entry as it is now if nobody has changed it.
+func (s seenEntry) now() etagcache.Entry {
+	e, since := s.Entry, time.Since(s.at)
+	e.Variants = make(map[string]etagcache.Stored, len(s.Variants))
+	for variant, stored := range s.Variants {
 		stored.Age += since
 		e.Variants[variant] = stored
 	}
-	return e, true
-}
-
-// withoutOver returns the entry without what it says of replaced states that the origin can't
-// show any more.
-func (s seenEntry) withoutOver() etagcache.Entry {
-	e, since := s.Entry, time.Since(s.at)
+	e.Now = e.Now.Add(since)
 	e.Doubt = max(0, e.Doubt-since)
 	e.Spent = nil
 	for identity, left := range s.Spent {
-		if left > since {
-			if e.Spent == nil {
-				e.Spent = make(map[string]time.Duration, len(s.Spent))
-			}
-			e.Spent[identity] = left - since
+		if left <= since {
+			continue
 		}
+		if e.Spent == nil {
+			e.Spent = make(map[string]time.Duration, len(s.Spent))
+		}
+		e.Spent[identity] = left - since
 	}
 	return e
 }
 
-// lately is how long reads may go by an entry that was read before.
-const lately = time.Second
+// lately is how long reads may go by an entry that was seen before, and latelyAlone the same
+// while nobody else seems to write.
+const (
+	lately      = time.Second
+	latelyAlone = 30 * time.Second
+)
 
-// latelyAlone is how long reads may go by an entry without variants, as a write leaves it, while
-// nobody else seems to write. No tag comes from such an entry, and the store tells whether its
-// epoch still counts, but if it doesn't, the origin is asked once more.
-const latelyAlone = 30 * time.Second
-
-// lately returns an entry as the store gave it, if that was a moment ago.
+// lately returns an entry as the store gave it, if that was not long ago.
 func (c *recent) lately(key string) (etagcache.Entry, bool) {
 	if c == nil {
 		return etagcache.Entry{}, false
@@ -92,8 +90,14 @@ func (c *recent) lately(key string) (etagcache.Entry, bool) {
 	if !ok || !seen.whole {
 		return etagcache.Entry{}, false
 	}
-	age := time.Since(seen.at)
-	return seen.withoutOver(), age < lately || age < latelyAlone && len(seen.Variants) == 0 && c.alone()
+	switch age := time.Since(seen.at); {
+	case age < lately:
+		return seen.Entry, true // the usual case, which copies nothing
+	case age < latelyAlone && c.alone():
+		return seen.now(), true
+	default:
+		return etagcache.Entry{}, false
+	}
 }
 
 // alone reports whether nobody else seems to write.
@@ -112,6 +116,18 @@ func (c *recent) removeOutdated(key, epoch string) {
 		c.outdated.Store(new(time.Now()))
 	}
 	c.remove(key)
+}
+
+// putRead remembers an entry that the store has just given, in a call that began at begun. If
+// this node remembers a different epoch from before, somebody else has moved it.
+func (c *recent) putRead(key string, e etagcache.Entry, begun time.Time) {
+	if c == nil {
+		return
+	}
+	if seen, ok := c.entries.Peek(key); ok && seen.Epoch != e.Epoch && seen.at.Before(begun) {
+		c.outdated.Store(new(time.Now()))
+	}
+	c.put(key, e)
 }
 
 // put remembers an entry that the store has just given. One without variants isn't worth it:

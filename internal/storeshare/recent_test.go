@@ -53,11 +53,12 @@ func TestRecent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newRecent()
 			e := entryWith("e1", map[string]string{"v": "a"})
+			e.Now = time.Now()
 			e.Doubt, e.Spent = 2*time.Second, map[string]time.Duration{"brief": time.Second, "long": 3 * time.Second}
 			c.put("k", e)
 			time.Sleep(time.Second)
-			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent["long"] != 2*time.Second || got.Doubt != time.Second {
-				t.Errorf("after a second: %v, %v", got.Spent, got.Doubt)
+			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent["long"] != 2*time.Second || got.Doubt != time.Second || !got.Now.Equal(time.Now()) {
+				t.Errorf("after a second: %v, %v, %v", got.Spent, got.Doubt, got.Now)
 			}
 			time.Sleep(2 * time.Second)
 			if got, _ := c.get("k"); got.Spent != nil || got.Doubt != 0 {
@@ -110,37 +111,45 @@ func TestRecent(t *testing.T) {
 			t.Error("it is forgotten")
 		}
 	})
-	t.Run("serves reads for a moment, and without variants for longer unless others write", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c := newRecent()
-			expect := func(key string, want bool) {
-				t.Helper()
-				if _, ok := c.lately(key); ok != want {
-					t.Errorf("%s: %v, want %v", key, ok, want)
-				}
-			}
-			remember := func() {
-				c.put("known", seen)
-				c.settled("unknown", entryWith("e1", nil))
-				c.settled("moved", entryWith("e1", nil))
-			}
-			remember()
-			time.Sleep(lately)
-			expect("known", false)
-			expect("unknown", true)
-			c.removeOutdated("moved", "e0") // by this node, which has heard of e1
-			expect("unknown", true)
-			remember()
-			c.removeOutdated("moved", "e1")
-			expect("moved", false)
-			time.Sleep(lately)
-			expect("unknown", false)
-			time.Sleep(3 * latelyAlone)
-			expect("unknown", false) // too old by now
-			remember()
-			time.Sleep(lately)
-			expect("unknown", true)
-		})
+	t.Run("serves reads for a moment, and for longer while nobody else writes", func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			notice func(c *recent)
+			alone  bool
+		}{
+			"nobody writes":                                    {func(*recent) {}, true},
+			"this node has moved the epoch":                    {func(c *recent) { c.removeOutdated("k", "e0") }, true},
+			"somebody else has moved the epoch":                {func(c *recent) { c.removeOutdated("k", "e1") }, false},
+			"a read shows that the epoch hasn't moved":         {func(c *recent) { c.putRead("k", entryWith("e1", nil), time.Now().Add(1)) }, true},
+			"a read shows that somebody else has moved it":     {func(c *recent) { c.putRead("k", entryWith("e2", nil), time.Now().Add(1)) }, false},
+			"a read began before this node knew of this epoch": {func(c *recent) { c.putRead("k", entryWith("e0", nil), time.Now().Add(-1)) }, true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := newRecent()
+					expect := func(want bool) {
+						t.Helper()
+						if _, ok := c.lately("other"); ok != want {
+							t.Errorf("after %s: %v, want %v", time.Since(c.entries.Values()[0].at), ok, want)
+						}
+					}
+					c.put("k", seen)
+					tt.notice(c)
+					c.put("other", seen)
+					time.Sleep(lately - 1)
+					expect(true)
+					time.Sleep(1)
+					expect(tt.alone)
+					time.Sleep(latelyAlone - lately - 1)
+					expect(tt.alone)
+					time.Sleep(1)
+					expect(false)
+					time.Sleep(2 * latelyAlone)
+					c.put("other", seen)
+					time.Sleep(latelyAlone - 1)
+					expect(true) // others seem to have stopped
+				})
+			})
+		}
 	})
 	t.Run("has a limit", func(t *testing.T) {
 		c := newRecent()

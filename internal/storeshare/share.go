@@ -72,6 +72,7 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 		return etagcache.Entry{}, err
 	}
 	var entry etagcache.Entry
+	begun := time.Now()
 	err := s.reach.call(func() (err error) {
 		entry, err = s.Store.Read(ctx, key, t)
 		return err
@@ -82,7 +83,7 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 	case s.journal.has(key):
 		entry.Busy = max(entry.Busy, t.Lease)
 	default:
-		s.recent.put(key, entry)
+		s.recent.putRead(key, entry, begun)
 	}
 	return entry, err
 }
@@ -91,11 +92,12 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 // claim can tell whether it is current.
 func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
 
-// Lately returns the entry of a resource if this node has read it within the last second, or
-// left it without variants at the end of a write, and nothing that this node knows of has changed
-// it since. Other nodes may have. It serves a read whose response shows what stands in it: such
-// a response gives the store nothing to keep. If the response shows something of which nothing
-// is known, the store tells whether the epoch still counts. It never serves a write.
+// Lately returns the entry of a resource if this node has read it, or ended a write of it, within
+// the last second, or the last half minute while nobody else seems to write. Nothing that this
+// node knows of has changed it since. Other nodes may have. It serves a read whose response shows
+// what stands in it: such a response gives the store nothing to keep. If the response shows
+// something of which nothing is known, the store tells whether the epoch still counts. It never
+// serves a write.
 func Lately(s *Share, key string) (etagcache.Entry, bool) {
 	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
 		return etagcache.Entry{}, false

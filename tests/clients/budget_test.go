@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddy-preconditions/preconditions/examples/legacydocs"
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
@@ -35,17 +34,12 @@ func TestRoundTrips(t *testing.T) {
 		}
 	}
 	check("the first read of a known resource", cost(func() { caddytest.Send(t, "GET", url, "").Expect(t, 200) }), 1)
-	const reads = 20
-	begun := time.Now()
-	calls := cost(func() {
-		for range reads {
+	check("reads after that", cost(func() {
+		for range 20 {
 			caddytest.Send(t, "GET", url, "").Expect(t, 200)
 			caddytest.Send(t, "GET", url, "", "If-None-Match", tag).Expect(t, 304)
 		}
-	})
-	if seconds := int(time.Since(begun)/time.Second) + 1; calls > seconds {
-		t.Errorf("%d reads took %d round trips in less than %d s, want one a second", 2*reads, calls, seconds)
-	}
+	}), 0)
 	check("a write that is refused", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", `"old"`).Expect(t, 412) }), 1)
 	check("a write that passes", cost(func() { caddytest.Send(t, "PUT", url, "2", "If-Match", tag).Expect(t, 204) }), 2)
 	check("a write to a resource in an unknown state that is refused", cost(func() { caddytest.Send(t, "PUT", url, "3", "If-Match", tag).Expect(t, 412) }), 2)
@@ -56,25 +50,11 @@ func TestRoundTrips(t *testing.T) {
 	saves := caddytest.Site(t, "store redis redis://"+server.Addr, legacydocs.New(legacydocs.Options{})) + "/docs/agenda"
 	saved := caddytest.Send(t, "PUT", saves, "1", "If-None-Match", "*").Expect(t, 201).Tag(t)
 	check("a save after a save", cost(func() { saved = caddytest.Send(t, "PUT", saves, "2", "If-Match", saved).Expect(t, 204).Tag(t) }), 2)
-	atOnce := func(what string, want int, before, f func()) {
-		t.Helper()
-		for {
-			before()
-			begun, got := time.Now(), cost(f)
-			if time.Since(begun) < time.Second {
-				check(what, got, want)
-				return
-			}
-		}
-	}
-	atOnce("a read after a save", 0, func() {
-		saved = caddytest.Send(t, "PUT", saves, "3", "If-Match", saved).Expect(t, 204).Tag(t)
-	}, func() { caddytest.Send(t, "GET", saves, "", "If-None-Match", saved).Expect(t, 304) })
+	check("a read after a save", cost(func() { caddytest.Send(t, "GET", saves, "", "If-None-Match", saved).Expect(t, 304) }), 0)
 
 	trusting := caddytest.Site(t, "store redis redis://"+server.Addr+"\nverify never\nwrite_etag off", legacydocs.New(legacydocs.Options{})) + "/docs/notes"
-	atOnce("a read after a write that told no tag", 1, func() {
-		caddytest.Send(t, "PUT", trusting, "1").ExpectSuccess(t)
-	}, func() { saved = caddytest.Send(t, "GET", trusting, "").Expect(t, 200).Tag(t) })
+	caddytest.Send(t, "PUT", trusting, "1", "If-None-Match", "*").Expect(t, 201)
+	check("a read after a write that told no tag", cost(func() { saved = caddytest.Send(t, "GET", trusting, "").Expect(t, 200).Tag(t) }), 1)
 	check("a write after that", cost(func() { caddytest.Send(t, "PUT", trusting, "2", "If-Match", saved).Expect(t, 204) }), 2)
 
 	lags := caddytest.Site(t, "store redis redis://"+server.Addr+"\nwrite_etag off\nlag 1m", legacydocs.New(legacydocs.Options{})) + "/docs/minutes"
