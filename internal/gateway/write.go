@@ -258,7 +258,7 @@ type inTurn struct {
 func (t *inTurn) check(entry *etagcache.Entry) (_ hold.Wish, err error) {
 	switch {
 	case entry == nil:
-		t.view, err = t.reader.Read()
+		t.view, err = t.lookUp()
 	case entry.Epoch != t.view.Entry().Epoch:
 		t.view, err = t.reader.View(*entry)
 	}

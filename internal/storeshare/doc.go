@@ -5,7 +5,7 @@
 //     reach. The store isn't trusted until it has heard of them.
 //   - The breaker makes calls fail at once while the store doesn't answer.
 //   - The queues let the writes of one resource ask the store one at a time.
-//   - The recent entries save a write a round trip.
+//   - The recent entries save most reads and writes a round trip.
 //   - The unstable resources are the ones whose content differs on every read.
 //   - The namings say which writes exclude each other after a reload that has changed
 //     the keys that writes claim (reload.go).

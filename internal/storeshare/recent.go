@@ -15,8 +15,9 @@ const maxRecent = 4096
 
 // recent holds the entries that this node saw last. They save a write a round trip:
 // within an epoch entries only grow, so the claim tells whether a remembered entry
-// is still true. No write is refused because of an entry that is only remembered. A nil
-// recent remembers nothing.
+// is still true. No write is refused because of an entry that is only remembered. They save
+// a read its round trips if its response shows what they say (Lately). A nil recent remembers
+// nothing.
 type recent struct {
 	entries *lru.Cache[string, seenEntry]
 

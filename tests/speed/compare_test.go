@@ -76,6 +76,8 @@ type side struct {
 	served  map[string][]served
 	start   func(options string) []served
 	fixed   bool // it has no options
+	refuses bool // it refuses everything
+	steps   bool // it takes the steps of a work
 	redis   *store
 	results map[string][]result // by work
 }
@@ -98,11 +100,20 @@ func startSides(b *testing.B, origin string) []*side {
 	}
 	sides := []*side{
 		{name: "bare", fixed: true, start: plain(directives(""))},
-		{name: "respond", fixed: true, start: plain("respond 412")},
+		{name: "respond", fixed: true, refuses: true, start: plain("respond 412")},
+		{name: "respond as much", fixed: true, refuses: true, start: plain(sameAnswer)},
 		{name: "memory", start: guarded(1, "store memory")},
 		{name: "redis", start: guarded(1, redis.option()), redis: redis},
 		{name: "two nodes", start: guarded(2, redis.option()), redis: redis},
 	}
+	takes := func(addr string) func(string) []served {
+		return func(steps string) []served {
+			return nodes(caddytest.StartNodes(b, 1, directives(steps+addr)))
+		}
+	}
+	sides = append(sides,
+		&side{name: "steps", steps: true, start: takes("")},
+		&side{name: "steps, redis", steps: true, start: takes(redis.server.Addr), redis: redis})
 	sides = append(sides, insteadSides(b, origin, redis)...)
 	if earlier := os.Getenv("PRECONDITIONS_EARLIER"); earlier != "" {
 		own := startStoreFor(b, os.Getenv("PRECONDITIONS_EARLIER_FORMAT"))
@@ -113,13 +124,22 @@ func startSides(b *testing.B, origin string) []*side {
 	return sides
 }
 
-// at returns the servers for some options.
-func (s *side) at(options string) []served {
+// sameAnswer are directives that answer with as many fields and as much content as a refusal has.
+var sameAnswer = "header {\nCache-Control no-store\nContent-Type application/problem+json\n" +
+	"Etag `\"" + strings.Repeat("e", 22) + "\"`\nLast-Modified `Sun, 06 Nov 1994 08:49:37 GMT`\n}\n" +
+	"respond `" + strings.Repeat("x", 420) + "` 412"
+
+// at returns the servers for a work.
+func (s *side) at(w work) []served {
 	if s.served == nil {
 		s.served, s.results = make(map[string][]served), make(map[string][]result)
 	}
-	if s.fixed {
+	options := w.options
+	switch {
+	case s.fixed:
 		options = ""
+	case s.steps:
+		options = w.steps.directive()
 	}
 	if s.served[options] == nil {
 		s.served[options] = s.start(options)
@@ -136,9 +156,11 @@ type work struct {
 
 	everywhere bool // also on the side that only refuses
 	large      bool // one client is enough, and needs longer
+
+	steps *steps // that it can't do without, if that is a side of its own
 }
 
-func (w work) on(s *side) bool { return s.name != "respond" || w.everywhere }
+func (w work) on(s *side) bool { return (!s.refuses || w.everywhere) && (!s.steps || w.steps != nil) }
 
 // clients returns the number of clients.
 func (w work) clients() int {
@@ -161,21 +183,21 @@ var works = []work{
 	{name: "refused PUT, 1 KiB", everywhere: true, length: 1 << 10, turn: func(c *client) {
 		c.send("PUT", c.own, "If-Match", `"outdated"`)
 	}},
-	{name: "GET, 10 KiB", length: 10 << 10, turn: func(c *client) { c.send("GET", c.own) }},
+	{name: "GET, 10 KiB", length: 10 << 10, steps: &steps{}, turn: func(c *client) { c.send("GET", c.own) }},
 	{name: "GET answered 304", length: 10 << 10, turn: func(c *client) {
 		c.send("GET", c.own, "If-None-Match", cmp.Or(c.tags[c.own], `"none"`))
 	}},
 	{name: "GET answered 304, reads store", everywhere: true, options: "verify never\nreads store", length: 10 << 10, turn: func(c *client) {
 		c.send("GET", c.own, "If-None-Match", cmp.Or(c.tags[c.own], `"none"`))
 	}},
-	{name: "GET and PUT in turn, verify never, write_etag off", options: "verify never\nwrite_etag off", length: 1 << 10, turn: getAndPut},
-	{name: "GET and PUT in turn, defaults", length: 1 << 10, turn: getAndPut},
+	{name: "GET and PUT in turn, verify never, write_etag off", options: "verify never\nwrite_etag off", length: 1 << 10, steps: &steps{get: 1, put: 2}, turn: getAndPut},
+	{name: "GET and PUT in turn, defaults", length: 1 << 10, steps: &steps{before: 1, after: 1, put: 2}, turn: getAndPut},
 	{name: "GET and PUT in turn, 256 KiB, etag upstream, write_etag off", options: "etag upstream\nwrite_etag off", length: 256 << 10, turn: getAndPutTagged},
 	{name: "GET and PUT in turn, 256 KiB, etag upstream, write_etag always", options: "etag upstream\nwrite_etag always", length: 256 << 10, turn: getAndPutTagged},
-	{name: "PUT that passes, defaults", length: 1 << 10, turn: func(c *client) {
+	{name: "PUT that passes, defaults", length: 1 << 10, steps: &steps{before: 1, after: 1, put: 2}, turn: func(c *client) {
 		c.send("PUT", c.any(), "If-None-Match", `"outdated"`)
 	}},
-	{name: "PUT that passes, write_etag off", options: "write_etag off", length: 1 << 10, turn: func(c *client) {
+	{name: "PUT that passes, write_etag off", options: "write_etag off", length: 1 << 10, steps: &steps{before: 1, put: 3}, turn: func(c *client) {
 		c.send("PUT", c.any(), "If-None-Match", `"outdated"`)
 	}},
 	{name: "GET, 512 MiB", large: true, length: 512 << 20, turn: func(c *client) { c.send("GET", c.own) }},
@@ -196,7 +218,7 @@ func getAndPutAt(c *client, path string) {
 
 // measure runs a work on a side for one round.
 func (s *side) measure(b *testing.B, w work) {
-	servers := s.at(w.options)
+	servers := s.at(w)
 	var urls []string
 	for _, n := range servers {
 		urls = append(urls, n.url)
@@ -239,6 +261,11 @@ func (s *side) measure(b *testing.B, w work) {
 		c.send("GET", c.own)
 	})
 	run(before)
+	each(func(c *client) { // until all documents are known, if they take part
+		for c.turns > 0 && c.turns <= documents/clients {
+			w.turn(c)
+		}
+	})
 	caddy, redis, calls, begun := cpuOf(servers), s.redis.cpu(), s.redis.calls(b), time.Now()
 	sent := run(round)
 	took := time.Since(begun)
