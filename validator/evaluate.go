@@ -103,7 +103,7 @@ func ifMatch(lines []string, weak WeakTags, r Representation) Result {
 		return Result{Verdict: False, Reason: EmptyList}
 	case r.ETag.Weak && !weak.Current:
 		return Result{Verdict: False, Reason: WeakCurrent}
-	case compareTags(lines, r.ETag, WeakMatch).matched.Valid:
+	case t.weak && compareTags(lines, r.ETag, WeakMatch).matched.Valid:
 		return Result{Verdict: False, Reason: Weakened}
 	case !t.strong:
 		return Result{Verdict: False, Reason: WeakListed}
@@ -214,6 +214,7 @@ type comparison struct {
 	matched ETag   // the listed tag that matches, or else the first that does without its mark
 	any     bool   // a tag is listed
 	strong  bool   // a strong tag is listed
+	weak    bool   // a weak tag is listed
 	fault   Reason // what is wrong with the first member that is not a tag, or NoCondition
 	offset  int    // of that member
 }
@@ -228,13 +229,16 @@ func compareTags(lines []string, current ETag, match func(a, b ETag) bool) compa
 		switch {
 		case isTag:
 			c.any = true
-			c.strong = c.strong || !tag.Weak
+			c.strong, c.weak = c.strong || !tag.Weak, c.weak || tag.Weak
 		case c.fault != NoCondition:
 			// Only the first such member is reported.
 		case member == "*":
 			c.fault, c.offset = WildcardInList, offset
 		default:
 			c.fault, c.offset = Malformed, offset
+		}
+		if !current.Valid {
+			continue // nothing matches
 		}
 		if match(tag, current) {
 			c.matched = tag

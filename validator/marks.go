@@ -47,8 +47,12 @@ func (t ETag) WithItems(digest string) ETag {
 // WithoutItems returns the tag as it was before WithItems. It removes exactly one
 // mark. The result is false if there is no mark, or nothing in front of it.
 func (t ETag) WithoutItems() (ETag, bool) {
-	i := strings.LastIndex(t.Opaque, itemsMark)
-	if !t.Valid || i < 1 || !isItemsDigest(t.Opaque[i+len(itemsMark):]) {
+	i := strings.LastIndexByte(t.Opaque, '-') // no digest has one
+	if !t.Valid || i < 1 {
+		return ETag{}, false
+	}
+	digest, marked := strings.CutPrefix(t.Opaque[i:], itemsMark)
+	if !marked || !isItemsDigest(digest) {
 		return ETag{}, false
 	}
 	t.Opaque = t.Opaque[:i]
