@@ -191,7 +191,11 @@ func (r *Request) readPathOverride(names []string) {
 
 // Evaluate evaluates the request's conditions against a representation.
 func (r *Request) Evaluate(current validator.Representation) validator.Result {
-	return validator.Evaluate(r.Meaning, r.Conditions, current, time.Now())
+	var now time.Time // only dates need it
+	if r.Conditions.IfModifiedSince != nil || r.Conditions.IfUnmodifiedSince != nil {
+		now = time.Now()
+	}
+	return validator.Evaluate(r.Meaning, r.Conditions, current, now)
 }
 
 // TooManyConditions reports whether the conditions are larger than any honest client
