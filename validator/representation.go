@@ -102,24 +102,28 @@ func (a Observed) SameValidators(b Observed) bool {
 // identity, whoever made them: servers and intermediaries weaken the tag of a state
 // that has not changed.
 func (a Observed) Identity() string {
+	var onStack [128]byte
 	switch {
 	case a.State == Absent:
 		return "absent"
 	case a.State != Present:
 		return ""
 	case a.ETag.Valid:
-		return "t" + digest(ETag{Opaque: a.ETag.Opaque, Valid: true}.String())
+		return identity('t', ETag{Opaque: a.ETag.Opaque, Valid: true}.AppendTo(onStack[:0]))
 	case !a.LastModified.IsZero():
-		return "d" + digest(strconv.FormatInt(a.LastModified.Unix(), 10))
+		return identity('d', strconv.AppendInt(onStack[:0], a.LastModified.Unix(), 10))
 	default:
 		return ""
 	}
 }
 
-// digest returns 60 bits of the SHA-1 of s, a hash that Redis scripts can compute,
-// too. Nothing has to be secret or unforgeable: if two states had the same digest,
-// one would be distrusted for as long as the other.
-func digest(s string) string {
-	sum := sha1.Sum([]byte(s))
-	return hex.EncodeToString(sum[:])[:15]
+// identity returns a letter and 60 bits of the SHA-1 of a text, a hash that Redis scripts
+// can compute, too. Nothing has to be secret or unforgeable: if two states had the same
+// digest, one would be distrusted for as long as the other.
+func identity(kind byte, text []byte) string {
+	sum := sha1.Sum(text)
+	var id [1 + 2*sha1.Size]byte
+	id[0] = kind
+	hex.Encode(id[1:], sum[:])
+	return string(id[:16])
 }
