@@ -3,6 +3,7 @@ package answer
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 )
 
 // appendProblem appends problem details in JSON, as encoding/json writes them.
@@ -29,15 +30,24 @@ func appendProblem(to []byte, p problem) []byte {
 func appendText(to []byte, text string) []byte {
 	start, copied := len(to), 0
 	to = append(to, '"')
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"', c == '\\':
+	for i := range len(text) {
+		switch {
+		case plain[text[i]]:
+		case text[i] == '"', text[i] == '\\':
 			to = append(append(to, text[copied:i]...), '\\')
 			copied = i
-		case c < ' ', c > '~', c == '<', c == '>', c == '&':
+		default:
 			quoted, _ := json.Marshal(text) // a text can't fail
 			return append(to[:start], quoted...)
 		}
 	}
 	return append(append(to, text[copied:]...), '"')
 }
+
+// plain are the characters that stand for themselves in JSON as encoding/json writes it.
+var plain = func() (is [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		is[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return is
+}()

@@ -270,7 +270,7 @@ func (a *Responder) SendRefusal(refusal Refusal) error {
 }
 
 // usualProblem is more bytes than problem details usually have.
-const usualProblem = 640
+const usualProblem = 512
 
 // oneLiners sets fields of one line each, whose names are in their canonical form. The lines
 // share one array.
