@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-preconditions/preconditions/internal/resource"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -31,8 +29,8 @@ func TestPlaceholdersInJSON(t *testing.T) {
 	for _, value := range hostile {
 		a, _ := newResponder(t, "PUT")
 		repl := a.Request.Replacer
-		MapPlaceholders(repl)
-		MapPlaceholders(repl) // of a handler within
+		MapPlaceholders(a)
+		placeholdersOf(repl) // of a handler within
 		if got := repl.ReplaceKnown(`{http.preconditions.outcome.json}`, ""); got != "null" {
 			t.Errorf("before anything is known: %s", got)
 		}
@@ -60,13 +58,12 @@ func TestPlaceholdersInJSON(t *testing.T) {
 // them reports it. What they report of a probe doesn't, and the probe has its own.
 func TestPlaceholdersOfAProbe(t *testing.T) {
 	a, w := newResponder(t, "PUT")
-	MapPlaceholders(a.Request.Replacer)
+	MapPlaceholders(a)
 	a.Report(Passed, "of the request")
 
 	r := proxyhooks.Isolate(a.Request.Request, w)
 	probe := &Responder{Config: a.Config, Writer: w, Request: resource.NewRequest(r), Key: "probed"}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	MapPlaceholders(repl)
+	MapPlaceholders(probe)
 	if text, known := placeholder(probe, "outcome"); known {
 		t.Errorf("the probe has the outcome %q before anything was reported of it", text)
 	}

@@ -142,7 +142,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	request := carried.request
 	next = carried.course.Begin(g.Answers.Observer, r, next)
 	defer carried.course.End(answer.MethodOf(request))
-	answer.MapPlaceholders(request.Replacer)
 	g.Namer.Template.CheckQuery(request)
 	if g.enforces() {
 		w = newCrossOrigin(g, w, request, next)
@@ -151,6 +150,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	target := g.Namer.Own(request)
 	responder := g.newResponder(w, request, target)
 	responder.Course = &carried.course
+	answer.MapPlaceholders(responder)
 	defer responder.LogFields()
 
 	// Methods that neither select nor modify a representation have no preconditions
