@@ -95,10 +95,10 @@ func (rules *Rules) Plan(r *resource.Request, target resource.Subject) Plan {
 
 // PlanFor makes the plan for a request with this target, whose content says what rules need.
 func (rules *Rules) PlanFor(r *resource.Request, target resource.Subject, values Values) Plan {
-	p := Plan{Subject: target}
 	if r.Class != resource.Write {
-		return p
+		return Plan{Subject: target}
 	}
+	p := Plan{Subject: target}
 	b := builder{rules, r, values, &p}
 	b.guard()
 	b.affect()
