@@ -110,28 +110,34 @@ func untouched(r *http.Request) *http.Request {
 
 // send sends the write to the backend as r.
 func (w *writing) send(ctx context.Context, r *http.Request) error {
-	changes := make(map[string][]string)
+	edits := make([]proxyhooks.Edit, 0, 8) // no field is in it twice
+	change := func(name string, lines []string) { edits = append(edits, proxyhooks.Edit{Name: name, Lines: lines}) }
 	if !w.request.Signed {
-		maps.Copy(changes, w.origin.session.renewals())
+		for name, lines := range w.origin.session.renewals() {
+			change(name, lines)
+		}
 	}
-	maps.Copy(changes, w.sent.fields)
+	for name, lines := range w.sent.fields {
+		change(name, lines)
+	}
 	if !w.enforces() {
 		w.announces.withheld = linesNow(r.Header, w.sent.fields)
 	}
 	if lines := holder(w); lines != nil {
-		changes[holderField] = lines
+		change(holderField, lines)
 	}
 	if !w.request.Signed {
 		if w.WriteETag == WriteETagAnswer {
-			changes["Accept-Encoding"] = []string{"identity"} // as reads
+			change("Accept-Encoding", []string{"identity"}) // as reads
 		}
-		changes[proxyhooks.SettledField] = nil // a backend may repeat it in its answer
+		change(proxyhooks.SettledField, nil) // a backend may repeat it in its answer
 		if answer.ExpectsContinue(r) {
-			changes["Expect"] = nil // the content is already here
+			change("Expect", nil) // the content is already here
 		}
 	}
 	defer w.carried.putBack(r)()
-	defer proxyhooks.EditHeader(r.Header, changes)()
+	proxyhooks.Swap(r.Header, edits)
+	defer proxyhooks.Swap(r.Header, edits)
 	begun := time.Now()
 	err := proxyhooks.Forward(ctx, w.next, w.rw, r, forwarding(w.exchange), w)
 	w.responder.Course.Forwarded(r, begun, err)
