@@ -103,6 +103,24 @@ func TestSessionTellsTheClient(t *testing.T) {
 	}
 }
 
+// Looking for words first changes nothing about which names are matched.
+func TestTokenWords(t *testing.T) {
+	parts := []string{
+		"", "x-", "wp-", "__", "-", "csrf", "xsrf", "access", "auth", "authenticity", "session", "refresh", "bearer", "id", "api",
+		"security", "-token", "nonce", "authorization", "-id", "request-verification", "content-length", "etag",
+	}
+	for _, a := range parts {
+		for _, b := range parts {
+			for _, c := range parts {
+				name := a + b + c
+				if got, want := isTokenField(strings.ToUpper(name)), tokenFields.MatchString(name); got != want {
+					t.Fatalf("%s: %v, want %v", name, got, want)
+				}
+			}
+		}
+	}
+}
+
 // A client without cookies and tokens gets none from a probe.
 func TestNoSession(t *testing.T) {
 	s := newSession("/m", headerOf("Accept: */*"))
