@@ -11,7 +11,7 @@ import (
 // and settles the write before the final status goes out. If the answer is too large or takes
 // too long, it passes it on, and settles the write at its end.
 type answerWriter struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	writing  Writing
 	attempts *attempts
 
@@ -40,12 +40,11 @@ type answerWriter struct {
 }
 
 func newAnswerWriter(w http.ResponseWriter, writing Writing, a *attempts, cancel func()) *answerWriter {
-	wrapped := &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
 	return &answerWriter{
-		ResponseWriterWrapper: wrapped,
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		writing:               writing,
 		attempts:              a,
-		holdback:              holdback{client: wrapped, cancel: cancel},
+		holdback:              holdback{client: w, cancel: cancel},
 	}
 }
 
@@ -147,7 +146,7 @@ func (w *answerWriter) WriteHeader(status int) {
 	}
 	limit, patience := w.writing.BufferLimit(status, header)
 	w.limit = limit
-	if limit >= 0 && status >= 200 && !MustNotBuffer(header) {
+	if limit >= 0 && status >= 200 && !w.streams && !endsInTrailers(header) {
 		w.hold(patience, w)
 		return
 	}

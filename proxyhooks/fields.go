@@ -117,9 +117,10 @@ func namesJSON(h http.Header) bool {
 
 // MustNotBuffer reports whether a response must not be buffered, because it is a
 // stream or ends in trailer fields.
-func MustNotBuffer(h http.Header) bool {
-	return mustStream(h) || h.Get("Trailer") != ""
-}
+func MustNotBuffer(h http.Header) bool { return mustStream(h) || endsInTrailers(h) }
+
+// endsInTrailers reports whether a response announces trailer fields.
+func endsInTrailers(h http.Header) bool { return h.Get("Trailer") != "" }
 
 // mustStream reports whether a message must be forwarded piece by piece, because it
 // may take long to end, or never end.

@@ -319,7 +319,10 @@ func (c *pieces) bytes() []byte {
 
 // copied returns the content in one piece, until done is called.
 func (c *pieces) copied() (content []byte, done func()) {
-	if len(c.list) == 1 {
+	switch len(c.list) {
+	case 0:
+		return nil, func() {}
+	case 1:
 		return c.list[0], func() {}
 	}
 	c.memory.insist(c.size)

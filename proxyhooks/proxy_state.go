@@ -78,8 +78,10 @@ func (s proxyState) intercepted() published { return s.answer(interceptedStatus,
 
 func (s proxyState) answer(status, settled string) (p published) {
 	p.status, _ = s.value(status).(int)
-	text, _ := s.value(settled).(string)
-	p.settled = s.trusted && isTrue(text)
+	if p.status != 0 && s.trusted {
+		text, _ := s.value(settled).(string)
+		p.settled = isTrue(text)
+	}
 	return p
 }
 
