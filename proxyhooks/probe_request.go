@@ -64,10 +64,10 @@ func isolate(r *http.Request, original http.Request, w http.ResponseWriter) *htt
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 
 	// PrepareRequest takes the placeholders of the original target (http.request.orig_*)
-	// from the request, so it must see the original target.
+	// from the request, so it must see the original target. It makes its own copy.
 	current, requestURI := r.URL, r.RequestURI
 	if original.URL != nil {
-		r.URL, r.RequestURI = new(*original.URL), original.RequestURI
+		r.URL, r.RequestURI = original.URL, original.RequestURI
 	}
 	repl := caddy.NewReplacer()
 	r = caddyhttp.PrepareRequest(r, repl, w, server)
