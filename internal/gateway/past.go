@@ -70,7 +70,7 @@ func (w *writing) namesReplaced(view knowledge.View) bool {
 // announce tells the store what a write is about to replace, unless the store knows
 // that. If nobody reports the end of the write, its state is spent all the same.
 func (w *writing) announce(current validator.Observed, stored etagcache.Stored) error {
-	if id := w.unknownState(current, stored); id != "" {
+	if id := unknownState(w.Terms, current, stored); id != "" {
 		return hold.Announce(w.holds, id)
 	}
 	return nil
@@ -78,8 +78,8 @@ func (w *writing) announce(current validator.Observed, stored etagcache.Stored) 
 
 // unknownState returns the identity of the state that a write is about to replace, or nothing
 // if the store knows that state or need not be told.
-func (w *writing) unknownState(current validator.Observed, stored etagcache.Stored) string {
-	if w.Terms.Lag == 0 || current.SameState(stored.Observed) {
+func unknownState(t etagcache.Terms, current validator.Observed, stored etagcache.Stored) string {
+	if t.Lag == 0 || current.SameState(stored.Observed) {
 		return "" // the usual case, without a digest
 	}
 	if id := current.Identity(); id != stored.Identity() {
@@ -96,7 +96,7 @@ func (w turn) replacesAhead(view knowledge.View) string {
 	if shown == nil || shown.view.Entry().Epoch != view.Entry().Epoch {
 		return ""
 	}
-	return w.unknownState(shown.current, shown.view.Stored())
+	return unknownState(w.Terms, shown.current, shown.view.Stored())
 }
 
 // replaces reports whether a write, if it succeeds, replaces the state of the subject. A
