@@ -247,3 +247,43 @@ func TestReadsAfterTwoWrites(t *testing.T) {
 		})
 	}
 }
+
+// What is known of a representation grows old while the response with another one takes its
+// time.
+func TestAgesCountWhileAResponseIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newNodesOfOne(t)
+		s.Verify = Verification{Passing: true, FreshFor: 10 * time.Second}
+		english, slow := "Hello", time.Duration(0)
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method == http.MethodPut {
+				w.WriteHeader(http.StatusNoContent)
+				return nil
+			}
+			w.Header().Set("Vary", "Accept-Language")
+			content := english
+			if r.Header.Get("Accept-Language") == "de" {
+				content = "Hallo"
+				time.Sleep(slow)
+			}
+			_, err := w.Write([]byte(content))
+			return err
+		}
+		get := func(language string) string {
+			w, err := s.serve(requestOf(t.Context(), "GET /m", "Accept-Language: "+language))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.Header().Get("Etag")
+		}
+		get("en")
+		tag := get("en")
+		slow = time.Minute
+		get("de")
+		english = "Hello, world" // past the handler
+		w, err := s.serve(requestOf(t.Context(), "PUT /m", "Accept-Language: en", "If-Match: "+tag))
+		if err != nil || w.Code != http.StatusPreconditionFailed {
+			t.Errorf("%v, %d, want 412", err, w.Code)
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package storeshare
 
 import (
-	"maps"
 	"sync/atomic"
 	"time"
 
@@ -157,25 +156,33 @@ func (c *recent) remember(key string, e etagcache.Entry, whole bool) {
 	c.entries.Add(key, seenEntry{e, time.Now(), whole})
 }
 
-// add remembers an observation that was stored, with the entry as it was before. If
-// the observation replaced something, the epoch has moved to an unknown one, so the
-// entry is forgotten.
+// add remembers an observation that was stored under the epoch of before, which may have been
+// read long ago. What this node has remembered since then knows how old the variants are.
+// Without that, nothing is remembered. Nor is it if the observation replaced something: the
+// epoch has moved to an unknown one then.
 func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation) {
 	if c == nil {
 		return
 	}
-	known, ok := before.Variants[o.Variant]
-	if ok && !known.SameValidators(o.Observed) || o.Vary != before.Vary && len(before.Variants) > 0 {
+	e, whole := before, false
+	if seen, ok := c.entries.Peek(key); ok && seen.Epoch == before.Epoch {
+		e, whole = seen.now(), seen.whole
+	} else if len(before.Variants) > 0 {
 		c.remove(key)
 		return
 	}
-	before.Vary = o.Vary
-	before.Variants = maps.Clone(before.Variants)
-	if before.Variants == nil {
-		before.Variants = make(map[string]etagcache.Stored, 1)
+	known, ok := e.Variants[o.Variant]
+	was, wasKnown := before.Variants[o.Variant]
+	if ok && !known.SameValidators(o.Observed) || wasKnown && !was.SameValidators(o.Observed) || o.Vary != e.Vary && len(e.Variants) > 0 {
+		c.remove(key)
+		return
 	}
-	before.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
-	c.remember(key, before, !known.Since.IsZero())
+	e.Vary = o.Vary
+	if len(e.Variants) == 0 {
+		e.Variants = make(map[string]etagcache.Stored, 1)
+	}
+	e.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
+	c.remember(key, e, whole && !known.Since.IsZero())
 }
 
 func (c *recent) remove(key string) {

@@ -78,6 +78,7 @@ func TestRecent(t *testing.T) {
 	})
 	t.Run("adds a variant within the epoch", func(t *testing.T) {
 		c := newRecent()
+		c.put("k", seen)
 		c.add("k", seen, etagcache.Observation{Observed: observed("b"), Variant: "w"})
 		e, ok := c.get("k")
 		if !ok || e.Epoch != "e1" || len(e.Variants) != 2 {
@@ -86,6 +87,23 @@ func TestRecent(t *testing.T) {
 		if len(seen.Variants) != 1 {
 			t.Error("the entry that was read has changed")
 		}
+	})
+	t.Run("adds it to what is known of the others by then", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newRecent()
+			c.put("k", seen)
+			before, _ := c.get("k")
+			time.Sleep(time.Minute)
+			c.add("k", before, etagcache.Observation{Observed: observed("b"), Variant: "w"})
+			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute || e.Variants["w"].Age != 0 {
+				t.Errorf("got %v", e.Variants)
+			}
+			c.remove("k")
+			c.add("k", before, etagcache.Observation{Observed: observed("b"), Variant: "w"})
+			if e, ok := c.get("k"); ok {
+				t.Errorf("nobody knows how old %v are", e.Variants)
+			}
+		})
 	})
 	t.Run("drops an entry whose epoch an observation has moved", func(t *testing.T) {
 		for name, o := range map[string]etagcache.Observation{
