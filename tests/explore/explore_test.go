@@ -532,6 +532,7 @@ var mutants = []struct {
 	{"a claim ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyEpoch{s} }, "two writers", setting{never, true, false}},
 	{"an observation ignores the epoch", func(s etagcache.Store) etagcache.Store { return anyTime{s} }, "two writers and a reader", setting{never, false, false}},
 	{"a settlement keeps the validators", func(s etagcache.Store) etagcache.Store { return keeping{s} }, "two writers", setting{never, true, false}},
+	{"a settlement tells of the validators before it", func(s etagcache.Store) etagcache.Store { return nostalgic{s} }, "two writers on one node", setting{never, true, false}},
 	{"a claim is shared", func(s etagcache.Store) etagcache.Store { return sharing{s} }, "two writers", setting{passing, false, false}},
 	{"a claim ends when there is no answer", func(s etagcache.Store) etagcache.Store { return impatient{s} }, "the backend gives no answer", setting{passing, true, false}},
 	{"a pass keeps no claim out", func(s etagcache.Store) etagcache.Store { return careless{s} }, "writer and blind writer", setting{passing, true, false}},
@@ -631,6 +632,21 @@ func (s *frozen) Read(ctx context.Context, key string, t etagcache.Terms) (etagc
 		s.first[key] = now
 	}
 	return now, err
+}
+
+// nostalgic says that the end of a write has left the validators that were stored before it.
+type nostalgic struct{ etagcache.Store }
+
+func (s nostalgic) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
+	before, err := s.Peek(ctx, g.Key)
+	if err != nil {
+		return err
+	}
+	err = s.Store.Settle(ctx, g, settlement, t)
+	if settlement.After != nil {
+		settlement.After.Variants = before.Variants
+	}
+	return err
 }
 
 // sharing grants a claim to everyone who asks.
