@@ -74,12 +74,13 @@ func (s seenEntry) now() etagcache.Entry {
 	return e
 }
 
-// lately is how long reads may go by an entry that was seen before, and latelyAlone the same
-// while nobody else seems to write.
-const (
-	lately      = time.Second
-	latelyAlone = 30 * time.Second
-)
+// lately is how long reads may go by an entry that was seen before.
+const lately = time.Second
+
+// latelyAlone is the same while nobody else seems to write, for an entry without variants, as a
+// write leaves it. It gives no response a tag or a date that might be out of date. All that comes
+// from it is the epoch under which to store a tag, and the store tells whether that still counts.
+const latelyAlone = 30 * time.Second
 
 // lately returns an entry as the store gave it, if that was not long ago.
 func (c *recent) lately(key string) (etagcache.Entry, bool) {
@@ -93,7 +94,7 @@ func (c *recent) lately(key string) (etagcache.Entry, bool) {
 	switch age := time.Since(seen.at); {
 	case age < lately:
 		return seen.Entry, true // the usual case, which copies nothing
-	case age < latelyAlone && c.alone():
+	case age < latelyAlone && len(seen.Variants) == 0 && c.alone():
 		return seen.now(), true
 	default:
 		return etagcache.Entry{}, false

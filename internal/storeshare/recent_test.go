@@ -129,7 +129,7 @@ func TestRecent(t *testing.T) {
 			t.Error("it is forgotten")
 		}
 	})
-	t.Run("serves reads for a moment, and for longer while nobody else writes", func(t *testing.T) {
+	t.Run("serves reads for a moment, and for longer without variants while nobody else writes", func(t *testing.T) {
 		for name, tt := range map[string]struct {
 			notice func(c *recent)
 			alone  bool
@@ -144,27 +144,31 @@ func TestRecent(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := newRecent()
-					expect := func(want bool) {
+					expect := func(known, written bool) {
 						t.Helper()
-						if _, ok := c.lately("other"); ok != want {
-							t.Errorf("after %s: %v, want %v", time.Since(c.entries.Values()[0].at), ok, want)
+						if _, ok := c.lately("known"); ok != known {
+							t.Errorf("with variants: %v, want %v", ok, known)
+						}
+						if _, ok := c.lately("written"); ok != written {
+							t.Errorf("without variants: %v, want %v", ok, written)
 						}
 					}
 					c.put("k", seen)
 					tt.notice(c)
-					c.put("other", seen)
+					c.put("known", seen)
+					c.settled("written", entryWith("e1", nil))
 					time.Sleep(lately - 1)
-					expect(true)
+					expect(true, true)
 					time.Sleep(time.Nanosecond)
-					expect(tt.alone)
+					expect(false, tt.alone)
 					time.Sleep(latelyAlone - lately - 1)
-					expect(tt.alone)
+					expect(false, tt.alone)
 					time.Sleep(time.Nanosecond)
-					expect(false)
+					expect(false, false)
 					time.Sleep(2 * latelyAlone)
-					c.put("other", seen)
+					c.settled("written", entryWith("e1", nil))
 					time.Sleep(latelyAlone - 1)
-					expect(true) // others seem to have stopped
+					expect(false, true) // others seem to have stopped
 				})
 			})
 		}

@@ -93,7 +93,7 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
 
 // Lately returns the entry of a resource if this node has read it, or ended a write of it, within
-// the last second, or the last half minute while nobody else seems to write. Nothing that this
+// the last second, or left it without variants within the last half minute. Nothing that this
 // node knows of has changed it since. Other nodes may have. It serves a read whose response shows
 // what stands in it: such a response gives the store nothing to keep. If the response shows
 // something of which nothing is known, the store tells whether the epoch still counts. It never
