@@ -43,7 +43,7 @@ var mutants = []struct {
 	{mutant{title: "a timer alone tells when a lease is lost", promise: noLostUpdate, blind: true}, 4000},
 	{mutant{title: "a claim ends with its client", promise: noLostUpdate, releases: true}, 4000},
 	{mutant{title: "a loss of the lease goes unnoticed", promise: rightTag, store: newUnaware}, 4000},
-	{mutant{title: "the store grants what it has forgotten", promise: noLostUpdate, grants: true}, 4000},
+	{mutant{title: "the store grants what it has forgotten", promise: noLostUpdate, grants: true}, 12000},
 	{mutant{title: "dates repeat", promise: datesDiffer, store: newCoarse}, 4000},
 	{mutant{title: "a claim ignores the epoch", promise: noLostUpdate, store: newAnyEpoch}, 4000},
 	{mutant{title: "a claim isn't kept when there is no answer", promise: noLostUpdate, store: newImpatient}, 4000},
