@@ -78,6 +78,7 @@ type side struct {
 	fixed   bool // it has no options
 	refuses bool // it refuses everything
 	steps   bool // it takes the steps of a work
+	small   bool // it takes no large content
 	redis   *store
 	results map[string][]result // by work
 }
@@ -160,7 +161,9 @@ type work struct {
 	steps *steps // that it can't do without, if that is a side of its own
 }
 
-func (w work) on(s *side) bool { return (!s.refuses || w.everywhere) && (!s.steps || w.steps != nil) }
+func (w work) on(s *side) bool {
+	return (!s.refuses || w.everywhere) && (!s.steps || w.steps != nil) && (!s.small || !w.large)
+}
 
 // clients returns the number of clients.
 func (w work) clients() int {
