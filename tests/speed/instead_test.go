@@ -34,7 +34,7 @@ func insteadSides(b *testing.B, origin string, redis *store) (sides []*side) {
 			fmt.Printf("\nleft out: %s, which needs %s", instead.Name, strings.Join(missing, ", "))
 			continue
 		}
-		sides = append(sides, &side{name: instead.Name, fixed: true, redis: redis, start: func(string) []served {
+		sides = append(sides, &side{name: instead.Name, fixed: true, small: true, redis: redis, start: func(string) []served {
 			var cmd *exec.Cmd
 			start := instead.Start
 			instead.Start = func(t testing.TB, address, dir string) *exec.Cmd {
