@@ -273,8 +273,6 @@ func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
 		timer := time.NewTimer(min(left, recheck))
 		select {
 		case <-wakeup:
-			timer.Stop()
-			return nil // the caller looks for itself
 		case <-timer.C:
 		case <-ctx.Done():
 		}
