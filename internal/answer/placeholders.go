@@ -48,7 +48,7 @@ type placeholders struct {
 // MapPlaceholders gives the replacer of the request the placeholders. Each has a second name,
 // with .json at its end, under which its value is a JSON string, or null if it is empty. It
 // must be called before anybody uses the replacer beside the caller.
-func MapPlaceholders(a *Responder) { a.mapped = placeholdersOf(a.Request.Replacer) }
+func MapPlaceholders(a *Responder) { mappedFor(a) }
 
 // placeholdersOf returns the placeholders of a replacer, and gives it some if it has none.
 func placeholdersOf(repl *caddy.Replacer) *placeholders {

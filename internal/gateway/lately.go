@@ -37,17 +37,11 @@ func goesByResponse(x *exchange) bool {
 }
 
 // observeNow stores what a response showed that differs from the remembered entry by which
-// the read went so far. If no write has begun since that was read, it serves as if it had just
+// the read went so far, or that the store has refused under the epoch of that entry. If no write has begun since that was read, it serves as if it had just
 // been read: what it says of replaced states counts however long the response took. Otherwise
 // nobody knows whether the response came before the write, so the origin is asked again.
 func observeNow(rd *reading, o validator.Observed, header http.Header) bool {
 	remembered := rd.view
-	if observation, ok := remembered.Observation(o, header); ok && rd.known.State == validator.Unknown && remembered.Store(observation) == nil {
-		// Nothing was known, as after a write. The store goes by the epoch.
-		rd.view.Remembered = false
-		checkPromise(rd.exchange, rd.view, &observation)
-		return true
-	}
 	view, err := rd.reader.Read()
 	if err == nil && view.Entry().Epoch == remembered.Entry().Epoch {
 		rd.view.Remembered = false

@@ -308,10 +308,13 @@ func (rd *reading) observe(o validator.Observed, header http.Header) bool {
 	if ok && observation.Vary == rd.view.Entry().Vary && known.SameValidators(o) && known.Backend == o.Backend && !rd.Verify.stale(known.Age) {
 		return true
 	}
-	if rd.view.Remembered {
+	if rd.view.Remembered && rd.known.State != validator.Unknown {
 		return observeNow(rd, o, header)
 	}
 	err := rd.view.Store(observation)
+	if err != nil && rd.view.Remembered {
+		return observeNow(rd, o, header)
+	}
 	if err == nil {
 		checkPromise(rd.exchange, rd.view, &observation)
 		rd.Learned.changedElsewhere(known.Observed, o)
