@@ -71,32 +71,28 @@ func (s *stepper) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return forwardTagged(w, r, next)
 	}
 	content, err := io.ReadAll(r.Body)
-	if err == nil {
-		err = s.call(r.Context(), s.Put)
+	if err != nil {
+		return err
 	}
-	for range s.Before {
-		if err == nil {
-			err = ask(r, next)
-		}
+	if err := s.call(r.Context(), s.Put); err != nil {
+		return err
 	}
-	if err == nil {
-		r.Body = io.NopCloser(bytes.NewReader(content))
-		err = next.ServeHTTP(w, r)
+	if err := ask(r, next, s.Before); err != nil {
+		return err
 	}
-	for range s.After {
-		if err == nil {
-			err = ask(r, next)
-		}
+	r.Body = io.NopCloser(bytes.NewReader(content))
+	if err := next.ServeHTTP(w, r); err != nil {
+		return err
 	}
-	return err
+	return ask(r, next, s.After)
 }
 
-// call calls Redis n times.
+// call calls Redis n times, if there is one.
 func (s *stepper) call(ctx context.Context, n int) error {
+	if s.client == nil {
+		return nil
+	}
 	for range n {
-		if s.client == nil {
-			return nil
-		}
 		if err := s.client.HGetAll(ctx, "steps").Err(); err != nil {
 			return err
 		}
@@ -116,15 +112,19 @@ func forwardTagged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handle
 	return rec.WriteResponse()
 }
 
-// ask sends a GET for the target of r, and hashes its content.
-func ask(r *http.Request, next caddyhttp.Handler) error {
-	get := r.Clone(r.Context())
-	get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
-	get.Header.Del("Content-Length")
-	to := &sink{header: make(http.Header)}
-	err := next.ServeHTTP(to, get)
-	_ = tagOf(to.content.Bytes())
-	return err
+// ask sends n GETs for the target of r, and hashes their content.
+func ask(r *http.Request, next caddyhttp.Handler, n int) error {
+	for range n {
+		get := r.Clone(r.Context())
+		get.Method, get.Body, get.ContentLength = http.MethodGet, http.NoBody, 0
+		get.Header.Del("Content-Length")
+		to := &sink{header: make(http.Header)}
+		if err := next.ServeHTTP(to, get); err != nil {
+			return err
+		}
+		_ = tagOf(to.content.Bytes())
+	}
+	return nil
 }
 
 func tagOf(content []byte) string {
