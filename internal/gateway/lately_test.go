@@ -178,38 +178,36 @@ func TestReadsMeetChanges(t *testing.T) {
 	}
 }
 
-// What the remembered entry says of states that were replaced counts however long the response
+// What the remembered entry says of states that were replaced counts, however long the response
 // takes.
 func TestReadsDoNotBringThePastBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newNodesOfOne(t)
-		s.Terms.Lag = time.Second
-		past := s.tag
-		s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
-		s.contents = []string{"second", "second", "first"}
-		s.expect(t, 0, 1, "GET /m")
-		s.expect(t, 1, 1, "GET /m")
-		s.takes = 2 * time.Second
-		s.expect(t, 1, 1, "GET /m")
-		if tags := s.stored(t); s.tag != past || slices.Contains(tags, past) {
-			t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
-		}
-	})
-}
-
-// The same holds for what the end of this node's write says.
-func TestReadsAfterAWriteDoNotBringThePastBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newNodesOfOne(t)
-		s.Terms.Lag = time.Second
-		past := s.tag
-		s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
-		s.takes = 2 * time.Second
-		s.expect(t, 1, 1, "GET /m")
-		if tags := s.stored(t); s.tag != past || tags != nil {
-			t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
-		}
-	})
+	for _, tt := range []struct {
+		name   string
+		reads  func(t *testing.T, s *nodesOfOne) // after the write
+		stored int
+	}{
+		{"the entry was read", func(t *testing.T, s *nodesOfOne) {
+			s.contents = []string{"second", "second", "first"}
+			s.expect(t, 0, 1, "GET /m")
+			s.expect(t, 1, 1, "GET /m")
+		}, 1},
+		{"the end of the write told it", func(*testing.T, *nodesOfOne) {}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newNodesOfOne(t)
+				s.Terms.Lag = time.Second
+				past := s.tag
+				s.expect(t, 0, 0, "PUT /m", "If-Match: "+past)
+				tt.reads(t, s)
+				s.takes = 2 * time.Second
+				s.expect(t, 1, 1, "GET /m")
+				if tags := s.stored(t); s.tag != past || slices.Contains(tags, past) || len(tags) != tt.stored {
+					t.Errorf("the client got %s, and the store knows %v", s.tag, tags)
+				}
+			})
+		})
+	}
 }
 
 // A read after this node's write stores nothing if the other node has written since, or is
