@@ -88,9 +88,9 @@ func unknownState(t etagcache.Terms, current validator.Observed, stored etagcach
 	return ""
 }
 
-// replacesAhead returns what announce would tell, as far as the origin has shown it under the
-// epoch of view, to be told with the claim. If the write isn't forwarded after all, the end of
-// the claim takes it back.
+// replacesAhead returns the identity that the claim can announce, so that announce has nothing
+// left to do. It is empty unless the origin has shown the state under the epoch of view. If the
+// write isn't forwarded after all, the end of the claim takes the announcement back.
 func (w turn) replacesAhead(view knowledge.View) string {
 	shown := w.ahead.shown
 	if shown == nil || shown.view.Entry().Epoch != view.Entry().Epoch {

@@ -32,8 +32,8 @@ var tokenFields = regexp.MustCompile(`(?i)csrf|xsrf|` +
 	`^(x-)?(access|auth|authenticity|session|refresh|bearer|id|api|security)-?token$|` +
 	`^(x-)?session(-?id)?$|^(x-)?(wp-)?nonce$|^(x-)?auth(orization)?$|^(__)?-?request-?verification-?token$`)
 
-// tokenWords are words of which each name that tokenFields matches has one. Hardly any other
-// has, and they are found much sooner.
+// tokenWords are the words that the names of such fields are built from: every name that
+// tokenFields matches contains at least one. Looking for a word is much faster than matching.
 var tokenWords = [...]string{"csrf", "xsrf", "token", "session", "nonce", "auth"}
 
 // isTokenField reports whether applications send the token of a session in a field.

@@ -18,11 +18,11 @@ type Check func(entry *etagcache.Entry) (Wish, error)
 type Wish struct {
 	// Wanted means that the claim is wanted.
 	Wanted bool
-	// Epoch is that of the entry that the check has looked at: the claim is granted only if
-	// that is still current.
+	// Epoch is the epoch of the entry that the check looked at. The claim is granted only
+	// while that epoch is current.
 	Epoch string
-	// Replaces is the identity of a state that the write may replace, to be announced with
-	// the claim, or empty.
+	// Replaces identifies a state that the write may replace. The claim announces it. Empty
+	// means that there is nothing to announce.
 	Replaces string
 }
 

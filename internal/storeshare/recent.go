@@ -77,9 +77,9 @@ func (s seenEntry) now() etagcache.Entry {
 // lately is how long reads may go by an entry that was seen before.
 const lately = time.Second
 
-// latelyAlone is the same while nobody else seems to write, for an entry without variants, as a
-// write leaves it. It gives no response a tag or a date that might be out of date. All that comes
-// from it is the epoch under which to store a tag, and the store tells whether that still counts.
+// latelyAlone is how long reads may go by an entry that a write has left without variants, while
+// nobody else seems to write. No response gets an outdated tag or date from such an entry. Reads
+// use only its epoch, to store a tag, and the store refuses that if the epoch has moved.
 const latelyAlone = 30 * time.Second
 
 // lately returns an entry as the store gave it, if that was not long ago.
@@ -107,8 +107,8 @@ func (c *recent) alone() bool {
 	return at == nil || time.Since(*at) > 2*latelyAlone
 }
 
-// removeOutdated forgets an entry, because the store says that an epoch has moved. If that is
-// the one that this node remembers, somebody else has moved it.
+// removeOutdated forgets an entry after the store has said that its epoch moved. If this node
+// still remembers the old epoch, somebody else moved it.
 func (c *recent) removeOutdated(key, epoch string) {
 	if c == nil {
 		return
@@ -119,8 +119,8 @@ func (c *recent) removeOutdated(key, epoch string) {
 	c.remove(key)
 }
 
-// putRead remembers an entry that the store has just given, in a call that began at begun. If
-// this node remembers a different epoch from before, somebody else has moved it.
+// putRead remembers an entry that a call of the store returned, which began at begun. If this
+// node already remembered a different epoch by then, somebody else moved it.
 func (c *recent) putRead(key string, e etagcache.Entry, begun time.Time) {
 	if c == nil {
 		return

@@ -92,12 +92,12 @@ func (s *Share) Read(ctx context.Context, key string, t etagcache.Terms) (etagca
 // claim can tell whether it is current.
 func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get(key) }
 
-// Lately returns the entry of a resource if this node has read it, or ended a write of it, within
-// the last second, or left it without variants within the last half minute. Nothing that this
-// node knows of has changed it since. Other nodes may have. It serves a read whose response shows
-// what stands in it: such a response gives the store nothing to keep. If the response shows
-// something of which nothing is known, the store tells whether the epoch still counts. It never
-// serves a write.
+// Lately returns the entry of a resource if this node saw it a moment ago: it read the entry, or
+// ended a write of the resource, within the last second, or ended a write that left no variants
+// within the last half minute. Nothing that this node knows of has changed the entry since, but
+// other nodes may have. Use it only for reads. If the response shows what the entry says, the
+// store has nothing to keep. If the entry says nothing about it, the store checks the epoch when
+// the response is observed.
 func Lately(s *Share, key string) (etagcache.Entry, bool) {
 	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
 		return etagcache.Entry{}, false
