@@ -34,16 +34,14 @@ type Entry struct {
 	// Vary is what the variants depend on, as stated by the last observation
 	// that was stored. The store doesn't interpret it.
 	Vary string
-	// Variants holds what is known about each variant, by the variant's key.
-	Variants map[string]Stored
+	// Variants holds what is known about each variant, in any order.
+	Variants Variants
 	// Receipt is the receipt of the write that led to the present state. It is
 	// empty if that write is not known or had no receipt.
 	Receipt string
 	// Spent holds the states that writes have replaced and that the origin may
-	// still show: for how much longer, by validator.Observed.Identity. It is nil
-	// if there are none. While a write is in flight, the time is the longest that
-	// is possible if its holder doesn't renew it.
-	Spent map[string]time.Duration
+	// still show, in any order. It is nil if there are none.
+	Spent Spent
 	// Doubt is the time for which nothing that the origin shows can be told from
 	// the past, because the store has lost or never knew what is spent. It is
 	// normally zero. What is in Variants counts all the same.
@@ -107,11 +105,54 @@ func (e Entry) IsSpent(o validator.Observed) bool {
 	if e.Doubt > 0 && o.State != validator.Unknown {
 		return true
 	}
-	if len(e.Spent) == 0 {
-		return false
+	return len(e.Spent) > 0 && e.Spent.Left(o.Identity()) > 0
+}
+
+// Variants are what a store knows about the variants of a resource.
+type Variants []Variant
+
+// Variant is what a store knows about one variant.
+type Variant struct {
+	Key string // see Observation.Variant
+	Stored
+}
+
+// Find returns what is known about the variant with the given key. It reports false if that is
+// nothing.
+func (v Variants) Find(key string) (s Stored, known bool) {
+	for i := range v {
+		if v[i].Key == key {
+			return v[i].Stored, true
+		}
 	}
-	_, spent := e.Spent[o.Identity()]
-	return spent
+	return Stored{}, false
+}
+
+// Of returns what Find returns, which is the zero value if nothing is known.
+func (v Variants) Of(key string) Stored {
+	s, _ := v.Find(key)
+	return s
+}
+
+// Spent are states that writes have replaced. A state may be there several times. The longest
+// time counts.
+type Spent []SpentState
+
+// SpentState says for how much longer a state is spent. While a write is in flight, that is the
+// longest time that is possible if its holder doesn't renew it.
+type SpentState struct {
+	Identity string // see validator.Observed.Identity
+	Left     time.Duration
+}
+
+// Left returns for how much longer a state is spent. It is zero if the state isn't.
+func (s Spent) Left(identity string) (left time.Duration) {
+	for i := range s {
+		if s[i].Left > left && s[i].Identity == identity {
+			left = s[i].Left
+		}
+	}
+	return left
 }
 
 // Stored is a representation as the store knows it.

@@ -41,7 +41,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	conditions := validator.Conditions{IfMatch: []string{`"v1"`}}
-	known := entry.Variants[""].Representation
+	known := entry.Variants.Of("").Representation
 	fmt.Println("If-Match:", validator.Evaluate(http.MethodPut, conditions, known, entry.Now).Verdict)
 
 	grant, _, err := store.Claim(ctx, key, entry.Epoch, terms)
@@ -59,7 +59,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("now:", entry.Variants[""].ETag)
+	fmt.Println("now:", entry.Variants.Of("").ETag)
 	// Output:
 	// If-Match: true
 	// now: "v2"
@@ -93,7 +93,7 @@ func ExampleStore_losingWriter() {
 	fmt.Println("second:", err)
 
 	conditions := validator.Conditions{IfMatch: []string{`"v1"`}}
-	result := validator.Evaluate(http.MethodPut, conditions, now.Variants[""].Representation, now.Now)
+	result := validator.Evaluate(http.MethodPut, conditions, now.Variants.Of("").Representation, now.Now)
 	fmt.Printf("%v: %v\n", result.Field, result.Verdict)
 	// Output:
 	// first: <nil>

@@ -1,6 +1,10 @@
 package etagcache
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"slices"
+)
 
 // ReadPlainly is Read without the script. It reports false if the script must do it.
 func ReadPlainly(ctx context.Context, r *Redis, key string, t Terms) (Entry, bool, error) {
@@ -14,3 +18,13 @@ func ReadWithScript(ctx context.Context, r *Redis, key string, t Terms) (Entry, 
 
 // Failed returns the error of a call that ran a script.
 var Failed = failed
+
+// InOrder sorts the variants of an entry, and what is spent, and lists each state once.
+func InOrder(e Entry) Entry {
+	slices.SortFunc(e.Variants, func(a, b Variant) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(e.Spent, func(a, b SpentState) int {
+		return cmp.Or(cmp.Compare(a.Identity, b.Identity), cmp.Compare(b.Left, a.Left))
+	})
+	e.Spent = slices.CompactFunc(e.Spent, func(a, b SpentState) bool { return a.Identity == b.Identity })
+	return e
+}

@@ -36,13 +36,13 @@ func TestMemoryClockSetBackRepeatsNoDate(t *testing.T) {
 			now = now.Add(time.Second)
 			e.store(observation("2"), now)
 			s := e.snapshot(now)
-			if since := s.Variants["v"].Since; !since.Equal(before.Add(time.Second)) && name != "other variants" || !since.After(before) || s.Latest.Before(since) {
+			if since := s.Variants.Of("v").Since; !since.Equal(before.Add(time.Second)) && name != "other variants" || !since.After(before) || s.Latest.Before(since) {
 				t.Errorf("%s: since %v, want a second after %v", name, since, before)
 			}
 		}
 		now = now.Add(2 * time.Hour)
 		e.store(observation("3"), now)
-		if since := e.snapshot(now).Variants["v"].Since; !since.Equal(now) {
+		if since := e.snapshot(now).Variants.Of("v").Since; !since.Equal(now) {
 			t.Errorf("%s: since %v, want now", name, since)
 		}
 	}

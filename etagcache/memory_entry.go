@@ -14,8 +14,7 @@ type entry struct {
 	key   string
 	epoch string
 
-	// leases holds the time at which each claim or pass expires, by its token.
-	leases  map[string]time.Time
+	leases  []leaseEnd
 	claimed bool // the only lease is a claim
 	// lag is the longest Lag of the calls that the leases come from. It is zero
 	// without a lease.
@@ -47,6 +46,12 @@ type entry struct {
 	used  time.Time
 }
 
+// leaseEnd is a claim or a pass, and when it expires.
+type leaseEnd struct {
+	token string
+	ends  time.Time
+}
+
 type variant struct {
 	key    string
 	stored time.Time
@@ -57,24 +62,25 @@ type variant struct {
 // snapshot returns the entry as callers see it.
 func (e *entry) snapshot(now time.Time) Entry {
 	s := Entry{
-		Epoch:    e.epoch,
-		Busy:     e.busy(now),
-		Vary:     e.vary,
-		Variants: make(map[string]Stored, len(e.variants)),
-		Receipt:  e.receipt,
-		Now:      now,
+		Epoch:   e.epoch,
+		Busy:    e.busy(now),
+		Vary:    e.vary,
+		Receipt: e.receipt,
+		Now:     now,
+		Latest:  e.latest,
 	}
-	s.Latest = e.latest
 	hidden := len(e.leases) > 0 && !e.claimed
 	if hidden {
 		s.Receipt = ""
+	} else {
+		s.Variants = make(Variants, 0, len(e.variants))
 	}
 	for _, v := range e.variants {
 		s.Latest = laterOf(s.Latest, v.since.Round(0))
 		if hidden {
 			continue
 		}
-		s.Variants[v.key] = Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}
+		s.Variants = append(s.Variants, Variant{v.key, Stored{Observed: v.Observed, Age: now.Sub(v.stored), Since: v.since}})
 	}
 	s.Spent, s.Doubt = e.spent.left(now, now.Add(e.busy(now)+e.lag))
 	return s
@@ -102,10 +108,10 @@ func (e *entry) drop() {
 func (e *entry) lapse(now time.Time) bool {
 	var last time.Time
 	lag := e.lag
-	for token, end := range e.leases {
-		if !end.After(now) {
-			e.release(token)
-			last = laterOf(last, end)
+	for _, l := range slices.Clone(e.leases) {
+		if !l.ends.After(now) {
+			e.release(l.token)
+			last = laterOf(last, l.ends)
 		}
 	}
 	if last.IsZero() {
@@ -120,12 +126,19 @@ func (e *entry) lapse(now time.Time) bool {
 	return true
 }
 
-func (e *entry) hold(token string, end time.Time, lag time.Duration) {
-	if e.leases == nil {
-		e.leases = make(map[string]time.Time, 1)
-	}
-	e.leases[token] = end
+// hold begins or renews a lease.
+func (e *entry) hold(token string, ends time.Time, lag time.Duration) {
 	e.lag = max(e.lag, lag)
+	if i := e.lease(token); i >= 0 {
+		e.leases[i].ends = ends
+		return
+	}
+	e.leases = append(e.leases, leaseEnd{token, ends})
+}
+
+// lease returns the index of the lease with a token, or -1.
+func (e *entry) lease(token string) int {
+	return slices.IndexFunc(e.leases, func(l leaseEnd) bool { return l.token == token })
 }
 
 // beginPass begins a pass. The variants stay, although nobody sees them: perhaps the backend
@@ -141,22 +154,23 @@ func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
 }
 
 func (e *entry) release(token string) {
-	delete(e.leases, token)
+	if i := e.lease(token); i >= 0 {
+		e.leases = slices.Delete(e.leases, i, i+1)
+	}
 	if len(e.leases) == 0 {
-		e.leases, e.claimed, e.lag = nil, false, 0
+		e.claimed, e.lag = false, 0
 	}
 }
 
 func (e *entry) holds(g Grant) bool {
-	_, ok := e.leases[g.Token]
-	return ok && e.claimed != g.Pass
+	return e.lease(g.Token) >= 0 && e.claimed != g.Pass
 }
 
 // busy returns how long the write in flight can still last, or zero.
 func (e *entry) busy(now time.Time) time.Duration {
 	var left time.Duration
-	for _, end := range e.leases {
-		left = max(left, end.Sub(now))
+	for _, l := range e.leases {
+		left = max(left, l.ends.Sub(now))
 	}
 	return left
 }
@@ -214,7 +228,7 @@ func hasValidator(o validator.Observed) bool {
 // observe stores an observation made under the current epoch. What it drops is not
 // spent: nobody knows which of two states that reads have shown is the older one.
 func (e *entry) observe(before Entry, o Observation, now time.Time) error {
-	known, wasKnown := before.Variants[o.Variant]
+	known, wasKnown := before.Variants.Find(o.Variant)
 	stored := e.variant(o.Variant)
 	if stored != nil && !stored.SameState(o.Observed) && !(wasKnown && stored.SameState(known.Observed)) {
 		e.drop()
@@ -253,7 +267,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	}
 	if o := s.Observation; o != nil && alone && !g.Pass {
 		if s.Proven {
-			delete(e.spent, o.Identity())
+			e.spent.remove(o.Identity())
 		}
 		if s.Proven || !e.isSpent(o.Observed, now) {
 			e.store(*o, now)

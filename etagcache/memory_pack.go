@@ -86,9 +86,9 @@ func packEntry(p *packer, e *entry) {
 		p.number(int64(e.lag))
 		p.text(e.quiet)
 		p.count(len(e.leases))
-		for token, end := range e.leases {
-			p.text(token)
-			p.time(end)
+		for _, l := range e.leases {
+			p.text(l.token)
+			p.time(l.ends)
 		}
 	}
 	if !e.latest.IsZero() {
@@ -102,8 +102,8 @@ func packEntry(p *packer, e *entry) {
 	}
 	if len(e.spent) > 0 {
 		p.count(len(e.spent))
-		for identity, state := range e.spent {
-			p.text(identity)
+		for _, state := range e.spent {
+			p.text(state.identity)
 			p.b = append(p.b, bit(state.held, 1))
 			p.time(state.until)
 		}
@@ -172,20 +172,17 @@ func (u *unpacker) text() string {
 }
 
 // unpackEntry sets all of an entry but what is in its row. It uses the memory of the
-// variants that the entry had before.
+// lists that the entry had before.
 func unpackEntry(u *unpacker, e *entry) {
-	*e = entry{variants: e.variants[:0]}
+	*e = entry{leases: e.leases[:0], spent: e.spent[:0], variants: e.variants[:0]}
 	e.key, e.epoch = u.text(), u.text()
 	has := u.byte()
 	e.claimed = has&isClaimed != 0
 	if has&hasWrites != 0 {
 		e.reserved, e.lag, e.quiet = u.time(), time.Duration(u.number()), u.text()
-		if n := u.count(); n > 0 {
-			e.leases = make(map[string]time.Time, n)
-			for range n {
-				token := u.text()
-				e.leases[token] = u.time()
-			}
+		for range u.count() {
+			token := u.text()
+			e.leases = append(e.leases, leaseEnd{token, u.time()})
 		}
 	}
 	if has&hasLatest != 0 {
@@ -198,12 +195,10 @@ func unpackEntry(u *unpacker, e *entry) {
 		e.vary = u.text()
 	}
 	if has&hasSpent != 0 {
-		n := u.count()
-		e.spent = make(spentStates, n)
-		for range n {
+		for range u.count() {
 			identity := u.text()
 			held := u.byte() != 0
-			e.spent[identity] = spentState{until: u.time(), held: held}
+			e.spent = append(e.spent, spentState{identity, u.time(), held})
 		}
 	}
 	for range u.count() {

@@ -35,15 +35,14 @@ func TestPackedEntryIsTheSame(t *testing.T) {
 			e.vary, e.receipt, e.latest = text(), text(), at().Round(0)
 		}
 		if some() {
-			e.leases, e.claimed, e.lag, e.quiet, e.reserved = map[string]time.Time{}, some(), time.Duration(r.IntN(100)), text(), at()
+			e.claimed, e.lag, e.quiet, e.reserved = some(), time.Duration(r.IntN(100)), text(), at()
 			for range r.IntN(3) + 1 {
-				e.leases[text()] = at()
+				e.leases = append(e.leases, leaseEnd{text(), at()})
 			}
 		}
 		if some() {
-			e.spent = make(spentStates)
 			for range r.IntN(4) + 1 {
-				e.spent[text()] = spentState{until: at(), held: some()}
+				e.spent = append(e.spent, spentState{text(), at(), some()})
 			}
 		}
 		for range r.IntN(4) {

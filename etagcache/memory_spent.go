@@ -2,18 +2,18 @@ package etagcache
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// spentStates holds what writes have replaced, by identity. AnyState is among them
+// spentStates holds what writes have replaced, each state once. AnyState is among them
 // if there is a doubt.
-type spentStates map[string]spentState
+type spentStates []spentState
 
 type spentState struct {
+	identity string
 	// until is when the state is no longer spent.
 	until time.Time
 	// held means that it is also spent while a write is in flight, and for the
@@ -22,58 +22,65 @@ type spentState struct {
 }
 
 // add makes a state spent until the given time, if it isn't for longer already.
-func (s spentStates) add(identity string, until time.Time, held bool) {
-	old := s[identity]
-	if old.until.After(until) {
-		until = old.until
+func (s *spentStates) add(identity string, until time.Time, held bool) {
+	i := slices.IndexFunc(*s, func(state spentState) bool { return state.identity == identity })
+	if i < 0 {
+		*s = append(*s, spentState{identity, until, held})
+		return
 	}
-	s[identity] = spentState{until: until, held: held || old.held}
+	old := &(*s)[i]
+	old.until, old.held = laterOf(old.until, until), held || old.held
+}
+
+func (s *spentStates) remove(identity string) {
+	*s = slices.DeleteFunc(*s, func(state spentState) bool { return state.identity == identity })
 }
 
 // letGo ends the holding when no write is in flight anymore: the states that were
 // held are spent until the given time.
 func (s spentStates) letGo(until time.Time) {
-	for identity, state := range s {
-		if state.held {
-			s[identity] = spentState{until: laterOf(state.until, until)}
+	for i := range s {
+		if s[i].held {
+			s[i].until, s[i].held = laterOf(s[i].until, until), false
 		}
 	}
 }
 
 // tidy removes the states that are no longer spent at the time now. Of the others,
 // it keeps those that end last, and replaces the rest by a doubt.
-func (s spentStates) tidy(now time.Time) {
-	maps.DeleteFunc(s, func(_ string, state spentState) bool { return !state.held && !state.until.After(now) })
-	if len(s) <= MaxSpent {
+func (s *spentStates) tidy(now time.Time) {
+	*s = slices.DeleteFunc(*s, func(state spentState) bool { return !state.held && !state.until.After(now) })
+	if len(*s) <= MaxSpent {
 		return
 	}
-	var identities []string
-	for identity := range s {
-		if identity != AnyState {
-			identities = append(identities, identity)
+	slices.SortFunc(*s, func(a, b spentState) int {
+		rank := func(state spentState) int {
+			switch {
+			case state.identity == AnyState:
+				return 0
+			case state.held:
+				return 1
+			default:
+				return 2
+			}
 		}
-	}
-	slices.SortFunc(identities, func(a, b string) int {
-		x, y := s[a], s[b]
-		switch {
-		case x.held != y.held && x.held:
-			return -1
-		case x.held != y.held:
-			return 1
-		default:
-			return cmp.Or(y.until.Compare(x.until), cmp.Compare(a, b))
-		}
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), b.until.Compare(a.until), cmp.Compare(a.identity, b.identity))
 	})
-	for _, identity := range identities[min(len(identities), MaxSpent):] {
-		s.add(AnyState, s[identity].until, s[identity].held)
-		delete(s, identity)
+	most := MaxSpent
+	if (*s)[0].identity == AnyState {
+		most++
+	}
+	rest := slices.Clone((*s)[min(len(*s), most):])
+	*s = (*s)[:len(*s)-len(rest)]
+	for _, state := range rest {
+		s.add(AnyState, state.until, state.held)
 	}
 }
 
 // left returns for how much longer each state is spent, and how long the doubt
 // lasts. States that are held are spent at least until the time ends.
-func (s spentStates) left(now, ends time.Time) (spent map[string]time.Duration, doubt time.Duration) {
-	for identity, state := range s {
+func (s spentStates) left(now, ends time.Time) (spent Spent, doubt time.Duration) {
+	for _, state := range s {
 		until := state.until
 		if state.held {
 			until = laterOf(until, ends)
@@ -81,13 +88,13 @@ func (s spentStates) left(now, ends time.Time) (spent map[string]time.Duration, 
 		left := until.Sub(now)
 		switch {
 		case left <= 0:
-		case identity == AnyState:
+		case state.identity == AnyState:
 			doubt = max(doubt, left)
 		default:
 			if spent == nil {
-				spent = make(map[string]time.Duration, len(s))
+				spent = make(Spent, 0, len(s))
 			}
-			spent[identity] = left
+			spent = append(spent, SpentState{state.identity, left})
 		}
 	}
 	return spent, doubt
@@ -95,12 +102,7 @@ func (s spentStates) left(now, ends time.Time) (spent map[string]time.Duration, 
 
 // inUse reports whether any state is spent, or will be when the write in flight ends.
 func (s spentStates) inUse(now time.Time) bool {
-	for _, state := range s {
-		if state.held || state.until.After(now) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s, func(state spentState) bool { return state.held || state.until.After(now) })
 }
 
 // spend makes states spent until the given time. While a write is in flight, they
@@ -109,9 +111,6 @@ func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
 	lag = max(lag, e.lag)
 	if lag == 0 {
 		return
-	}
-	if e.spent == nil {
-		e.spent = make(spentStates, len(identities))
 	}
 	held := len(e.leases) > 0
 	for _, identity := range identities {

@@ -181,7 +181,7 @@ func (r *Redis) Observe(ctx context.Context, key string, before Entry, o Observa
 		return ErrSpent
 	}
 	known := ""
-	if v, ok := before.Variants[o.Variant]; ok {
+	if v, ok := before.Variants.Find(o.Variant); ok {
 		known = pack(v.Observed)
 	}
 	_, err := r.run(ctx, observeScript, r.prefix.entry(key), t,

@@ -159,7 +159,7 @@ func TestRedisClockSetBackAgesValidators(t *testing.T) {
 	s := c.open()
 	same(t, s.Observe(t.Context(), "k", c.read(s, shortTerms), observation("v"), shortTerms), nil)
 	c.pass(-time.Minute)
-	if e := c.read(s, shortTerms); e.Variants["v"].Age < step {
+	if e := c.read(s, shortTerms); e.Variants.Of("v").Age < step {
 		t.Fatalf("got %+v", e)
 	}
 }
@@ -193,7 +193,7 @@ func TestRedisClockSetBackRepeatsNoDate(t *testing.T) {
 			c := newClocked(t)
 			s := c.open()
 			same(t, s.Observe(t.Context(), "k", c.read(s, shortTerms), observation("v"), shortTerms), nil)
-			before := c.read(s, shortTerms).Variants["v"].Since
+			before := c.read(s, shortTerms).Variants.Of("v").Since
 			c.pass(-step)
 			replace(c, s)
 			e := c.read(s, shortTerms)
@@ -209,14 +209,14 @@ func TestRedisClockSetBackRepeatsNoDate(t *testing.T) {
 				e = c.read(s, shortTerms)
 				same(t, s.Observe(t.Context(), "k", e, another, shortTerms), nil)
 				e = c.read(s, shortTerms)
-				if since := e.Variants["v"].Since; !since.Equal(before.Add(time.Second)) || !e.Latest.Equal(since) {
+				if since := e.Variants.Of("v").Since; !since.Equal(before.Add(time.Second)) || !e.Latest.Equal(since) {
 					t.Fatalf("since %v, want a second after %v", since, before)
 				}
 			}
 			c.pass(2 * step)
 			same(t, s.Invalidate(t.Context(), "k", shortTerms), nil)
 			same(t, s.Observe(t.Context(), "k", c.read(s, shortTerms), another, shortTerms), nil)
-			if since := c.read(s, shortTerms).Variants["v"].Since; !since.Equal(c.now) {
+			if since := c.read(s, shortTerms).Variants.Of("v").Since; !since.Equal(c.now) {
 				t.Fatalf("since %v, want now", since)
 			}
 		})

@@ -144,7 +144,7 @@ func TestRedisUnreadableFields(t *testing.T) {
 			e, err := store.Read(ctx, "k", terms)
 			left := e.Doubt
 			if id != "" {
-				left = e.Spent[id]
+				left = e.Spent.Left(id)
 			}
 			if most := terms.Lag + time.Second; err != nil || left <= 0 || left > most || e.Doubt > most {
 				t.Fatalf("%q: got %+v, %v", value, e, err)

@@ -149,7 +149,7 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		outside(t, s, "k11")
 		e, err := b.Read(ctx, "k11", lagging)
 		same(t, err, nil)
-		if left := e.Spent[observation("v").Identity()]; left <= lagging.Lag/2 || left > lagging.Lag+time.Millisecond {
+		if left := e.Spent.Left(observation("v").Identity()); left <= lagging.Lag/2 || left > lagging.Lag+time.Millisecond {
 			t.Errorf("got %+v", e)
 		}
 		same(t, a.Observe(ctx, "k11", e, observation("v"), lagging), etagcache.ErrSpent)
@@ -160,7 +160,7 @@ func TestRedisMarkedFromOutside(t *testing.T) {
 		outside(t, s, "k12")
 		e, err = b.Read(ctx, "k12", lagging)
 		same(t, err, nil)
-		if left := e.Spent[observation("v").Identity()]; left <= lagging.Lag+lagging.Lease/2 {
+		if left := e.Spent.Left(observation("v").Identity()); left <= lagging.Lag+lagging.Lease/2 {
 			t.Errorf("got %+v", e)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,7 +97,7 @@ func (p *plainRead) entry() (Entry, bool) {
 	fields := p.fields.Val()
 	e := Entry{
 		Epoch: fields["e"], Vary: fields["y"], Receipt: fields["r"],
-		Now: time.UnixMilli(p.now), Variants: make(map[string]Stored, len(fields)/2),
+		Now: time.UnixMilli(p.now),
 	}
 	if last, ok := stamp(fields["d"]); ok && last > 0 {
 		e.Latest = time.UnixMilli(last)
@@ -109,7 +110,7 @@ func (p *plainRead) entry() (Entry, bool) {
 	for name, value := range fields {
 		if id, found := strings.CutPrefix(name, "v:"); found {
 			if s, err := p.variant(id, value); err == nil { // else it is unreadable, so unknown
-				e.Variants[id], e.Latest = s, laterOf(e.Latest, s.Since)
+				e.Variants, e.Latest = append(e.Variants, Variant{id, s}), laterOf(e.Latest, s.Since)
 			}
 		}
 	}
@@ -119,8 +120,7 @@ func (p *plainRead) entry() (Entry, bool) {
 	}
 	e.setHeld(fields["h"], inFlight+leaseLag)
 	if passing {
-		clear(e.Variants)
-		e.Receipt = ""
+		e.Variants, e.Receipt = nil, ""
 	}
 	return e, true
 }
@@ -165,12 +165,7 @@ func worthKeeping(e Entry) bool {
 	if e.Receipt != "" {
 		return true
 	}
-	for _, s := range e.Variants {
-		if hasValidator(s.Observed) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Variants, func(v Variant) bool { return hasValidator(v.Observed) })
 }
 
 // stamp parses a stored number. It reports false if it is anything else.

@@ -84,13 +84,13 @@ func TestRedisPlainReads(t *testing.T) {
 // reads aren't made at the same time.
 func timeless(e etagcache.Entry) string {
 	round := func(d time.Duration) time.Duration { return d.Round(time.Minute) }
-	for id, left := range e.Spent {
-		e.Spent[id] = round(left)
+	for i := range e.Spent {
+		e.Spent[i].Left = round(e.Spent[i].Left)
 	}
-	for name, s := range e.Variants {
-		s.Age = round(s.Age)
-		e.Variants[name] = s
+	for i := range e.Variants {
+		e.Variants[i].Age = round(e.Variants[i].Age)
 	}
+	e = etagcache.InOrder(e)
 	e.Now, e.Doubt, e.Busy = time.Time{}, round(e.Doubt), round(e.Busy)
 	return fmt.Sprintf("%+v", e)
 }

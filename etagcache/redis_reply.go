@@ -54,7 +54,7 @@ func (r reply) entry() (Entry, error) {
 		Epoch:    epoch,
 		Busy:     time.Duration(busy) * time.Millisecond,
 		Vary:     vary,
-		Variants: make(map[string]Stored, (len(r)-firstVariant)/2),
+		Variants: make(Variants, 0, max(0, len(r)-firstVariant)/2),
 		Receipt:  receipt,
 		Now:      time.UnixMilli(now),
 		Grace:    r.graceLeft(10),
@@ -66,7 +66,7 @@ func (r reply) entry() (Entry, error) {
 		name, _ := r.text(i)
 		// An unreadable variant is unknown. The next observation replaces it.
 		if s, err := r.variant(i+1, now); err == nil {
-			e.Variants[name] = s
+			e.Variants = append(e.Variants, Variant{name, s})
 			e.Latest = laterOf(e.Latest, s.Since)
 		}
 	}

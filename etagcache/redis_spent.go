@@ -49,9 +49,9 @@ func (e *Entry) spendEach(identities string, left int64, count int) {
 			e.Doubt = max(e.Doubt, d)
 		default:
 			if e.Spent == nil {
-				e.Spent = make(map[string]time.Duration, max(0, min(count, MaxSpent)))
+				e.Spent = make(Spent, 0, max(0, min(count, MaxSpent)))
 			}
-			e.Spent[identity] = max(e.Spent[identity], d)
+			e.Spent = append(e.Spent, SpentState{identity, d})
 		}
 	}
 }

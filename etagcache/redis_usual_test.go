@@ -137,7 +137,7 @@ func outcomeOf(t *testing.T, c *redis.Client, text string, args []any, now int64
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.reply = e
+		o.reply = InOrder(e)
 	}
 	if none, _ := o.reply.([]any); len(none) == 1 && none[0] == "NONE" {
 		return o
@@ -145,6 +145,7 @@ func outcomeOf(t *testing.T, c *redis.Client, text string, args []any, now int64
 	if !o.spent.setSpent(o.fields["s"], now, now+int64(time.Hour)) {
 		t.Fatalf("unreadable: %q", o.fields["s"])
 	}
+	o.spent = InOrder(o.spent)
 	delete(o.fields, "s")
 	return o
 }

@@ -29,7 +29,7 @@ var observeRules = []rule{
 	}},
 
 	{"the time of the last change is by the store's clock", func(g *gateways) {
-		since := func() time.Time { return g.read().Variants["v"].Since }
+		since := func() time.Time { return g.read().Variants.Of("v").Since }
 		begun := g.read().Now
 		g.seen(tagged("v", "1"))
 		first := since()
@@ -154,8 +154,8 @@ var observeRules = []rule{
 		after := g.read()
 		g.unmoved(before, after)
 		g.knows(after, tagged("w", "2"), with("3"))
-		if since := after.Variants["v"].Since; !since.Equal(before.Variants["v"].Since) {
-			g.Fatalf("unchanged since %v, want %v", since, before.Variants["v"].Since)
+		if since := after.Variants.Of("v").Since; !since.Equal(before.Variants.Of("v").Since) {
+			g.Fatalf("unchanged since %v, want %v", since, before.Variants.Of("v").Since)
 		}
 	}},
 
@@ -184,7 +184,7 @@ var observeRules = []rule{
 			g.seen(with("v", "1"))
 			forget()
 			g.seen(without)
-			if got := g.read().Variants["v"].Backend; got.Valid {
+			if got := g.read().Variants.Of("v").Backend; got.Valid {
 				g.Fatalf("%s: the tag is %s", name, got)
 			}
 		}
@@ -250,11 +250,11 @@ var observeRules = []rule{
 		if n := len(after.Variants); n != etagcache.MaxVariants {
 			g.Fatalf("got %d variants", n)
 		}
-		if _, ok := after.Variants["0"]; ok {
+		if _, ok := after.Variants.Find("0"); ok {
 			g.Fatal("the oldest variant is still there")
 		}
 		newest := variant(etagcache.MaxVariants + more - 1)
-		if _, ok := after.Variants[newest.Variant]; !ok {
+		if _, ok := after.Variants.Find(newest.Variant); !ok {
 			g.Fatal("the newest variant is missing")
 		}
 		g.seen(newest) // displaces nothing

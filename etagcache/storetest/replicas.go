@@ -145,7 +145,7 @@ func (r *replicated) claim(store etagcache.Store) (etagcache.Grant, etagcache.En
 	for {
 		grant, e, err := store.Claim(r.ctx, r.key, epoch, brief)
 		if err == nil {
-			if v, ok := e.Variants["v"]; ok {
+			if v, ok := e.Variants.Find("v"); ok {
 				r.known.Add(1)
 				if want := r.present(); v.Observed != want.Observed {
 					r.Errorf("the store knows %+v, but the resource is %+v", v, want)
@@ -173,7 +173,7 @@ func (r *replicated) put(store etagcache.Store) error {
 	if !s.Unchanged {
 		s.Replaced = r.write()
 		s.Proven = rand.N(3) == 0
-		if _, known := e.Variants["v"]; known && rand.N(2) == 0 {
+		if _, known := e.Variants.Find("v"); known && rand.N(2) == 0 {
 			s.Replaced = nil
 		}
 	}
@@ -197,7 +197,7 @@ func (r *replicated) post(store etagcache.Store) error {
 			r.pause()
 			if !s.Unchanged {
 				s.Replaced = r.write()
-				if e.Spent[s.Replaced[0]] > 2*brief.Lag && rand.N(2) == 0 {
+				if e.Spent.Left(s.Replaced[0]) > 2*brief.Lag && rand.N(2) == 0 {
 					s.Replaced = nil // a pass that has not ended yet has dropped it
 				}
 			}
@@ -219,7 +219,7 @@ func (r *replicated) vanish(store etagcache.Store) error {
 	if err != nil {
 		return err
 	}
-	if _, known := e.Variants["v"]; !known || rand.N(2) == 0 {
+	if _, known := e.Variants.Find("v"); !known || rand.N(2) == 0 {
 		if err := store.Spend(r.ctx, grant, ids(r.present()), brief); err != nil {
 			return err
 		}

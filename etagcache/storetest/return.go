@@ -20,8 +20,8 @@ var returnRules = []rule{
 		g.moved(during, after)
 		g.knows(after, tagged("v", "1"), tagged("w", "2"))
 		g.receipt("r")
-		if !after.Variants["v"].Since.Equal(before.Variants["v"].Since) {
-			g.Fatalf("known since %v, before since %v", after.Variants["v"].Since, before.Variants["v"].Since)
+		if !after.Variants.Of("v").Since.Equal(before.Variants.Of("v").Since) {
+			g.Fatalf("known since %v, before since %v", after.Variants.Of("v").Since, before.Variants.Of("v").Since)
 		}
 		g.seen(tagged("v", "1"))
 		g.claim(long)

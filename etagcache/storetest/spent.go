@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -42,9 +41,9 @@ var spentRules = []rule{
 		after, err := g.b.Read(g.ctx, key, lagging)
 		g.check("read", err, nil)
 		g.spent(after, tagged("v", "1"), tagged("w", "2"))
-		for _, left := range after.Spent {
-			if left > lagging.Lag+time.Millisecond {
-				g.Fatalf("spent for %v", left)
+		for _, state := range after.Spent {
+			if state.Left > lagging.Lag+time.Millisecond {
+				g.Fatalf("spent for %v", state.Left)
 			}
 		}
 	}},
@@ -232,7 +231,7 @@ func (g *gateways) spent(e etagcache.Entry, want ...etagcache.Observation) {
 	g.Helper()
 	identities := ids(want...)
 	slices.Sort(identities)
-	if got := slices.Sorted(maps.Keys(e.Spent)); !slices.Equal(got, slices.Compact(identities)) || e.Doubt != 0 {
+	if got := spentIn(e); !slices.Equal(got, slices.Compact(identities)) || e.Doubt != 0 {
 		g.Fatalf("want %q to be spent: %+v", identities, e)
 	}
 	g.atLeast(e, lagging.Lag/2)
@@ -256,8 +255,8 @@ func (g *gateways) nothingSpent(e etagcache.Entry) {
 // atLeast checks that the states are spent for at least that much longer.
 func (g *gateways) atLeast(e etagcache.Entry, want time.Duration) {
 	g.Helper()
-	for identity, left := range e.Spent {
-		if left < want {
+	for _, identity := range spentIn(e) {
+		if left := e.Spent.Left(identity); left < want {
 			g.Fatalf("%q is spent for another %v, want at least %v", identity, left, want)
 		}
 	}

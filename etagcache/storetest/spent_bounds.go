@@ -88,7 +88,7 @@ var spentBoundsRules = []rule{
 		}
 		e := g.read()
 		g.spent(e, first...)
-		oldest := e.Now.Add(e.Spent[first[0].Identity()])
+		oldest := e.Now.Add(e.Spent.Left(first[0].Identity()))
 
 		// The state that would end first gives way.
 		next := tagged("v", "next")

@@ -17,9 +17,9 @@ var spentPendingRules = []rule{
 		g.nothingSpent(claimed)
 		after := g.lapse(claimed.Epoch)
 		g.spent(after, tagged("v", "1"))
-		for _, left := range after.Spent {
-			if left > lagging.Lag+time.Millisecond {
-				g.Fatalf("spent for %v", left)
+		for _, state := range after.Spent {
+			if state.Left > lagging.Lag+time.Millisecond {
+				g.Fatalf("spent for %v", state.Left)
 			}
 		}
 	}},
@@ -164,7 +164,7 @@ var spentPendingRules = []rule{
 			time.Sleep(time.Millisecond)
 		}
 		e := g.read()
-		ends := e.Now.Add(e.Spent[tagged("v", "1").Identity()])
+		ends := e.Now.Add(e.Spent.Left(tagged("v", "1").Identity()))
 		if ends.Before(before.Add(lagging.Lag)) || ends.After(after.Add(lagging.Lag+2*time.Millisecond)) {
 			g.Fatalf("spent until %v, invalidated between %v and %v", ends, before, after)
 		}
@@ -177,7 +177,7 @@ var spentPendingRules = []rule{
 			grant, _ := g.claim(lagging)
 			g.invalidate()
 			e := g.read()
-			if left := e.Spent[o.Identity()]; left <= lagging.Lag+lagging.Lease/2 {
+			if left := e.Spent.Left(o.Identity()); left <= lagging.Lag+lagging.Lease/2 {
 				g.Fatalf("spent for %v", left)
 			}
 			g.settle(grant, s, nil)
@@ -234,12 +234,12 @@ var spentPendingRules = []rule{
 				}
 				e := g.read()
 				g.unmoved(before, e)
-				if left := e.Spent[o.Identity()]; left <= lagging.Lag+lagging.Lease/2 {
+				if left := e.Spent.Left(o.Identity()); left <= lagging.Lag+lagging.Lease/2 {
 					g.Fatalf("spent for %v", left)
 				}
 				end(grant)
 				e = g.read()
-				if left := e.Spent[o.Identity()]; left <= lagging.Lag/2 || left > lagging.Lag+time.Millisecond {
+				if left := e.Spent.Left(o.Identity()); left <= lagging.Lag/2 || left > lagging.Lag+time.Millisecond {
 					g.Fatalf("spent for %v after the end: %+v", left, e)
 				}
 				g.observe(e, o, etagcache.ErrSpent)

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -165,20 +166,30 @@ func (g *gateways) settle(grant etagcache.Grant, s etagcache.Settlement, want er
 	}
 }
 
-// after returns an entry as it is after a while, without the times that are different then.
+// after returns an entry as it is after a while, without the times that are different then, and
+// in order.
 func after(e etagcache.Entry, d time.Duration) etagcache.Entry {
 	then := etagcache.Entry{Epoch: e.Epoch, Vary: e.Vary, Receipt: e.Receipt, Latest: e.Latest}
-	then.Variants, then.Spent = make(map[string]etagcache.Stored), make(map[string]time.Duration)
-	for variant, stored := range e.Variants {
-		stored.Age = 0
-		then.Variants[variant] = stored
+	for _, variant := range e.Variants {
+		variant.Age = 0
+		then.Variants = append(then.Variants, variant)
 	}
-	for identity, left := range e.Spent {
-		if left > d {
-			then.Spent[identity] = 0
+	slices.SortFunc(then.Variants, func(a, b etagcache.Variant) int { return cmp.Compare(a.Key, b.Key) })
+	for _, identity := range spentIn(e) {
+		if e.Spent.Left(identity) > d {
+			then.Spent = append(then.Spent, etagcache.SpentState{Identity: identity})
 		}
 	}
 	return then
+}
+
+// spentIn returns the identities of what is spent, in order, each once.
+func spentIn(e etagcache.Entry) (identities []string) {
+	for _, state := range e.Spent {
+		identities = append(identities, state.Identity)
+	}
+	slices.Sort(identities)
+	return slices.Compact(identities)
 }
 
 func (g *gateways) invalidate() {
@@ -255,7 +266,7 @@ func (g *gateways) knows(e etagcache.Entry, want ...etagcache.Observation) {
 		g.Fatalf("got %d variants, want %d: %+v", len(e.Variants), len(want), e)
 	}
 	for _, o := range want {
-		got, ok := e.Variants[o.Variant]
+		got, ok := e.Variants.Find(o.Variant)
 		if !ok || !got.Observed.Equal(o.Observed) {
 			g.Fatalf("variant %q: got %+v, want %+v", o.Variant, got, o)
 		}

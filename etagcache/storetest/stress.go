@@ -110,7 +110,7 @@ func (r *resource) write(store etagcache.Store, grant etagcache.Grant, e etagcac
 	if n, m := r.claims.Add(1), r.passes.Load(); n != 1 || m != 0 {
 		r.Errorf("%d claims and %d passes are held at once", n, m)
 	}
-	if v, ok := e.Variants["v"]; ok {
+	if v, ok := e.Variants.Find("v"); ok {
 		r.known.Add(1)
 		if want := r.seen(); v.Observed != want.Observed {
 			r.Errorf("the store knows %+v, but the resource is %+v", v, want)

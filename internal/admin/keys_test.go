@@ -254,14 +254,14 @@ func TestShow(t *testing.T) {
 	}
 	shown := show("memory", "key", etagcache.Peeked{Known: true, Claimed: true, Kept: time.Minute, Entry: etagcache.Entry{
 		Epoch: "e", Busy: 2 * time.Second, Vary: "accept;cars=e1;a%2C+b=;%7F1=e2",
-		Variants: map[string]etagcache.Stored{
-			"b":                                   stored(func(s *etagcache.Stored) { s.ETag, s.Own = validator.ETag{Opaque: "x", Valid: true}, true }),
-			"a":                                   stored(nil),
-			"d\naccept: x\naccept-language: de\n": stored(func(s *etagcache.Stored) { s.Backend = validator.ETag{Opaque: "1", Weak: true, Valid: true} }),
-			"c": stored(func(s *etagcache.Stored) {
+		Variants: etagcache.Variants{
+			{Key: "b", Stored: stored(func(s *etagcache.Stored) { s.ETag, s.Own = validator.ETag{Opaque: "x", Valid: true}, true })},
+			{Key: "a", Stored: stored(nil)},
+			{Key: "d\naccept: x\naccept-language: de\n", Stored: stored(func(s *etagcache.Stored) { s.Backend = validator.ETag{Opaque: "1", Weak: true, Valid: true} })},
+			{Key: "c", Stored: stored(func(s *etagcache.Stored) {
 				s.State = validator.Absent
 				s.LastModified = time.Date(2025, 11, 3, 13, 0, 0, 0, time.FixedZone("x", 3600))
-			}),
+			})},
 		},
 	}})
 	want := []shownVariant{

@@ -100,8 +100,8 @@ func show(store, key string, e etagcache.Peeked) shownResource {
 		Vary: e.Vary, Groups: groupsOf(e.Vary),
 		Variants: []shownVariant{},
 	}
-	for variant, s := range e.Variants {
-		hash, lines, _ := strings.Cut(variant, "\n") // see proxyhooks.VariantKey
+	for _, s := range e.Variants {
+		hash, lines, _ := strings.Cut(s.Key, "\n") // see proxyhooks.VariantKey
 		v := shownVariant{Variant: hash, State: s.State.String(), Own: s.Own, Age: s.Age.Seconds()}
 		v.Negotiated = strings.TrimSuffix(lines, "\n")
 		if s.Backend.Valid {

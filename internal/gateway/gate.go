@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
@@ -103,19 +105,13 @@ func (w redirection) seenByOthers(view knowledge.View) bool {
 // seen reports whether somebody has seen the resource, or had seen it before a write whose
 // lag isn't over.
 func seen(view knowledge.View) bool {
-	for _, stored := range view.Entry().Variants {
-		if stored.State == validator.Present {
-			return true
-		}
+	e := view.Entry()
+	if slices.ContainsFunc(e.Variants, func(v etagcache.Variant) bool { return v.State == validator.Present }) {
+		return true
 	}
 	var absent validator.Observed
 	absent.State = validator.Absent
-	for identity := range view.Entry().Spent {
-		if identity != absent.Identity() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Spent, func(s etagcache.SpentState) bool { return s.Identity != absent.Identity() })
 }
 
 // forgetSeen forgets that others can see what a write has changed.

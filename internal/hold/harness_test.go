@@ -153,7 +153,7 @@ func (n node) see(t *testing.T, key, tag string) {
 // knownTag returns the tag that is stored, or nothing.
 func (n node) knownTag(t *testing.T, key string) string {
 	t.Helper()
-	return n.entry(t, key).Variants["v"].ETag.Opaque
+	return n.entry(t, key).Variants.Of("v").ETag.Opaque
 }
 
 func observation(tag string) *etagcache.Observation {

@@ -54,17 +54,17 @@ func (v View) Selected() View {
 	if own.State != validator.Unknown && len(variants) == 1 || decides(own) {
 		return v
 	}
-	var others []string
-	for key, stored := range variants {
-		if decides(stored) {
-			others = append(others, key)
+	var others etagcache.Variants
+	for _, variant := range variants {
+		if decides(variant.Stored) {
+			others = append(others, variant)
 		}
 	}
-	slices.SortFunc(others, func(a, b string) int {
-		return cmp.Or(cmp.Compare(variants[a].Age, variants[b].Age), cmp.Compare(a, b))
+	slices.SortFunc(others, func(a, b etagcache.Variant) int {
+		return cmp.Or(cmp.Compare(a.Age, b.Age), cmp.Compare(a.Key, b.Key))
 	})
-	for _, key := range others {
-		if other, ok := negotiate(v, key); ok {
+	for _, variant := range others {
+		if other, ok := negotiate(v, variant.Key); ok {
 			return other
 		}
 	}
@@ -122,9 +122,9 @@ func negotiate(v View, key string) (View, bool) {
 // Again returns the view of the variant whose key begins with a hash, if the client could
 // select it by negotiation, and v otherwise. An earlier write was about that variant.
 func Again(v View, hash string) View {
-	for key := range v.variants() {
-		if own, _, _ := strings.Cut(key, "\n"); own == hash {
-			if again, ok := negotiate(v, key); ok && again.Negotiated() {
+	for _, variant := range v.variants() {
+		if own, _, _ := strings.Cut(variant.Key, "\n"); own == hash {
+			if again, ok := negotiate(v, variant.Key); ok && again.Negotiated() {
 				return again
 			}
 		}

@@ -173,14 +173,15 @@ func TestSelectedVersion(t *testing.T) {
 func TestSelectedIsTheFreshest(t *testing.T) {
 	s := newSite(t)
 	v := s.read(t, "PUT /a", `If-Match: "1"`)
-	variants := make(map[string]etagcache.Stored)
+	var variants etagcache.Variants
 	for i := range etagcache.MaxVariants {
 		read := s.reader(t.Context(), "GET /a", fmt.Sprintf("Accept: text/%d", i))
 		o, _ := View{Reader: read}.Observation(present("1"), header("Vary: Accept"))
-		variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Age: terms.Lease * 100}
+		age := terms.Lease * 100
 		if i == 41 {
-			variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Age: 1}
+			age = 1
 		}
+		variants = append(variants, etagcache.Variant{Key: o.Variant, Stored: etagcache.Stored{Observed: o.Observed, Age: age}})
 	}
 	v.entry.Vary, v.entry.Variants = "accept", variants
 	if got := v.Selected().Renegotiated(v.Request.Request).Header.Get("Accept"); got != "text/41" {
@@ -217,11 +218,11 @@ func TestObservationOfSelected(t *testing.T) {
 	s := newSite(t)
 	s.show(t, "GET /a", "Accept", present("1"), "Accept: text/html")
 	v := s.read(t, "PUT /a", `If-Match: "1"`).Selected()
-	for variant := range v.Entry().Variants {
-		if o, ok := v.Observation(present("1"), header("Vary: Accept")); !ok || o.Variant != variant {
-			t.Errorf("%v, %q, want %q", ok, o.Variant, variant)
+	for _, variant := range v.Entry().Variants {
+		if o, ok := v.Observation(present("1"), header("Vary: Accept")); !ok || o.Variant != variant.Key {
+			t.Errorf("%v, %q, want %q", ok, o.Variant, variant.Key)
 		}
-		if o, _ := Own(v).Observation(present("1"), header("Vary: Accept")); o.Variant == variant {
+		if o, _ := Own(v).Observation(present("1"), header("Vary: Accept")); o.Variant == variant.Key {
 			t.Error("its own has the same key")
 		}
 	}

@@ -42,7 +42,7 @@ func (v View) Busy() bool { return v.entry.Busy > 0 }
 func (v View) Counts() bool { return !v.outdated }
 
 // variants returns the variants that count.
-func (v View) variants() map[string]etagcache.Stored {
+func (v View) variants() etagcache.Variants {
 	if v.outdated {
 		return nil
 	}
@@ -52,9 +52,9 @@ func (v View) variants() map[string]etagcache.Stored {
 // Stored returns what is known of the representation that the view is about.
 func (v View) Stored() etagcache.Stored {
 	if v.version != "" {
-		return v.variants()[v.version]
+		return v.variants().Of(v.version)
 	}
-	return v.variants()[v.variantKey(v.varyFields(), v.selection)]
+	return v.variants().Of(v.variantKey(v.varyFields(), v.selection))
 }
 
 // VariantOf returns the key of the representation that the request of v selects, and VaryOf the
@@ -70,13 +70,12 @@ func InGroups(v View) bool { return v.groups != nil }
 // Seen reports whether a response has shown the representation that the request of v
 // selects, however long ago.
 func Seen(v View) bool {
-	return v.entry.Variants[v.variantKey(v.varyFields(), v.selection)].State == validator.Present
+	return v.entry.Variants.Of(v.variantKey(v.varyFields(), v.selection)).State == validator.Present
 }
 
 // Variant returns what is known of the variant with a key.
 func (v View) Variant(key string) (etagcache.Stored, bool) {
-	stored, ok := v.variants()[key]
-	return stored, ok
+	return v.variants().Find(key)
 }
 
 // Evaluate evaluates the request's conditions against o. Known is what was
@@ -162,7 +161,7 @@ func Replaces(states ...string) (identities []string) {
 
 // isReplaced reports whether a write has certainly replaced o.
 func isReplaced(e etagcache.Entry, o validator.Observed) bool {
-	return e.Spent[replacedMark+o.Identity()] > 0
+	return e.Spent.Left(replacedMark+o.Identity()) > 0
 }
 
 // variantKey returns the key of a representation, if responses vary by the given

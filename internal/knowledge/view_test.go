@@ -381,9 +381,9 @@ func nothingKnown(t *testing.T, name string, v View) {
 	if v.Counts() || v.Stored().State != validator.Unknown || v.Selected().Stored().State != validator.Unknown {
 		t.Errorf("%s: counts: %v, %+v, %+v", name, v.Counts(), v.Stored(), v.Selected().Stored())
 	}
-	for variant := range v.Entry().Variants {
-		if _, ok := v.Variant(variant); ok {
-			t.Errorf("%s: the variant %s is known", name, variant)
+	for _, variant := range v.Entry().Variants {
+		if _, ok := v.Variant(variant.Key); ok {
+			t.Errorf("%s: the variant %s is known", name, variant.Key)
 		}
 	}
 	if _, _, res := v.EvaluateStored(); res.Verdict != validator.Unverifiable {

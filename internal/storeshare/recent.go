@@ -1,6 +1,7 @@
 package storeshare
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -54,22 +55,21 @@ func (c *recent) get(key string) (etagcache.Entry, bool) {
 // now returns the entry as it is now if nobody has changed it.
 func (s seenEntry) now() etagcache.Entry {
 	e, since := s.Entry, time.Since(s.at)
-	e.Variants = make(map[string]etagcache.Stored, len(s.Variants))
-	for variant, stored := range s.Variants {
-		stored.Age += since
-		e.Variants[variant] = stored
+	e.Variants = slices.Clone(s.Variants)
+	for i := range e.Variants {
+		e.Variants[i].Age += since
 	}
 	e.Now = e.Now.Add(since)
 	e.Doubt = max(0, e.Doubt-since)
 	e.Spent = nil
-	for identity, left := range s.Spent {
-		if left <= since {
+	for _, state := range s.Spent {
+		if state.Left <= since {
 			continue
 		}
 		if e.Spent == nil {
-			e.Spent = make(map[string]time.Duration, len(s.Spent))
+			e.Spent = make(etagcache.Spent, 0, len(s.Spent))
 		}
-		e.Spent[identity] = left - since
+		e.Spent = append(e.Spent, etagcache.SpentState{Identity: state.Identity, Left: state.Left - since})
 	}
 	return e
 }
@@ -172,17 +172,15 @@ func (c *recent) add(key string, before etagcache.Entry, o etagcache.Observation
 		c.remove(key)
 		return
 	}
-	known, ok := e.Variants[o.Variant]
-	was, wasKnown := before.Variants[o.Variant]
+	known, ok := e.Variants.Find(o.Variant)
+	was, wasKnown := before.Variants.Find(o.Variant)
 	if ok && !known.SameValidators(o.Observed) || wasKnown && !was.SameValidators(o.Observed) || o.Vary != e.Vary && len(e.Variants) > 0 {
 		c.remove(key)
 		return
 	}
 	e.Vary = o.Vary
-	if len(e.Variants) == 0 {
-		e.Variants = make(map[string]etagcache.Stored, 1)
-	}
-	e.Variants[o.Variant] = etagcache.Stored{Observed: o.Observed, Since: known.Since}
+	others := slices.DeleteFunc(slices.Clone(e.Variants), func(v etagcache.Variant) bool { return v.Key == o.Variant })
+	e.Variants = append(others, etagcache.Variant{Key: o.Variant, Stored: etagcache.Stored{Observed: o.Observed, Since: known.Since}})
 	c.remember(key, e, whole && !known.Since.IsZero())
 }
 

@@ -18,9 +18,9 @@ func observed(tag string) validator.Observed {
 }
 
 func entryWith(epoch string, variants map[string]string) etagcache.Entry {
-	e := etagcache.Entry{Epoch: epoch, Variants: make(map[string]etagcache.Stored)}
+	e := etagcache.Entry{Epoch: epoch}
 	for variant, tag := range variants {
-		e.Variants[variant] = etagcache.Stored{Observed: observed(tag)}
+		e.Variants = append(e.Variants, etagcache.Variant{Key: variant, Stored: etagcache.Stored{Observed: observed(tag)}})
 	}
 	return e
 }
@@ -32,7 +32,7 @@ func TestRecent(t *testing.T) {
 		c := newRecent()
 		c.put("k", entryWith("e0", map[string]string{"v": "z"}))
 		c.put("k", seen)
-		if e, ok := c.get("k"); !ok || e.Epoch != "e1" || e.Variants["v"].ETag.Opaque != "a" {
+		if e, ok := c.get("k"); !ok || e.Epoch != "e1" || e.Variants.Of("v").ETag.Opaque != "a" {
 			t.Errorf("got %v, %v", e, ok)
 		}
 	})
@@ -41,11 +41,11 @@ func TestRecent(t *testing.T) {
 			c := newRecent()
 			c.put("k", seen)
 			time.Sleep(time.Minute) // by the test's own clock
-			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute {
-				t.Errorf("got age %s, want 1m", e.Variants["v"].Age)
+			if e, _ := c.get("k"); e.Variants.Of("v").Age != time.Minute {
+				t.Errorf("got age %s, want 1m", e.Variants.Of("v").Age)
 			}
-			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute {
-				t.Errorf("got age %s the second time, want 1m", e.Variants["v"].Age)
+			if e, _ := c.get("k"); e.Variants.Of("v").Age != time.Minute {
+				t.Errorf("got age %s the second time, want 1m", e.Variants.Of("v").Age)
 			}
 		})
 	})
@@ -54,10 +54,10 @@ func TestRecent(t *testing.T) {
 			c := newRecent()
 			e := entryWith("e1", map[string]string{"v": "a"})
 			e.Now = time.Now()
-			e.Doubt, e.Spent = 2*time.Second, map[string]time.Duration{"brief": time.Second, "long": 3 * time.Second}
+			e.Doubt, e.Spent = 2*time.Second, etagcache.Spent{{Identity: "brief", Left: time.Second}, {Identity: "long", Left: 3 * time.Second}}
 			c.put("k", e)
 			time.Sleep(time.Second)
-			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent["long"] != 2*time.Second || got.Doubt != time.Second || !got.Now.Equal(time.Now()) {
+			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent.Left("long") != 2*time.Second || got.Doubt != time.Second || !got.Now.Equal(time.Now()) {
 				t.Errorf("after a second: %v, %v, %v", got.Spent, got.Doubt, got.Now)
 			}
 			time.Sleep(2 * time.Second)
@@ -95,7 +95,7 @@ func TestRecent(t *testing.T) {
 			before, _ := c.get("k")
 			time.Sleep(time.Minute)
 			c.add("k", before, etagcache.Observation{Observed: observed("b"), Variant: "w"})
-			if e, _ := c.get("k"); e.Variants["v"].Age != time.Minute || e.Variants["w"].Age != 0 {
+			if e, _ := c.get("k"); e.Variants.Of("v").Age != time.Minute || e.Variants.Of("w").Age != 0 {
 				t.Errorf("got %v", e.Variants)
 			}
 			c.remove("k")

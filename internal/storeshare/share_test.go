@@ -408,7 +408,7 @@ func TestNothingIsRememberedOfANearStore(t *testing.T) {
 		if err := s.Observe(t.Context(), "/a", entry, o, terms); err != nil {
 			t.Fatal(err)
 		}
-		if entry, err := s.Read(t.Context(), "/a", terms); err != nil || !entry.Variants["v"].Equal(o.Observed) {
+		if entry, err := s.Read(t.Context(), "/a", terms); err != nil || !entry.Variants.Of("v").Equal(o.Observed) {
 			t.Errorf("%T: %v, %v", tt.store, err, entry)
 		}
 		if _, ok := s.Recent("/a"); ok != tt.remembered {

@@ -104,9 +104,8 @@ func (s coarse) Claim(ctx context.Context, key, epoch string, t etagcache.Terms,
 }
 
 func coarsely(e etagcache.Entry) etagcache.Entry {
-	for key, stored := range e.Variants {
-		stored.Since = stored.Since.Truncate(10 * time.Second)
-		e.Variants[key] = stored
+	for i := range e.Variants {
+		e.Variants[i].Since = e.Variants[i].Since.Truncate(10 * time.Second)
 	}
 	return e
 }
