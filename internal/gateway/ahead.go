@@ -124,7 +124,7 @@ func (w turn) waitAhead(view knowledge.View) (knowledge.View, error) {
 	begun := time.Now()
 	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
 	err := w.share.Lobby.Wait(waiting, key, entry.Epoch, w.client, func(ctx context.Context) error {
-		return w.share.Wait(ctx, key, entry)
+		return w.share.Wait(ctx, key, *entry)
 	})
 	w.waited = stop()
 	w.responder.Course.Waited(telemetry.WaitFor(entry.Grace.Left), begun)
@@ -231,5 +231,5 @@ func (c confirmation) holds() bool {
 // silent reports whether the origin didn't show the resource, so that nobody can tell
 // whether the condition holds, whatever happens to the resource in the meantime.
 func (c confirmation) silent() bool {
-	return c.undecided != nil && !c.probed.Known && c.undecided.refusal.Status != http.StatusPreconditionFailed
+	return c.undecided != nil && !c.probed.Known && c.undecided.refused().Status != http.StatusPreconditionFailed
 }

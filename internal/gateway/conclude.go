@@ -19,7 +19,7 @@ import (
 func (d decision) conclude(x *exchange) error {
 	switch d.kind {
 	case refuse:
-		return x.refuse(d.refusal)
+		return x.refuse(d.refused())
 	case refuted:
 		return d.answerRefuted(x)
 	case relay:

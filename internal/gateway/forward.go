@@ -205,8 +205,8 @@ func (w *aftermath) meet(a proxyhooks.Answer) {
 
 // report reports the outcome of a write that was forwarded.
 func (w *writing) report() {
-	if w.decision.refusal.Status != 0 {
-		w.responder.ReportRefusal(w.decision.refusal)
+	if refusal := w.decision.refused(); refusal.Status != 0 {
+		w.responder.ReportRefusal(refusal)
 	} else {
 		w.responder.Report(w.decision.outcome, w.decision.reason)
 	}

@@ -66,7 +66,7 @@ func (w object) claim(waiting context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.holds.AcquireClaim(waiting, w.plan, view.Entry(), func(entry *etagcache.Entry) (_ hold.Wish, err error) {
+	_, err = w.holds.AcquireClaim(waiting, w.plan, *view.Entry(), func(entry *etagcache.Entry) (_ hold.Wish, err error) {
 		switch {
 		case entry == nil:
 			view, err = w.reader.Read()

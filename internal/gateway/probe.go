@@ -164,7 +164,7 @@ func (x *exchange) notProbed(p proxyhooks.Probed, field validator.Field) decisio
 		// Under verify all, whoever only claims to have credentials that can't be checked
 		// here must get the same answer whatever is stored. If the condition holds, the
 		// write is forwarded, and the backend refuses it like this.
-		return decision{kind: relay, probed: p}
+		return decision{kind: relay, probed: &p}
 	}
 	x.Logger.Warn("the origin could not be asked", zap.String("resource", x.plan.Subject.Key), zap.Int("status", p.Status))
 	refusal := x.responder.NotVerifiable(field, "the origin answered "+statusText(p.Status)+" to a GET"+credentialAdvice(x)).As(telemetry.OriginRefused)

@@ -40,7 +40,7 @@ func (x *exchange) reportWrite() error {
 	}
 	defer w.release()
 	x.announces.release = w.release
-	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current, refusal: refusal})
+	return w.forward(decision{outcome: refusal.Outcome, reason: refusal.Reason, field: refusal.Condition, current: current, refusal: &refusal})
 }
 
 // foresee returns the refusal that the write would get, and what its condition was
@@ -112,7 +112,7 @@ func (d decision) proof() history.Proof {
 	switch {
 	case d.outcome == answer.Passed:
 		return history.Saw
-	case d.outcome == answer.Failed && answer.Contradicts(d.refusal.Code):
+	case d.outcome == answer.Failed && answer.Contradicts(d.refused().Code):
 		return history.SawOther
 	default:
 		return history.Unproven

@@ -168,8 +168,16 @@ type decision struct {
 	view   knowledge.View
 	shown  *etagcache.Observation // what the origin has shown, if it was asked
 
-	refusal answer.Refusal    // for refuse, and for forward in mode report
-	probed  proxyhooks.Probed // for relay
+	refusal *answer.Refusal    // for refuse, and for forward in mode report
+	probed  *proxyhooks.Probed // for relay
+}
+
+// refused returns the refusal, or the zero value if there is none.
+func (d decision) refused() answer.Refusal {
+	if d.refusal == nil {
+		return answer.Refusal{}
+	}
+	return *d.refusal
 }
 
 type kind uint8
@@ -183,7 +191,7 @@ const (
 	clientGone               // nobody is left to answer
 )
 
-func refuseWith(refusal answer.Refusal) decision { return decision{kind: refuse, refusal: refusal} }
+func refuseWith(refusal answer.Refusal) decision { return decision{kind: refuse, refusal: &refusal} }
 
 func refutedBy(v knowledge.View, res validator.Result, current validator.Observed) decision {
 	return decision{kind: refuted, view: v, result: res, current: current}
@@ -230,7 +238,7 @@ func (w *writing) decide(view knowledge.View) decision {
 func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 	t := &inTurn{turn: w, view: view}
 	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
-	claimed, err := w.holds.AcquireClaim(waiting, w.plan, view.Entry(), t.check)
+	claimed, err := w.holds.AcquireClaim(waiting, w.plan, *view.Entry(), t.check)
 	w.waited = stop()
 	switch {
 	case err != nil:

@@ -56,7 +56,7 @@ func (r *Reader) Read() (View, error) {
 	entry, err := r.Share.Read(r.Request.Context(), r.Subject.Key, r.Terms)
 	r.Course.StoreRead(r.Subject.Key, begun, err)
 	if err != nil {
-		return View{Reader: r, entry: entry}, err
+		return View{Reader: r, entry: new(entry)}, err
 	}
 	v, err := r.View(entry)
 	if err == nil && v.outdated && !v.groups.unread() && !v.Busy() && len(entry.Variants) > 0 && r.Terms.Lag > 0 {
@@ -88,14 +88,14 @@ func (r *Reader) Lately() (View, bool) {
 	if _, groups := splitVary(entry.Vary); !ok || groups != "" {
 		return View{}, false
 	}
-	return View{Reader: r, entry: entry, Remembered: true}, true
+	return View{Reader: r, entry: new(entry), Remembered: true}, true
 }
 
 // View returns the view of an entry of the subject. It reads the groups that the
 // entry names, all of them in one round trip. If that fails, nothing in the entry
 // counts.
 func (r *Reader) View(entry etagcache.Entry) (View, error) {
-	v := View{Reader: r, entry: entry}
+	v := View{Reader: r, entry: new(entry)}
 	_, text := splitVary(entry.Vary)
 	if text == "" && r.Subject.AncestorKeys == nil {
 		return v, nil
@@ -113,7 +113,7 @@ func (r *Reader) View(entry etagcache.Entry) (View, error) {
 // then.
 func (r *Reader) retire(v View) (View, error) {
 	ctx := context.WithoutCancel(r.Request.Context())
-	grant, _, err := r.Share.Claim(ctx, r.Subject.Key, v.entry.Epoch, r.Terms)
+	grant, _, err := r.Share.Claim(ctx, r.Subject.Key, v.Entry().Epoch, r.Terms)
 	if err == nil {
 		err = r.Share.Settle(ctx, grant, etagcache.Settlement{}, r.Terms)
 	}
@@ -122,7 +122,7 @@ func (r *Reader) retire(v View) (View, error) {
 	}
 	entry, err := r.Share.Read(ctx, r.Subject.Key, r.Terms)
 	if err != nil {
-		return View{Reader: r, entry: entry}, err
+		return View{Reader: r, entry: new(entry)}, err
 	}
 	return r.View(entry)
 }

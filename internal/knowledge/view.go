@@ -16,8 +16,8 @@ import (
 // that the request's own fields select, unless it comes from Selected. It is immutable.
 type View struct {
 	*Reader
-	entry  etagcache.Entry
-	groups memberships // as they were read with the entry
+	entry  *etagcache.Entry // nil if nothing was read
+	groups memberships      // as they were read with the entry
 
 	// Remembered means that the entry is only what this node saw last. A claim, or
 	// another read, tells whether it is current.
@@ -30,12 +30,17 @@ type View struct {
 	selection // of the representation that the view is about
 }
 
-// Entry returns the store's entry.
-func (v View) Entry() etagcache.Entry { return v.entry }
+// Entry returns the store's entry, which nobody may change.
+func (v View) Entry() *etagcache.Entry {
+	if v.entry == nil {
+		return new(etagcache.Entry)
+	}
+	return v.entry
+}
 
 // Busy reports whether a write is in flight. The variants then say nothing about
 // the present.
-func (v View) Busy() bool { return v.entry.Busy > 0 }
+func (v View) Busy() bool { return v.Entry().Busy > 0 }
 
 // Counts reports whether the entry's variants still count. They don't once a group
 // of the resource has changed.
@@ -46,7 +51,7 @@ func (v View) variants() etagcache.Variants {
 	if v.outdated {
 		return nil
 	}
-	return v.entry.Variants
+	return v.Entry().Variants
 }
 
 // Stored returns what is known of the representation that the view is about.
@@ -70,7 +75,7 @@ func InGroups(v View) bool { return v.groups != nil }
 // Seen reports whether a response has shown the representation that the request of v
 // selects, however long ago.
 func Seen(v View) bool {
-	return v.entry.Variants.Of(v.variantKey(v.varyFields(), v.selection)).State == validator.Present
+	return v.Entry().Variants.Of(v.variantKey(v.varyFields(), v.selection)).State == validator.Present
 }
 
 // Variant returns what is known of the variant with a key.
@@ -128,15 +133,17 @@ func (v View) Past(o validator.Observed) Past {
 		return NotPast
 	}
 	switch {
-	case v.entry.Doubt > 0:
+	case v.Entry().Doubt > 0:
 		return InDoubt
-	case v.entry.IsSpent(o) && isReplaced(v.entry, o):
+	case !v.Entry().IsSpent(o):
+		// What is stored under an outdated view remains to be seen.
+	case isReplaced(v.Entry(), o):
 		return Replaced
-	case v.entry.IsSpent(o):
+	default:
 		return InDoubt // a write under way may have replaced it, or never have landed
 	}
 	if v.outdated && v.Terms.Lag > 0 {
-		for _, stored := range v.entry.Variants {
+		for _, stored := range v.Entry().Variants {
 			if id := o.Identity(); id != "" && stored.Identity() == id {
 				return InDoubt
 			}
@@ -160,7 +167,7 @@ func Replaces(states ...string) (identities []string) {
 }
 
 // isReplaced reports whether a write has certainly replaced o.
-func isReplaced(e etagcache.Entry, o validator.Observed) bool {
+func isReplaced(e *etagcache.Entry, o validator.Observed) bool {
 	return e.Spent.Left(replacedMark+o.Identity()) > 0
 }
 
@@ -188,7 +195,7 @@ func (r *Reader) targets() string { return r.Subject.CurrentTarget + " " + r.Sub
 
 // varyFields returns the request fields that responses are known to vary by.
 func (v View) varyFields() string {
-	known, _ := splitVary(v.entry.Vary)
+	known, _ := splitVary(v.Entry().Vary)
 	if v.Vary == "" {
 		return known
 	}
@@ -208,7 +215,7 @@ func (v View) Observation(o validator.Observed, h http.Header) (etagcache.Observ
 // Store stores an observation that was made under the view's epoch.
 func (v View) Store(o etagcache.Observation) error {
 	ctx := context.WithoutCancel(v.Request.Context())
-	return v.Share.Observe(ctx, v.Subject.Key, v.entry, o, v.Terms)
+	return v.Share.Observe(ctx, v.Subject.Key, *v.Entry(), o, v.Terms)
 }
 
 // memberships returns the groups of the resource: the known ones and the ones that
@@ -267,7 +274,7 @@ func (v View) Confirm() (View, error) {
 	if v.groups == nil {
 		return v, nil
 	}
-	confirmed, err := v.Reader.View(v.entry)
+	confirmed, err := v.Reader.View(*v.Entry())
 	confirmed.selection = v.selection
 	return confirmed, err
 }
@@ -283,7 +290,7 @@ func Unchanged(v View, header http.Header) bool {
 	if v.groups == nil {
 		return true
 	}
-	now, err := v.Reader.View(v.entry)
+	now, err := v.Reader.View(*v.Entry())
 	return err == nil && !now.groups.unread() && maps.Equal(now.groups, v.groups)
 }
 
@@ -320,13 +327,13 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 // before keeps its own.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
-	now := v.entry.Now
+	now := v.Entry().Now
 	if r.State != validator.Present || !r.ETag.Valid || !r.LastModified.IsZero() || now.IsZero() {
 		return r
 	}
 	since := now
-	if now.Round(0).Before(v.entry.Latest) {
-		since = v.entry.Latest.Add(time.Second)
+	if now.Round(0).Before(v.Entry().Latest) {
+		since = v.Entry().Latest.Add(time.Second)
 	}
 	wasKnown := known.State == validator.Present && known.ETag == r.ETag && known.Own == o.Own && !known.Since.IsZero()
 	if wasKnown {

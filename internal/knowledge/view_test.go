@@ -176,7 +176,7 @@ func TestDated(t *testing.T) {
 		{"not known before, and the clock was set back", at(-time.Hour), present("b"), etagcache.Stored{}, at(2 * time.Second), true},
 		{"the store wasn't asked", time.Time{}, present("a"), known(second), time.Time{}, false},
 	} {
-		v := View{entry: etagcache.Entry{Now: tt.now}}
+		v := View{entry: &etagcache.Entry{Now: tt.now}}
 		if tt.now.Before(second) {
 			v.entry.Latest = second
 		}
@@ -200,7 +200,7 @@ func TestDatesDiffer(t *testing.T) {
 	const step = 250 * time.Millisecond
 	begun := time.Date(2025, 11, 3, 12, 0, 0, 0, time.UTC)
 	dated := func(now time.Time, since time.Time) validator.Representation {
-		v := View{entry: etagcache.Entry{Now: now}}
+		v := View{entry: &etagcache.Entry{Now: now}}
 		return v.Dated(present("a"), etagcache.Stored{Observed: present("a"), Since: since})
 	}
 	strong := 0
@@ -698,7 +698,7 @@ func TestEvaluateWithDate(t *testing.T) {
 	r := s.reader(t.Context(), "PUT /a", "If-Unmodified-Since: "+validator.FormatDate(now))
 	known := etagcache.Stored{Observed: present("1"), Since: now.Add(-time.Second)}
 	for at, want := range map[time.Duration]validator.Verdict{0: validator.True, -1: validator.Unverifiable} {
-		v := View{Reader: r, entry: etagcache.Entry{Now: now.Add(at)}}
+		v := View{Reader: r, entry: &etagcache.Entry{Now: now.Add(at)}}
 		if got := v.Evaluate(known.Observed, known).Verdict; got != want {
 			t.Errorf("%s after its second: %s, want %s", at, got, want)
 		}
