@@ -324,7 +324,8 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 // The date is weak until its second is over. So no two states share a date, and no
 // state has a date at which an earlier one could still be seen. If the clock was set back,
 // a state that wasn't known gets a later date than all before it, and one that was known
-// before keeps its own.
+// before keeps its own. Both are weak until the clock gets there: what replaces the state in
+// that second will have the same date.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := v.Entry().Now
@@ -340,6 +341,6 @@ func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Repr
 		since = known.Since
 	}
 	r.LastModified = since.Truncate(time.Second).Add(time.Second).UTC()
-	r.WeakDate = !wasKnown || !now.Before(since) && now.Before(r.LastModified)
+	r.WeakDate = !wasKnown || now.Before(r.LastModified)
 	return r
 }
