@@ -227,7 +227,7 @@ func (s situation) entry(name string) map[string]string {
 			m["h"] = s.identity()
 		}
 		m[kind+"e1"] = fmt.Sprintf("%d.%07d", s.now+int64(s.IntN(12))*3000-1000, 30000)
-		m["l"] = []string{"30001", "20001"}[s.IntN(2)]
+		m["l"] = []string{"30001", "20001", "3600001"}[s.IntN(3)]
 		if s.seldom(8) {
 			m[kind+"other"] = fmt.Sprintf("%d.%07d", s.now+20_000, 30000)
 		}

@@ -6,8 +6,8 @@ local function usual()
       not entry.h and #ARGV == 10 and ARGV[10] ~= '' and spent_stands() and count < max_spent) then
     return nil
   end
-  local lease_lag = entry.l and number(entry.l) or 0
-  if lease_lag > 3600000 or lag == 0 and lease_lag == 0 then
+  local lease_lag = math.min(number(entry.l) or 0, 3600000)
+  if lag == 0 and lease_lag == 0 then
     return nil
   end
   if lag > lease_lag then
