@@ -108,11 +108,10 @@ func (e *entry) drop() {
 func (e *entry) lapse(now time.Time) bool {
 	var last time.Time
 	lag := e.lag
-	for _, l := range slices.Clone(e.leases) {
-		if !l.ends.After(now) {
-			e.release(l.token)
-			last = laterOf(last, l.ends)
-		}
+	over := func(l leaseEnd) bool { return !l.ends.After(now) }
+	for i := slices.IndexFunc(e.leases, over); i >= 0; i = slices.IndexFunc(e.leases, over) {
+		last = laterOf(last, e.leases[i].ends)
+		e.release(e.leases[i].token)
 	}
 	if last.IsZero() {
 		return false
