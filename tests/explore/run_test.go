@@ -696,7 +696,7 @@ func (r *run) checkBelief() {
 		r.violate(trueBelief, "reading the store: %v", err)
 		return
 	}
-	e := view.Entry()
+	e := *view.Entry()
 	if !view.Counts() {
 		e.Variants = nil
 	}

@@ -27,18 +27,19 @@ const clients = 16
 // documents is the number of resources that the works which need many spread over.
 const documents = 1000
 
-// BenchmarkCompare runs each work on each side for a second or so, in turn and in random
-// order, PRECONDITIONS_ROUNDS times (default 3). It prints, for each work, the median of the
-// ratios to a Caddy that forwards, the processor time of Caddy and of Redis per request, and
-// the calls of the store per request.
+// BenchmarkCompare runs each work on each side, in turn and in random order,
+// PRECONDITIONS_ROUNDS times (default 3) for PRECONDITIONS_SECONDS (default 1, and 3 for large
+// content). It prints, for each work, the median of the ratios to a Caddy that forwards, the
+// processor time of Caddy and of Redis per request, and the calls of the store per request.
 //
-// Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
+// Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text,
+// and PRECONDITIONS_SIDES the sides with these names, with slashes between them.
 // PRECONDITIONS_PROFILES names a directory for profiles of the processor time of each Caddy.
 // PRECONDITIONS_EARLIER names the program of an earlier version, to compare with, and
 // PRECONDITIONS_EARLIER_FORMAT its store format, if that is different.
 func BenchmarkCompare(b *testing.B) {
 	origin := caddytest.Serve(b, newShelf())
-	sides := startSides(b, origin)
+	sides := selectedSides(b, startSides(b, origin))
 	rounds := int(caddytest.DurationFromEnv(b, "PRECONDITIONS_ROUNDS", 1, 3))
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\nwork\tside\t× bare\treq/s\tµs Caddy\tµs Redis\tcalls\t")
@@ -123,6 +124,23 @@ func startSides(b *testing.B, origin string) []*side {
 			&side{name: "redis, earlier", start: guardedBy(earlier, 1, own.option()), redis: own})
 	}
 	return sides
+}
+
+// selectedSides returns the first side and those that PRECONDITIONS_SIDES names, or all of them.
+func selectedSides(b *testing.B, all []*side) []*side {
+	names := os.Getenv("PRECONDITIONS_SIDES")
+	if names == "" {
+		return all
+	}
+	selected := all[:1]
+	for name := range strings.SplitSeq(names, "/") {
+		i := slices.IndexFunc(all, func(s *side) bool { return s.name == name })
+		if i < 0 {
+			b.Fatalf("PRECONDITIONS_SIDES names %q, which is no side", name)
+		}
+		selected = append(selected[:len(selected):len(selected)], all[i])
+	}
+	return selected
 }
 
 // sameAnswer are directives that answer with as many fields and as much content as a refusal has.
@@ -256,6 +274,7 @@ func (s *side) measure(b *testing.B, w work) {
 		return float64(sent.Load())
 	}
 	round, before := w.lasts()
+	round = caddytest.DurationFromEnv(b, "PRECONDITIONS_SECONDS", time.Second, round)
 	profiled := startProfiles(b, w, s.name, servers, before+round)
 	defer profiled()
 	each(func(c *client) {
