@@ -14,7 +14,7 @@ type entry struct {
 	key   string
 	epoch string
 
-	leases  []leaseEnd
+	leases  leases
 	claimed bool // the only lease is a claim
 	// lag is the longest Lag of the calls that the leases come from. It is zero
 	// without a lease.
@@ -46,10 +46,18 @@ type entry struct {
 	used  time.Time
 }
 
+// leases are the claim or the passes of an entry.
+type leases []leaseEnd
+
 // leaseEnd is a claim or a pass, and when it expires.
 type leaseEnd struct {
 	token string
 	ends  time.Time
+}
+
+// index returns the index of the lease with a token, or -1.
+func (l leases) index(token string) int {
+	return slices.IndexFunc(l, func(one leaseEnd) bool { return one.token == token })
 }
 
 type variant struct {
@@ -128,16 +136,11 @@ func (e *entry) lapse(now time.Time) bool {
 // hold begins or renews a lease.
 func (e *entry) hold(token string, ends time.Time, lag time.Duration) {
 	e.lag = max(e.lag, lag)
-	if i := e.lease(token); i >= 0 {
+	if i := e.leases.index(token); i >= 0 {
 		e.leases[i].ends = ends
 		return
 	}
 	e.leases = append(e.leases, leaseEnd{token, ends})
-}
-
-// lease returns the index of the lease with a token, or -1.
-func (e *entry) lease(token string) int {
-	return slices.IndexFunc(e.leases, func(l leaseEnd) bool { return l.token == token })
 }
 
 // beginPass begins a pass. The variants stay, although nobody sees them: perhaps the backend
@@ -153,7 +156,7 @@ func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
 }
 
 func (e *entry) release(token string) {
-	if i := e.lease(token); i >= 0 {
+	if i := e.leases.index(token); i >= 0 {
 		e.leases = slices.Delete(e.leases, i, i+1)
 	}
 	if len(e.leases) == 0 {
@@ -162,7 +165,7 @@ func (e *entry) release(token string) {
 }
 
 func (e *entry) holds(g Grant) bool {
-	return e.lease(g.Token) >= 0 && e.claimed != g.Pass
+	return e.leases.index(g.Token) >= 0 && e.claimed != g.Pass
 }
 
 // busy returns how long the write in flight can still last, or zero.
