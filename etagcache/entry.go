@@ -141,8 +141,8 @@ type Spent []SpentState
 // SpentState says for how much longer a state is spent. While a write is in flight, that is the
 // longest time that is possible if its holder doesn't renew it.
 type SpentState struct {
-	Identity string // see validator.Observed.Identity
-	Left     time.Duration
+	Identity string        // see validator.Observed.Identity
+	Left     time.Duration // above zero
 }
 
 // Left returns for how much longer a state is spent. It is zero if the state isn't.

@@ -116,11 +116,12 @@ func (e *entry) drop() {
 func (e *entry) lapse(now time.Time) bool {
 	var last time.Time
 	lag := e.lag
-	over := func(l leaseEnd) bool { return !l.ends.After(now) }
-	for i := slices.IndexFunc(e.leases, over); i >= 0; i = slices.IndexFunc(e.leases, over) {
-		last = laterOf(last, e.leases[i].ends)
-		e.release(e.leases[i].token)
-	}
+	keepLeases(e, func(l leaseEnd) bool {
+		if !l.ends.After(now) {
+			last = laterOf(last, l.ends)
+		}
+		return l.ends.After(now)
+	})
 	if last.IsZero() {
 		return false
 	}
@@ -156,9 +157,12 @@ func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
 }
 
 func (e *entry) release(token string) {
-	if i := e.leases.index(token); i >= 0 {
-		e.leases = slices.Delete(e.leases, i, i+1)
-	}
+	keepLeases(e, func(l leaseEnd) bool { return l.token != token })
+}
+
+// keepLeases ends all leases but those that keep reports true for.
+func keepLeases(e *entry, keep func(leaseEnd) bool) {
+	e.leases = slices.DeleteFunc(e.leases, func(l leaseEnd) bool { return !keep(l) })
 	if len(e.leases) == 0 {
 		e.claimed, e.lag = false, 0
 	}

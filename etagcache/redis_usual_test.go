@@ -179,6 +179,9 @@ func (s situation) marker() map[string]string {
 	if s.seldom(20) {
 		m["lag"] = "20000"
 	}
+	if s.seldom(4) {
+		m["lag"] = "3600000"
+	}
 	if s.seldom(20) {
 		field := slices.Sorted(maps.Keys(m))[s.IntN(len(m))]
 		m[field] = s.odd()
@@ -269,7 +272,7 @@ func (s situation) args(name string) []any {
 	if s.seldom(10) {
 		heard = 0
 	}
-	lag := []int{30000, 20000, 0}[s.IntN(3)]
+	lag := []int{30000, 20000, 0, 3600000}[s.IntN(4)]
 	common := []any{"fresh", "", 10000, heard, 30000, lag, "channel", []string{"86400000 60000", "86400000", "50000 1000"}[s.IntN(3)]}
 	kind := []string{"c:", "c:", "c:", "p:"}[s.IntN(4)]
 	observed, vary, tag := s.packed(), []string{"accept", "accept", "cookie"}[s.IntN(3)], []string{"", `W/"b"`}[s.IntN(2)]

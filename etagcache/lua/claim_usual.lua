@@ -22,7 +22,7 @@ local function usual()
     redis.call('HDEL', key, 'q', 'w')
     wake()
   end
-  keep(lease_asked + lag)
+  keep(lease_asked + noted_lag)
   entry.e = ARGV[9]
-  return with_variants(shown(lease_asked, held, lag))
+  return with_variants(shown(lease_asked, held, noted_lag))
 end

@@ -39,7 +39,7 @@ local function usual()
     redis.call('HDEL', key, 'w')
     wake()
   end
-  keep(lease_asked + lag)
+  keep(lease_asked + noted_lag)
   entry.d = text(forgotten) -- only in the reply
-  return shown(lease_asked, held, lag)
+  return shown(lease_asked, held, noted_lag)
 end

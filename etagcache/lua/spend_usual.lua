@@ -15,6 +15,6 @@ local function usual()
   else
     redis.call('HSET', key, 'h', ARGV[10])
   end
-  keep(lease_ends - now + math.max(lag, lease_lag))
+  keep(lease_ends - now + math.max(noted_lag, lease_lag))
   return { 'OK' }
 end

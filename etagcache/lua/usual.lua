@@ -7,6 +7,7 @@
 local key, marker = KEYS[1], KEYS[2]
 local lease_asked, lag = tonumber(ARGV[5]), tonumber(ARGV[6])
 lag = lag > 0 and lag + 1 or 0 -- see own_lag in spent.lua
+local noted_lag = math.min(lag, 3600000) -- what others take for it (lease_lag in spent.lua)
 
 local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'format', 'grace', 'lag', 'why')
 
