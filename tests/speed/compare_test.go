@@ -138,7 +138,9 @@ func selectedSides(b *testing.B, all []*side) []*side {
 		if i < 0 {
 			b.Fatalf("PRECONDITIONS_SIDES names %q, which is no side", name)
 		}
-		selected = append(selected[:len(selected):len(selected)], all[i])
+		if !slices.Contains(selected, all[i]) {
+			selected = append(selected[:len(selected):len(selected)], all[i])
+		}
 	}
 	return selected
 }
