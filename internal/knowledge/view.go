@@ -321,11 +321,12 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 // the second in which the store first saw this state. Known is what was stored
 // before. If it differs from o, the change may have come at any time up to now.
 //
-// The date is weak until its second is over. So no two states share a date, and no
-// state has a date at which an earlier one could still be seen. If the clock was set back,
-// a state that wasn't known gets a later date than all before it, and one that was known
+// The date is weak until its second is over. So no two states share a strong date, and no
+// state has a strong date at which an earlier one could still be seen. If the clock was set
+// back, a state that wasn't known gets a later date than all before it, and one that was known
 // before keeps its own. Both are weak until the clock gets there: what replaces the state in
-// that second will have the same date.
+// that second will have the same date. If the first of them had a strong date before the clock
+// was set back, both have it.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := v.Entry().Now
