@@ -16,16 +16,21 @@ import (
 	"github.com/caddy-preconditions/preconditions/internal/caddytest"
 )
 
-// writers is the number of connections that write one resource at the same time.
+// writers is how many write one resource at the same time.
 const writers = 32
 
 // BenchmarkHandOver has many clients write one resource, one after the other, at a backend
 // that takes 5 ms. It prints for how much of the time the backend was busy. The rest is what
-// it takes until the next writer has its turn. Run it with -benchtime 1x.
+// it takes until the next writer has its turn. First comes a single writer without the handler:
+// its requests have nothing between them but a proxy. Run it with -benchtime 1x.
 func BenchmarkHandOver(b *testing.B) {
 	redis := startStore(b)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\noptions\tside\tbusy\tanswers/s\trequests to the backend/s\t")
+	alone := &slow{shelf: newShelf(), takes: 5 * time.Millisecond}
+	node := caddytest.StartNode(b, "reverse_proxy "+caddytest.Serve(b, alone))
+	busy, answered, asked := handOver([]string{node.URL}, 1, alone)
+	fmt.Fprintf(table, "\tbare, one writer\t%.0f %%\t%s\t%.0f\t\n", 100*busy, answered, asked)
 	for _, options := range []string{"", "lag 0s", "lag 0s\nverify never\nwrite_etag off"} {
 		for _, s := range []struct {
 			name, store string
@@ -39,7 +44,7 @@ func BenchmarkHandOver(b *testing.B) {
 			for _, n := range nodes {
 				urls = append(urls, n.URL)
 			}
-			busy, answered, asked := handOver(urls, backend)
+			busy, answered, asked := handOver(urls, writers, backend)
 			fmt.Fprintf(table, "%q\t%s\t%.0f %%\t%s\t%.0f\t\n", options, s.name, 100*busy, answered, asked)
 		}
 	}
@@ -49,7 +54,7 @@ func BenchmarkHandOver(b *testing.B) {
 // handOver returns for which part of the time the backend was busy, how many answers of each
 // status there were per second, and how many requests the backend got per second. A writer
 // that is told to come later does so, though sooner than it is told.
-func handOver(urls []string, backend *slow) (busy float64, answered string, asked float64) {
+func handOver(urls []string, writers int, backend *slow) (busy float64, answered string, asked float64) {
 	transport := &http.Transport{MaxIdleConnsPerHost: writers, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	ctx, stop := context.WithCancel(context.Background())
