@@ -51,7 +51,7 @@ local function usual()
       lease_ends > now and entry.e == string.sub(name, 3) and not entry.u and spent_stands()) then
     return nil
   end
-  lag = math.max(lag, math.min(number(entry.l) or 0, 3600000))
+  lag = math.max(lag, lease_lag())
 
   local set, del = { 'e', ARGV[10] }, { name, 'l', 'w', 'h' }
   local function put(field, text)

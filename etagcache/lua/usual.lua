@@ -7,7 +7,11 @@
 local key, marker = KEYS[1], KEYS[2]
 local lease_asked, lag = tonumber(ARGV[5]), tonumber(ARGV[6])
 lag = lag > 0 and lag + 1 or 0 -- see own_lag in spent.lua
-local noted_lag = math.min(lag, 3600000) -- what others take for it (lease_lag in spent.lua)
+
+-- No term but the retention is longer than this, in ms. Scripts that read the lag of the caller
+-- from the entry take it for no longer.
+local hour = 3600000
+local noted_lag = math.min(lag, hour)
 
 local marked = redis.pcall('HMGET', marker, 'id', 'replid', 'from', 'until', 'format', 'grace', 'lag', 'why')
 
@@ -20,7 +24,7 @@ local function generation_stands()
   local grace = number(marked[6])
   longest_lag = number(marked[7])
   return marked[1] and marked[5] == format and from and from <= now and ends and ends <= now and
-    grace and tonumber(ARGV[3]) <= grace and longest_lag and tonumber(ARGV[6]) <= longest_lag and longest_lag <= 3600000
+    grace and tonumber(ARGV[3]) <= grace and longest_lag and tonumber(ARGV[6]) <= longest_lag and longest_lag <= hour
 end
 
 -- The server is the one on which the generation began, or needn't be looked at.
@@ -61,6 +65,11 @@ local function entry_stands()
     end
   end
   return entry.e and entry.g == marked[1]
+end
+
+-- lease_lag returns the lag that the entry notes, as in spent.lua.
+local function lease_lag()
+  return math.min(number(entry.l) or 0, hour)
 end
 
 -- The ms at which the last of the spent states ends, their number, and where the first line

@@ -132,18 +132,18 @@ func (v View) Past(o validator.Observed) Past {
 	if stored := v.Stored(); stored.State != validator.Unknown && stored.SameValidators(o) {
 		return NotPast
 	}
-	switch {
-	case v.Entry().Doubt > 0:
+	e := v.Entry()
+	if e.Doubt > 0 {
 		return InDoubt
-	case !v.Entry().IsSpent(o):
-		// What is stored under an outdated view remains to be seen.
-	case isReplaced(v.Entry(), o):
-		return Replaced
-	default:
+	}
+	if e.IsSpent(o) {
+		if isReplaced(e, o) {
+			return Replaced
+		}
 		return InDoubt // a write under way may have replaced it, or never have landed
 	}
 	if v.outdated && v.Terms.Lag > 0 {
-		for _, stored := range v.Entry().Variants {
+		for _, stored := range e.Variants {
 			if id := o.Identity(); id != "" && stored.Identity() == id {
 				return InDoubt
 			}

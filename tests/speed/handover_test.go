@@ -22,30 +22,29 @@ const writers = 32
 // BenchmarkHandOver has many clients write one resource, one after the other, at a backend
 // that takes 5 ms. It prints for how much of the time the backend was busy. The rest is what
 // it takes until the next writer has its turn. First comes a single writer without the handler:
-// its requests have nothing between them but a proxy. Run it with -benchtime 1x.
+// nothing but a proxy comes between its requests. Run it with -benchtime 1x.
 func BenchmarkHandOver(b *testing.B) {
 	redis := startStore(b)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\noptions\tside\tbusy\tanswers/s\trequests to the backend/s\t")
-	alone := &slow{shelf: newShelf(), takes: 5 * time.Millisecond}
-	node := caddytest.StartNode(b, "reverse_proxy "+caddytest.Serve(b, alone))
-	busy, answered, asked := handOver([]string{node.URL}, 1, alone)
-	fmt.Fprintf(table, "\tbare, one writer\t%.0f %%\t%s\t%.0f\t\n", 100*busy, answered, asked)
+	run := func(options, side string, writers, nodes int, directives string) {
+		backend := &slow{shelf: newShelf(), takes: 5 * time.Millisecond}
+		var urls []string
+		for _, n := range caddytest.StartNodes(b, nodes, directives+"\nreverse_proxy "+caddytest.Serve(b, backend)) {
+			urls = append(urls, n.URL)
+		}
+		busy, answered, asked := handOver(urls, writers, backend)
+		fmt.Fprintf(table, "%q\t%s\t%.0f %%\t%s\t%.0f\t\n", options, side, 100*busy, answered, asked)
+	}
+	run("", "bare, one writer", 1, 1, "")
 	for _, options := range []string{"", "lag 0s", "lag 0s\nverify never\nwrite_etag off"} {
 		for _, s := range []struct {
 			name, store string
 			nodes       int
 		}{{"memory", "store memory", 1}, {"redis", redis.option(), 1}, {"two nodes", redis.option(), 2}} {
-			backend := &slow{shelf: newShelf(), takes: 5 * time.Millisecond}
 			// Each side has a key of its own: what another one has written must not count as the past.
 			key := fmt.Sprintf("key %d{http.request.uri.path}\n", written.Add(1))
-			nodes := caddytest.StartNodes(b, s.nodes, "preconditions {\n"+s.store+"\n"+key+options+"\n}\nreverse_proxy "+caddytest.Serve(b, backend))
-			var urls []string
-			for _, n := range nodes {
-				urls = append(urls, n.URL)
-			}
-			busy, answered, asked := handOver(urls, writers, backend)
-			fmt.Fprintf(table, "%q\t%s\t%.0f %%\t%s\t%.0f\t\n", options, s.name, 100*busy, answered, asked)
+			run(options, s.name, writers, s.nodes, "preconditions {\n"+s.store+"\n"+key+options+"\n}")
 		}
 	}
 	_ = table.Flush()
