@@ -108,7 +108,7 @@ func (e Entry) IsSpent(o validator.Observed) bool {
 	return len(e.Spent) > 0 && e.Spent.Left(o.Identity()) > 0
 }
 
-// Variants are what a store knows about the variants of a resource.
+// Variants lists what a store knows about each variant of a resource. No key occurs twice.
 type Variants []Variant
 
 // Variant is what a store knows about one variant.
@@ -117,8 +117,7 @@ type Variant struct {
 	Stored
 }
 
-// Find returns what is known about the variant with the given key. It reports false if that is
-// nothing.
+// Find returns what is known about the variant with the given key, and whether anything is.
 func (v Variants) Find(key string) (s Stored, known bool) {
 	for i := range v {
 		if v[i].Key == key {
@@ -128,14 +127,14 @@ func (v Variants) Find(key string) (s Stored, known bool) {
 	return Stored{}, false
 }
 
-// Of returns what Find returns, which is the zero value if nothing is known.
+// Of returns what is known about the variant with the given key, or the zero value if nothing is.
 func (v Variants) Of(key string) Stored {
 	s, _ := v.Find(key)
 	return s
 }
 
-// Spent are states that writes have replaced. A state may be there several times. The longest
-// time counts.
+// Spent lists states that writes have replaced. A state may be listed more than once; then the
+// longest time counts.
 type Spent []SpentState
 
 // SpentState says for how much longer a state is spent. While a write is in flight, that is the
@@ -145,7 +144,7 @@ type SpentState struct {
 	Left     time.Duration // above zero
 }
 
-// Left returns for how much longer a state is spent. It is zero if the state isn't.
+// Left returns for how much longer a state is spent. Zero means that it isn't spent.
 func (s Spent) Left(identity string) (left time.Duration) {
 	for i := range s {
 		if s[i].Left > left && s[i].Identity == identity {

@@ -49,7 +49,7 @@ type entry struct {
 // leases are the claim or the passes of an entry.
 type leases []leaseEnd
 
-// leaseEnd is a claim or a pass, and when it expires.
+// leaseEnd says when a claim or a pass expires.
 type leaseEnd struct {
 	token string
 	ends  time.Time
@@ -160,7 +160,7 @@ func (e *entry) release(token string) {
 	keepLeases(e, func(l leaseEnd) bool { return l.token != token })
 }
 
-// keepLeases ends all leases but those that keep reports true for.
+// keepLeases ends every lease for which keep reports false.
 func keepLeases(e *entry, keep func(leaseEnd) bool) {
 	e.leases = slices.DeleteFunc(e.leases, func(l leaseEnd) bool { return !keep(l) })
 	if len(e.leases) == 0 {

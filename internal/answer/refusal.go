@@ -343,7 +343,7 @@ func failureDetail(res validator.Result, field string) string {
 	case validator.WeakCurrent:
 		return "The current entity tag is weak, so " + field + " can't hold (strong comparison)."
 	case validator.WeakDate:
-		return "The date of the resource is that of a moment ago, or is still to come, so " + field + " proves nothing yet." + again
+		return "The resource's modification date is from a moment ago, or lies in the future, so " + field + " proves nothing yet." + again
 	case validator.NotKnown:
 		return "The resource has no entity tag, so " + field + " can't be verified."
 	default:

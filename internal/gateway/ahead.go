@@ -231,5 +231,5 @@ func (c confirmation) holds() bool {
 // silent reports whether the origin didn't show the resource, so that nobody can tell
 // whether the condition holds, whatever happens to the resource in the meantime.
 func (c confirmation) silent() bool {
-	return c.undecided != nil && !c.probed.Known && c.undecided.refused().Status != http.StatusPreconditionFailed
+	return c.undecided != nil && !c.probed.Known && c.undecided.refusalIfAny().Status != http.StatusPreconditionFailed
 }

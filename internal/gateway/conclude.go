@@ -19,7 +19,7 @@ import (
 func (d decision) conclude(x *exchange) error {
 	switch d.kind {
 	case refuse:
-		return x.refuse(d.refused())
+		return x.refuse(d.refusalIfAny())
 	case refuted:
 		return d.answerRefuted(x)
 	case relay:

@@ -59,7 +59,7 @@ func (c confirmation) decides() bool {
 
 // passes reports whether the origin may confirm the condition if it is asked again.
 func (c confirmation) passes() bool {
-	return c.undecided != nil && c.undecided.refused().Outcome == answer.Unavailable
+	return c.undecided != nil && c.undecided.refusalIfAny().Outcome == answer.Unavailable
 }
 
 // ask asks the origin for the representation that a view is about, and evaluates the

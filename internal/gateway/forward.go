@@ -205,7 +205,7 @@ func (w *aftermath) meet(a proxyhooks.Answer) {
 
 // report reports the outcome of a write that was forwarded.
 func (w *writing) report() {
-	if refusal := w.decision.refused(); refusal.Status != 0 {
+	if refusal := w.decision.refusalIfAny(); refusal.Status != 0 {
 		w.responder.ReportRefusal(refusal)
 	} else {
 		w.responder.Report(w.decision.outcome, w.decision.reason)

@@ -36,10 +36,11 @@ func goesByResponse(x *exchange) bool {
 		c.IfMatch == nil && c.IfUnmodifiedSince == nil && (c.IfModifiedSince == nil || c.IfNoneMatch != nil) && !c.If.HasTags()
 }
 
-// observeNow stores what a response showed that differs from the remembered entry by which
-// the read went so far, or that the store has refused under the epoch of that entry. If no write has begun since that was read, it serves as if it had just
-// been read: what it says of replaced states counts however long the response took. Otherwise
-// nobody knows whether the response came before the write, so the origin is asked again.
+// observeNow stores what a response showed if that differs from the remembered entry by which
+// the read went so far, or if the store has refused it under the epoch of that entry. If no
+// write has begun since the entry was read, the entry serves as if it had just been read: what
+// it says of replaced states counts however long the response took. Otherwise nobody knows
+// whether the response came before the write, so the origin is asked again.
 func observeNow(rd *reading, o validator.Observed, header http.Header) bool {
 	remembered := rd.view
 	view, err := rd.reader.Read()

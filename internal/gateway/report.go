@@ -112,7 +112,7 @@ func (d decision) proof() history.Proof {
 	switch {
 	case d.outcome == answer.Passed:
 		return history.Saw
-	case d.outcome == answer.Failed && answer.Contradicts(d.refused().Code):
+	case d.outcome == answer.Failed && answer.Contradicts(d.refusalIfAny().Code):
 		return history.SawOther
 	default:
 		return history.Unproven

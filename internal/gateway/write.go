@@ -172,8 +172,8 @@ type decision struct {
 	probed  *proxyhooks.Probed // for relay
 }
 
-// refused returns the refusal, or the zero value if there is none.
-func (d decision) refused() answer.Refusal {
+// refusalIfAny returns the decision's refusal, or an empty one if the decision has none.
+func (d decision) refusalIfAny() answer.Refusal {
 	if d.refusal == nil {
 		return answer.Refusal{}
 	}

@@ -539,8 +539,8 @@ func TestNotAcquired(t *testing.T) {
 		{errors.New("anything else"), withoutStore, ""},
 	} {
 		x, _ := s.exchangeOf(requestOf(t.Context(), "PUT /m"))
-		if d := x.decideOnError(tt.err); d.kind != tt.kind || d.refused().Outcome != tt.outcome {
-			t.Errorf("%v: %d, %s", tt.err, d.kind, d.refused().Outcome)
+		if d := x.decideOnError(tt.err); d.kind != tt.kind || d.refusalIfAny().Outcome != tt.outcome {
+			t.Errorf("%v: %d, %s", tt.err, d.kind, d.refusalIfAny().Outcome)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -324,9 +324,10 @@ func (v View) Versioned(o validator.Observed, h http.Header, known validator.Obs
 // The date is weak until its second is over. So no two states share a strong date, and no
 // state has a strong date at which an earlier one could still be seen. If the clock was set
 // back, a state that wasn't known gets a later date than all before it, and one that was known
-// before keeps its own. Both are weak until the clock gets there: what replaces the state in
-// that second will have the same date. If the first of them had a strong date before the clock
-// was set back, both have it.
+// before keeps its own. Both dates are weak until the clock reaches them, because a state that
+// is replaced within the second of its date shares the date with the next state. One case is
+// left: a state whose date was strong before the clock was set back, and that is replaced when
+// the clock is in that second again.
 func (v View) Dated(o validator.Observed, known etagcache.Stored) validator.Representation {
 	r := o.Representation
 	now := v.Entry().Now

@@ -32,8 +32,8 @@ const documents = 1000
 // content). It prints, for each work, the median of the ratios to a Caddy that forwards, the
 // processor time of Caddy and of Redis per request, and the calls of the store per request.
 //
-// Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text,
-// and PRECONDITIONS_SIDES the sides with these names, with slashes between them.
+// Run it with -benchtime 1x. PRECONDITIONS_WORK selects the works whose names contain a text.
+// PRECONDITIONS_SIDES selects sides by name, separated by slashes.
 // PRECONDITIONS_PROFILES names a directory for profiles of the processor time of each Caddy.
 // PRECONDITIONS_EARLIER names the program of an earlier version, to compare with, and
 // PRECONDITIONS_EARLIER_FORMAT its store format, if that is different.
