@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/etagcache/redistest"
@@ -50,23 +51,42 @@ func bench(b *testing.B, s etagcache.Store) {
 			}
 		})
 	})
-	b.Run("ReadClaimSettle", func(b *testing.B) {
+	save := func(b *testing.B, key string, t etagcache.Terms) {
+		o := observation("")
+		e, err := s.Read(ctx, key, t)
+		if err == nil {
+			o.ETag.Opaque = e.Epoch // unlike any before
+			err = s.Observe(ctx, key, e, o, t)
+		}
+		var g etagcache.Grant
+		if err == nil {
+			e, err = s.Read(ctx, key, t)
+		}
+		if err == nil {
+			g, _, err = s.Claim(ctx, key, e.Epoch, t)
+		}
+		if err == nil {
+			err = s.Settle(ctx, g, etagcache.Settlement{}, t)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("Save", func(b *testing.B) {
 		b.ReportAllocs()
-		e, err := s.Read(ctx, "k", day)
 		for b.Loop() {
-			var g etagcache.Grant
-			if err == nil {
-				g, e, err = s.Claim(ctx, "k", e.Epoch, day)
-			}
-			if err == nil {
-				err = s.Settle(ctx, g, etagcache.Settlement{}, day)
-			}
-			if err == nil {
-				e, err = s.Read(ctx, "k", day)
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
+			save(b, "k", day)
+		}
+	})
+	b.Run("SaveOften", func(b *testing.B) { // 64 earlier states are spent all the time
+		b.ReportAllocs()
+		lagging := day
+		lagging.Lag = time.Hour
+		for range 64 {
+			save(b, "often", lagging)
+		}
+		for b.Loop() {
+			save(b, "often", day)
 		}
 	})
 }

@@ -196,14 +196,15 @@ func (c *comparison) same(memory, redis etagcache.Entry) {
 	if !near(memory.Busy, redis.Busy) || !near(memory.Doubt, redis.Doubt) || memory.Receipt != redis.Receipt {
 		c.fatal("different entries", memory, redis)
 	}
-	if len(memory.Spent) > 0 {
+	for range memory.Spent.All() {
 		c.spent++
+		break
 	}
 	if memory.Doubt > 0 {
 		c.doubts++
 	}
 	// A state may be spent for a last millisecond in one of the stores only.
-	for _, state := range slices.Concat(memory.Spent, redis.Spent) {
+	for _, state := range slices.AppendSeq(slices.Collect(memory.Spent.All()), redis.Spent.All()) {
 		if !near(memory.Spent.Left(state.Identity), redis.Spent.Left(state.Identity)) {
 			c.fatal("different states are spent", memory, redis)
 		}

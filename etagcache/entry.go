@@ -40,7 +40,7 @@ type Entry struct {
 	// empty if that write is not known or had no receipt.
 	Receipt string
 	// Spent holds the states that writes have replaced and that the origin may
-	// still show, in any order. It is nil if there are none.
+	// still show.
 	Spent Spent
 	// Doubt is the time for which nothing that the origin shows can be told from
 	// the past, because the store has lost or never knew what is spent. It is
@@ -105,7 +105,7 @@ func (e Entry) IsSpent(o validator.Observed) bool {
 	if e.Doubt > 0 && o.State != validator.Unknown {
 		return true
 	}
-	return len(e.Spent) > 0 && e.Spent.Left(o.Identity()) > 0
+	return len(e.Spent.list) > 0 && e.Spent.Left(o.Identity()) > 0
 }
 
 // Variants lists what a store knows about each variant of a resource. No key occurs twice.
@@ -131,27 +131,6 @@ func (v Variants) Find(key string) (s Stored, known bool) {
 func (v Variants) Of(key string) Stored {
 	s, _ := v.Find(key)
 	return s
-}
-
-// Spent lists states that writes have replaced. A state may be listed more than once; then the
-// longest time counts.
-type Spent []SpentState
-
-// SpentState says for how much longer a state is spent. While a write is in flight, that is the
-// longest time that is possible if its holder doesn't renew it.
-type SpentState struct {
-	Identity string        // see validator.Observed.Identity
-	Left     time.Duration // above zero
-}
-
-// Left returns for how much longer a state is spent. Zero means that it isn't spent.
-func (s Spent) Left(identity string) (left time.Duration) {
-	for i := range s {
-		if s[i].Left > left && s[i].Identity == identity {
-			left = s[i].Left
-		}
-	}
-	return left
 }
 
 // Stored is a representation as the store knows it.

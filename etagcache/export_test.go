@@ -22,9 +22,9 @@ var Failed = failed
 // InOrder sorts the variants of an entry, and what is spent, and lists each state once.
 func InOrder(e Entry) Entry {
 	slices.SortFunc(e.Variants, func(a, b Variant) int { return cmp.Compare(a.Key, b.Key) })
-	slices.SortFunc(e.Spent, func(a, b SpentState) int {
+	spent := slices.SortedFunc(e.Spent.All(), func(a, b SpentState) int {
 		return cmp.Or(cmp.Compare(a.Identity, b.Identity), cmp.Compare(b.Left, a.Left))
 	})
-	e.Spent = slices.CompactFunc(e.Spent, func(a, b SpentState) bool { return a.Identity == b.Identity })
+	e.Spent = NewSpent(slices.CompactFunc(spent, func(a, b SpentState) bool { return a.Identity == b.Identity })...)
 	return e
 }

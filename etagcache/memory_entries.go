@@ -87,7 +87,7 @@ func (all *entries) lookUp(key string) uint32 {
 // unpack unpacks an entry into e.
 func (all *entries) unpack(number uint32, e *entry) *entry {
 	r := all.rows.at(number)
-	unpackEntry(&unpacker{all.base, string(all.content(number))}, e)
+	unpackEntry(all.base, all.content(number), e)
 	e.row, e.waiters = number, all.waiters[number]
 	e.until, e.used, e.brief = after(all.base, r.until), after(all.base, r.used), r.brief
 	return e
@@ -140,7 +140,7 @@ func (all *entries) findOrCreate(key string, now time.Time) *entry {
 	if e == nil {
 		all.evict(now, 1, lookedAt, 0)
 		e = &all.found
-		*e = entry{key: key, epoch: NewToken(), row: all.rows.take()}
+		*e = entry{key: key, epoch: NewToken(), spent: spentStates{base: all.base}, row: all.rows.take()}
 		hash := all.hash(key)
 		all.rows.at(e.row).same = all.index[hash]
 		all.index[hash] = e.row
@@ -148,8 +148,8 @@ func (all *entries) findOrCreate(key string, now time.Time) *entry {
 		all.bytes += entrySize
 		all.save(e)
 	}
-	if n := len(e.spent); n > 0 {
-		if e.spent.tidy(now); len(e.spent) < n {
+	if n := len(e.spent.list); n > 0 {
+		if e.spent.tidy(now); len(e.spent.list) < n {
 			all.save(e)
 		}
 	}

@@ -10,8 +10,9 @@ import (
 )
 
 // An entry is packed into bytes while nobody works on it. First comes its key, so that it
-// can be found. Numbers are varints, and a text follows its length. Times count from the base,
-// by the monotonic clock; dates are by the wall clock.
+// can be found, and last what is spent, which is packed all the time. Numbers are varints, and a
+// text follows its length. Times count from the base, by the monotonic clock; dates are by the
+// wall clock.
 
 // Whether an entry has these parts.
 const (
@@ -20,7 +21,7 @@ const (
 	hasLatest
 	hasReceipt
 	hasVary
-	hasSpent
+	holds // states that are spent
 )
 
 // What a packed variant has besides its state, which is in the lowest two bits.
@@ -77,10 +78,11 @@ func bit(set bool, b byte) byte {
 // packEntry appends all of an entry but what is in its row.
 func packEntry(p *packer, e *entry) {
 	p.text(e.key)
+	p.count(len(e.spent.list))
 	p.text(e.epoch)
 	writes := len(e.leases) > 0 || !e.reserved.IsZero()
 	p.b = append(p.b, bit(writes, hasWrites)|bit(e.claimed, isClaimed)|bit(!e.latest.IsZero(), hasLatest)|
-		bit(e.receipt != "", hasReceipt)|bit(e.vary != "", hasVary)|bit(len(e.spent) > 0, hasSpent))
+		bit(e.receipt != "", hasReceipt)|bit(e.vary != "", hasVary)|bit(len(e.spent.held) > 0, holds))
 	if writes {
 		p.time(e.reserved)
 		p.number(int64(e.lag))
@@ -100,18 +102,17 @@ func packEntry(p *packer, e *entry) {
 	if e.vary != "" {
 		p.text(e.vary)
 	}
-	if len(e.spent) > 0 {
-		p.count(len(e.spent))
-		for _, state := range e.spent {
-			p.text(state.identity)
-			p.b = append(p.b, bit(state.held, 1))
-			p.time(state.until)
+	if len(e.spent.held) > 0 {
+		p.count(len(e.spent.held))
+		for _, identity := range e.spent.held {
+			p.text(identity)
 		}
 	}
 	p.count(len(e.variants))
 	for i := range e.variants {
 		packVariant(p, &e.variants[i])
 	}
+	p.b = append(p.b, e.spent.list...)
 }
 
 func packVariant(p *packer, v *variant) {
@@ -173,9 +174,17 @@ func (u *unpacker) text() string {
 
 // unpackEntry sets all of an entry but what is in its row. It uses the memory of the
 // lists that the entry had before.
-func unpackEntry(u *unpacker, e *entry) {
-	*e = entry{leases: e.leases[:0], spent: e.spent[:0], variants: e.variants[:0]}
-	e.key, e.epoch = u.text(), u.text()
+func unpackEntry(base time.Time, b []byte, e *entry) {
+	*e = entry{leases: e.leases[:0], spent: spentStates{base, e.spent.list[:0], e.spent.held[:0]}, variants: e.variants[:0]}
+	length, size := binary.Uvarint(b)
+	spent, _ := binary.Uvarint(b[size+int(length):])
+	last := len(b) - int(spent)
+	e.spent.list = append(e.spent.list, b[last:]...)
+
+	u := unpacker{base, string(b[:last])}
+	e.key = u.text()
+	_ = u.count() // of what is spent
+	e.epoch = u.text()
 	has := u.byte()
 	e.claimed = has&isClaimed != 0
 	if has&hasWrites != 0 {
@@ -194,15 +203,13 @@ func unpackEntry(u *unpacker, e *entry) {
 	if has&hasVary != 0 {
 		e.vary = u.text()
 	}
-	if has&hasSpent != 0 {
+	if has&holds != 0 {
 		for range u.count() {
-			identity := u.text()
-			held := u.byte() != 0
-			e.spent = append(e.spent, spentState{identity, u.time(), held})
+			e.spent.held = append(e.spent.held, u.text())
 		}
 	}
 	for range u.count() {
-		e.variants = append(e.variants, unpackVariant(u))
+		e.variants = append(e.variants, unpackVariant(&u))
 	}
 }
 

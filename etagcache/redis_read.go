@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -169,10 +168,16 @@ func worthKeeping(e Entry) bool {
 }
 
 // stamp parses a stored number. It reports false if it is anything else.
-func stamp(text string) (int64, bool) {
-	if text == "" || len(text) > 13 || strings.Trim(text, "0123456789") != "" {
+func stamp(text string) (n int64, ok bool) {
+	if text == "" || len(text) > 13 {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
+	for i := range len(text) {
+		digit := text[i] - '0'
+		if digit > 9 {
+			return 0, false
+		}
+		n = 10*n + int64(digit)
+	}
+	return n, true
 }

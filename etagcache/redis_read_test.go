@@ -3,6 +3,7 @@ package etagcache_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,9 +85,11 @@ func TestRedisPlainReads(t *testing.T) {
 // reads aren't made at the same time.
 func timeless(e etagcache.Entry) string {
 	round := func(d time.Duration) time.Duration { return d.Round(time.Minute) }
-	for i := range e.Spent {
-		e.Spent[i].Left = round(e.Spent[i].Left)
+	spent := slices.Collect(e.Spent.All())
+	for i := range spent {
+		spent[i].Left = round(spent[i].Left)
 	}
+	e.Spent = etagcache.NewSpent(spent...)
 	for i := range e.Variants {
 		e.Variants[i].Age = round(e.Variants[i].Age)
 	}

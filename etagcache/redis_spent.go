@@ -1,7 +1,6 @@
 package etagcache
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -13,11 +12,12 @@ func (e *Entry) setSpent(s string, now, last int64) bool {
 		return true
 	}
 	header, lines, _ := strings.Cut(s, "\n")
-	number, latest, _ := strings.Cut(header, " ")
-	count, err := strconv.Atoi(number)
-	if ends, ok := stamp(latest); err != nil || !ok || ends > last {
+	count, latest, _ := strings.Cut(header, " ")
+	_, readable := stamp(count)
+	if ends, ok := stamp(latest); !readable || !ok || ends > last {
 		return false
 	}
+	e.Spent.list = make(spentList, 0, len(lines)) // enough unless several states end together
 	for line := range strings.SplitSeq(lines, "\n") {
 		stored, identities, _ := strings.Cut(line, " ")
 		ends, ok := stamp(stored)
@@ -27,7 +27,7 @@ func (e *Entry) setSpent(s string, now, last int64) bool {
 		if ends <= now {
 			continue
 		}
-		e.spendEach(identities, ends-now, count)
+		e.spendEach(identities, ends-now)
 	}
 	return true
 }
@@ -35,23 +35,19 @@ func (e *Entry) setSpent(s string, now, last int64) bool {
 // setHeld notes what the field h says. These states are spent for left more ms at least.
 func (e *Entry) setHeld(h string, left int64) {
 	if left > 0 {
-		e.spendEach(h, left, 1)
+		e.spendEach(h, left)
 	}
 }
 
 // spendEach notes states that are separated by spaces. They are spent for left more ms at
-// least. Count is about how many there will be.
-func (e *Entry) spendEach(identities string, left int64, count int) {
+// least.
+func (e *Entry) spendEach(identities string, left int64) {
 	d := time.Duration(left) * time.Millisecond
 	for identity := range strings.FieldsSeq(identities) {
-		switch {
-		case identity == AnyState:
+		if identity == AnyState {
 			e.Doubt = max(e.Doubt, d)
-		default:
-			if e.Spent == nil {
-				e.Spent = make(Spent, 0, max(0, min(count, MaxSpent)))
-			}
-			e.Spent = append(e.Spent, SpentState{identity, d})
+		} else {
+			e.Spent.list = e.Spent.list.append(identity, int64(d))
 		}
 	}
 }

@@ -41,7 +41,7 @@ var spentRules = []rule{
 		after, err := g.b.Read(g.ctx, key, lagging)
 		g.check("read", err, nil)
 		g.spent(after, tagged("v", "1"), tagged("w", "2"))
-		for _, state := range after.Spent {
+		for state := range after.Spent.All() {
 			if state.Left > lagging.Lag+time.Millisecond {
 				g.Fatalf("spent for %v", state.Left)
 			}
@@ -60,7 +60,7 @@ var spentRules = []rule{
 		g.observe(before, o, etagcache.ErrSpent)
 		// The caller need not have a lag itself, nor tell what it knew.
 		g.check("observe", g.b.Observe(g.ctx, key, before, tagged("v", "1"), long), etagcache.ErrSpent)
-		before.Spent = nil
+		before.Spent = etagcache.Spent{}
 		g.observe(before, tagged("v", "1"), etagcache.ErrSpent)
 		after := g.read()
 		g.unmoved(before, after)
@@ -85,7 +85,7 @@ var spentRules = []rule{
 		g.observe(before, tagged("v", "1"), etagcache.ErrStale)
 		g.claim(lagging)
 		before = g.read()
-		before.Spent = nil
+		before.Spent = etagcache.Spent{}
 		g.observe(before, tagged("v", "1"), etagcache.ErrBusy)
 	}},
 
@@ -247,7 +247,7 @@ func (g *gateways) spent(e etagcache.Entry, want ...etagcache.Observation) {
 
 func (g *gateways) nothingSpent(e etagcache.Entry) {
 	g.Helper()
-	if e.Spent != nil || e.Doubt != 0 {
+	if len(spentIn(e)) > 0 || e.Doubt != 0 {
 		g.Fatalf("something is spent: %+v", e)
 	}
 }

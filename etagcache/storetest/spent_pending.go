@@ -17,7 +17,7 @@ var spentPendingRules = []rule{
 		g.nothingSpent(claimed)
 		after := g.lapse(claimed.Epoch)
 		g.spent(after, tagged("v", "1"))
-		for _, state := range after.Spent {
+		for state := range after.Spent.All() {
 			if state.Left > lagging.Lag+time.Millisecond {
 				g.Fatalf("spent for %v", state.Left)
 			}

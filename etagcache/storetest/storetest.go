@@ -175,17 +175,19 @@ func after(e etagcache.Entry, d time.Duration) etagcache.Entry {
 		then.Variants = append(then.Variants, variant)
 	}
 	slices.SortFunc(then.Variants, func(a, b etagcache.Variant) int { return cmp.Compare(a.Key, b.Key) })
+	var spent []etagcache.SpentState
 	for _, identity := range spentIn(e) {
 		if e.Spent.Left(identity) > d {
-			then.Spent = append(then.Spent, etagcache.SpentState{Identity: identity})
+			spent = append(spent, etagcache.SpentState{Identity: identity, Left: 1})
 		}
 	}
+	then.Spent = etagcache.NewSpent(spent...)
 	return then
 }
 
 // spentIn returns the identities of what is spent, in order, each once.
 func spentIn(e etagcache.Entry) (identities []string) {
-	for _, state := range e.Spent {
+	for state := range e.Spent.All() {
 		identities = append(identities, state.Identity)
 	}
 	slices.Sort(identities)

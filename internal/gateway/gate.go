@@ -111,7 +111,12 @@ func seen(view knowledge.View) bool {
 	}
 	var absent validator.Observed
 	absent.State = validator.Absent
-	return slices.ContainsFunc(e.Spent, func(s etagcache.SpentState) bool { return s.Identity != absent.Identity() })
+	for state := range e.Spent.All() {
+		if state.Identity != absent.Identity() {
+			return true
+		}
+	}
+	return false
 }
 
 // forgetSeen forgets that others can see what a write has changed.

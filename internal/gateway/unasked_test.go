@@ -170,8 +170,12 @@ func TestUnaskedInDoubt(t *testing.T) {
 		unasked bool
 	}{
 		{name: "nothing", unasked: true},
-		{name: "an earlier state is spent", unasked: true, change: func(e *etagcache.Entry) { e.Spent = etagcache.Spent{{Identity: "tx", Left: time.Second}} }},
-		{name: "the state is spent", change: func(e *etagcache.Entry) { e.Spent = etagcache.Spent{{Identity: identity(), Left: time.Second}} }},
+		{name: "an earlier state is spent", unasked: true, change: func(e *etagcache.Entry) {
+			e.Spent = etagcache.NewSpent(etagcache.SpentState{Identity: "tx", Left: time.Second})
+		}},
+		{name: "the state is spent", change: func(e *etagcache.Entry) {
+			e.Spent = etagcache.NewSpent(etagcache.SpentState{Identity: identity(), Left: time.Second})
+		}},
 		{name: "any state may be spent", change: func(e *etagcache.Entry) { e.Doubt = time.Second }},
 		{name: "a grace", change: func(e *etagcache.Entry) { e.Grace.Left = time.Second }},
 		{name: "a write in flight", change: func(e *etagcache.Entry) { e.Busy = time.Second }},

@@ -61,16 +61,7 @@ func (s seenEntry) now() etagcache.Entry {
 	}
 	e.Now = e.Now.Add(since)
 	e.Doubt = max(0, e.Doubt-since)
-	e.Spent = nil
-	for _, state := range s.Spent {
-		if state.Left <= since {
-			continue
-		}
-		if e.Spent == nil {
-			e.Spent = make(etagcache.Spent, 0, len(s.Spent))
-		}
-		e.Spent = append(e.Spent, etagcache.SpentState{Identity: state.Identity, Left: state.Left - since})
-	}
+	e.Spent = e.Spent.After(since)
 	return e
 }
 

@@ -54,14 +54,14 @@ func TestRecent(t *testing.T) {
 			c := newRecent()
 			e := entryWith("e1", map[string]string{"v": "a"})
 			e.Now = time.Now()
-			e.Doubt, e.Spent = 2*time.Second, etagcache.Spent{{Identity: "brief", Left: time.Second}, {Identity: "long", Left: 3 * time.Second}}
+			e.Doubt, e.Spent = 2*time.Second, etagcache.NewSpent(etagcache.SpentState{Identity: "brief", Left: time.Second}, etagcache.SpentState{Identity: "long", Left: 3 * time.Second})
 			c.put("k", e)
 			time.Sleep(time.Second)
-			if got, _ := c.get("k"); len(got.Spent) != 1 || got.Spent.Left("long") != 2*time.Second || got.Doubt != time.Second || !got.Now.Equal(time.Now()) {
+			if got, _ := c.get("k"); got.Spent.Left("brief") != 0 || got.Spent.Left("long") != 2*time.Second || got.Doubt != time.Second || !got.Now.Equal(time.Now()) {
 				t.Errorf("after a second: %v, %v, %v", got.Spent, got.Doubt, got.Now)
 			}
 			time.Sleep(2 * time.Second)
-			if got, _ := c.get("k"); got.Spent != nil || got.Doubt != 0 {
+			if got, _ := c.get("k"); got.Spent.Left("long") != 0 || got.Doubt != 0 {
 				t.Errorf("after three seconds: %v, %v", got.Spent, got.Doubt)
 			}
 		})

@@ -727,14 +727,14 @@ type forgetful struct{ etagcache.Store }
 func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
 	t.Lag = 0
 	e, err := s.Store.Read(ctx, key, t)
-	e.Spent, e.Doubt = nil, 0
+	e.Spent, e.Doubt = etagcache.Spent{}, 0
 	return e, err
 }
 
 func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	t.Lag = 0
 	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
-	e.Spent, e.Doubt = nil, 0
+	e.Spent, e.Doubt = etagcache.Spent{}, 0
 	return g, e, err
 }
 

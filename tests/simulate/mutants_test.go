@@ -170,13 +170,13 @@ func newForgetful(_ *node, s etagcache.Store) etagcache.Store { return forgetful
 func (s forgetful) Claim(ctx context.Context, key, epoch string, t etagcache.Terms, replaces ...string) (etagcache.Grant, etagcache.Entry, error) {
 	t.Lag = 0
 	g, e, err := s.Store.Claim(ctx, key, epoch, t, replaces...)
-	e.Spent = nil
+	e.Spent = etagcache.Spent{}
 	return g, e, err
 }
 
 func (s forgetful) Read(ctx context.Context, key string, t etagcache.Terms) (etagcache.Entry, error) {
 	e, err := s.Store.Read(ctx, key, t)
-	e.Spent = nil
+	e.Spent = etagcache.Spent{}
 	return e, err
 }
 

@@ -1,0 +1,154 @@
+package etagcache
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+)
+
+// Spent lists states that writes have replaced. A state may be listed more than once; then the
+// longest time counts. The zero value lists none. What a Spent lists never changes.
+type Spent struct {
+	list spentList // until when each is spent, after a moment
+	now  int64     // what has passed since that moment, in ns
+}
+
+// SpentState says for how much longer a state is spent. While a write is in flight, that is the
+// longest time that is possible if its holder doesn't renew it.
+type SpentState struct {
+	Identity string        // see validator.Observed.Identity
+	Left     time.Duration // above zero
+}
+
+// NewSpent lists the given states.
+func NewSpent(states ...SpentState) (s Spent) {
+	for _, state := range states {
+		s.list = s.list.append(state.Identity, int64(state.Left))
+	}
+	return s
+}
+
+// Left returns for how much longer a state is spent. Zero means that it isn't spent.
+func (s Spent) Left(identity string) time.Duration {
+	left := int64(0)
+	for at := 0; at < len(s.list); at = s.list.end(at) {
+		if until := s.list.until(at); until-s.now > left && string(s.list.identity(at)) == identity {
+			left = until - s.now
+		}
+	}
+	return time.Duration(left)
+}
+
+// All returns what is listed, in any order.
+func (s Spent) All() iter.Seq[SpentState] {
+	return func(yield func(SpentState) bool) {
+		for identity, until := range s.list.all() {
+			if until > s.now && !yield(SpentState{string(identity), time.Duration(until - s.now)}) {
+				return
+			}
+		}
+	}
+}
+
+// String says what is listed.
+func (s Spent) String() string { return fmt.Sprint(slices.Collect(s.All())) }
+
+// After returns what will be left after a while.
+func (s Spent) After(d time.Duration) Spent {
+	s.now += int64(d)
+	return s
+}
+
+// spentList says until when states are spent, in ns since a moment that its owner knows. It is
+// packed, because a resource that is saved often has many spent states, and a call rarely looks
+// at more than one. For each, there are the time in 8 bytes, the length of the identity in 4, and
+// the identity.
+type spentList []byte
+
+// spentHeader is the length of what comes before an identity.
+const spentHeader = 8 + 4
+
+// end returns where the state ends that begins at an index.
+func (l spentList) end(at int) int {
+	return at + spentHeader + int(binary.LittleEndian.Uint32(l[at+8:]))
+}
+
+func (l spentList) until(at int) int64 { return int64(binary.LittleEndian.Uint64(l[at:])) }
+
+func (l spentList) identity(at int) []byte { return l[at+spentHeader : l.end(at)] }
+
+// find returns where a state begins, or -1.
+func (l spentList) find(identity string) int {
+	for at := 0; at < len(l); at = l.end(at) {
+		if string(l.identity(at)) == identity {
+			return at
+		}
+	}
+	return -1
+}
+
+// all returns the identities, and until when they are spent. Identities share the memory of
+// the list.
+func (l spentList) all() iter.Seq2[[]byte, int64] {
+	return func(yield func([]byte, int64) bool) {
+		for at := 0; at < len(l); at = l.end(at) {
+			if !yield(l.identity(at), l.until(at)) {
+				return
+			}
+		}
+	}
+}
+
+// len returns the number of states.
+func (l spentList) len() (n int) {
+	for at := 0; at < len(l); at = l.end(at) {
+		n++
+	}
+	return n
+}
+
+// append returns the list with one more state.
+func (l spentList) append(identity string, until int64) spentList {
+	l = binary.LittleEndian.AppendUint64(l, uint64(until))
+	l = binary.LittleEndian.AppendUint32(l, uint32(len(identity)))
+	return append(l, identity...)
+}
+
+// raise returns the list with a state spent until the given time at least. It may write to the
+// memory of the list.
+func (l spentList) raise(identity string, until int64) spentList {
+	at := l.find(identity)
+	if at < 0 {
+		return l.append(identity, until)
+	}
+	binary.LittleEndian.PutUint64(l[at:], uint64(max(until, l.until(at))))
+	return l
+}
+
+// without returns the list without one state, in the same memory.
+func (l spentList) without(identity string) spentList {
+	if at := l.find(identity); at >= 0 {
+		return slices.Delete(l, at, l.end(at))
+	}
+	return l
+}
+
+// after returns the list without the states that are spent until the given time or less, in the
+// same memory.
+func (l spentList) after(time int64) spentList {
+	rest := l[:0]
+	for at := 0; at < len(l); {
+		end := l.end(at)
+		switch {
+		case l.until(at) <= time:
+		case at == len(rest): // none has gone yet
+			rest = l[:end]
+		default:
+			rest = append(rest, l[at:end]...)
+		}
+		at = end
+	}
+	return rest
+}
