@@ -43,10 +43,12 @@ func (e *Entry) setHeld(h string, left int64) {
 // least.
 func (e *Entry) spendEach(identities string, left int64) {
 	d := time.Duration(left) * time.Millisecond
-	for identity := range strings.FieldsSeq(identities) {
-		if identity == AnyState {
+	for identity := range strings.SplitSeq(identities, " ") {
+		switch identity {
+		case "":
+		case AnyState:
 			e.Doubt = max(e.Doubt, d)
-		} else {
+		default:
 			e.Spent.list = e.Spent.list.append(identity, int64(d))
 		}
 	}
