@@ -21,7 +21,6 @@ const (
 	hasLatest
 	hasReceipt
 	hasVary
-	holds // states that are spent
 )
 
 // What a packed variant has besides its state, which is in the lowest two bits.
@@ -82,7 +81,7 @@ func packEntry(p *packer, e *entry) {
 	p.text(e.epoch)
 	writes := len(e.leases) > 0 || !e.reserved.IsZero()
 	p.b = append(p.b, bit(writes, hasWrites)|bit(e.claimed, isClaimed)|bit(!e.latest.IsZero(), hasLatest)|
-		bit(e.receipt != "", hasReceipt)|bit(e.vary != "", hasVary)|bit(len(e.spent.held) > 0, holds))
+		bit(e.receipt != "", hasReceipt)|bit(e.vary != "", hasVary))
 	if writes {
 		p.time(e.reserved)
 		p.number(int64(e.lag))
@@ -101,12 +100,6 @@ func packEntry(p *packer, e *entry) {
 	}
 	if e.vary != "" {
 		p.text(e.vary)
-	}
-	if len(e.spent.held) > 0 {
-		p.count(len(e.spent.held))
-		for _, identity := range e.spent.held {
-			p.text(identity)
-		}
 	}
 	p.count(len(e.variants))
 	for i := range e.variants {
@@ -175,7 +168,7 @@ func (u *unpacker) text() string {
 // unpackEntry sets all of an entry but what is in its row. It uses the memory of the
 // lists that the entry had before.
 func unpackEntry(base time.Time, b []byte, e *entry) {
-	*e = entry{leases: e.leases[:0], spent: spentStates{base, e.spent.list[:0], e.spent.held[:0]}, variants: e.variants[:0]}
+	*e = entry{leases: e.leases[:0], spent: spentStates{base, e.spent.list[:0]}, variants: e.variants[:0]}
 	length, size := binary.Uvarint(b)
 	spent, _ := binary.Uvarint(b[size+int(length):])
 	last := len(b) - int(spent)
@@ -202,11 +195,6 @@ func unpackEntry(base time.Time, b []byte, e *entry) {
 	}
 	if has&hasVary != 0 {
 		e.vary = u.text()
-	}
-	if has&holds != 0 {
-		for range u.count() {
-			e.spent.held = append(e.spent.held, u.text())
-		}
 	}
 	for range u.count() {
 		e.variants = append(e.variants, unpackVariant(&u))

@@ -11,46 +11,31 @@ import (
 // spentStates are what writes have replaced. AnyState is among them if there is a doubt.
 type spentStates struct {
 	base time.Time
-	// list says until when states are spent, each once, in ns since the base.
+	// list says until when states are spent, each once, in ns since the base. Those that are held
+	// are also spent while a write is in flight, and for the lag afterwards.
 	list spentList
-	// held are spent, each once, while a write is in flight, and for the lag afterwards. They
-	// may be in the list as well.
-	held []string
 }
 
-// add makes a state spent until the given time, if it isn't for longer already.
-func (s *spentStates) add(identity string, until time.Time) {
-	s.list = s.list.raise(identity, since(s.base, until))
-}
-
-// hold makes a state spent while a write is in flight, and for the lag afterwards.
-func (s *spentStates) hold(identity string) {
-	if !slices.Contains(s.held, identity) {
-		s.held = append(s.held, identity)
+// add makes a state spent until the given time, in ns since the base, if it isn't for longer
+// already. If held is true, the state is held from now on.
+func (s *spentStates) add(identity string, until int64, held bool) {
+	s.list = s.list.raise(identity, until)
+	if held {
+		s.list.hold(identity)
 	}
 }
 
-func (s *spentStates) remove(identity string) {
-	s.list = s.list.without(identity)
-	s.held = slices.DeleteFunc(s.held, func(held string) bool { return held == identity })
-}
+func (s *spentStates) remove(identity string) { s.list = s.list.without(identity) }
 
 // letGo ends the holding when no write is in flight anymore: the states that were
 // held are spent until the given time, or no longer than before if that is zero.
-func (s *spentStates) letGo(until time.Time) {
-	if !until.IsZero() {
-		for _, identity := range s.held {
-			s.add(identity, until)
-		}
-	}
-	s.held = s.held[:0]
-}
+func (s *spentStates) letGo(until time.Time) { s.list.letGo(since(s.base, until)) }
 
 // tidy removes the states that are no longer spent at the time now. Of the others, it keeps
 // those that are held, then those that end last, and replaces the rest by a doubt.
 func (s *spentStates) tidy(now time.Time) {
-	s.list = s.list.after(since(s.base, now))
-	if s.list.len()+len(s.held) <= MaxSpent {
+	s.list = s.list.dropUntil(since(s.base, now))
+	if n := s.list.len(); n <= MaxSpent || n == MaxSpent+1 && s.list.find(AnyState) >= 0 {
 		return
 	}
 	type state struct {
@@ -59,45 +44,35 @@ func (s *spentStates) tidy(now time.Time) {
 		held     bool
 	}
 	var states []state
-	for _, identity := range s.held {
-		if s.list.find(identity) < 0 {
-			states = append(states, state{identity, never, true})
+	for at := 0; at < len(s.list); at = s.list.end(at) {
+		if one := (state{string(s.list.identity(at)), s.list.until(at), s.list.held(at)}); one.identity != AnyState {
+			states = append(states, one)
 		}
 	}
-	for identity, until := range s.list.all() {
-		states = append(states, state{string(identity), until, slices.Contains(s.held, string(identity))})
-	}
-	states = slices.DeleteFunc(states, func(one state) bool { return one.identity == AnyState })
 	slices.SortFunc(states, func(a, b state) int {
-		if a.held != b.held && a.held {
+		switch {
+		case a.held == b.held:
+			return cmp.Or(cmp.Compare(b.until, a.until), cmp.Compare(a.identity, b.identity))
+		case a.held:
 			return -1
-		}
-		if a.held != b.held {
+		default:
 			return 1
 		}
-		return cmp.Or(cmp.Compare(b.until, a.until), cmp.Compare(a.identity, b.identity))
 	})
-	for _, one := range states[min(MaxSpent, len(states)):] {
+	for _, one := range states[MaxSpent:] {
 		s.remove(one.identity)
-		if one.held {
-			s.hold(AnyState)
-		}
-		if one.until != never {
-			s.list = s.list.raise(AnyState, one.until)
-		}
+		s.add(AnyState, one.until, one.held)
 	}
 }
 
 // left returns what is spent at the time now, and how long the doubt lasts. States that are
 // held are spent at least until the time ends.
 func (s *spentStates) left(now, ends time.Time) (spent Spent, doubt time.Duration) {
-	if len(s.list) == 0 && len(s.held) == 0 {
+	if len(s.list) == 0 {
 		return Spent{}, 0
 	}
 	spent = Spent{slices.Clone(s.list), since(s.base, now)}
-	for _, identity := range s.held {
-		spent.list = spent.list.raise(identity, since(s.base, ends))
-	}
+	spent.list.letGo(since(s.base, ends))
 	if at := spent.list.find(AnyState); at >= 0 {
 		doubt = time.Duration(spent.list.until(at) - spent.now)
 		spent.list = slices.Delete(spent.list, at, spent.list.end(at))
@@ -105,22 +80,17 @@ func (s *spentStates) left(now, ends time.Time) (spent Spent, doubt time.Duratio
 	return spent, max(0, doubt)
 }
 
-// leftOf returns for how much longer a state is spent at the time now, as in what left returns.
-func (s *spentStates) leftOf(identity string, now, ends time.Time) time.Duration {
-	left := Spent{s.list, since(s.base, now)}.Left(identity)
-	if slices.Contains(s.held, identity) {
-		left = max(left, ends.Sub(now))
-	}
-	return left
+// isSpent reports whether a state is spent at the time now. If it is held, it is until the time
+// ends at least.
+func (s *spentStates) isSpent(identity string, now, ends time.Time) bool {
+	at := s.list.find(identity)
+	return at >= 0 && (s.list.until(at) > since(s.base, now) || s.list.held(at) && ends.After(now))
 }
 
 // inUse reports whether any state is spent, or will be when the write in flight ends.
 func (s *spentStates) inUse(now time.Time) bool {
-	if len(s.held) > 0 {
-		return true
-	}
-	for _, until := range s.list.all() {
-		if until > since(s.base, now) {
+	for at := 0; at < len(s.list); at = s.list.end(at) {
+		if s.list.held(at) || s.list.until(at) > since(s.base, now) {
 			return true
 		}
 	}
@@ -139,11 +109,8 @@ func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
 		if identity == "" {
 			continue
 		}
-		if !until.IsZero() {
-			e.spent.add(identity, until)
-		}
+		e.spent.add(identity, since(e.spent.base, until), held)
 		if held {
-			e.spent.hold(identity)
 			e.lag = max(e.lag, lag)
 		}
 	}
@@ -178,8 +145,11 @@ func (e *entry) invalidate(now time.Time, t Terms) {
 
 // isSpent reports whether o may be the past.
 func (e *entry) isSpent(o validator.Observed, now time.Time) bool {
+	if len(e.spent.list) == 0 {
+		return false
+	}
 	ends := now.Add(e.busy(now) + e.lag)
-	return o.State != validator.Unknown && e.spent.leftOf(AnyState, now, ends) > 0 || e.spent.leftOf(o.Identity(), now, ends) > 0
+	return o.State != validator.Unknown && e.spent.isSpent(AnyState, now, ends) || e.spent.isSpent(o.Identity(), now, ends)
 }
 
 func laterOf(a, b time.Time) time.Time {

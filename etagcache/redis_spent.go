@@ -1,6 +1,7 @@
 package etagcache
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,11 +14,10 @@ func (e *Entry) setSpent(s string, now, last int64) bool {
 	}
 	header, lines, _ := strings.Cut(s, "\n")
 	count, latest, _ := strings.Cut(header, " ")
-	_, readable := stamp(count)
-	if ends, ok := stamp(latest); !readable || !ok || ends > last {
+	_, err := strconv.Atoi(count) // only the scripts need it
+	if ends, ok := stamp(latest); err != nil || !ok || ends > last {
 		return false
 	}
-	e.Spent.list = make(spentList, 0, len(lines)) // enough unless several states end together
 	for line := range strings.SplitSeq(lines, "\n") {
 		stored, identities, _ := strings.Cut(line, " ")
 		ends, ok := stamp(stored)
@@ -26,6 +26,9 @@ func (e *Entry) setSpent(s string, now, last int64) bool {
 		}
 		if ends <= now {
 			continue
+		}
+		if e.Spent.list == nil {
+			e.Spent.list = make(spentList, 0, len(lines)) // mostly enough
 		}
 		e.spendEach(identities, ends-now)
 	}

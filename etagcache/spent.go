@@ -32,13 +32,13 @@ func NewSpent(states ...SpentState) (s Spent) {
 
 // Left returns for how much longer a state is spent. Zero means that it isn't spent.
 func (s Spent) Left(identity string) time.Duration {
-	left := int64(0)
+	longest := s.now
 	for at := 0; at < len(s.list); at = s.list.end(at) {
-		if until := s.list.until(at); until-s.now > left && string(s.list.identity(at)) == identity {
-			left = until - s.now
+		if until := s.list.until(at); until > longest && string(s.list.identity(at)) == identity {
+			longest = until
 		}
 	}
-	return time.Duration(left)
+	return time.Duration(longest - s.now)
 }
 
 // All returns what is listed, in any order.
@@ -63,12 +63,12 @@ func (s Spent) After(d time.Duration) Spent {
 
 // spentList says until when states are spent, in ns since a moment that its owner knows. It is
 // packed, because a resource that is saved often has many spent states, and a call rarely looks
-// at more than one. For each, there are the time in 8 bytes, the length of the identity in 4, and
-// the identity.
+// at more than one. For each, there are the time in 8 bytes, the length of the identity in 4, 1 if
+// the state is held (see spentStates) or else 0, and the identity.
 type spentList []byte
 
 // spentHeader is the length of what comes before an identity.
-const spentHeader = 8 + 4
+const spentHeader = 8 + 4 + 1
 
 // end returns where the state ends that begins at an index.
 func (l spentList) end(at int) int {
@@ -76,6 +76,8 @@ func (l spentList) end(at int) int {
 }
 
 func (l spentList) until(at int) int64 { return int64(binary.LittleEndian.Uint64(l[at:])) }
+
+func (l spentList) held(at int) bool { return l[at+spentHeader-1] != 0 }
 
 func (l spentList) identity(at int) []byte { return l[at+spentHeader : l.end(at)] }
 
@@ -113,7 +115,7 @@ func (l spentList) len() (n int) {
 func (l spentList) append(identity string, until int64) spentList {
 	l = binary.LittleEndian.AppendUint64(l, uint64(until))
 	l = binary.LittleEndian.AppendUint32(l, uint32(len(identity)))
-	return append(l, identity...)
+	return append(append(l, 0), identity...)
 }
 
 // raise returns the list with a state spent until the given time at least. It may write to the
@@ -123,8 +125,25 @@ func (l spentList) raise(identity string, until int64) spentList {
 	if at < 0 {
 		return l.append(identity, until)
 	}
-	binary.LittleEndian.PutUint64(l[at:], uint64(max(until, l.until(at))))
+	l.raiseAt(at, until)
 	return l
+}
+
+func (l spentList) raiseAt(at int, until int64) {
+	binary.LittleEndian.PutUint64(l[at:], uint64(max(until, l.until(at))))
+}
+
+// hold makes a state of the list held.
+func (l spentList) hold(identity string) { l[l.find(identity)+spentHeader-1] = 1 }
+
+// letGo ends the holding: what was held is spent until the given time at least.
+func (l spentList) letGo(until int64) {
+	for at := 0; at < len(l); at = l.end(at) {
+		if l.held(at) {
+			l.raiseAt(at, until)
+			l[at+spentHeader-1] = 0
+		}
+	}
 }
 
 // without returns the list without one state, in the same memory.
@@ -135,14 +154,14 @@ func (l spentList) without(identity string) spentList {
 	return l
 }
 
-// after returns the list without the states that are spent until the given time or less, in the
-// same memory.
-func (l spentList) after(time int64) spentList {
+// dropUntil returns the list without the states that aren't held and are spent until the given
+// time or less, in the same memory.
+func (l spentList) dropUntil(now int64) spentList {
 	rest := l[:0]
 	for at := 0; at < len(l); {
 		end := l.end(at)
 		switch {
-		case l.until(at) <= time:
+		case l.until(at) <= now && !l.held(at):
 		case at == len(rest): // none has gone yet
 			rest = l[:end]
 		default:

@@ -21,7 +21,7 @@ func TestSpentListIsLikeAMap(t *testing.T) {
 				list = list.without(identity)
 				delete(model, identity)
 			case 1:
-				list = list.after(time - 40)
+				list = list.dropUntil(time - 40)
 				maps.DeleteFunc(model, func(_ string, until int64) bool { return until <= time-40 })
 			default:
 				list = list.raise(identity, time)
