@@ -74,10 +74,10 @@ func (s *spentStates) left(now, ends time.Time) (spent Spent, doubt time.Duratio
 	spent = Spent{slices.Clone(s.list), since(s.base, now)}
 	spent.list.letGo(since(s.base, ends))
 	if at := spent.list.find(AnyState); at >= 0 {
-		doubt = time.Duration(spent.list.until(at) - spent.now)
+		doubt = time.Duration(max(spent.list.until(at), spent.now) - spent.now)
 		spent.list = slices.Delete(spent.list, at, spent.list.end(at))
 	}
-	return spent, max(0, doubt)
+	return spent, doubt
 }
 
 // isSpent reports whether a state is spent at the time now. If it is held, it is until the time
