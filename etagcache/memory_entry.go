@@ -116,11 +116,12 @@ func (e *entry) drop() {
 func (e *entry) lapse(now time.Time) bool {
 	var last time.Time
 	lag := e.lag
-	keepLeases(e, func(l leaseEnd) bool {
-		if !l.ends.After(now) {
+	endLeases(e, func(l leaseEnd) bool {
+		over := !l.ends.After(now)
+		if over {
 			last = laterOf(last, l.ends)
 		}
-		return l.ends.After(now)
+		return over
 	})
 	if last.IsZero() {
 		return false
@@ -157,12 +158,12 @@ func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
 }
 
 func (e *entry) release(token string) {
-	keepLeases(e, func(l leaseEnd) bool { return l.token != token })
+	endLeases(e, func(l leaseEnd) bool { return l.token == token })
 }
 
-// keepLeases ends every lease for which keep reports false.
-func keepLeases(e *entry, keep func(leaseEnd) bool) {
-	e.leases = slices.DeleteFunc(e.leases, func(l leaseEnd) bool { return !keep(l) })
+// endLeases ends every lease for which over reports true.
+func endLeases(e *entry, over func(leaseEnd) bool) {
+	e.leases = slices.DeleteFunc(e.leases, over)
 	if len(e.leases) == 0 {
 		e.claimed, e.lag = false, 0
 	}
@@ -273,7 +274,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	}
 	if o := s.Observation; o != nil && alone && !g.Pass {
 		if s.Proven {
-			e.spent.remove(o.Identity())
+			e.spent.list = e.spent.list.without(o.Identity())
 		}
 		if s.Proven || !e.isSpent(o.Observed, now) {
 			e.store(*o, now)

@@ -43,7 +43,7 @@ func TestPackedEntryIsTheSame(t *testing.T) {
 		}
 		if some() {
 			for range r.IntN(4) + 1 {
-				e.spent.add(text(), r.Int64(), some())
+				e.spent.list = e.spent.list.add(text(), r.Int64(), some())
 			}
 		}
 		for range r.IntN(4) {

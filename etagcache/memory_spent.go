@@ -16,17 +16,6 @@ type spentStates struct {
 	list spentList
 }
 
-// add makes a state spent until the given time, in ns since the base, if it isn't for longer
-// already. If held is true, the state is held from now on.
-func (s *spentStates) add(identity string, until int64, held bool) {
-	s.list = s.list.raise(identity, until)
-	if held {
-		s.list.hold(identity)
-	}
-}
-
-func (s *spentStates) remove(identity string) { s.list = s.list.without(identity) }
-
 // letGo ends the holding when no write is in flight anymore: the states that were
 // held are spent until the given time, or no longer than before if that is zero.
 func (s *spentStates) letGo(until time.Time) { s.list.letGo(since(s.base, until)) }
@@ -60,8 +49,7 @@ func (s *spentStates) tidy(now time.Time) {
 		}
 	})
 	for _, one := range states[MaxSpent:] {
-		s.remove(one.identity)
-		s.add(AnyState, one.until, one.held)
+		s.list = s.list.without(one.identity).add(AnyState, one.until, one.held)
 	}
 }
 
@@ -109,7 +97,7 @@ func (e *entry) spend(identities []string, until time.Time, lag time.Duration) {
 		if identity == "" {
 			continue
 		}
-		e.spent.add(identity, since(e.spent.base, until), held)
+		e.spent.list = e.spent.list.add(identity, since(e.spent.base, until), held)
 		if held {
 			e.lag = max(e.lag, lag)
 		}

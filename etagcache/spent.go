@@ -44,8 +44,9 @@ func (s Spent) Left(identity string) time.Duration {
 // All returns what is listed, in any order.
 func (s Spent) All() iter.Seq[SpentState] {
 	return func(yield func(SpentState) bool) {
-		for identity, until := range s.list.all() {
-			if until > s.now && !yield(SpentState{string(identity), time.Duration(until - s.now)}) {
+		for at := 0; at < len(s.list); at = s.list.end(at) {
+			until := s.list.until(at)
+			if until > s.now && !yield(SpentState{string(s.list.identity(at)), time.Duration(until - s.now)}) {
 				return
 			}
 		}
@@ -91,18 +92,6 @@ func (l spentList) find(identity string) int {
 	return -1
 }
 
-// all returns the identities, and until when they are spent. Identities share the memory of
-// the list.
-func (l spentList) all() iter.Seq2[[]byte, int64] {
-	return func(yield func([]byte, int64) bool) {
-		for at := 0; at < len(l); at = l.end(at) {
-			if !yield(l.identity(at), l.until(at)) {
-				return
-			}
-		}
-	}
-}
-
 // len returns the number of states.
 func (l spentList) len() (n int) {
 	for at := 0; at < len(l); at = l.end(at) {
@@ -118,29 +107,29 @@ func (l spentList) append(identity string, until int64) spentList {
 	return append(append(l, 0), identity...)
 }
 
-// raise returns the list with a state spent until the given time at least. It may write to the
-// memory of the list.
-func (l spentList) raise(identity string, until int64) spentList {
+// add returns the list with a state spent until the given time at least. If held is true, the
+// state is held from now on. It may write to the memory of the list.
+func (l spentList) add(identity string, until int64, held bool) spentList {
 	at := l.find(identity)
 	if at < 0 {
-		return l.append(identity, until)
+		at, l = len(l), l.append(identity, until)
 	}
-	l.raiseAt(at, until)
+	l.raise(at, until)
+	if held {
+		l[at+spentHeader-1] = 1
+	}
 	return l
 }
 
-func (l spentList) raiseAt(at int, until int64) {
+func (l spentList) raise(at int, until int64) {
 	binary.LittleEndian.PutUint64(l[at:], uint64(max(until, l.until(at))))
 }
-
-// hold makes a state of the list held.
-func (l spentList) hold(identity string) { l[l.find(identity)+spentHeader-1] = 1 }
 
 // letGo ends the holding: what was held is spent until the given time at least.
 func (l spentList) letGo(until int64) {
 	for at := 0; at < len(l); at = l.end(at) {
 		if l.held(at) {
-			l.raiseAt(at, until)
+			l.raise(at, until)
 			l[at+spentHeader-1] = 0
 		}
 	}

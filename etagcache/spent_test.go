@@ -10,28 +10,42 @@ import (
 
 // A packed list of spent states says the same as a map.
 func TestSpentListIsLikeAMap(t *testing.T) {
+	type state struct {
+		until int64
+		held  bool
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 300 {
 		var list spentList
-		model := make(map[string]int64)
+		model := make(map[string]state)
 		for range r.IntN(60) {
 			identity, time := fmt.Sprintf("%0*d", 1+r.IntN(3), r.IntN(20)), r.Int64N(100)-50
-			switch r.IntN(4) {
+			switch r.IntN(8) {
 			case 0:
 				list = list.without(identity)
 				delete(model, identity)
 			case 1:
 				list = list.dropUntil(time - 40)
-				maps.DeleteFunc(model, func(_ string, until int64) bool { return until <= time-40 })
-			default:
-				list = list.raise(identity, time)
-				if until, ok := model[identity]; !ok || until < time {
-					model[identity] = time
+				maps.DeleteFunc(model, func(_ string, s state) bool { return s.until <= time-40 && !s.held })
+			case 2:
+				list.letGo(time)
+				for identity, s := range model {
+					if s.held {
+						model[identity] = state{max(s.until, time), false}
+					}
 				}
+			default:
+				held := r.IntN(4) == 0
+				list = list.add(identity, time, held)
+				s, ok := model[identity]
+				if !ok {
+					s.until = time
+				}
+				model[identity] = state{max(s.until, time), held || s.held}
 			}
-			found := make(map[string]int64)
-			for identity, until := range list.all() {
-				found[string(identity)] = until
+			found := make(map[string]state)
+			for at := 0; at < len(list); at = list.end(at) {
+				found[string(list.identity(at))] = state{list.until(at), list.held(at)}
 			}
 			if !maps.Equal(found, model) || list.len() != len(model) {
 				t.Fatalf("%d states: %v, want %v", list.len(), found, model)
