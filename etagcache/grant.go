@@ -43,11 +43,23 @@ type Settlement struct {
 	// After, if not nil, receives the entry as it is after the settlement, if the store
 	// can tell without another call. Otherwise it is left as it is.
 	After *Entry
+	// Next, if not nil, receives a claim that follows this settlement at once: it is taken for
+	// the epoch SettledEpoch and the same terms, before anybody else can take one. It is left
+	// as it is if that isn't possible, or if the store doesn't do it.
+	Next *Grant
 }
 
-// settled is the epoch that begins when the write of g ends. It is derived from
-// the token, so that a repeated Settle can recognize its own effect.
-func (g Grant) settled() string { return g.Token + "." }
+// settled is the epoch that begins when the write of g ends, if nothing else has moved the
+// epoch in the meantime. It is derived from the token, so that a repeated Settle can recognize
+// its own effect.
+func (g Grant) settled() string { return SettledEpoch(g.Token) }
+
+// settledInCompany is the epoch that begins if something else has moved it.
+func (g Grant) settledInCompany() string { return g.settled() + "." }
+
+// SettledEpoch returns the epoch that follows the one that began with a claim, if the end of
+// the claim is all that moves it (see [Store.Settle]).
+func SettledEpoch(claimed string) string { return claimed + "." }
 
 // NewToken returns a token that is unique without any coordination: 96 random
 // bits in 16 characters. Redis stores several tokens in each entry, which is why

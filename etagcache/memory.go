@@ -134,13 +134,8 @@ func (m *Memory) Claim(ctx context.Context, key, epoch string, t Terms, replaces
 	if e.epoch != epoch {
 		return Grant{}, e.snapshot(now), ErrStale
 	}
-	token := NewToken()
-	e.hold(token, now.Add(t.Lease), t.Lag)
-	e.claimed = true
-	e.reserved = time.Time{}
-	e.move(token)
-	e.spend(replaces, time.Time{}, t.Lag)
-	return Grant{Key: key, Token: token}, e.snapshot(now), nil
+	grant := beginClaim(e, now, t, replaces...)
+	return grant, e.snapshot(now), nil
 }
 
 // Pass implements Store.
@@ -196,12 +191,16 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	case e.holds(g):
 		e.settle(g, s, now, t)
 		m.entries.keep(e, now, t)
-	case e.epoch == g.settled(): // repeated
+	case e.epoch == g.settled(), e.epoch == g.settledInCompany(): // repeated
 	default:
 		return ErrLost
 	}
 	if s.After != nil {
 		*s.After = e.snapshot(now)
+	}
+	if s.Next != nil && e.epoch == g.settled() && len(e.leases) == 0 {
+		*s.Next = beginClaim(e, now, t)
+		m.entries.keep(e, now, t)
 	}
 	return nil
 }

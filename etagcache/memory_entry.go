@@ -145,6 +145,17 @@ func (e *entry) hold(token string, ends time.Time, lag time.Duration) {
 	e.leases = append(e.leases, leaseEnd{token, ends})
 }
 
+// beginClaim begins a claim.
+func beginClaim(e *entry, now time.Time, t Terms, replaces ...string) Grant {
+	g := Grant{Key: e.key, Token: NewToken()}
+	e.hold(g.Token, now.Add(t.Lease), t.Lag)
+	e.claimed = true
+	e.reserved = time.Time{}
+	e.move(g.Token)
+	e.spend(replaces, time.Time{}, t.Lag)
+	return g
+}
+
 // beginPass begins a pass. The variants stay, although nobody sees them: perhaps the backend
 // refuses the write.
 func beginPass(e *entry, token string, end time.Time, lag time.Duration) {
@@ -281,7 +292,11 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 			e.receipt = cmp.Or(s.Receipt, e.receipt)
 		}
 	}
-	e.move(g.settled())
+	if alone {
+		e.move(g.settled())
+	} else {
+		e.move(g.settledInCompany())
+	}
 	if quiet && s.Unchanged {
 		e.quiet = e.epoch
 	}

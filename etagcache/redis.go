@@ -199,33 +199,13 @@ func (r *Redis) Pass(ctx context.Context, key string, t Terms) (Grant, Entry, er
 	return r.grant(ctx, passScript, Grant{Key: key, Token: NewToken(), Pass: true}, t)
 }
 
-// grant runs a script that takes g. If it is unknown whether the script ran, grant
-// gives g back.
+// grant runs a script that takes g.
 func (r *Redis) grant(ctx context.Context, s *script, g Grant, t Terms, args ...any) (Grant, Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return Grant{}, Entry{}, err
 	}
-	args = append([]any{g.Token}, args...)
-	reply, err := r.run(ctx, s, r.prefix.entry(g.Key), t, args...)
-	var e Entry
-	if err == nil || errors.Is(err, ErrBusy) || errors.Is(err, ErrStale) {
-		r.replies.heed(reply)
-		r.spread(reply.began(), t)
-		var malformed error
-		if e, malformed = reply.entry(); malformed != nil {
-			err = malformed
-		}
-		e.passing = g.Pass && errors.Is(err, ErrBusy)
-	}
-	switch {
-	case err == nil:
-		return g, e, nil
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrStale), errors.Is(err, ErrIncompatible), unsent(err):
-	case errors.Is(err, errReplicas) && r.release(g, t) == nil:
-	default:
-		r.releases.add(g, t)
-	}
-	return Grant{}, e, err
+	reply, err := r.run(ctx, s, r.prefix.entry(g.Key), t, append([]any{g.Token}, args...)...)
+	return granted(r, g, t, reply, err)
 }
 
 // Renew implements Store.
@@ -241,13 +221,21 @@ func (r *Redis) Settle(ctx context.Context, g Grant, s Settlement, t Terms) erro
 		variant, value, vary, identity, backend = o.Variant, pack(o.Observed), o.Vary, o.Identity(), packTag(o.Backend)
 	}
 	args := []any{lease(g), g.settled(), flag(!s.Unchanged), variant, value, vary, identity, flag(s.Proven), s.Receipt, backend}
-	reply, err := r.run(ctx, settleScript, r.prefix.entry(g.Key), t, spendable(args, s.Replaced)...)
-	if err == nil && s.After != nil && len(reply) >= firstVariant {
-		if e, malformed := reply.entry(); malformed == nil {
+	settle := newCall(r, settleScript, r.prefix.entry(g.Key), t, spendable(args, s.Replaced)...)
+	if s.Next == nil || r.together == nil || r.replicas > 0 {
+		makeCalls(ctx, r, settle)
+	} else {
+		next := Grant{Key: g.Key, Token: NewToken()}
+		claim := newCall(r, claimScript, r.prefix.entry(g.Key), t, next.Token, g.settled())
+		makeCalls(ctx, r, settle, claim)
+		*s.Next, _, _ = granted(r, next, t, claim.reply, claim.err)
+	}
+	if settle.err == nil && s.After != nil && len(settle.reply) >= firstVariant {
+		if e, malformed := settle.reply.entry(); malformed == nil {
 			*s.After = e
 		}
 	}
-	return err
+	return settle.err
 }
 
 // Spend implements Store.
@@ -272,7 +260,11 @@ func (r *Redis) Wait(ctx context.Context, key string, seen Entry) error {
 		}
 		timer := time.NewTimer(min(left, recheck))
 		select {
-		case <-wakeup:
+		case moved := <-wakeup:
+			if moved {
+				timer.Stop()
+				return nil
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -286,67 +278,6 @@ func (r *Redis) Close() error {
 	r.releases.close()
 	r.begins.Wait()
 	return errors.Join(r.wakeups.close(), r.client.Close())
-}
-
-// run runs a script on the entry with the given name. It doesn't interrupt a call
-// when ctx is done, which could leave behind a claim that nobody knows about.
-func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args ...any) (reply, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout)
-	defer cancel()
-	keys := []string{name, r.markers.of(name)}
-	begun := time.Now()
-	check := s.strict || begun.Sub(*r.checked.Load()) >= checkInterval
-	argv := append(r.prefix.argv(&r.replies, t, check), args...)
-	var values reply
-	var err error
-	if r.replicas > 0 && (s == claimScript || s == passScript) {
-		values, err = r.evalReplicated(bounded, s, keys, argv)
-	} else {
-		values, err = eval(bounded, r, s, keys, argv)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		r.again()
-		return nil, failed(err, "running "+s.name+".lua")
-	}
-	if s.first {
-		r.look(ctx)
-	}
-	r.replies.met.Store(true)
-	if check {
-		r.checked.Store(&begun)
-	}
-	return values, values.status()
-}
-
-// eval runs a script.
-func eval(ctx context.Context, r *Redis, s *script, keys []string, argv []any) (reply, error) {
-	if r.together == nil {
-		return s.Run(ctx, r.client, keys, argv...).Slice()
-	}
-	ran := evalSha(ctx, s, keys, argv)
-	if err := r.together.do(ctx, ran); err != nil {
-		return nil, err
-	}
-	if ran.Err() != nil && redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
-		ran = s.Eval(ctx, r.client, keys, argv...)
-	}
-	return ran.Slice()
-}
-
-// evalSha returns the call of a script, which nobody has sent yet.
-func evalSha(ctx context.Context, s *script, keys []string, argv []any) *redis.Cmd {
-	args := make([]any, 0, 3+len(keys)+len(argv))
-	args = append(args, "evalsha", s.Hash(), len(keys))
-	for _, key := range keys {
-		args = append(args, key)
-	}
-	return redis.NewCmd(ctx, append(args, argv...)...)
 }
 
 // checkInterval is how long scripts that aren't strict rely on an earlier call to

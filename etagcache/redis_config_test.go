@@ -191,6 +191,7 @@ func TestRedisConfigCluster(t *testing.T) {
 			prefix := "{" + etagcache.NewToken() + "}"
 			return open(t, c, prefix), open(t, c, prefix)
 		},
-		Lose: func(t *testing.T) { flush(t, nodes...) },
+		Lose:  func(t *testing.T) { flush(t, nodes...) },
+		Apart: true, // a cluster gets each call by itself
 	}.Run(t)
 }

@@ -492,4 +492,8 @@ func TestRedisLostGrant(t *testing.T) {
 		_, _, err := store.Pass(t.Context(), "k", day)
 		return err
 	})
+	grant, _ := claim(t, other, "k")
+	lost(func() error {
+		return store.Settle(t.Context(), grant, etagcache.Settlement{Next: new(etagcache.Grant)}, day)
+	})
 }

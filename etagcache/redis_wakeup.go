@@ -17,7 +17,7 @@ type wakeups struct {
 	pubsub  *redis.PubSub // nil until the first caller waits
 	done    chan struct{} // closed when the subscription has ended
 	closed  bool
-	waiting map[string]map[chan struct{}]struct{}
+	waiting map[string]map[chan bool]struct{}
 
 	reconnected chan struct{} // receives when there is a new connection after the first
 }
@@ -26,21 +26,21 @@ func newWakeups(client redis.UniversalClient, channel string) *wakeups {
 	return &wakeups{
 		client:      client,
 		channel:     channel,
-		waiting:     make(map[string]map[chan struct{}]struct{}),
+		waiting:     make(map[string]map[chan bool]struct{}),
 		reconnected: make(chan struct{}, 1),
 	}
 }
 
-// add returns a channel that receives when the entry with the given name has moved,
-// or when messages may have been missed.
-func (w *wakeups) add(name string) chan struct{} {
+// add returns a channel that receives true when the entry with the given name has moved,
+// and false when messages may have been missed.
+func (w *wakeups) add(name string) chan bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.listen()
 	if w.waiting[name] == nil {
-		w.waiting[name] = make(map[chan struct{}]struct{})
+		w.waiting[name] = make(map[chan bool]struct{})
 	}
-	wakeup := make(chan struct{}, 1)
+	wakeup := make(chan bool, 1)
 	w.waiting[name][wakeup] = struct{}{}
 	return wakeup
 }
@@ -63,7 +63,7 @@ func (w *wakeups) listen() {
 	}
 }
 
-func (w *wakeups) remove(name string, wakeup chan struct{}) {
+func (w *wakeups) remove(name string, wakeup chan bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.waiting[name], wakeup)
@@ -84,7 +84,7 @@ func (w *wakeups) receive(pubsub *redis.PubSub) {
 		case *redis.Subscription:
 			w.wakeAll() // messages may have been missed before
 			if subscribed {
-				signal(w.reconnected)
+				signal(w.reconnected, struct{}{})
 			}
 			subscribed = true
 		}
@@ -95,7 +95,7 @@ func (w *wakeups) wake(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for wakeup := range w.waiting[name] {
-		signal(wakeup)
+		signal(wakeup, true)
 	}
 }
 
@@ -104,14 +104,14 @@ func (w *wakeups) wakeAll() {
 	defer w.mu.Unlock()
 	for _, same := range w.waiting {
 		for wakeup := range same {
-			signal(wakeup)
+			signal(wakeup, false)
 		}
 	}
 }
 
-func signal(c chan struct{}) {
+func signal[T any](c chan T, v T) {
 	select {
-	case c <- struct{}{}:
+	case c <- v:
 	default: // a signal is already pending
 	}
 }

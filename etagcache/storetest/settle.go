@@ -107,6 +107,30 @@ var settleRules = []rule{
 		g.receipt("")
 	}},
 
+	{"the epoch tells whether anything but the write has moved it", func(g *gateways) {
+		alone := func(what string, want bool, meanwhile func()) {
+			g.Helper()
+			grant, claimed := g.claim(long)
+			meanwhile()
+			g.settle(grant, etagcache.Settlement{}, nil)
+			for range 2 {
+				if epoch := g.read().Epoch; (epoch == etagcache.SettledEpoch(claimed.Epoch)) != want {
+					g.Fatalf("%s: the epoch %q followed %q", what, epoch, claimed.Epoch)
+				}
+				g.settle(grant, etagcache.Settlement{}, nil) // repeated
+			}
+		}
+		alone("nothing", true, func() {})
+		alone("an invalidation", false, g.invalidate)
+		alone("an invalidation of all", false, func() { g.check("invalidate all", g.b.InvalidateAll(g.ctx, long), nil) })
+		grant, claimed := g.claim(short)
+		g.lapse(claimed.Epoch)
+		g.settle(grant, etagcache.Settlement{}, etagcache.ErrLost)
+		if epoch := g.read().Epoch; epoch == etagcache.SettledEpoch(claimed.Epoch) {
+			g.Fatalf("a lapse: the epoch %q followed %q", epoch, claimed.Epoch)
+		}
+	}},
+
 	{"a repeated settle does nothing", func(g *gateways) {
 		g.seen(tagged("v", "1"))
 		grant, _ := g.claim(long)

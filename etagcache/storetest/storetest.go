@@ -31,6 +31,10 @@ type Suite struct {
 	// rules about both are left out.
 	Forgets bool
 
+	// Apart says that the store never takes a claim behind a settlement (Settlement.Next). The
+	// rules about that are left out.
+	Apart bool
+
 	// In runs each test, for example in a synctest bubble: the tests depend on
 	// time only by sleeping and waiting. Default: call the test.
 	In func(t *testing.T, test func(t *testing.T))
@@ -51,6 +55,9 @@ func (s Suite) Run(t *testing.T) {
 	}
 	if !s.Forgets {
 		groups = append(groups, group{"brief", withBrief(briefRules)}, group{"return", returnRules}, group{"return of spent states", withLag(returnOfSpentRules)})
+	}
+	if !s.Apart {
+		groups = append(groups, group{"next", nextRules})
 	}
 	if s.Lose != nil {
 		groups = append(groups, group{"loss", lossRules}, group{"loss of spent states", withLag(lossOfSpentRules)})

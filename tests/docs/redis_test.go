@@ -128,7 +128,7 @@ func TestTheRedisRightsSufficeForTheContract(t *testing.T) {
 				// The braces put all entries into one slot of a cluster.
 				o := etagcache.RedisOptions{Prefix: "caddy:preconditions:{" + etagcache.NewToken() + "}", Replicas: deployment.replicas, Timeout: c.Timeout}
 				return open(t, c, o), open(t, c, o)
-			}}.Run(t)
+			}, Apart: true}.Run(t)
 		})
 	}
 }
