@@ -109,7 +109,11 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 // that it is what is stored.
 func (w confirmer) probe(view knowledge.View, stored etagcache.Stored) proxyhooks.Probed {
 	if !w.origin.mayUseHead() {
-		got := w.origin.consider(w.origin.probe(w.r.Context(), view))
+		got, ok := w.takenOver(view)
+		if !ok {
+			got = w.origin.probe(w.r.Context(), view)
+		}
+		got = w.origin.consider(got)
 		if isUnexpected(got, stored.Observed) {
 			w.question(view, stored).noteBypass(w.Learned, got)
 		}

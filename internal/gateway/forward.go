@@ -25,11 +25,12 @@ import (
 // writing is a write that may reach the backend, with what it holds.
 type writing struct {
 	*exchange
-	client storeshare.Client
-	holds  *hold.Holds
-	view   knowledge.View // for which the claim was taken
-	ahead  ahead          // what the origin said before the claim
-	gate   gate           // how it had redirected the client by then
+	client   storeshare.Client
+	holds    *hold.Holds
+	view     knowledge.View // for which the claim was taken
+	ahead    ahead          // what the origin said before the claim
+	handover *handover      // nil unless the write takes over from a different one
+	gate     gate           // how it had redirected the client by then
 
 	waited time.Duration // for other writes, before the claim
 

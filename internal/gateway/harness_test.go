@@ -102,7 +102,11 @@ func (s *spyStore) Settle(ctx context.Context, g etagcache.Grant, settlement eta
 	if err := s.failing("settle " + g.Key); err != nil {
 		return err
 	}
-	return s.Store.Settle(ctx, g, settlement, t)
+	err := s.Store.Settle(ctx, g, settlement, t)
+	if settlement.Next != nil && settlement.Next.Token != "" {
+		s.add("claim %s", g.Key)
+	}
+	return err
 }
 
 func (s *spyStore) Invalidate(ctx context.Context, key string, t etagcache.Terms) error {

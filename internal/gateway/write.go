@@ -237,6 +237,7 @@ func (w *writing) decide(view knowledge.View) decision {
 // it takes its turn, it returns no decision, but the view that says so.
 func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 	t := &inTurn{turn: w, view: view}
+	defer dropHandover(w.writing)
 	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
 	claimed, err := w.holds.AcquireClaim(waiting, w.plan, *view.Entry(), t.check)
 	w.waited = stop()
@@ -278,7 +279,11 @@ func (t *inTurn) check(entry *etagcache.Entry) (_ hold.Wish, err error) {
 	if t.refuted || t.mustAsk(t.view, t.stored, t.res) {
 		return hold.Wish{}, nil
 	}
-	return hold.Wish{Wanted: true, Epoch: t.view.Entry().Epoch, Replaces: t.replacesAhead(t.view)}, nil
+	wish := hold.Wish{Wanted: true, Epoch: t.view.Entry().Epoch, Replaces: t.replacesAhead(t.view)}
+	if t.mayTakeOver(t.view) {
+		wish.Over = t.takeOver
+	}
+	return wish, nil
 }
 
 // decideClaimed decides under the claim. It confirms what is stored, by reading the groups

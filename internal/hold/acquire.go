@@ -7,7 +7,9 @@ import (
 
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/relation"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/internal/telemetry"
+	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
 
 // Check decides whether the claim is still wanted, given the subject's entry as it
@@ -24,6 +26,11 @@ type Wish struct {
 	// Replaces identifies a state that the write may replace. The claim announces it. Empty
 	// means that there is nothing to announce.
 	Replaces string
+	// Over, if not nil, is called if the claim has to wait for a different write of this node,
+	// as soon as that has ended. The store is about to hear of that, and to grant the next
+	// claim. If nothing else changes the resource in the meantime, the check will see the
+	// given epoch.
+	Over func(epoch string)
 }
 
 // replaces returns what to announce.
@@ -122,8 +129,12 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		case errors.Is(err, etagcache.ErrBusy):
 			// The store has reserved the next turn for this claim: passes that are
 			// asked for from now on come after it.
-			if err := waitWith(h, waiting, key, now); err != nil {
+			next, taken, err := waitForEnd(h, waiting, key, now, wish.Over)
+			switch {
+			case err != nil:
 				return one, false, err
+			case taken:
+				return use(h, next, check)
 			}
 			entry = nil
 		case errors.Is(err, etagcache.ErrStale):
@@ -149,6 +160,35 @@ func queue(h *Holds, waiting context.Context, key string) (release func(), waite
 func waitWith(h *Holds, waiting context.Context, key string, seen etagcache.Entry) error {
 	defer h.course.Waited(telemetry.WaitFor(seen.Grace.Left), time.Now())
 	return h.share.Wait(waiting, key, seen)
+}
+
+// waitForEnd waits like waitWith, and calls over, if it isn't nil, when a different write of this
+// node has ended. It returns the claim that this write has taken over then, or false if it must
+// ask for one.
+func waitForEnd(h *Holds, waiting context.Context, key string, seen etagcache.Entry, over func(epoch string)) (next storeshare.Next, taken bool, err error) {
+	if over == nil {
+		return next, false, waitWith(h, waiting, key, seen)
+	}
+	defer h.course.Waited(telemetry.WaitFor(seen.Grace.Left), time.Now())
+	end, err := storeshare.WaitForEnd(waiting, h.share, key, seen, h.terms)
+	if end == nil {
+		return next, false, err
+	}
+	over(etagcache.SettledEpoch(seen.Epoch))
+	next, taken = end.Next()
+	return next, taken, nil
+}
+
+// use returns a claim that the write has taken over, unless check says that it isn't wanted.
+func use(h *Holds, next storeshare.Next, check Check) (one held, wanted bool, err error) {
+	h.course.Claimed(next.Grant.Key, next.Taken, true, nil)
+	one = h.keepAlive(next.Grant, next.Taken)
+	wish, err := check(&next.Entry)
+	if err != nil || !wish.Wanted {
+		_ = h.end(one, proxyhooks.Refused, etagcache.Settlement{Unchanged: true})
+		return held{}, false, err
+	}
+	return one, true, nil
 }
 
 // noteAsked notes that the store was asked for a claim or a pass.

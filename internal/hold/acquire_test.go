@@ -487,3 +487,51 @@ func TestSlowReply(t *testing.T) {
 		h.Release(nil)
 	})
 }
+
+// A write that waits for a different one of its node hears that it has ended, and takes its claim
+// over. If the check no longer wants that, the claim is given back.
+func TestTakesOver(t *testing.T) {
+	for name, still := range map[string]bool{"wanted": true, "no longer wanted": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newSpy()
+				n := newNode(store)
+				first := n.claim(t, planFor("a"))
+				token := first.Token()
+				var over string
+				done := make(chan bool)
+				second := n.write(t)
+				go func() {
+					claimed, err := second.AcquireClaim(t.Context(), planFor("a"), n.entry(t, "a"), func(entry *etagcache.Entry) (Wish, error) {
+						return Wish{Wanted: still || over == "", Epoch: entry.Epoch, Over: func(epoch string) { over = epoch }}, nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+					done <- claimed
+				}()
+				synctest.Wait()
+				first.Release(nil)
+				if claimed := <-done; claimed != still {
+					t.Errorf("claimed: %v", claimed)
+				}
+				if over != etagcache.SettledEpoch(token) {
+					t.Errorf("over with %q after the claim %q", over, token)
+				}
+				if busy := n.busy(t, "a"); busy != still {
+					t.Errorf("busy: %v", busy)
+				}
+				want := []string{"claim a", "claim a", "settle a"} // the second claim is refused
+				if !still {
+					want = append(want, "settle a")
+				}
+				store.expect(t, want...)
+				time.Sleep(2 * lease)
+				if second.Lost() || n.busy(t, "a") != still {
+					t.Errorf("the lease isn't kept: lost %v", second.Lost())
+				}
+				second.Release(nil)
+			})
+		})
+	}
+}

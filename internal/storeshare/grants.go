@@ -22,7 +22,12 @@ type grants struct {
 	sweepAt int
 }
 
-type lease struct{ taken, until time.Time }
+type lease struct {
+	taken, until time.Time
+	// since is when the first claim was taken of a run in which writes of this process have
+	// handed the claim on to each other.
+	since time.Time
+}
 
 // leastSweep is the number of grants that are kept without looking at their leases.
 const leastSweep = 256
@@ -36,7 +41,7 @@ func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms
 	taken := time.Now()
 	grant, entry, err := g.Store.Claim(ctx, key, epoch, t, replaces...)
 	if err == nil {
-		g.add(grant, taken, t)
+		g.add(grant, taken, t, taken)
 	}
 	return grant, entry, err
 }
@@ -46,7 +51,7 @@ func (g *grants) Pass(ctx context.Context, key string, t etagcache.Terms) (etagc
 	taken := time.Now()
 	grant, entry, err := g.Store.Pass(ctx, key, t)
 	if err == nil {
-		g.add(grant, taken, t)
+		g.add(grant, taken, t, taken)
 	}
 	return grant, entry, err
 }
@@ -70,7 +75,12 @@ func (g *grants) Renew(ctx context.Context, grant etagcache.Grant, t etagcache.T
 
 // Settle implements [etagcache.Store].
 func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.Settlement, t etagcache.Terms) error {
+	begun := time.Now()
 	err := g.Store.Settle(ctx, grant, s, t)
+	if s.Next != nil && s.Next.Token != "" {
+		run, _ := g.run(grant)
+		g.add(*s.Next, begun, t, time.Now().Add(-run))
+	}
 	if err == nil || errors.Is(err, etagcache.ErrLost) {
 		g.mu.Lock()
 		delete(g.live, grant)
@@ -79,10 +89,22 @@ func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.
 	return err
 }
 
-func (g *grants) add(grant etagcache.Grant, taken time.Time, t etagcache.Terms) {
+// run returns for how long writes of this process have handed on a claim, until now and until
+// the given one was taken.
+func (g *grants) run(grant etagcache.Grant) (now, before time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.live[grant] = lease{taken, taken.Add(t.Lease)}
+	l, ok := g.live[grant]
+	if !ok {
+		return 0, 0
+	}
+	return time.Since(l.since), l.taken.Sub(l.since)
+}
+
+func (g *grants) add(grant etagcache.Grant, taken time.Time, t etagcache.Terms, since time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.live[grant] = lease{taken, taken.Add(t.Lease), since}
 	if len(g.live) < g.sweepAt {
 		return
 	}

@@ -60,7 +60,11 @@ func (m measured) Renew(ctx context.Context, grant etagcache.Grant, t etagcache.
 
 func (m measured) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.Settlement, t etagcache.Terms) error {
 	begun := time.Now()
-	return m.note(telemetry.StoreSettle, begun, m.Store.Settle(ctx, grant, s, t))
+	err := m.note(telemetry.StoreSettle, begun, m.Store.Settle(ctx, grant, s, t))
+	if s.Next != nil && s.Next.Token != "" {
+		_ = m.note(telemetry.StoreClaim, begun, nil)
+	}
+	return err
 }
 
 func (m measured) Spend(ctx context.Context, grant etagcache.Grant, identities []string, t etagcache.Terms) error {

@@ -26,6 +26,7 @@ type Share struct {
 
 	journal *journal
 	grants  *grants
+	endings *endings
 	recent  *recent // nil for a store in this process
 	reach   *reach
 	usage   *usage
@@ -57,6 +58,7 @@ func newShare(store etagcache.Store, logger *zap.Logger, meter *telemetry.StoreM
 		Losses:   &Losses{logger: &reach.logger},
 		journal:  newJournal(maxJournal),
 		grants:   grants,
+		endings:  newEndings(),
 		recent:   recent,
 		reach:    reach,
 		usage:    usage,
@@ -157,18 +159,29 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 // Settle implements [etagcache.Store]. The breaker stops neither Renew nor Settle:
 // ending what was begun is worth the time.
 func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
-	if s.recent == nil {
+	end, yields := hearsOf(s, g, t)
+	switch {
+	case end != nil:
+		return handOn(ctx, s, end, g, settlement, t)
+	case s.recent == nil:
 		return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
+	case yields: // what this node remembers would be its head start
+		defer s.recent.remove(g.Key)
 	}
 	var after etagcache.Entry
 	settlement.After = &after
 	err := s.reach.note(s.Store.Settle(ctx, g, settlement, t))
-	if err == nil && after.Epoch != "" && !s.journal.has(g.Key) {
-		s.recent.settled(g.Key, after)
-	} else {
-		s.recent.remove(g.Key)
-	}
+	remember(s, g.Key, after, err)
 	return err
+}
+
+// remember remembers an entry as a settlement has left it, unless that failed.
+func remember(s *Share, key string, after etagcache.Entry, err error) {
+	if err == nil && after.Epoch != "" && !s.journal.has(key) {
+		s.recent.settled(key, after)
+	} else {
+		s.recent.remove(key)
+	}
 }
 
 // Holds reports whether the store says that a claim or pass is held.

@@ -1,6 +1,7 @@
 package explore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,10 +93,9 @@ type actor struct {
 	node   *node
 	ctx    context.Context
 	cancel context.CancelFunc
-	picked chan string // receives the outcome of the stop
 
-	stop    *stop // where the request has stopped; nil if it runs or waits
-	begun   bool  // the first request was sent
+	stops   []*stop // where the request has stopped, by their names; none if it runs or waits
+	begun   bool    // the first request was sent
 	ended   bool
 	dead    bool // its requests have no effect any more
 	faulted bool
@@ -109,13 +109,16 @@ type actor struct {
 	won   bool      // a write was answered with success
 }
 
-// stop is where a request meets the outside world.
+// stop is where a request meets the outside world. A request that takes over from a different
+// one may meet the origin and the store at the same time.
 type stop struct {
 	name        string
 	object      object
 	writes      bool
 	faults      []fault
 	interrupted bool // the request's context ended
+
+	picked chan fault // receives the outcome
 }
 
 // The outcomes of a stop that aren't faults.
@@ -186,7 +189,7 @@ func newRun(sc *scenario) *run {
 func (r *run) newActor(p *part, index int) *actor {
 	a := &actor{
 		part: p, run: r, index: index, node: r.nodes[p.node],
-		picked: make(chan string), tag: r.scenario.tags[r.scenario.content],
+		tag: r.scenario.tags[r.scenario.content],
 	}
 	a.ctx, a.cancel = context.WithCancel(context.WithValue(context.Background(), actorKey{}, a))
 	return a
@@ -230,10 +233,10 @@ func (r *run) moves() (moves []move) {
 			continue
 		}
 		allEnded = false
-		if a.stop != nil {
+		for _, s := range a.stops {
 			atRest = false
-			slow = slow || a.faulted && a.stop.object == theOrigin && a.stop.writes
-			moves = append(moves, r.movesOf(a)...)
+			slow = slow || a.faulted && s.object == theOrigin && s.writes
+			moves = append(moves, r.movesOf(a, s)...)
 		}
 		for _, f := range a.faults {
 			if do := a.accident(f); do != nil && a.begun && r.faults > 0 {
@@ -269,15 +272,15 @@ func (r *run) moves() (moves []move) {
 	return moves
 }
 
-// movesOf lists the possible outcomes of a's stop.
-func (r *run) movesOf(a *actor) []move {
+// movesOf lists the possible outcomes of a stop of a.
+func (r *run) movesOf(a *actor, s *stop) []move {
 	m := move{
-		name: a.name + ": " + a.stop.name, actor: a.index, node: a.node.index,
-		object: a.stop.object, writes: a.stop.writes,
-		do: func() { a.picked <- string(proceed) },
+		name: a.name + ": " + s.name, actor: a.index, node: a.node.index,
+		object: s.object, writes: s.writes,
+		do: func() { s.picked <- proceed },
 	}
 	moves := []move{m}
-	for _, f := range a.stop.faults {
+	for _, f := range s.faults {
 		if r.faults > 0 && slices.Contains(a.faults, f) {
 			m := m
 			m.name += ", " + string(f)
@@ -285,7 +288,7 @@ func (r *run) movesOf(a *actor) []move {
 			m.do = func() {
 				r.faults--
 				a.faulted = true
-				a.picked <- string(f)
+				s.picked <- f
 			}
 			moves = append(moves, m)
 		}
@@ -369,8 +372,8 @@ func (a *actor) die() {
 	a.dead = true
 	a.cancel()
 	synctest.Wait() // it may have noticed
-	if a.stop != nil {
-		a.picked <- string(vanished)
+	for len(a.stops) > 0 {
+		a.stops[0].picked <- vanished
 		synctest.Wait()
 	}
 }
@@ -389,23 +392,30 @@ func await(ctx context.Context, s stop) fault {
 	if s.interrupted {
 		interrupted = ctx.Done()
 	}
-	a.setStop(&s)
-	defer a.setStop(nil)
+	s.picked = make(chan fault)
+	a.begin(&s)
+	defer a.end(&s)
 	a.run.stir()
 	select {
-	case f := <-a.picked:
-		return fault(f)
+	case f := <-s.picked:
+		return f
 	case <-interrupted:
 		return vanished
 	}
 }
 
-// setStop takes the lock because the race detector doesn't see the order that
-// the passing of time imposes.
-func (a *actor) setStop(s *stop) {
+// begin begins a stop. Two that begin at the same time stand in the same order in every run.
+func (a *actor) begin(s *stop) {
 	a.run.mu.Lock()
 	defer a.run.mu.Unlock()
-	a.stop = s
+	a.stops = append(a.stops, s)
+	slices.SortFunc(a.stops, func(x, y *stop) int { return cmp.Compare(x.name, y.name) })
+}
+
+func (a *actor) end(s *stop) {
+	a.run.mu.Lock()
+	defer a.run.mu.Unlock()
+	a.stops = slices.DeleteFunc(a.stops, func(other *stop) bool { return other == s })
 }
 
 func (r *run) stir() {
@@ -844,6 +854,7 @@ func (s *nodeStore) Settle(ctx context.Context, g etagcache.Grant, settlement et
 	if settlement.Unchanged {
 		what = "as unchanged"
 	}
+	settlement.Next = nil // so that the next claim is a call of its own, and something may come in between
 	return s.call(ctx, "Settle", g.Key, true, func() (string, error) {
 		return what, s.Store.Settle(ctx, g, settlement, t)
 	})

@@ -147,6 +147,7 @@ func (s *nodeStore) Settle(ctx context.Context, g etagcache.Grant, settlement et
 	if settlement.Unchanged {
 		name = "Settle as unchanged"
 	}
+	settlement.Next = nil // so that the next claim is a call of its own, and something may come in between
 	return s.do(ctx, name, func(ctx context.Context) error { return s.Store.Settle(ctx, g, settlement, t) })
 }
 
