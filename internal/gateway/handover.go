@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 )
@@ -31,19 +33,17 @@ type handover struct {
 // groups.
 func (w turn) mayTakeOver(view knowledge.View) bool {
 	unknown := len(view.Entry().Variants) == 0
-	return w.ahead.earned && (unknown || w.Verify.needed(0)) && len(w.plan.Others) == 0 && isPlain(view) && !w.origin.mayUseHead()
+	return w.ahead.earned && (unknown || w.Verify.needed(0)) && len(w.plan.Others) == 0 && isPlain(view) &&
+		!w.request.Unasked && !w.origin.mayUseHead()
 }
 
-// isPlain reports whether a view is about the only representation of a resource that is in no
-// group.
+// isPlain reports whether a view is about the representation that the request itself selects, and
+// depends on no group.
 func isPlain(view knowledge.View) bool { return !view.Negotiated() && !knowledge.InGroups(view) }
 
 // takeOver asks the origin, because a different write has ended. The answer counts for an epoch.
 func (t *inTurn) takeOver(epoch string) {
 	dropHandover(t.writing)
-	if t.origin.request.Unasked {
-		return
-	}
 	ctx, cancel := context.WithCancel(t.r.Context())
 	h := &handover{epoch: epoch, begun: time.Now(), cancel: cancel, done: make(chan struct{})}
 	t.handover = h
@@ -77,11 +77,16 @@ func (w confirmer) takenOver(view knowledge.View) (proxyhooks.Probed, bool) {
 	return p, time.Since(h.at) <= shownFor
 }
 
-// dropHandover ends a question that nobody needs answered any more.
+// dropHandover ends a question that nobody needs answered any more. It doesn't panic: the claim
+// may be on its way.
 func dropHandover(w *writing) {
-	if h := w.handover; h != nil {
-		w.handover = nil
-		h.cancel()
-		h.answer()
+	h := w.handover
+	if h == nil {
+		return
+	}
+	w.handover = nil
+	h.cancel()
+	if <-h.done; h.panicked != nil {
+		w.Logger.Error("a handler panicked when the origin was asked", zap.Any("panic", h.panicked), zap.String("resource", w.plan.Subject.Key))
 	}
 }

@@ -183,12 +183,13 @@ func waitForEnd(h *Holds, waiting context.Context, key string, seen etagcache.En
 func use(h *Holds, next storeshare.Next, check Check) (one held, wanted bool, err error) {
 	h.course.Claimed(next.Grant.Key, next.Taken, true, nil)
 	one = h.keepAlive(next.Grant, next.Taken)
+	defer func() {
+		if !wanted { // also if check panics
+			_ = h.end(one, proxyhooks.Refused, etagcache.Settlement{Unchanged: true})
+		}
+	}()
 	wish, err := check(&next.Entry)
-	if err != nil || !wish.Wanted {
-		_ = h.end(one, proxyhooks.Refused, etagcache.Settlement{Unchanged: true})
-		return held{}, false, err
-	}
-	return one, true, nil
+	return one, err == nil && wish.Wanted, err
 }
 
 // noteAsked notes that the store was asked for a claim or a pass.

@@ -43,8 +43,8 @@ func (e *Ending) Next() (Next, bool) {
 }
 
 // watch calls over when the claim with a token is about to end on this node with these terms,
-// unless somebody else waits for that already. When the caller stops waiting, it calls leave, which returns the ending
-// if over was called.
+// unless somebody else waits for that already. When the caller stops waiting, it calls leave,
+// which returns the ending if over was called.
 func (e *endings) watch(token string, t etagcache.Terms, over context.CancelFunc) (leave func() *Ending) {
 	own := &Ending{terms: t, over: over, heard: make(chan struct{})}
 	e.mu.Lock()
