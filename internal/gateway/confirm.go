@@ -108,18 +108,19 @@ func (w confirmer) ask(view knowledge.View, stored etagcache.Stored, res validat
 // probe asks the origin for the representation that a view is about. It is enough to hear
 // that it is what is stored.
 func (w confirmer) probe(view knowledge.View, stored etagcache.Stored) proxyhooks.Probed {
-	if !w.origin.mayUseHead() {
-		got, ok := w.takenOver(view)
-		if !ok {
-			got = w.origin.probe(w.r.Context(), view)
-		}
-		got = w.origin.consider(got)
-		if isUnexpected(got, stored.Observed) {
-			w.question(view, stored).noteBypass(w.Learned, got)
-		}
-		return got
+	got, ok := w.takenOver(view)
+	switch {
+	case ok:
+	case w.origin.mayUseHead():
+		return w.origin.ask(w.question(view, stored))
+	default:
+		got = w.origin.probe(w.r.Context(), view)
 	}
-	return w.origin.ask(w.question(view, stored))
+	got = w.origin.consider(got)
+	if isUnexpected(got, stored.Observed) {
+		w.question(view, stored).noteBypass(w.Learned, got)
+	}
+	return got
 }
 
 func (w confirmer) question(view knowledge.View, stored etagcache.Stored) question {

@@ -1,13 +1,13 @@
 package gateway
 
 import (
-	"context"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // A write whose turn comes after a different write of this node asks the origin as soon as that
@@ -18,36 +18,40 @@ import (
 
 // handover is what a write asks the origin while it takes over from a different one.
 type handover struct {
-	epoch  string // for which the answer counts
-	begun  time.Time
-	cancel context.CancelFunc
-	done   chan struct{} // closed when there is an answer; then what follows stays as it is
+	epoch string // for which the answer counts
+	begun time.Time
+	done  chan struct{} // closed when there is an answer; then what follows stays as it is
 
 	probed   proxyhooks.Probed
 	at       time.Time // of the answer
 	panicked any
 }
 
-// mayTakeOver reports whether the write may ask the origin before it has its claim, and will
-// need the answer. That must not depend on anything but the claim: not on other claims, nor on
-// groups.
-func (w turn) mayTakeOver(view knowledge.View) bool {
-	unknown := len(view.Entry().Variants) == 0
-	return w.ahead.earned && (unknown || w.Verify.needed(0)) && len(w.plan.Others) == 0 && isPlain(view) &&
-		!w.request.Unasked && !w.origin.mayUseHead()
+// successor returns what takes over from a different write, or nil if the write must have its
+// claim before it asks the origin: if the answer may depend on more than the claim, such as other
+// claims, or groups. A write that takes over has asked the origin before.
+func (t *inTurn) successor() hold.Successor {
+	if !t.ahead.earned || t.handover != nil || len(t.plan.Others) > 0 || !isPlain(t.view) || t.origin.mayUseHead() {
+		return nil
+	}
+	return t
 }
 
 // isPlain reports whether a view is about the representation that the request itself selects, and
 // depends on no group.
 func isPlain(view knowledge.View) bool { return !view.Negotiated() && !knowledge.InGroups(view) }
 
-// takeOver asks the origin, because a different write has ended. The answer counts for an epoch.
-func (t *inTurn) takeOver(epoch string) {
-	dropHandover(t.writing)
-	ctx, cancel := context.WithCancel(t.r.Context())
-	h := &handover{epoch: epoch, begun: time.Now(), cancel: cancel, done: make(chan struct{})}
+// Wants implements hold.Successor. The write will have to ask the origin, unless what is known by
+// then decides.
+func (t *inTurn) Wants(o *etagcache.Observation) bool {
+	return o == nil || t.Verify.needed(0) && t.request.Evaluate(o.Representation).Verdict != validator.False
+}
+
+// TakeOver implements hold.Successor. It asks the origin. The answer counts for an epoch.
+func (t *inTurn) TakeOver(epoch string) {
+	h := &handover{epoch: epoch, begun: time.Now(), done: make(chan struct{})}
 	t.handover = h
-	r := t.origin.inClientsName(t.view)
+	ctx, r := t.r.Context(), t.origin.inClientsName(t.view)
 	go func() {
 		defer close(h.done)
 		defer func() { h.panicked = recover() }()
@@ -56,37 +60,30 @@ func (t *inTurn) takeOver(epoch string) {
 	}()
 }
 
-// answer waits for the answer. If the handlers behind this one panic, so does answer.
-func (h *handover) answer() proxyhooks.Probed {
-	<-h.done
-	h.cancel()
-	if h.panicked != nil {
+// answered waits for the answer. If the handlers behind this one have panicked, so does answered.
+// The answer may belong to the client's session, so it must be heard even if it doesn't count.
+func (h *handover) answered(w *writing) proxyhooks.Probed {
+	w.handover = nil
+	if <-h.done; h.panicked != nil {
 		panic(h.panicked)
 	}
-	return h.probed
+	return w.origin.finish(h.begun, h.probed)
 }
 
-// takenOver returns what the origin has answered, if that counts under a claim for this view.
+// takenOver returns what the origin has answered, if that counts under the claim for this view.
 func (w confirmer) takenOver(view knowledge.View) (proxyhooks.Probed, bool) {
 	h := w.handover
-	if h == nil || !w.holds.Claimed() || view.Entry().Epoch != h.epoch || !isPlain(view) {
+	if h == nil {
 		return proxyhooks.Probed{}, false
 	}
-	w.handover = nil
-	p := w.origin.finish(h.begun, h.answer())
-	return p, time.Since(h.at) <= shownFor
+	p := h.answered(w.writing)
+	counts := view.Entry().Epoch == h.epoch && isPlain(view) && time.Since(h.at) <= shownFor && knowledge.Unchanged(view, p.Header)
+	return p, counts
 }
 
-// dropHandover ends a question that nobody needs answered any more. It doesn't panic: the claim
-// may be on its way.
-func dropHandover(w *writing) {
-	h := w.handover
-	if h == nil {
-		return
-	}
-	w.handover = nil
-	h.cancel()
-	if <-h.done; h.panicked != nil {
-		w.Logger.Error("a handler panicked when the origin was asked", zap.Any("panic", h.panicked), zap.String("resource", w.plan.Subject.Key))
+// dropHandover ends a handover, unless its answer will count for an epoch.
+func dropHandover(w *writing, epoch string) {
+	if h := w.handover; h != nil && h.epoch != epoch {
+		h.answered(w)
 	}
 }

@@ -237,7 +237,7 @@ func (w *writing) decide(view knowledge.View) decision {
 // it takes its turn, it returns no decision, but the view that says so.
 func (w turn) decideInTurn(view knowledge.View) (knowledge.View, *decision) {
 	t := &inTurn{turn: w, view: view}
-	defer dropHandover(w.writing)
+	defer dropHandover(w.writing, "")
 	waiting, stop := w.share.Losses.Patiently(w.r.Context(), w.Wait, w.waited)
 	claimed, err := w.holds.AcquireClaim(waiting, w.plan, *view.Entry(), t.check)
 	w.waited = stop()
@@ -274,16 +274,13 @@ func (t *inTurn) check(entry *etagcache.Entry) (_ hold.Wish, err error) {
 	if err != nil {
 		return hold.Wish{}, err
 	}
+	dropHandover(t.writing, t.view.Entry().Epoch)
 	t.selected, t.stored, t.res = evaluate(t.exchange, t.view)
 	t.refuted = t.refutes(t.res)
 	if t.refuted || t.mustAsk(t.view, t.stored, t.res) {
 		return hold.Wish{}, nil
 	}
-	wish := hold.Wish{Wanted: true, Epoch: t.view.Entry().Epoch, Replaces: t.replacesAhead(t.view)}
-	if t.mayTakeOver(t.view) {
-		wish.Over = t.takeOver
-	}
-	return wish, nil
+	return hold.Wish{Wanted: true, Epoch: t.view.Entry().Epoch, Replaces: t.replacesAhead(t.view), Successor: t.successor()}, nil
 }
 
 // decideClaimed decides under the claim. It confirms what is stored, by reading the groups

@@ -26,11 +26,20 @@ type Wish struct {
 	// Replaces identifies a state that the write may replace. The claim announces it. Empty
 	// means that there is nothing to announce.
 	Replaces string
-	// Over, if not nil, is called if the claim has to wait for a different write of this node,
-	// as soon as that has ended. The store is about to hear of that, and to grant the next
-	// claim. If nothing else changes the resource in the meantime, the check will see the
-	// given epoch.
-	Over func(epoch string)
+	// Successor, if not nil, takes over from a different write of this node that is in the way.
+	// Otherwise the claim is asked for when that write is over.
+	Successor Successor
+}
+
+// Successor is a write that takes over from a different one of its node.
+type Successor interface {
+	// Wants reports whether it does so, given what the other write has led to, or nil if nobody
+	// knows. The other write calls it when it has ended. It must not block.
+	Wants(o *etagcache.Observation) bool
+	// TakeOver is called then. The store is about to hear of the end, and to grant the next
+	// claim. If nothing else changes the resource in the meantime, the check will see the given
+	// epoch.
+	TakeOver(epoch string)
 }
 
 // replaces returns what to announce.
@@ -129,7 +138,7 @@ func (h *Holds) claim(waiting context.Context, key string, entry *etagcache.Entr
 		case errors.Is(err, etagcache.ErrBusy):
 			// The store has reserved the next turn for this claim: passes that are
 			// asked for from now on come after it.
-			next, taken, err := waitForEnd(h, waiting, key, now, wish.Over)
+			next, taken, err := waitForEnd(h, waiting, key, now, wish.Successor)
 			switch {
 			case err != nil:
 				return one, false, err
@@ -162,19 +171,18 @@ func waitWith(h *Holds, waiting context.Context, key string, seen etagcache.Entr
 	return h.share.Wait(waiting, key, seen)
 }
 
-// waitForEnd waits like waitWith, and calls over, if it isn't nil, when a different write of this
-// node has ended. It returns the claim that this write has taken over then, or false if it must
-// ask for one.
-func waitForEnd(h *Holds, waiting context.Context, key string, seen etagcache.Entry, over func(epoch string)) (next storeshare.Next, taken bool, err error) {
-	if over == nil {
+// waitForEnd waits like waitWith, unless the write takes over from a different one of its node. It
+// returns the claim that it gets then, or false if it must ask for one.
+func waitForEnd(h *Holds, waiting context.Context, key string, seen etagcache.Entry, by Successor) (next storeshare.Next, taken bool, err error) {
+	if by == nil {
 		return next, false, waitWith(h, waiting, key, seen)
 	}
 	defer h.course.Waited(telemetry.WaitFor(seen.Grace.Left), time.Now())
-	end, err := storeshare.WaitForEnd(waiting, h.share, key, seen, h.terms)
+	end, err := storeshare.WaitForEnd(waiting, h.share, key, seen, h.terms, by.Wants)
 	if end == nil {
 		return next, false, err
 	}
-	over(etagcache.SettledEpoch(seen.Epoch))
+	by.TakeOver(etagcache.SettledEpoch(seen.Epoch))
 	next, taken = end.Next()
 	return next, taken, nil
 }

@@ -19,8 +19,9 @@ func newEndings() *endings { return &endings{byToken: make(map[string]*Ending)} 
 
 // Ending is the end of a claim of this node that a different write has waited for.
 type Ending struct {
-	terms etagcache.Terms    // of whoever waits
-	over  context.CancelFunc // called when the store is about to hear of it
+	terms  etagcache.Terms                   // of whoever waits
+	wanted func(*etagcache.Observation) bool // whether to take over, given what is known then
+	over   context.CancelFunc                // called when the store is about to hear of it
 
 	heard chan struct{} // closed when the store has answered; then what follows stays as it is
 	next  Next
@@ -42,11 +43,9 @@ func (e *Ending) Next() (Next, bool) {
 	return e.next, e.next.Grant.Token != ""
 }
 
-// watch calls over when the claim with a token is about to end on this node with these terms,
-// unless somebody else waits for that already. When the caller stops waiting, it calls leave,
-// which returns the ending if over was called.
-func (e *endings) watch(token string, t etagcache.Terms, over context.CancelFunc) (leave func() *Ending) {
-	own := &Ending{terms: t, over: over, heard: make(chan struct{})}
+// watch waits for the end of the claim with a token, unless somebody else does so already. When
+// the caller stops waiting, it calls leave, which returns the ending if over was called.
+func (e *endings) watch(token string, own *Ending) (leave func() *Ending) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.byToken[token] != nil {
@@ -65,12 +64,12 @@ func (e *endings) watch(token string, t etagcache.Terms, over context.CancelFunc
 }
 
 // begin tells whoever waits for the end of a claim that the store is about to hear of it. It
-// returns nil if nobody does who has these terms: the next claim will have the same.
-func (e *endings) begin(token string, t etagcache.Terms) *Ending {
+// returns nil if nobody does who has these terms, as the next claim will have, and wants it.
+func (e *endings) begin(token string, o *etagcache.Observation, t etagcache.Terms) *Ending {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	one := e.byToken[token]
-	if one == nil || one.terms != t {
+	if one == nil || one.terms != t || !one.wanted(o) {
 		return nil
 	}
 	delete(e.byToken, token)
@@ -79,12 +78,13 @@ func (e *endings) begin(token string, t etagcache.Terms) *Ending {
 }
 
 // WaitForEnd is like Wait. But if the write in flight is the claim of a different write on this
-// node with these terms, it returns its ending as soon as only the store has yet to hear of that.
-// The caller must call Next then: it may have got a claim.
-func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry, t etagcache.Terms) (*Ending, error) {
+// node with these terms, and wanted accepts what that has led to, WaitForEnd returns its ending as
+// soon as only the store has yet to hear of it. The caller must call Next then: it may have got a
+// claim.
+func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry, t etagcache.Terms, wanted func(*etagcache.Observation) bool) (*Ending, error) {
 	waiting, over := context.WithCancel(ctx)
 	defer over()
-	leave := s.endings.watch(seen.Epoch, t, over)
+	leave := s.endings.watch(seen.Epoch, &Ending{terms: t, wanted: wanted, over: over, heard: make(chan struct{})})
 	err := s.Wait(waiting, key, seen)
 	if end := leave(); end != nil {
 		return end, nil
@@ -92,20 +92,21 @@ func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry,
 	return nil, err
 }
 
-// longestRun is for how long the writes of a node hand a claim on to each other. Then other nodes
-// get their chance.
+// longestRun is for how long the writes of a node hand a claim on to each other. If other nodes
+// write, too, only one does so, and then they get their chance.
 const longestRun = 100 * time.Millisecond
 
 // hearsOf returns the ending of a claim if somebody on this node waits for it, and may go on with
-// the next one. Yields means that they have gone on for long enough.
-func hearsOf(s *Share, g etagcache.Grant, t etagcache.Terms) (end *Ending, yields bool) {
-	if g.Pass || s.journal.due.Load() > 0 || s.journal.has(g.Key) || s.reach.last.Load() != noTrouble {
+// the next one. Yields means that it is the turn of other nodes.
+func hearsOf(s *Share, g etagcache.Grant, o *etagcache.Observation, t etagcache.Terms) (end *Ending, yields bool) {
+	if g.Pass || writesApart(s, g.Key) || s.reach.last.Load() != noTrouble {
 		return nil, false
 	}
-	if now, before := s.grants.run(g); now > longestRun {
-		return nil, before > 0
+	turns, took := s.grants.run(g)
+	if took > longestRun || turns > 0 && !s.recent.alone() {
+		return nil, turns > 0
 	}
-	return s.endings.begin(g.Token, t), false
+	return s.endings.begin(g.Token, o, t), false
 }
 
 // handOn settles a claim and takes the next one for whoever waits.
@@ -117,12 +118,17 @@ func handOn(ctx context.Context, s *Share, end *Ending, g etagcache.Grant, settl
 	switch {
 	case next.Grant.Token == "":
 		remember(s, g.Key, next.Entry, err)
-	case next.Entry.Epoch != etagcache.SettledEpoch(g.Token): // nobody knows what it was taken for
+		return err
+	case next.Entry.Epoch != etagcache.SettledEpoch(g.Token), // nobody knows what it was taken for
+		writesApart(s, g.Key): // as for any other claim
 		_ = s.Store.Settle(ctx, next.Grant, etagcache.Settlement{Unchanged: true}, t)
-		s.recent.remove(g.Key)
 	default:
-		s.recent.remove(g.Key)
 		end.next = next
 	}
+	s.recent.remove(g.Key)
 	return err
 }
+
+// writesApart reports whether this node writes, or has written, a resource without the store, or
+// anything that the store has yet to hear of.
+func writesApart(s *Share, key string) bool { return s.journal.due.Load() > 0 || s.journal.has(key) }

@@ -24,8 +24,9 @@ type grants struct {
 
 type lease struct {
 	taken, until time.Time
-	// since is when the first claim was taken of a run in which writes of this process have
-	// handed the claim on to each other.
+	// turns is how often writes of this process have handed the claim on to each other, and since
+	// is when the first of them took it.
+	turns int
 	since time.Time
 }
 
@@ -41,7 +42,7 @@ func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms
 	taken := time.Now()
 	grant, entry, err := g.Store.Claim(ctx, key, epoch, t, replaces...)
 	if err == nil {
-		g.add(grant, taken, t, taken)
+		g.add(grant, lease{taken: taken, until: taken.Add(t.Lease), since: taken})
 	}
 	return grant, entry, err
 }
@@ -51,7 +52,7 @@ func (g *grants) Pass(ctx context.Context, key string, t etagcache.Terms) (etagc
 	taken := time.Now()
 	grant, entry, err := g.Store.Pass(ctx, key, t)
 	if err == nil {
-		g.add(grant, taken, t, taken)
+		g.add(grant, lease{taken: taken, until: taken.Add(t.Lease), since: taken})
 	}
 	return grant, entry, err
 }
@@ -78,8 +79,8 @@ func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.
 	begun := time.Now()
 	err := g.Store.Settle(ctx, grant, s, t)
 	if s.Next != nil && s.Next.Token != "" {
-		run, _ := g.run(grant)
-		g.add(*s.Next, begun, t, time.Now().Add(-run))
+		turns, took := g.run(grant)
+		g.add(*s.Next, lease{begun, begun.Add(t.Lease), turns + 1, time.Now().Add(-took)})
 	}
 	if err == nil || errors.Is(err, etagcache.ErrLost) {
 		g.mu.Lock()
@@ -89,27 +90,36 @@ func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.
 	return err
 }
 
-// run returns for how long writes of this process have handed on a claim, until now and until
-// the given one was taken.
-func (g *grants) run(grant etagcache.Grant) (now, before time.Duration) {
+// run returns how often writes of this process have handed on a claim, and for how long that has
+// gone on.
+func (g *grants) run(grant etagcache.Grant) (turns int, took time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l, ok := g.live[grant]
 	if !ok {
 		return 0, 0
 	}
-	return time.Since(l.since), l.taken.Sub(l.since)
+	return l.turns, time.Since(l.since)
 }
 
-func (g *grants) add(grant etagcache.Grant, taken time.Time, t etagcache.Terms, since time.Time) {
+// has reports whether a claim or pass with this token is one of this process.
+func (g *grants) has(key, token string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.live[grant] = lease{taken, taken.Add(t.Lease), since}
+	_, claim := g.live[etagcache.Grant{Key: key, Token: token}]
+	_, pass := g.live[etagcache.Grant{Key: key, Token: token, Pass: true}]
+	return claim || pass
+}
+
+func (g *grants) add(grant etagcache.Grant, one lease) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.live[grant] = one
 	if len(g.live) < g.sweepAt {
 		return
 	}
 	for grant, l := range g.live {
-		if !taken.Before(l.until) {
+		if !one.taken.Before(l.until) {
 			delete(g.live, grant)
 		}
 	}

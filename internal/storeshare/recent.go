@@ -21,8 +21,8 @@ const maxRecent = 4096
 type recent struct {
 	entries *lru.Cache[string, seenEntry]
 
-	// outdated is when an entry last turned out to have been moved by somebody else: another
-	// node, or a program beside the handlers.
+	// outdated is when an entry last turned out to have been moved, or to be held, by somebody
+	// else: another node, or a program beside the handlers.
 	outdated atomic.Pointer[time.Time]
 }
 
@@ -92,8 +92,18 @@ func (c *recent) lately(key string) (etagcache.Entry, bool) {
 	}
 }
 
+// othersWrite notes that somebody else writes.
+func (c *recent) othersWrite() {
+	if c != nil {
+		c.outdated.Store(new(time.Now()))
+	}
+}
+
 // alone reports whether nobody else seems to write.
 func (c *recent) alone() bool {
+	if c == nil {
+		return true
+	}
 	at := c.outdated.Load()
 	return at == nil || time.Since(*at) > 2*latelyAlone
 }
@@ -105,7 +115,7 @@ func (c *recent) removeOutdated(key, epoch string) {
 		return
 	}
 	if seen, ok := c.entries.Peek(key); ok && seen.Epoch == epoch {
-		c.outdated.Store(new(time.Now()))
+		c.othersWrite()
 	}
 	c.remove(key)
 }
@@ -117,7 +127,7 @@ func (c *recent) putRead(key string, e etagcache.Entry, begun time.Time) {
 		return
 	}
 	if seen, ok := c.entries.Peek(key); ok && seen.Epoch != e.Epoch && seen.at.Before(begun) {
-		c.outdated.Store(new(time.Now()))
+		c.othersWrite()
 	}
 	c.put(key, e)
 }

@@ -134,9 +134,13 @@ func (s *Share) Claim(ctx context.Context, key, epoch string, t etagcache.Terms,
 		return err
 	})
 	s.Losses.heard(entry.Grace)
-	if errors.Is(err, etagcache.ErrStale) {
+	switch {
+	case errors.Is(err, etagcache.ErrStale):
 		s.recent.removeOutdated(key, epoch)
-	} else {
+	case errors.Is(err, etagcache.ErrBusy) && entry.Grace.Left == 0 && !s.grants.has(key, entry.Epoch):
+		s.recent.othersWrite()
+		fallthrough
+	default:
 		s.recent.remove(key) // the epoch has moved now
 	}
 	return grant, entry, err
@@ -159,7 +163,7 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 // Settle implements [etagcache.Store]. The breaker stops neither Renew nor Settle:
 // ending what was begun is worth the time.
 func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
-	end, yields := hearsOf(s, g, t)
+	end, yields := hearsOf(s, g, settlement.Observation, t)
 	switch {
 	case end != nil:
 		return handOn(ctx, s, end, g, settlement, t)
