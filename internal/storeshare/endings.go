@@ -92,9 +92,13 @@ func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry,
 	return nil, err
 }
 
-// longestRun is for how long the writes of a node hand a claim on to each other. If other nodes
-// write, too, only one does so, and then they get their chance.
-const longestRun = 100 * time.Millisecond
+// Then other nodes get their chance:
+const (
+	// longestRun is for how long the writes of a node hand a claim on to each other.
+	longestRun = 100 * time.Millisecond
+	// mostTurns is how often they do so if other nodes write, too.
+	mostTurns = 2
+)
 
 // hearsOf returns the ending of a claim if somebody on this node waits for it, and may go on with
 // the next one. Yields means that it is the turn of other nodes.
@@ -103,7 +107,7 @@ func hearsOf(s *Share, g etagcache.Grant, o *etagcache.Observation, t etagcache.
 		return nil, false
 	}
 	turns, took := s.grants.run(g)
-	if took > longestRun || turns > 0 && !s.recent.alone() {
+	if took > longestRun || turns >= mostTurns && !s.recent.alone() {
 		return nil, turns > 0
 	}
 	return s.endings.begin(g.Token, o, t), false
