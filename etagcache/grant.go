@@ -54,8 +54,8 @@ type Settlement struct {
 // its own effect.
 func (g Grant) settled() string { return SettledEpoch(g.Token) }
 
-// settledInCompany is the epoch that begins if something else has moved it.
-func (g Grant) settledInCompany() string { return g.settled() + "." }
+// settledAfterMove is the epoch that begins if something else has moved it.
+func (g Grant) settledAfterMove() string { return g.settled() + "." }
 
 // SettledEpoch returns the epoch that follows the one that began with a claim, if the end of
 // the claim is all that moves it (see [Store.Settle]).

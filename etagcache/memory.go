@@ -191,7 +191,7 @@ func (m *Memory) Settle(ctx context.Context, g Grant, s Settlement, t Terms) err
 	case e.holds(g):
 		e.settle(g, s, now, t)
 		m.entries.keep(e, now, t)
-	case e.epoch == g.settled(), e.epoch == g.settledInCompany(): // repeated
+	case e.epoch == g.settled(), e.epoch == g.settledAfterMove(): // repeated
 	default:
 		return ErrLost
 	}

@@ -295,7 +295,7 @@ func (e *entry) settle(g Grant, s Settlement, now time.Time, t Terms) {
 	if alone {
 		e.move(g.settled())
 	} else {
-		e.move(g.settledInCompany())
+		e.move(g.settledAfterMove())
 	}
 	if quiet && s.Unchanged {
 		e.quiet = e.epoch

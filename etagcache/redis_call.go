@@ -15,7 +15,7 @@ func (r *Redis) run(ctx context.Context, s *script, name string, t Terms, args .
 	return c.reply, c.err
 }
 
-// call is a call of a script, and then also what came of it.
+// call is a call of a script and, once it was made, its result.
 type call struct {
 	*script
 	keys  []string
@@ -112,7 +112,7 @@ func evalSha(ctx context.Context, s *script, keys []string, argv []any) *redis.C
 	return redis.NewCmd(ctx, append(args, argv...)...)
 }
 
-// granted returns what a script has replied that takes g. If it is unknown whether the script
+// granted evaluates the reply of a script that takes g. If it is unknown whether the script
 // ran, granted gives g back.
 func granted(r *Redis, g Grant, t Terms, reply reply, err error) (Grant, Entry, error) {
 	var e Entry

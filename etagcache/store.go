@@ -118,9 +118,9 @@ type Store interface {
 	// a grace, the store can't tell that the lease expired, and would restore it.
 	Renew(ctx context.Context, g Grant, t Terms) error
 
-	// Settle ends a claim or pass, moves the epoch and wakes everyone who waits. The epoch
-	// is then SettledEpoch of the token, if nothing else has moved it since the claim was
-	// granted, and only then. If the grant is no longer held, Settle changes nothing and fails with
+	// Settle ends a claim or pass, moves the epoch and wakes everyone who waits. If
+	// nothing else has moved the epoch since the claim was granted, it is SettledEpoch
+	// of the token afterwards. Otherwise it is a different one. If the grant is no longer held, Settle changes nothing and fails with
 	// ErrLost. If it is repeated before the epoch has moved on, it succeeds
 	// without doing anything. If anything but this grant moved the epoch since it
 	// was given, nothing is known afterwards, whatever s says. An s.Observation

@@ -1,6 +1,7 @@
 -- Ends a claim or pass, and returns the entry.
 -- KEYS: 1 the entry, 2 the marker   ARGV: 9 the field of the grant (c: or p: and its
--- token), 10 the epoch that begins now if nothing else has moved the epoch, 11 whether the resource has changed ('' for no),
+-- token), 10 the epoch that begins now if nothing else has moved the epoch,
+-- 11 whether the resource has changed ('' for no),
 -- 12 the variant observed, 13 what was observed ('' for nothing), 14 its Vary, 15 its
 -- identity, 16 whether it is proven ('' for no), 17 the receipt ('' for none),
 -- 18 the backend's own tag of what was observed ('' for none); the identities of
@@ -10,12 +11,12 @@ local name, settled, changed = ARGV[9], ARGV[10], ARGV[11] ~= ''
 local variant, value, vary, id, proven = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16] ~= ''
 local receipt, backend_tag = ARGV[17], ARGV[18]
 -- The epoch that begins if something else has moved it, for example an invalidation.
-local settled_in_company = settled .. '.'
+local settled_after_move = settled .. '.'
 
 join()
 
 if not leases[name] then
-  if entry.e == settled or entry.e == settled_in_company then
+  if entry.e == settled or entry.e == settled_after_move then
     return answer('OK') -- repeated
   end
   return { 'LOST' }
@@ -47,7 +48,7 @@ if alone and string.sub(name, 1, 2) == 'c:' and value ~= '' then
     end
   end
 end
-move(alone and settled or settled_in_company)
+move(alone and settled or settled_after_move)
 if entry.u and not next(leases) then
   redis.call('HDEL', key, 'u')
 elseif still_quiet and not changed then

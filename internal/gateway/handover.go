@@ -6,26 +6,30 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 	"github.com/caddy-preconditions/preconditions/internal/hold"
 	"github.com/caddy-preconditions/preconditions/internal/knowledge"
+	"github.com/caddy-preconditions/preconditions/internal/storeshare"
 	"github.com/caddy-preconditions/preconditions/proxyhooks"
 	"github.com/caddy-preconditions/preconditions/validator"
 )
 
-// A write whose turn comes after a different write of this node asks the origin as soon as that
-// has ended, while the store hears of the end and grants the next claim. What the origin shows
-// counts under the claim if that is granted for the epoch that begins with the end of the other
-// write and nothing else: then nobody has written since the origin was asked. It counts no longer
-// than what the origin shows ahead (ahead.go).
+// A write whose turn comes after a different write of this node asks the origin as soon as the
+// other has ended, while the store hears of the end and grants the next claim. What the origin
+// shows counts under the claim if that is granted for the epoch that begins with the end of the
+// other write and nothing else: then nobody has written since the origin was asked. It counts for
+// as long as an answer from before the claim does (ahead.go).
 
 // handover is what a write asks the origin while it takes over from a different one.
 type handover struct {
-	epoch string // for which the answer counts
-	begun time.Time
-	done  chan struct{} // closed when there is an answer; then what follows stays as it is
+	seen  etagcache.Entry // while the other write was in flight
+	apart uint64          // the writes without the store until then
+	done  chan struct{}   // closed when there is an answer; then what follows stays as it is
 
 	probed   proxyhooks.Probed
 	at       time.Time // of the answer
 	panicked any
 }
+
+// epoch returns the epoch for which the answer counts.
+func (h *handover) epoch() string { return etagcache.SettledEpoch(h.seen.Epoch) }
 
 // successor returns what takes over from a different write, or nil if the write must have its
 // claim before it asks the origin: if the answer may depend on more than the claim, such as other
@@ -47,43 +51,47 @@ func (t *inTurn) Wants(o *etagcache.Observation) bool {
 	return o == nil || t.Verify.needed(0) && t.request.Evaluate(o.Representation).Verdict != validator.False
 }
 
-// TakeOver implements hold.Successor. It asks the origin. The answer counts for an epoch.
-func (t *inTurn) TakeOver(epoch string) {
-	h := &handover{epoch: epoch, begun: time.Now(), done: make(chan struct{})}
+// TakeOver implements hold.Successor. It asks the origin. Nobody else uses the client's session
+// until there is an answer.
+func (t *inTurn) TakeOver(seen etagcache.Entry) {
+	h := &handover{seen: seen, apart: storeshare.Apart(t.share), done: make(chan struct{})}
 	t.handover = h
-	ctx, r := t.r.Context(), t.origin.inClientsName(t.view)
+	ctx, view := t.r.Context(), t.view
 	go func() {
 		defer close(h.done)
 		defer func() { h.panicked = recover() }()
-		h.probed = proxyhooks.Probe(ctx, t.origin.next, r, t.origin.deriver, t.origin.limit)
+		h.probed = t.origin.probe(ctx, view)
 		h.at = time.Now()
 	}()
 }
 
-// answered waits for the answer. If the handlers behind this one have panicked, so does answered.
-// The answer may belong to the client's session, so it must be heard even if it doesn't count.
-func (h *handover) answered(w *writing) proxyhooks.Probed {
-	w.handover = nil
+// answer waits for the answer. If the handlers behind this one have panicked, so does answer.
+func (h *handover) answer() proxyhooks.Probed {
 	if <-h.done; h.panicked != nil {
 		panic(h.panicked)
 	}
-	return w.origin.finish(h.begun, h.probed)
+	return h.probed
 }
 
-// takenOver returns what the origin has answered, if that counts under the claim for this view.
+// takenOver returns what the origin has answered, if that counts under the claim for this view. The
+// states that were spent when the origin was asked needn't be spent any more.
 func (w confirmer) takenOver(view knowledge.View) (proxyhooks.Probed, bool) {
 	h := w.handover
 	if h == nil {
 		return proxyhooks.Probed{}, false
 	}
-	p := h.answered(w.writing)
-	counts := view.Entry().Epoch == h.epoch && isPlain(view) && time.Since(h.at) <= shownFor && knowledge.Unchanged(view, p.Header)
+	w.handover = nil
+	p := h.answer()
+	counts := view.Entry().Epoch == h.epoch() && storeshare.Apart(w.share) == h.apart && isPlain(view) &&
+		time.Since(h.at) <= shownFor && !h.seen.IsSpent(p.Observed) && knowledge.Unchanged(view, p.Header)
 	return p, counts
 }
 
-// dropHandover ends a handover, unless its answer will count for an epoch.
+// dropHandover ends a handover, unless its answer will count for an epoch. It waits for the answer,
+// which may belong to the client's session.
 func dropHandover(w *writing, epoch string) {
-	if h := w.handover; h != nil && h.epoch != epoch {
-		h.answered(w)
+	if h := w.handover; h != nil && h.epoch() != epoch {
+		w.handover = nil
+		h.answer()
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-preconditions/preconditions/etagcache"
+	"github.com/caddy-preconditions/preconditions/validator"
 )
 
 // handOver has two clients write /m, the second a moment after the first and with these fields.
@@ -100,6 +104,17 @@ func TestHandOver(t *testing.T) {
 			30 * time.Millisecond, nil, http.Header{"Takes": {"1s"}},
 			[]string{"GET at 60ms", "PUT at 1.06s"},
 		},
+		"the node writes without the store": {
+			30 * time.Millisecond, func(s *site, call string) error {
+				if call == "settle /m" {
+					s.share.WriteWithoutStore([]string{"/other"})()
+					return s.share.CatchUp(t.Context(), s.Terms)
+				}
+				return nil
+			},
+			nil,
+			[]string{"GET at 60ms", "GET at 90ms", "PUT at 100ms"},
+		},
 		"the resource turns out to be in a group": {
 			30 * time.Millisecond, nil, http.Header{"Cache-Groups": {`"g"`}},
 			[]string{"GET at 60ms", "GET at 90ms", "PUT at 100ms"},
@@ -130,6 +145,39 @@ func TestHandOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A state that was replaced before may be what the origin shows early. That it is no longer spent
+// when the claim is granted doesn't make it the present.
+func TestHandOverShowsThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := newSite()
+		other.origin = answering("past", 204)
+		past, _ := validator.ParseETag(other.tagOf(t, "/m"))
+		s := newSite()
+		s.Verify.Passing, s.Terms.Lag = true, 100*time.Millisecond
+		replaced := etagcache.Settlement{Replaced: []string{present(past.Opaque).Identity()}}
+		if err := s.store.Store.Settle(t.Context(), s.claim(t, "/m"), replaced, s.Terms); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Millisecond) // so it is spent until 75 ms after the begin
+		var asked atomic.Int32
+		var written atomic.Bool
+		s.origin = func(w http.ResponseWriter, r *http.Request) error {
+			switch {
+			case r.Method != http.MethodGet:
+				written.Store(true)
+			case asked.Add(1) == 3:
+				return answering("past", 204)(w, r)
+			}
+			return answering(fmt.Sprint("written: ", written.Load()), 204)(w, r)
+		}
+		w, got := s.handOver(t, 30*time.Millisecond, "If-Match: *")
+		if w.Code != 204 {
+			t.Errorf("status %d", w.Code)
+		}
+		expectEvents(t, got, []string{"GET at 60ms", "GET at 90ms", "PUT at 100ms"})
+	})
 }
 
 // The origin isn't asked early if the answer may depend on more than the claim, or isn't needed.

@@ -37,9 +37,10 @@ type Successor interface {
 	// knows. The other write calls it when it has ended. It must not block.
 	Wants(o *etagcache.Observation) bool
 	// TakeOver is called then. The store is about to hear of the end, and to grant the next
-	// claim. If nothing else changes the resource in the meantime, the check will see the given
-	// epoch.
-	TakeOver(epoch string)
+	// claim. Seen is the entry as it was while the other write was in flight. If nothing else
+	// changes the resource in the meantime, the check will see the epoch that follows
+	// (etagcache.SettledEpoch). It must not panic.
+	TakeOver(seen etagcache.Entry)
 }
 
 // replaces returns what to announce.
@@ -182,12 +183,12 @@ func waitForEnd(h *Holds, waiting context.Context, key string, seen etagcache.En
 	if end == nil {
 		return next, false, err
 	}
-	by.TakeOver(etagcache.SettledEpoch(seen.Epoch))
+	by.TakeOver(seen)
 	next, taken = end.Next()
 	return next, taken, nil
 }
 
-// use returns a claim that the write has taken over, unless check says that it isn't wanted.
+// use asks check whether a claim that the write has taken over is wanted, and gives it back if not.
 func use(h *Holds, next storeshare.Next, check Check) (one held, wanted bool, err error) {
 	h.course.Claimed(next.Grant.Key, next.Taken, true, nil)
 	one = h.keepAlive(next.Grant, next.Taken)

@@ -503,7 +503,7 @@ func TestTakesOver(t *testing.T) {
 				second := n.write(t)
 				go func() {
 					claimed, err := second.AcquireClaim(t.Context(), planFor("a"), n.entry(t, "a"), func(entry *etagcache.Entry) (Wish, error) {
-						return Wish{Wanted: still || over == "", Epoch: entry.Epoch, Successor: successor(func(epoch string) { over = epoch })}, nil
+						return Wish{Wanted: still || over == "", Epoch: entry.Epoch, Successor: successor(func(seen etagcache.Entry) { over = etagcache.SettledEpoch(seen.Epoch) })}, nil
 					})
 					if err != nil {
 						t.Error(err)
@@ -537,8 +537,8 @@ func TestTakesOver(t *testing.T) {
 }
 
 // successor wants to take over from a write that has led to what nobody knows.
-type successor func(epoch string)
+type successor func(seen etagcache.Entry)
 
 func (successor) Wants(o *etagcache.Observation) bool { return o == nil }
 
-func (s successor) TakeOver(epoch string) { s(epoch) }
+func (s successor) TakeOver(seen etagcache.Entry) { s(seen) }

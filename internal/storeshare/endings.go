@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
@@ -64,7 +66,8 @@ func (e *endings) watch(token string, own *Ending) (leave func() *Ending) {
 }
 
 // begin tells whoever waits for the end of a claim that the store is about to hear of it. It
-// returns nil if nobody does who has these terms, as the next claim will have, and wants it.
+// returns nil if nobody waits, or if whoever waits has other terms than the next claim will have,
+// or doesn't want it.
 func (e *endings) begin(token string, o *etagcache.Observation, t etagcache.Terms) *Ending {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,8 +82,8 @@ func (e *endings) begin(token string, o *etagcache.Observation, t etagcache.Term
 
 // WaitForEnd is like Wait. But if the write in flight is the claim of a different write on this
 // node with these terms, and wanted accepts what that has led to, WaitForEnd returns its ending as
-// soon as only the store has yet to hear of it. The caller must call Next then: it may have got a
-// claim.
+// soon as that write is over, before the store hears of it. The caller must call Next then: it may
+// have got a claim.
 func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry, t etagcache.Terms, wanted func(*etagcache.Observation) bool) (*Ending, error) {
 	waiting, over := context.WithCancel(ctx)
 	defer over()
@@ -92,7 +95,7 @@ func WaitForEnd(ctx context.Context, s *Share, key string, seen etagcache.Entry,
 	return nil, err
 }
 
-// Then other nodes get their chance:
+// These limits give other nodes their chance.
 const (
 	// longestRun is for how long the writes of a node hand a claim on to each other.
 	longestRun = 100 * time.Millisecond
@@ -103,7 +106,7 @@ const (
 // hearsOf returns the ending of a claim if somebody on this node waits for it, and may go on with
 // the next one. Yields means that it is the turn of other nodes.
 func hearsOf(s *Share, g etagcache.Grant, o *etagcache.Observation, t etagcache.Terms) (end *Ending, yields bool) {
-	if g.Pass || writesApart(s, g.Key) || s.reach.last.Load() != noTrouble {
+	if g.Pass || !undisturbed(s, g.Key) {
 		return nil, false
 	}
 	turns, took := s.grants.run(g)
@@ -121,18 +124,14 @@ func handOn(ctx context.Context, s *Share, end *Ending, g etagcache.Grant, settl
 	err := s.reach.note(s.Store.Settle(ctx, g, settlement, t))
 	switch {
 	case next.Grant.Token == "":
-		remember(s, g.Key, next.Entry, err)
-		return err
-	case next.Entry.Epoch != etagcache.SettledEpoch(g.Token), // nobody knows what it was taken for
-		writesApart(s, g.Key): // as for any other claim
-		_ = s.Store.Settle(ctx, next.Grant, etagcache.Settlement{Unchanged: true}, t)
+	case next.Entry.Epoch != etagcache.SettledEpoch(g.Token), // the entry that it was taken for is unknown
+		!undisturbed(s, g.Key): // as for any other claim
+		if err := s.reach.note(s.Store.Settle(ctx, next.Grant, etagcache.Settlement{Unchanged: true}, t)); err != nil {
+			s.reach.logger.Load().Warn("a claim could not be given back", zap.String("resource", g.Key), zap.Error(err))
+		}
 	default:
 		end.next = next
 	}
 	s.recent.remove(g.Key)
 	return err
 }
-
-// writesApart reports whether this node writes, or has written, a resource without the store, or
-// anything that the store has yet to hear of.
-func writesApart(s *Share, key string) bool { return s.journal.due.Load() > 0 || s.journal.has(key) }

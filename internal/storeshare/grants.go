@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,11 +84,20 @@ func (g *grants) Settle(ctx context.Context, grant etagcache.Grant, s etagcache.
 		g.add(*s.Next, lease{begun, begun.Add(t.Lease), turns + 1, time.Now().Add(-took)})
 	}
 	if err == nil || errors.Is(err, etagcache.ErrLost) {
-		g.mu.Lock()
-		delete(g.live, grant)
-		g.mu.Unlock()
+		g.end(grant)
 	}
 	return err
+}
+
+// end notes that a claim or pass has ended. It is known for a while yet: a claim may just have been
+// refused because of it.
+func (g *grants) end(grant etagcache.Grant) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l, ok := g.live[grant]; ok {
+		l.until = time.Now()
+		g.live[grant] = l
+	}
 }
 
 // run returns how often writes of this process have handed on a claim, and for how long that has
@@ -102,8 +112,9 @@ func (g *grants) run(grant etagcache.Grant) (turns int, took time.Duration) {
 	return l.turns, time.Since(l.since)
 }
 
-// has reports whether a claim or pass with this token is one of this process.
-func (g *grants) has(key, token string) bool {
+// has reports whether an epoch is that of a claim or pass of this process, or of its end.
+func (g *grants) has(key, epoch string) bool {
+	token := strings.TrimRight(epoch, ".")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_, claim := g.live[etagcache.Grant{Key: key, Token: token}]

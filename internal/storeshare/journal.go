@@ -23,6 +23,7 @@ type journal struct {
 	flushing sync.Mutex
 	size     atomic.Int64  // len(writes), readable without mu
 	due      atomic.Int64  // how many of these the store hasn't heard of, likewise
+	noted    atomic.Uint64 // how often a write has begun or ended, likewise
 	news     chan struct{} // gets a value when one becomes due, unless it has one
 
 	mu     sync.Mutex
@@ -83,6 +84,7 @@ func (j *journal) put(key string, w journaled) {
 		j.due.Add(1)
 	}
 	w.told = false
+	j.noted.Add(1)
 	j.writes[key] = w
 	j.size.Store(int64(len(j.writes)))
 	select {

@@ -101,11 +101,20 @@ func (s *Share) Recent(key string) (etagcache.Entry, bool) { return s.recent.get
 // store has nothing to keep. If the entry says nothing about it, the store checks the epoch when
 // the response is observed.
 func Lately(s *Share, key string) (etagcache.Entry, bool) {
-	if s.journal.due.Load() > 0 || s.reach.last.Load() != noTrouble || s.journal.has(key) {
+	if !undisturbed(s, key) {
 		return etagcache.Entry{}, false
 	}
 	return s.recent.lately(key)
 }
+
+// undisturbed reports whether the store can be reached, and this node neither writes a resource
+// without it nor has written anything that it hasn't heard of.
+func undisturbed(s *Share, key string) bool {
+	return s.journal.due.Load() == 0 && s.reach.last.Load() == noTrouble && !s.journal.has(key)
+}
+
+// Apart returns a number that grows with each write that this node begins or ends without the store.
+func Apart(s *Share) uint64 { return s.journal.noted.Load() }
 
 // Observe implements [etagcache.Store].
 func (s *Share) Observe(ctx context.Context, key string, before etagcache.Entry, o etagcache.Observation, t etagcache.Terms) error {
@@ -169,7 +178,7 @@ func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagca
 		return handOn(ctx, s, end, g, settlement, t)
 	case s.recent == nil:
 		return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
-	case yields: // what this node remembers would be its head start
+	case yields: // what this node remembers would give it a head start
 		defer s.recent.remove(g.Key)
 	}
 	var after etagcache.Entry
