@@ -101,7 +101,8 @@ func TestHandOver(t *testing.T) {
 			[]string{"GET at 60ms", "GET at 2.06s", "PUT at 2.07s"},
 		},
 		"the answer is slow": {
-			30 * time.Millisecond, nil, http.Header{"Takes": {"1s"}},
+			30 * time.Millisecond, nil,
+			http.Header{"Takes": {"1s"}},
 			[]string{"GET at 60ms", "PUT at 1.06s"},
 		},
 		"the node writes without the store": {
@@ -116,7 +117,8 @@ func TestHandOver(t *testing.T) {
 			[]string{"GET at 60ms", "GET at 90ms", "PUT at 100ms"},
 		},
 		"the resource turns out to be in a group": {
-			30 * time.Millisecond, nil, http.Header{"Cache-Groups": {`"g"`}},
+			30 * time.Millisecond, nil,
+			http.Header{"Cache-Groups": {`"g"`}},
 			[]string{"GET at 60ms", "GET at 90ms", "PUT at 100ms"},
 		},
 	} {

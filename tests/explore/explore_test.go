@@ -202,7 +202,7 @@ var scenarios = []scenario{
 		parts: []part{writer("Ann", 0), writer("Bob", 0)},
 	},
 	{
-		name: "two writers on one node, and one on another", content: "old", floor: 190000, winners: 1, knownOnly: true,
+		name: "two writers on one node, and one on another", content: "old", floor: 150000, winners: 1, knownOnly: true,
 		parts: []part{writer("Ann", 0), writer("Bob", 0), writer("Cid", 1)},
 	},
 	{
