@@ -28,7 +28,7 @@ import (
 // search_test.go enumerates the schedules.
 //
 // Under the race detector, which makes the tests ten times slower, only one
-// setting is explored. This explores all of them in two minutes:
+// setting is explored. This explores all of them in six minutes:
 //
 //	go test -run TestEverySchedule ./tests/explore
 
