@@ -120,8 +120,9 @@ type Store interface {
 
 	// Settle ends a claim or pass, moves the epoch and wakes everyone who waits. If
 	// nothing else has moved the epoch since the claim was granted, it is SettledEpoch
-	// of the token afterwards. Otherwise it is a different one. If the grant is no longer held, Settle changes nothing and fails with
-	// ErrLost. If it is repeated before the epoch has moved on, it succeeds
+	// of the token afterwards. Otherwise it is a different one. If the grant is no
+	// longer held, Settle changes nothing and fails with ErrLost. If it is repeated
+	// before the epoch has moved on, it succeeds
 	// without doing anything. If anything but this grant moved the epoch since it
 	// was given, nothing is known afterwards, whatever s says. An s.Observation
 	// that differs from what is stored for its variant drops the other variants.

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-preconditions/preconditions/etagcache"
 )
 
-// endings knows who waits for the end of which claim. If that is a claim of this node, whoever
-// waits hears of its end before the store does, and gets the next claim with it.
+// endings keeps track of the writes that wait for a claim to end. If the claim is one of this node,
+// the write hears of its end before the store does, and gets the next claim with it.
 type endings struct {
 	mu      sync.Mutex
 	byToken map[string]*Ending

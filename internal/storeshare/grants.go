@@ -31,6 +31,11 @@ type lease struct {
 	since time.Time
 }
 
+// newLease returns the lease of a claim or pass that wasn't handed on.
+func newLease(taken time.Time, t etagcache.Terms) lease {
+	return lease{taken: taken, until: taken.Add(t.Lease), since: taken}
+}
+
 // leastSweep is the number of grants that are kept without looking at their leases.
 const leastSweep = 256
 
@@ -43,7 +48,7 @@ func (g *grants) Claim(ctx context.Context, key, epoch string, t etagcache.Terms
 	taken := time.Now()
 	grant, entry, err := g.Store.Claim(ctx, key, epoch, t, replaces...)
 	if err == nil {
-		g.add(grant, lease{taken: taken, until: taken.Add(t.Lease), since: taken})
+		g.add(grant, newLease(taken, t))
 	}
 	return grant, entry, err
 }
@@ -53,7 +58,7 @@ func (g *grants) Pass(ctx context.Context, key string, t etagcache.Terms) (etagc
 	taken := time.Now()
 	grant, entry, err := g.Store.Pass(ctx, key, t)
 	if err == nil {
-		g.add(grant, lease{taken: taken, until: taken.Add(t.Lease), since: taken})
+		g.add(grant, newLease(taken, t))
 	}
 	return grant, entry, err
 }
@@ -112,7 +117,7 @@ func (g *grants) run(grant etagcache.Grant) (turns int, took time.Duration) {
 	return l.turns, time.Since(l.since)
 }
 
-// has reports whether an epoch is that of a claim or pass of this process, or of its end.
+// has reports whether an epoch began with a claim or pass of this process, or with the end of one.
 func (g *grants) has(key, epoch string) bool {
 	token := strings.TrimRight(epoch, ".")
 	g.mu.Lock()

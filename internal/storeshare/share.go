@@ -173,28 +173,22 @@ func (s *Share) Pass(ctx context.Context, key string, t etagcache.Terms) (grant 
 // ending what was begun is worth the time.
 func (s *Share) Settle(ctx context.Context, g etagcache.Grant, settlement etagcache.Settlement, t etagcache.Terms) error {
 	end, yields := hearsOf(s, g, settlement.Observation, t)
-	switch {
-	case end != nil:
+	if end != nil {
 		return handOn(ctx, s, end, g, settlement, t)
-	case s.recent == nil:
-		return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
-	case yields: // what this node remembers would give it a head start
+	}
+	if s.recent == nil || yields { // what this node remembers would give it a head start
 		defer s.recent.remove(g.Key)
+		return s.reach.note(s.Store.Settle(ctx, g, settlement, t))
 	}
 	var after etagcache.Entry
 	settlement.After = &after
 	err := s.reach.note(s.Store.Settle(ctx, g, settlement, t))
-	remember(s, g.Key, after, err)
-	return err
-}
-
-// remember remembers an entry as a settlement has left it, unless that failed.
-func remember(s *Share, key string, after etagcache.Entry, err error) {
-	if err == nil && after.Epoch != "" && !s.journal.has(key) {
-		s.recent.settled(key, after)
+	if err == nil && after.Epoch != "" && !s.journal.has(g.Key) {
+		s.recent.settled(g.Key, after)
 	} else {
-		s.recent.remove(key)
+		s.recent.remove(g.Key)
 	}
+	return err
 }
 
 // Holds reports whether the store says that a claim or pass is held.
